@@ -1,0 +1,33 @@
+"""What can stop a stage, and with which exit code.
+
+Libraries' own errors are turned into these where they are called, so that a stage ends with one clear line that says
+what is wrong and what to do, and with an exit code an orchestrator can act on.
+"""
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Exit codes of every stage."""
+
+    DONE = 0
+    FAILED = 1
+    """Failed; a retry may help."""
+    UNUSABLE = 2
+    """Wrong configuration or input; a retry will not help."""
+
+
+class StageError(Exception):
+    """The stage failed and a retry may help: a broker or store out of reach, a deadline that passed."""
+
+    exit_code = ExitCode.FAILED
+
+
+class ConfigurationError(StageError):
+    """Wrong settings, rights or input: the same call will fail again until a person mends it."""
+
+    exit_code = ExitCode.UNUSABLE
+
+
+class IntegrityError(StageError):
+    """Counts, checksums or offsets do not agree: data is missing, doubled or changed."""

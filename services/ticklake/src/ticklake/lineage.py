@@ -1,0 +1,104 @@
+"""Result records: what each stage of a run read and wrote; the next stage reads exactly that, the last reconciles."""
+
+from datetime import date, datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ticklake.errors import ConfigurationError, StageError
+from ticklake.names import lineage_key
+from ticklake.objects import ObjectStore
+from ticklake.records import Source, SymbolStatus, UtcMs
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SymbolResult(_Part):
+    """One symbol's share of a stage."""
+
+    status: SymbolStatus = SymbolStatus.OK
+    rows: int = Field(ge=0)
+    """Valid rows that left the stage."""
+    checksum: str
+    """`records.batch_checksum` over those rows, recomputed by this stage from the values it wrote."""
+    quarantined: int = Field(default=0, ge=0)
+    superseded: int = Field(default=0, ge=0)
+    """Rows of this batch that the warehouse already held from a newer batch or a longer history."""
+    missing_sessions: tuple[date, ...] = ()
+
+
+class OffsetRange(_Part):
+    """Messages of one partition, first and last offset included."""
+
+    topic: str
+    partition: int = Field(ge=0)
+    first: int = Field(ge=0)
+    last: int = Field(ge=0)
+
+
+class ObjectRef(_Part):
+    """An object that a stage wrote."""
+
+    key: str
+    rows: int = Field(ge=0)
+    size: int = Field(ge=0)
+    """Bytes."""
+    sha256: str
+    symbol: str | None = None
+
+
+class StageRecord(_Part):
+    """The result of one batch stage in one run; `fetched = valid + quarantined` holds in every one."""
+
+    schema_version: Literal[1] = 1
+    stage: str
+    run_id: str
+    batch_id: str
+    batch_date: date
+    source: Source
+    rows_in: int = Field(ge=0)
+    rows_out: int = Field(ge=0)
+    quarantined: int = Field(ge=0)
+    symbols: dict[str, SymbolResult]
+    offsets: tuple[OffsetRange, ...] = ()
+    objects: tuple[ObjectRef, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What a person should know, a line each: an unknown symbol, a gap, a fallback."""
+    timings: dict[str, float] = {}
+    """Seconds per step."""
+    started_at: UtcMs
+    finished_at: UtcMs
+    code_version: str
+
+    def summary(self) -> dict[str, object]:
+        """The record without its per-symbol and per-object parts, small enough for XCom."""
+        short = self.model_dump(mode="json", exclude={"symbols", "objects", "offsets"})
+        return short | {"symbols": len(self.symbols), "lineage": lineage_key(self.run_id, self.stage)}
+
+
+def write(store: ObjectStore, record: StageRecord) -> None:
+    """Store `record` under its run; a retry of the stage replaces it."""
+    store.put(lineage_key(record.run_id, record.stage), record.model_dump_json(indent=1).encode())
+
+
+def read(store: ObjectStore, run_id: str, stage: str) -> StageRecord:
+    """The record of `stage` in run `run_id`.
+
+    Raises:
+        ConfigurationError: that stage has not finished in this run, or its record is of another schema version.
+    """
+    key = lineage_key(run_id, stage)
+    try:
+        return StageRecord.model_validate_json(store.get(key))
+    except KeyError:
+        raise ConfigurationError(f"run {run_id} has no result of {stage} ({key}): run that stage first") from None
+    except ValidationError as error:
+        raise StageError(f"{key} is not a readable result record: {error.errors()[0]['msg']}") from error
+
+
+def elapsed_seconds(record: StageRecord) -> float:
+    """How long the stage took, in seconds."""
+    started: datetime = record.started_at
+    return (record.finished_at - started).total_seconds()

@@ -1,0 +1,85 @@
+"""Manifests: which files make up a dataset. Readers follow them and never take what merely lies in a folder."""
+
+from collections.abc import Iterator
+from datetime import date
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ticklake import names
+from ticklake.lineage import ObjectRef
+from ticklake.objects import ObjectStore
+from ticklake.records import Source, UtcMs
+
+
+class _Manifest(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[1] = 1
+    objects: tuple[ObjectRef, ...]
+
+
+class SessionSpan(BaseModel):
+    """The sessions of one symbol in a batch date's files."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    first: date
+    last: date
+    rows: int = Field(ge=1)
+
+
+class DailyManifest(_Manifest):
+    """Files of one batch date below `processed/historical/`."""
+
+    run_id: str
+    batch_id: str
+    batch_date: date
+    source: Source
+    fetched_at: UtcMs
+    """Latest of the batch's symbols: the newer of two batches knows more splits and dividends."""
+    spans: dict[str, SessionSpan]
+
+
+class WindowManifest(_Manifest):
+    """Files that one micro-batch of a streaming query wrote below `processed/realtime/`."""
+
+    query: str
+    """`15m` or `1h`."""
+    batch: int = Field(ge=0)
+    """Spark's batch id; a repeated micro-batch replaces its files and this manifest."""
+
+
+def read_daily(store: ObjectStore, batch_date: date) -> DailyManifest | None:
+    """The manifest of a batch date, None where that date was never processed."""
+    try:
+        return DailyManifest.model_validate_json(store.get(names.processed_daily_manifest_key(batch_date)))
+    except KeyError:
+        return None
+
+
+def write_daily(store: ObjectStore, manifest: DailyManifest) -> None:
+    """Make `manifest` the one that its date's readers follow."""
+    store.put(names.processed_daily_manifest_key(manifest.batch_date), manifest.model_dump_json(indent=1).encode())
+
+
+def all_daily(store: ObjectStore) -> Iterator[DailyManifest]:
+    """Manifests of every processed batch date, oldest date first."""
+    for found in store.list_objects(f"{names.PROCESSED_DAILY}/_manifests/"):
+        yield DailyManifest.model_validate_json(store.get(found.key))
+
+
+def _window_folder(live: names.LiveNames) -> str:
+    return f"{live.processed_prefix}/_manifests/"
+
+
+def write_windows(store: ObjectStore, live: names.LiveNames, manifest: WindowManifest) -> None:
+    """Make the files of one micro-batch visible to readers."""
+    key = f"{_window_folder(live)}query={manifest.query}/{manifest.batch:012d}.json"
+    store.put(key, manifest.model_dump_json(indent=1).encode())
+
+
+def all_windows(store: ObjectStore, live: names.LiveNames) -> Iterator[WindowManifest]:
+    """Manifests of every finished micro-batch of a live flow, by query and batch."""
+    for found in store.list_objects(_window_folder(live)):
+        yield WindowManifest.model_validate_json(store.get(found.key))

@@ -1,0 +1,147 @@
+"""Names of topics, groups, keys and tables: each is written here and nowhere else."""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+
+BUCKET = "stock-market-data"
+
+BATCH_TOPIC = "stock_market_batch"
+BATCH_GROUP = "stock-market-batch-consumer-group"
+LIVE_TOPIC = "stock-market-realtime"
+ARCHIVE_GROUP = "stock-market-archive-group"
+ANALYTICS_TOPIC = "stock-market-analytics"
+QUARANTINE_TOPIC = "stock-market-quarantine"
+
+BATCH_SYMBOLS = ("AAPL", "MSFT", "GOOGL", "AMZN", "META", "TSLA", "NVDA", "INTC", "JPM", "V")
+LIVE_SYMBOLS = BATCH_SYMBOLS[:8]
+
+PROCESSED_DAILY = "processed/historical"
+
+SCHEMA_YAHOO = "MARKET"
+SCHEMA_OTHER = "MARKET_TEST"
+"""Rows that are not from Yahoo go to a schema of their own, so that nothing simulated mixes with the real."""
+DAILY_TABLE = "DAILY_ANALYTICS"
+WINDOWS_TABLE = "WINDOW_ANALYTICS"
+AUDIT_TABLE = "LOAD_AUDIT"
+
+_SLUG_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+def slug(text: str) -> str:
+    """`text` as one safe part of a key, a file name or a table name.
+
+    Text that is safe already stays as it is; otherwise the unsafe characters become `-` and eight hex digits of the
+    original's SHA-256 follow, so that two different texts never share a slug.
+    """
+    safe = _SLUG_UNSAFE.sub("-", text).strip("-.")
+    if safe == text and safe:
+        return safe
+    return f"{safe}-{hashlib.sha256(text.encode()).hexdigest()[:8]}".lstrip("-")
+
+
+def partition_day(prefix: str, day: date) -> str:
+    """`prefix/year=YYYY/month=MM/day=DD`."""
+    return f"{prefix}/year={day:%Y}/month={day:%m}/day={day:%d}"
+
+
+def raw_daily_key(symbol: str, batch_date: date, fetched_at: datetime) -> str:
+    """Key of one symbol's raw CSV; its time of day is that of the fetch in UTC, hence the same on every retry."""
+    return f"{partition_day('raw/historical', batch_date)}/{symbol}_{fetched_at.astimezone(UTC):%H%M%S}.csv"
+
+
+def source_answer_key(run_id: str, symbol: str) -> str:
+    """Key of the answer that a run got from its source for one symbol."""
+    return f"raw/source/run_id={slug(run_id)}/{symbol}.parquet"
+
+
+def processed_daily_prefix(batch_date: date) -> str:
+    """Folder of one batch date's analytics, without a trailing slash."""
+    return f"{PROCESSED_DAILY}/date={batch_date:%Y-%m-%d}"
+
+
+def processed_daily_manifest_key(batch_date: date) -> str:
+    """Key of the manifest that names the files of a batch date; readers follow it, never the folder's listing."""
+    return f"{PROCESSED_DAILY}/_manifests/date={batch_date:%Y-%m-%d}.json"
+
+
+def lineage_prefix(run_id: str) -> str:
+    """Folder of a run's result records."""
+    return f"lineage/run_id={slug(run_id)}"
+
+
+def lineage_key(run_id: str, stage: str) -> str:
+    """Key of one stage's result record."""
+    return f"{lineage_prefix(run_id)}/{stage}.json"
+
+
+def quarantine_key(topic: str, partition: int, offset: int) -> str:
+    """Key of a quarantined Kafka message: a function of where it stood, so a retry writes the same object."""
+    return f"quarantine/topic={topic}/partition={partition}/{offset:020d}.json"
+
+
+def quarantine_row_key(run_id: str, symbol: str, position: int) -> str:
+    """Key of a quarantined row that never reached Kafka: the row's position in its source's answer."""
+    return f"quarantine/run_id={slug(run_id)}/{symbol}/{position:09d}.json"
+
+
+@dataclass(frozen=True)
+class LiveNames:
+    """Topics, prefixes and groups of one live flow.
+
+    The real flow has the plain names. A flow whose event time runs faster than the clock has a namespace, and with it
+    names of its own, so that it cannot move the watermark of the real one nor mix with its objects.
+    """
+
+    topic: str
+    analytics_topic: str
+    archive_group: str
+    raw_prefix: str
+    processed_prefix: str
+    checkpoint_prefix: str
+
+
+def live_names(namespace: str = "") -> LiveNames:
+    """Names of the live flow called `namespace`; the empty one is the real flow."""
+    if not namespace:
+        return LiveNames(
+            LIVE_TOPIC, ANALYTICS_TOPIC, ARCHIVE_GROUP, "raw/realtime", "processed/realtime", "checkpoints/realtime"
+        )
+    space = slug(namespace)
+    return LiveNames(
+        topic=f"{LIVE_TOPIC}.{space}",
+        analytics_topic=f"{ANALYTICS_TOPIC}.{space}",
+        archive_group=f"{ARCHIVE_GROUP}.{space}",
+        raw_prefix=f"accelerated/{space}/raw/realtime",
+        processed_prefix=f"accelerated/{space}/processed/realtime",
+        checkpoint_prefix=f"accelerated/{space}/checkpoints/realtime",
+    )
+
+
+@dataclass(frozen=True)
+class TopicSpec:
+    """A topic as the platform needs it."""
+
+    name: str
+    partitions: int
+    config: dict[str, str]
+
+
+_DAY_MS = 24 * 60 * 60 * 1000
+
+
+def batch_topics() -> tuple[TopicSpec, ...]:
+    """Topics of the batch flow and the one for what fails validation."""
+    return (
+        TopicSpec(BATCH_TOPIC, 3, {"retention.ms": str(7 * _DAY_MS)}),
+        TopicSpec(QUARANTINE_TOPIC, 1, {"retention.ms": str(30 * _DAY_MS)}),
+    )
+
+
+def live_topics(names: LiveNames) -> tuple[TopicSpec, ...]:
+    """Topics of one live flow; ticks carry the broker's append time, by which the archive files them."""
+    return (
+        TopicSpec(names.topic, 4, {"retention.ms": str(7 * _DAY_MS), "message.timestamp.type": "LogAppendTime"}),
+        TopicSpec(names.analytics_topic, 4, {"retention.ms": str(_DAY_MS), "cleanup.policy": "compact,delete"}),
+    )

@@ -1,0 +1,32 @@
+"""The batch pipeline: its stages and their order, written once. The DAG and the one-box runner both read it."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """How a stage runs on Kubernetes."""
+
+    POD = "pod"
+    SPARK = "spark"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage: the task that starts it, the image it lives in and the program it runs."""
+
+    task_id: str
+    image: str
+    """Image, directory and metric prefix."""
+    program: str
+    """Console script, and the stage's name in result records."""
+    kind: Kind = Kind.POD
+
+
+FETCH = Stage("fetch_historical_data", "fetch-historical", "fetch-historical")
+CONSUME = Stage("consume_historical_data", "consume-historical", "consume-historical")
+PROCESS = Stage("process_data", "daily-analytics", "daily-analytics", Kind.SPARK)
+LOAD = Stage("load_to_snowflake", "load-warehouse", "load-warehouse")
+SUCCESS = Stage("pipeline_success", "load-warehouse", "reconcile-run")
+
+BATCH_STAGES: tuple[Stage, ...] = (FETCH, CONSUME, PROCESS, LOAD, SUCCESS)

@@ -1,0 +1,172 @@
+"""Records on the wire: pydantic models, JSON, a `schema_version` in each.
+
+Prices follow Yahoo's convention: open, high, low, close and volume are adjusted for splits, `adj_close` for splits and
+dividends. All prices are in the listing's currency; all times are UTC.
+"""
+
+import hashlib
+import math
+from collections.abc import Iterable
+from datetime import UTC, date, datetime
+from enum import StrEnum
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints, model_validator
+
+Symbol = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9^][A-Z0-9.^=-]{0,19}$")]
+"""A ticker in Yahoo's notation, e.g. `AAPL`, `BRK-B`, `^GSPC`."""
+
+Price = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+def _utc(value: datetime) -> datetime:
+    if value.tzinfo is None:
+        raise ValueError("a time needs a zone")
+    return value.astimezone(UTC)
+
+
+def iso_ms(value: datetime) -> str:
+    """`2026-01-31T14:30:00.123Z`: UTC, milliseconds, the form of every time on the wire."""
+    utc = value.astimezone(UTC)
+    return f"{utc:%Y-%m-%dT%H:%M:%S}.{utc.microsecond // 1000:03d}Z"
+
+
+def _whole_ms(value: datetime) -> datetime:
+    utc = _utc(value)
+    return utc.replace(microsecond=utc.microsecond // 1000 * 1000)
+
+
+UtcMs = Annotated[datetime, AfterValidator(_whole_ms), PlainSerializer(iso_ms, return_type=str, when_used="json")]
+"""A time in UTC, cut to whole milliseconds."""
+
+
+class Source(StrEnum):
+    """Where a row comes from; on every row, never silent."""
+
+    YAHOO = "yahoo"
+    REPLAY = "replay"
+    SIMULATED = "simulated"
+    ALPHA_VANTAGE = "alpha_vantage"
+
+
+class SymbolStatus(StrEnum):
+    """What the source said of a symbol."""
+
+    OK = "ok"
+    EMPTY = "empty"
+    """Known, but no session in the period."""
+    UNKNOWN = "unknown"
+    DELISTED = "delisted"
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class _BatchRecord(_Record):
+    """What bars and trailers share: which batch they belong to."""
+
+    schema_version: Literal[1] = 1
+    symbol: Symbol
+    source: Source
+    batch_id: str = Field(min_length=1)
+    batch_date: date
+    sequence: int = Field(ge=0)
+    """Position among the symbol's messages of this batch, from 0; (batch_id, symbol, sequence) is the identity."""
+    fetched_at: UtcMs
+
+    @property
+    def identity(self) -> tuple[str, str, int]:
+        """What makes two deliveries the same message."""
+        return (self.batch_id, self.symbol, self.sequence)
+
+
+class DailyBar(_BatchRecord):
+    """One session of one symbol. Message key: the symbol."""
+
+    kind: Literal["daily_bar"] = "daily_bar"
+    session_date: date
+    open: Price
+    high: Price
+    low: Price
+    close: Price
+    adj_close: Price
+    volume: int = Field(ge=0)
+    """Shares, adjusted for splits."""
+    dividends: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """Cash per share that went ex on this session, adjusted for splits."""
+    stock_splits: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """New shares per old one on this session, 0 where there was no split."""
+
+    @model_validator(mode="after")
+    def _range_holds_open_and_close(self) -> Self:
+        if self.high < self.low:
+            raise ValueError(f"high {self.high} is below low {self.low}")
+        for name, value in (("open", self.open), ("close", self.close)):
+            if not self.low <= value <= self.high:
+                raise ValueError(f"{name} {value} is outside low {self.low} to high {self.high}")
+        return self
+
+    def row_hash(self) -> str:
+        """Hash of the values that every stage must preserve; see `row_hash`."""
+        return row_hash(
+            self.symbol, self.session_date, self.open, self.high, self.low, self.close, self.adj_close,
+            self.volume, self.dividends, self.stock_splits, self.source,
+        )  # fmt: skip
+
+
+class BatchTrailer(_BatchRecord):
+    """Ends one symbol's bars in a batch; sent after them with the same key, so in the same partition and in order.
+
+    Also sent for a symbol without rows: nothing is guessed from silence. `sequence` is the number of bars before it.
+    """
+
+    kind: Literal["batch_trailer"] = "batch_trailer"
+    status: SymbolStatus
+    row_count: int = Field(ge=0)
+    checksum: str
+    """`batch_checksum` over the bars' row hashes in order."""
+    batch_symbols: tuple[Symbol, ...]
+    """Every symbol that the batch asked for."""
+
+
+BatchMessage = Annotated[DailyBar | BatchTrailer, Field(discriminator="kind")]
+
+
+class Tick(_Record):
+    """One trade print. Message key: the symbol."""
+
+    schema_version: Literal[1] = 1
+    symbol: Symbol
+    price: Price
+    volume: int = Field(ge=0)
+    """Shares traded in this tick."""
+    event_time: UtcMs
+    sequence: int = Field(ge=0)
+    """Counts up from 0 per symbol and producer run; (producer_run, symbol, sequence) is the identity."""
+    producer_run: str = Field(min_length=1)
+    source: Source
+
+
+def row_hash(
+    symbol: str, session_date: date, open_: float, high: float, low: float, close: float, adj_close: float,
+    volume: int, dividends: float, stock_splits: float, source: str,
+) -> str:  # fmt: skip
+    """128-bit BLAKE2b, in hex, of a bar's values.
+
+    Numbers enter in Python's shortest form that reads back to the same double, so equal hashes mean equal bits: a
+    stage that rounds a price anywhere between source and warehouse is found.
+    """
+    numbers = (open_, high, low, close, adj_close, dividends, stock_splits)
+    if not all(math.isfinite(number) for number in numbers):
+        raise ValueError(f"{symbol} {session_date}: a row hash needs finite numbers")
+    parts = (symbol, session_date.isoformat(), str(int(volume)), str(source), *(repr(float(n)) for n in numbers))
+    return hashlib.blake2b("|".join(parts).encode(), digest_size=16).hexdigest()
+
+
+def batch_checksum(row_hashes: Iterable[str]) -> str:
+    """SHA-256, in hex, over row hashes in session order."""
+    total = hashlib.sha256()
+    for value in row_hashes:
+        total.update(value.encode())
+    return total.hexdigest()

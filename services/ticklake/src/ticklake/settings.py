@@ -1,0 +1,147 @@
+"""Typed settings from `TICKLAKE_…` variables. Only an entry point creates them; the rest is handed what it needs."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from ticklake import names
+from ticklake.errors import ConfigurationError
+from ticklake.records import Symbol
+
+S = TypeVar("S", bound=BaseSettings)
+
+
+def settings_config(prefix: str) -> SettingsConfigDict:
+    """How a settings class reads its variables, which all start with `prefix`."""
+    # An empty variable counts as unset: charts and shells set what they have no value for to "".
+    return SettingsConfigDict(env_prefix=prefix, env_ignore_empty=True, extra="ignore", frozen=True)
+
+
+def _split(value: Any) -> Any:
+    return tuple(part.strip().upper() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+Symbols = Annotated[tuple[Symbol, ...], NoDecode, BeforeValidator(_split), Field(min_length=1)]
+"""Tickers, comma-separated in a variable."""
+
+
+class KafkaSettings(BaseSettings):
+    """How to reach Kafka (`TICKLAKE_KAFKA_…`)."""
+
+    model_config = settings_config("TICKLAKE_KAFKA_")
+
+    bootstrap_servers: str = "localhost:9092"
+    """Comma-separated `host:port`."""
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    username: str | None = None
+    password: SecretStr | None = None
+    ca_file: Path | None = None
+    """Certificate authority of the brokers (PEM)."""
+    timeout_seconds: float = Field(default=30, gt=0)
+    """How long to wait for a broker to answer, and for one delivery to be confirmed."""
+
+
+class StoreSettings(BaseSettings):
+    """How to reach the lake, any S3 (`TICKLAKE_STORE_…`)."""
+
+    model_config = settings_config("TICKLAKE_STORE_")
+
+    endpoint: str | None = None
+    """`http(s)://host:port`; unset means Amazon S3."""
+    region: str = "us-east-1"
+    bucket: str = names.BUCKET
+    access_key: SecretStr | None = None
+    """Unset means the environment's own credentials (instance role, web identity, …)."""
+    secret_key: SecretStr | None = None
+    ca_file: Path | None = None
+    timeout_seconds: float = Field(default=20, gt=0)
+    """Per attempt; failed attempts are repeated up to five times with back-off."""
+
+
+class WarehouseSettings(BaseSettings):
+    """How to reach Snowflake, or a server that speaks its protocol (`TICKLAKE_WAREHOUSE_…`)."""
+
+    model_config = settings_config("TICKLAKE_WAREHOUSE_")
+
+    account: str = "ticklake"
+    user: str = "ticklake"
+    password: SecretStr | None = None
+    private_key_file: Path | None = None
+    """PEM (PKCS #8) for key-pair sign-in; goes before the password."""
+    private_key_passphrase: SecretStr | None = None
+    host: str | None = None
+    """Unset means the account's own address."""
+    port: int = Field(default=443, ge=1, le=65535)
+    protocol: Literal["http", "https"] = "https"
+    role: str | None = None
+    warehouse: str | None = None
+    database: str = Field(default="STOCK_MARKET", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    timeout_seconds: int = Field(default=60, gt=0)
+
+
+class StageSettings(BaseSettings):
+    """What every stage has (`TICKLAKE_…`); stages add their own fields below this."""
+
+    model_config = settings_config("TICKLAKE_")
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["auto", "json", "console"] = "auto"
+    """`auto`: readable on a terminal, JSON elsewhere."""
+    code_version: str = "unknown"
+    """Version or commit of the running code, for lineage."""
+    xcom_file: Path = Path("/airflow/xcom/return.json")
+    """Where Airflow picks up a result; written when its folder exists."""
+    calendar: str = "XNYS"
+    """Exchange calendar (ISO 10383 code) that says which sessions exist."""
+
+
+class LiveSettings(BaseSettings):
+    """Which live flow a stage works for (`TICKLAKE_LIVE_…`)."""
+
+    model_config = settings_config("TICKLAKE_LIVE_")
+
+    namespace: str = Field(default="", max_length=60)
+    """Empty for the real flow; a flow whose event time runs faster than the clock needs one."""
+
+    @property
+    def names(self) -> names.LiveNames:
+        """Topics, prefixes and groups of this flow."""
+        return names.live_names(self.namespace)
+
+
+class ServiceSettings(StageSettings):
+    """What every long-running stage has besides."""
+
+    metrics_port: int = Field(default=9100, ge=0, le=65535)
+    """Port of /metrics, /livez and /readyz; 0 picks a free one."""
+
+
+def load(settings_type: type[S], **values: Any) -> S:
+    """Settings from the environment.
+
+    Raises:
+        ConfigurationError: a variable is wrong; the message names each one and what is wrong with it.
+    """
+    try:
+        return settings_type(**values)
+    except ValidationError as error:
+        raise ConfigurationError("; ".join(_explain(error, settings_type))) from error
+
+
+def _explain(error: ValidationError, settings_type: type[BaseSettings]) -> list[str]:
+    # The failing class can be a nested group; pydantic names it in the title.
+    known: dict[str, type[BaseSettings]] = {}
+    pending: list[type[BaseSettings]] = [BaseSettings]
+    while pending:
+        current = pending.pop()
+        known[current.__name__] = current
+        pending.extend(current.__subclasses__())
+    prefix = known.get(error.title, settings_type).model_config.get("env_prefix", "")
+    return [
+        f"{prefix}{'_'.join(str(part) for part in item['loc'][:1]).upper()}: {item['msg']}"
+        # The value of a wrong secret must not reach a log: pydantic's message alone does not carry it.
+        for item in error.errors(include_input=False, include_url=False)
+    ]

@@ -1,0 +1,133 @@
+"""The entry point of every stage: arguments, settings, logs, result record, exit code."""
+
+import argparse
+import errno
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import NoReturn, TypeVar
+
+from ticklake import lineage, logs
+from ticklake.errors import ExitCode, StageError
+from ticklake.lineage import StageRecord
+from ticklake.objects import ObjectStore
+from ticklake.settings import StageSettings, load
+
+S = TypeVar("S", bound=StageSettings)
+
+log = logs.get(__name__)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Which run a batch stage works for."""
+
+    run_id: str
+    batch_date: date
+
+    @property
+    def batch_id(self) -> str:
+        """The batch's id on every message and row: the run's, so that a retry makes the same messages."""
+        return self.run_id
+
+
+def batch_main(
+    name: str, settings_type: type[S], body: Callable[[S, Run], tuple[StageRecord, ObjectStore]],
+    argv: Sequence[str] | None = None,
+) -> NoReturn:  # fmt: skip
+    """Run a batch stage and exit the process.
+
+    `body` does the work and returns the result record, which then goes to the lake and to Airflow's XCom file.
+    """
+
+    def work() -> None:
+        run = _arguments(name, argv)
+        settings = load(settings_type)
+        logs.configure(settings.log_level, settings.log_format, stage=name, run_id=run.run_id)
+        _stop_on_sigterm()
+        record, store = body(settings, run)
+        lineage.write(store, record)
+        if settings.xcom_file.parent.is_dir():
+            settings.xcom_file.write_text(json.dumps(record.summary()))
+        log.info(
+            "done", rows_in=record.rows_in, rows_out=record.rows_out, quarantined=record.quarantined,
+            seconds=round(lineage.elapsed_seconds(record), 2),
+        )  # fmt: skip
+
+    sys.exit(guarded(name, work))
+
+
+def service_main(
+    name: str, settings_type: type[S], body: Callable[[S, threading.Event], None], argv: Sequence[str] | None = None
+) -> NoReturn:
+    """Run a long-running stage until it ends or SIGTERM or SIGINT sets the event that `body` is handed; then exit."""
+
+    def work() -> None:
+        argparse.ArgumentParser(prog=name, description="Settings come from TICKLAKE_… variables.").parse_args(argv)
+        settings = load(settings_type)
+        logs.configure(settings.log_level, settings.log_format, stage=name)
+        stop = threading.Event()
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signum, lambda *_: stop.set())
+        body(settings, stop)
+        log.info("stopped")
+
+    sys.exit(guarded(name, work))
+
+
+def guarded(name: str, work: Callable[[], None]) -> ExitCode:
+    """Do `work`; what a user can cause ends in one line on stderr and the right exit code, never in a traceback."""
+    try:
+        work()
+    except StageError as error:
+        _say(name, str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        _say(name, "interrupted")
+        return ExitCode.FAILED
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EADDRINUSE):
+            raise
+        _say(name, f"{error.strerror}: {error.filename or 'this machine'}")
+        return ExitCode.FAILED
+    return ExitCode.DONE
+
+
+def _say(name: str, line: str) -> None:
+    print(f"{name}: {' '.join(line.split())}", file=sys.stderr, flush=True)
+
+
+def _arguments(name: str, argv: Sequence[str] | None) -> Run:
+    parser = argparse.ArgumentParser(prog=name, description="Further settings come from TICKLAKE_… variables.")
+    parser.add_argument("--date", type=_iso_date, required=True, help="the batch's date, YYYY-MM-DD")
+    parser.add_argument("--run-id", type=_run_id, required=True, help="the run; a retry has the same one")
+    arguments = parser.parse_args(argv)
+    return Run(arguments.run_id, arguments.date)
+
+
+def _iso_date(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a date like 2026-01-31") from None
+
+
+def _run_id(text: str) -> str:
+    if not text.strip() or len(text) > 250 or not text.isprintable():
+        raise argparse.ArgumentTypeError("a run id has 1 to 250 printable characters")
+    return text
+
+
+def _stop_on_sigterm() -> None:
+    # A batch stage has nothing to save that a retry does not make again: end at once, with the exit code of a failure.
+    def stop(*_: object) -> None:
+        _say("stage", "stopped by SIGTERM; a retry starts over")
+        os._exit(ExitCode.FAILED)
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, stop)

@@ -1,0 +1,92 @@
+"""Columns of the tables that Spark writes and the warehouse holds: one list for both, in order, with their meaning."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+ColumnType = Literal["string", "date", "timestamp", "double", "bigint", "int"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its name (lower case; the warehouse's is the same in upper case), type and meaning."""
+
+    name: str
+    type: ColumnType
+    comment: str
+    nullable: bool = True
+
+
+BAR_COLUMNS: tuple[Column, ...] = (
+    Column("symbol", "string", "Ticker in Yahoo's notation", nullable=False),
+    Column("session_date", "date", "Session of the exchange", nullable=False),
+    Column("open", "double", "First price, adjusted for splits", nullable=False),
+    Column("high", "double", "Highest price, adjusted for splits", nullable=False),
+    Column("low", "double", "Lowest price, adjusted for splits", nullable=False),
+    Column("close", "double", "Last price, adjusted for splits", nullable=False),
+    Column("adj_close", "double", "Last price, adjusted for splits and dividends", nullable=False),
+    Column("volume", "bigint", "Shares traded, adjusted for splits", nullable=False),
+    Column("dividends", "double", "Cash per share that went ex on this session", nullable=False),
+    Column("stock_splits", "double", "New shares per old one on this session, 0 for no split", nullable=False),
+    Column("source", "string", "yahoo, replay or simulated", nullable=False),
+    Column("batch_id", "string", "Batch that brought the row", nullable=False),
+    Column("batch_date", "date", "Date of that batch", nullable=False),
+    Column("sequence", "int", "Position of the row among its symbol's in the batch, from 0", nullable=False),
+    Column("fetched_at", "timestamp", "When the source answered (UTC)", nullable=False),
+    Column("row_hash", "string", "Hash of the bar's values, see ticklake.records.row_hash", nullable=False),
+)
+"""The bar and where it comes from: columns of the raw daily CSV, in order."""
+
+INDICATOR_COLUMNS: tuple[Column, ...] = (
+    Column("history_sessions", "int", "Sessions the indicators could see, this one included", nullable=False),
+    Column("adj_open", "double", "open x adj_close / close", nullable=False),
+    Column("adj_high", "double", "high x adj_close / close", nullable=False),
+    Column("adj_low", "double", "low x adj_close / close", nullable=False),
+    Column("change", "double", "adj_close minus the session before"),
+    Column("change_pct", "double", "change in percent of the session before"),
+    Column("log_return", "double", "Natural logarithm of adj_close over the session before"),
+    Column("sma_5", "double", "Simple moving average of adj_close, 5 sessions"),
+    Column("sma_20", "double", "Simple moving average of adj_close, 20 sessions"),
+    Column("sma_50", "double", "Simple moving average of adj_close, 50 sessions"),
+    Column("sma_200", "double", "Simple moving average of adj_close, 200 sessions"),
+    Column("ema_12", "double", "Exponential moving average of adj_close, 12 sessions, seeded with its SMA"),
+    Column("ema_26", "double", "Exponential moving average of adj_close, 26 sessions, seeded with its SMA"),
+    Column("macd", "double", "EMA 12 minus EMA 26, as TA-Lib's MACD seeds them"),
+    Column("macd_signal", "double", "EMA of macd, 9 sessions"),
+    Column("macd_hist", "double", "macd minus macd_signal"),
+    Column("rsi_14", "double", "Relative strength index (Wilder), 14 sessions, 0 to 100"),
+    Column("bb_middle", "double", "Bollinger middle band: SMA 20"),
+    Column("bb_upper", "double", "Middle band plus 2 population standard deviations"),
+    Column("bb_lower", "double", "Middle band minus 2 population standard deviations"),
+    Column("atr_14", "double", "Average true range (Wilder), 14 sessions, in price"),
+    Column("obv", "double", "On-balance volume since the start of the history"),
+    Column("volatility_20", "double", "Sample standard deviation of 20 log returns, times the root of 252"),
+    Column("high_52w", "double", "Highest adj_high of 252 sessions"),
+    Column("low_52w", "double", "Lowest adj_low of 252 sessions"),
+    Column("drawdown", "double", "adj_close over its highest value so far, minus 1; 0 or below", nullable=False),
+)
+
+DAILY_COLUMNS: tuple[Column, ...] = BAR_COLUMNS + INDICATOR_COLUMNS
+"""Columns of the daily analytics; the key is (symbol, session_date)."""
+
+TICKER = "ticker"
+"""In the Parquet files the symbol stands under this name: `symbol` is the partition folder's."""
+
+WINDOW_COLUMNS: tuple[Column, ...] = (
+    Column("symbol", "string", "Ticker", nullable=False),
+    Column("window_length", "string", "15m or 1h", nullable=False),
+    Column("window_start", "timestamp", "Start of the window, included (UTC)", nullable=False),
+    Column("window_end", "timestamp", "End of the window, excluded (UTC)", nullable=False),
+    Column("open", "double", "Price of the first tick by event time and sequence", nullable=False),
+    Column("high", "double", "Highest price", nullable=False),
+    Column("low", "double", "Lowest price", nullable=False),
+    Column("close", "double", "Price of the last tick by event time and sequence", nullable=False),
+    Column("vwap", "double", "Price averaged by volume; the plain mean where the volume is 0", nullable=False),
+    Column("volume", "bigint", "Shares traded", nullable=False),
+    Column("tick_count", "bigint", "Ticks", nullable=False),
+    Column("moving_average", "double", "Mean price of the ticks", nullable=False),
+    Column("volatility", "double", "Sample standard deviation of the ticks' prices; null for a single tick"),
+    Column("first_event_time", "timestamp", "Event time of the first tick (UTC)", nullable=False),
+    Column("last_event_time", "timestamp", "Event time of the last tick (UTC)", nullable=False),
+    Column("source", "string", "Where the ticks come from", nullable=False),
+)
+"""Columns of the sliding windows; the key is (symbol, source, window_length, window_start)."""
