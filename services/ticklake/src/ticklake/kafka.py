@@ -26,7 +26,6 @@ def client_options(settings: KafkaSettings) -> dict[str, Any]:
         "bootstrap_timeout_ms": timeout_ms,
         # The library waits up to 30 s between two tries, which makes a broker's short absence a long one.
         "reconnect_backoff_max_ms": 1000,
-        "metrics_enabled": False,
     }
     if settings.ca_file is not None:
         options["ssl_cafile"] = str(settings.ca_file)
@@ -60,7 +59,9 @@ def translated_errors(settings: KafkaSettings, action: str) -> Iterator[None]:
         raise ConfigurationError(f"Kafka at {where} lacks the topic to {action}: create it") from error
     except kafka_errors.MessageSizeTooLargeError as error:
         raise ConfigurationError(f"Kafka at {where}: a message is too large to {action}: {error}") from error
-    except (kafka_errors.KafkaError, AssertionError) as error:
+    except (kafka_errors.KafkaConfigurationError, ValueError) as error:
+        raise ConfigurationError(f"Kafka settings for {where} are wrong: {error}") from error
+    except kafka_errors.KafkaError as error:
         raise StageError(
             f"Kafka at {where} does not {action} within {settings.timeout_seconds:g} s "
             f"({type(error).__name__}): is the broker up, and TICKLAKE_KAFKA_BOOTSTRAP_SERVERS right?"
@@ -91,6 +92,7 @@ class ConfirmedProducer:
             self._producer = KafkaProducer(
                 **client_options(settings),
                 client_id=client_id,
+                metrics_enabled=False,
                 acks="all",
                 enable_idempotence=True,
                 compression_type="lz4",
@@ -155,6 +157,7 @@ def make_consumer(settings: KafkaSettings, client_id: str, **options: Any) -> An
     """A `KafkaConsumer` that commits only when told to and never skips: a lost position is an error."""
     defaults: dict[str, Any] = {
         "client_id": client_id,
+        "metrics_enabled": False,
         "enable_auto_commit": False,
         "auto_offset_reset": "none",
         "allow_auto_create_topics": False,

@@ -23,6 +23,15 @@ S = TypeVar("S", bound=StageSettings)
 log = logs.get(__name__)
 
 
+class Arguments(argparse.ArgumentParser):
+    """An argument parser that answers a wrong call with one line and exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and end the process."""
+        _say(self.prog, f"{message}; see {self.prog} --help")
+        sys.exit(ExitCode.UNUSABLE)
+
+
 @dataclass(frozen=True)
 class Run:
     """Which run a batch stage works for."""
@@ -68,7 +77,7 @@ def service_main(
     """Run a long-running stage until it ends or SIGTERM or SIGINT sets the event that `body` is handed; then exit."""
 
     def work() -> None:
-        argparse.ArgumentParser(prog=name, description="Settings come from TICKLAKE_… variables.").parse_args(argv)
+        Arguments(prog=name, description="Settings come from TICKLAKE_… variables.").parse_args(argv)
         settings = load(settings_type)
         logs.configure(settings.log_level, settings.log_format, stage=name)
         stop = threading.Event()
@@ -103,14 +112,15 @@ def _say(name: str, line: str) -> None:
 
 
 def _arguments(name: str, argv: Sequence[str] | None) -> Run:
-    parser = argparse.ArgumentParser(prog=name, description="Further settings come from TICKLAKE_… variables.")
-    parser.add_argument("--date", type=_iso_date, required=True, help="the batch's date, YYYY-MM-DD")
+    parser = Arguments(prog=name, description="Further settings come from TICKLAKE_… variables.")
+    parser.add_argument("--date", type=iso_date, required=True, help="the batch's date, YYYY-MM-DD")
     parser.add_argument("--run-id", type=_run_id, required=True, help="the run; a retry has the same one")
     arguments = parser.parse_args(argv)
     return Run(arguments.run_id, arguments.date)
 
 
-def _iso_date(text: str) -> date:
+def iso_date(text: str) -> date:
+    """The date in `text`, as an argument parser's type."""
     try:
         return date.fromisoformat(text)
     except ValueError:

@@ -1,0 +1,193 @@
+"""What a source answered for one symbol, and the store of these answers.
+
+A run's answers are stored before anything is made of them, each created only if absent. A retry, or the loser of a
+race, goes on from what is stored, so bars, trailers and `fetched_at` are functions of the run.
+"""
+
+import hashlib
+import io
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fetch_historical.period import Period
+from ticklake.errors import ConfigurationError, IntegrityError, StageError
+from ticklake.names import source_answer_key
+from ticklake.objects import ObjectStore
+from ticklake.records import Source, SymbolStatus, iso_ms
+
+ROWS = pa.schema(
+    [
+        pa.field("session_date", pa.date32()),
+        *(
+            pa.field(name, pa.float64())
+            for name in (
+                "open", "high", "low", "close", "adj_close", "volume", "dividends", "stock_splits",
+            )  # fmt: skip
+        ),
+    ]
+)
+"""Columns of an answer's rows. Any number can be NaN: they are kept as they came."""
+
+_META = b"ticklake"
+
+
+class SourceUnavailableError(StageError):
+    """The source cannot answer just now (rate limit, timeout, server error): nothing is stored, a retry asks again.
+
+    Args:
+        reachable: False when it did not answer at all, so that asking it for other symbols is futile too.
+        retry_after: seconds that it asks to wait.
+    """
+
+    def __init__(self, message: str, *, reachable: bool = True, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.reachable = reachable
+        self.retry_after = retry_after
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a source says of one symbol."""
+
+    status: SymbolStatus
+    rows: pa.Table
+    """Schema `ROWS`, in the order in which they came."""
+    asked_at: datetime
+    """Just before the answer was asked for: no session that closed while waiting counts as closed."""
+    reason: str = ""
+    """Why there are no rows, in the source's own words."""
+
+
+class DataSource(Protocol):
+    """Where daily bars come from."""
+
+    def ask(self, symbol: str, period: Period) -> Reply:
+        """The bars of `symbol` in `period`.
+
+        Raises:
+            SourceUnavailableError: there is no answer to be had just now.
+        """
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A reply as it is stored."""
+
+    symbol: str
+    source: Source
+    status: SymbolStatus
+    fetched_at: datetime
+    reason: str
+    request: dict[str, str]
+    """What was asked; the same in every answer of a run."""
+    rows: pa.Table
+
+    def to_parquet(self) -> bytes:
+        """The answer as one Parquet file, its header as JSON in the schema's metadata."""
+        header = {
+            "symbol": self.symbol, "source": self.source, "status": self.status,
+            "fetched_at": iso_ms(self.fetched_at), "reason": self.reason, "request": self.request,
+        }  # fmt: skip
+        sink = io.BytesIO()
+        table = self.rows.replace_schema_metadata({_META: json.dumps(header).encode()})
+        pq.write_table(table, sink, compression="zstd")
+        return sink.getvalue()
+
+
+def empty_rows() -> pa.Table:
+    """No rows, in the schema of an answer."""
+    return ROWS.empty_table()
+
+
+def from_parquet(body: bytes) -> Answer:
+    """The answer in `body`.
+
+    Raises:
+        ValueError: `body` is not one.
+    """
+    try:
+        table = pq.read_table(io.BytesIO(body))
+        header: dict[str, Any] = json.loads(table.schema.metadata[_META])
+        return Answer(
+            symbol=header["symbol"], source=Source(header["source"]), status=SymbolStatus(header["status"]),
+            fetched_at=datetime.fromisoformat(header["fetched_at"]), reason=header["reason"],
+            request=header["request"], rows=table.replace_schema_metadata(None).cast(ROWS),
+        )  # fmt: skip
+    except (pa.ArrowException, KeyError, TypeError) as error:
+        raise ValueError(f"not a stored answer: {error}") from error
+
+
+def request_header(source: Source, period: Period, symbols: tuple[str, ...], **further: object) -> dict[str, str]:
+    """What a run asks for, small and comparable: a retry of the run must ask for the same."""
+    digest = hashlib.sha256(",".join(symbols).encode()).hexdigest()[:16]
+    return {
+        "source": str(source), "first": str(period.first), "last": str(period.last),
+        "symbols": f"{len(symbols)} ({digest})", **{name: str(value) for name, value in further.items()},
+    }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class AnswerBook:
+    """The stored answers of one run."""
+
+    store: ObjectStore
+    run_id: str
+    source: Source
+    request: dict[str, str]
+
+    def stored_symbols(self, symbols: tuple[str, ...]) -> set[str]:
+        """Which of `symbols` this run has an answer for already."""
+        keys = {source_answer_key(self.run_id, symbol): symbol for symbol in symbols}
+        prefix = source_answer_key(self.run_id, "").removesuffix(".parquet")
+        return {keys[found.key] for found in self.store.list_objects(prefix) if found.key in keys}
+
+    def read(self, symbol: str) -> Answer:
+        """The stored answer for `symbol`.
+
+        Raises:
+            ConfigurationError: the run asked for something else before.
+            IntegrityError: what is stored is not readable.
+        """
+        key = source_answer_key(self.run_id, symbol)
+        try:
+            answer = from_parquet(self.store.get(key))
+        except KeyError:
+            raise IntegrityError(f"{key} has just been there and is gone: who removes objects?") from None
+        except ValueError as error:
+            raise IntegrityError(f"{key} is damaged ({error}): start a new run") from error
+        differing = sorted(name for name in self.request | answer.request if self._differs(answer, name))
+        if differing:
+            said = ", ".join(f"{name} {answer.request.get(name)}, not {self.request.get(name)}" for name in differing)
+            raise ConfigurationError(f"run {self.run_id} began with {said}: repeat it as it began, or use a new --run-id")
+        return answer
+
+    def _differs(self, answer: Answer, name: str) -> bool:
+        return answer.request.get(name) != self.request.get(name)
+
+    def keep(self, symbol: str, ask: Callable[[], Reply]) -> Answer:
+        """Ask for `symbol` and store the reply; returns what is stored, which can be another writer's."""
+        reply = ask()
+        answer = Answer(
+            symbol=symbol, source=self.source, status=reply.status, reason=reply.reason, request=self.request,
+            fetched_at=reply.asked_at.replace(microsecond=reply.asked_at.microsecond // 1000 * 1000), rows=reply.rows,
+        )  # fmt: skip
+        metadata = {
+            "status": str(answer.status), "source": str(answer.source),
+            "fetched-at": iso_ms(answer.fetched_at), "rows": str(answer.rows.num_rows),
+        }  # fmt: skip
+        key = source_answer_key(self.run_id, symbol)
+        if self.store.put_if_absent(key, answer.to_parquet(), metadata=metadata):
+            return answer
+        return self.read(symbol)
+
+
+def row_dicts(rows: pa.Table) -> list[dict[str, date | float | None]]:
+    """The rows as dictionaries, one each."""
+    found: list[dict[str, date | float | None]] = rows.to_pylist()
+    return found

@@ -1,0 +1,109 @@
+"""The HTTP session that yfinance is handed: where its requests go, how long they wait, what came back."""
+
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from curl_cffi import requests
+
+from fetch_historical.settings import YahooSettings
+
+_CHART = "/v8/finance/chart/"
+
+
+@dataclass
+class ChartFacts:
+    """What Yahoo's chart service said of one symbol.
+
+    yfinance turns many different answers into the same error, so the outcome is judged by these instead.
+    """
+
+    status: int | None = None
+    """HTTP status of the response to the latest chart request, None where none came."""
+    retry_after: str | None = None
+    is_chart: bool = False
+    """Whether the latest response was the chart service's JSON at all."""
+    error_code: str | None = None
+    error_text: str | None = None
+    bars: int = 0
+    meta: dict[str, Any] = field(default_factory=dict)
+    """The latest description of the symbol; a response without one leaves it."""
+
+    def begin(self) -> None:
+        """A request goes out: forget the response before it, so that none is judged by another's."""
+        self.status = self.retry_after = self.error_code = self.error_text = None
+        self.is_chart, self.bars = False, 0
+
+    def note(self, status: int, retry_after: str | None, body: bytes) -> None:
+        """Take in one response."""
+        self.begin()
+        self.status, self.retry_after = status, retry_after
+        try:
+            chart = json.loads(body)["chart"]
+            error, result = chart["error"], chart["result"]
+            if error:
+                self.error_code, self.error_text = str(error["code"]), str(error["description"])
+            elif result:
+                self.meta = dict(result[0]["meta"])
+                self.bars = len(result[0].get("timestamp") or ())
+        except (ValueError, KeyError, TypeError, IndexError):
+            return
+        self.is_chart = True
+
+    def _day(self, name: str) -> date | None:
+        value = self.meta.get(name)
+        if not isinstance(value, int | float):
+            return None
+        try:
+            return datetime.fromtimestamp(value, UTC).date()
+        except (ValueError, OverflowError, OSError):
+            return None
+
+    @property
+    def last_trade(self) -> date | None:
+        """Day of the symbol's latest trade that Yahoo knows."""
+        return self._day("regularMarketTime")
+
+    @property
+    def first_trade(self) -> date | None:
+        """Day of the symbol's first trade that Yahoo knows."""
+        return self._day("firstTradeDate")
+
+
+class YahooSession(requests.Session):  # type: ignore[misc]
+    """A curl session with our timeouts that can send what is meant for Yahoo's hosts somewhere else.
+
+    The redirection happens below yfinance, so all of its code (cookie, crumb, time zone, chart) runs unchanged against
+    a local server.
+    """
+
+    def __init__(self, settings: YahooSettings) -> None:
+        self._endpoint = urlsplit(str(settings.endpoint)) if settings.endpoint else None
+        self._timeout = (settings.timeout_seconds, settings.timeout_seconds)
+        self.facts = ChartFacts()
+        options: dict[str, Any] = {}
+        if settings.ca_file is not None:
+            options["verify"] = str(settings.ca_file)
+        # A given endpoint is asked directly: a proxy for the outer world does not know it.
+        super().__init__(impersonate="chrome", trust_env=self._endpoint is None, **options)
+
+    def request(self, method: Any, url: str, **arguments: Any) -> Any:
+        """Send one request; yfinance's own time limits, which differ from call to call, give way to ours."""
+        arguments["timeout"] = self._timeout
+        if _CHART in url:
+            self.facts.begin()
+        response = super().request(method, self.route(url), **arguments)
+        if _CHART in url:
+            self.facts.note(response.status_code, response.headers.get("Retry-After"), response.content)
+        return response
+
+    def route(self, url: str) -> str:
+        """Where a request for `url` really goes."""
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        if self._endpoint is None or not (host == "yahoo.com" or host.endswith(".yahoo.com")):
+            return url
+        path = self._endpoint.path.rstrip("/") + (parts.path or "/")
+        return urlunsplit((self._endpoint.scheme, self._endpoint.netloc, path, parts.query, ""))

@@ -1,0 +1,96 @@
+"""`onebox up`, `down` and `status`: a platform with warm stage hosts that stays in the background."""
+
+import os
+import signal
+import sys
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+
+import psutil
+
+from onebox import platform
+from onebox.environment import java_home
+from onebox.folder import DataFolder, Running
+from onebox.host_client import Hosts, make_hosts
+from onebox.platform import Platform, Tools
+from onebox.processes import Child
+from ticklake.errors import StageError
+
+_START_SECONDS = 180
+_STOP_SECONDS = 60
+
+
+def up(path: Path) -> None:
+    """Start the background platform unless it runs already, and return once it is ready."""
+    folder = DataFolder.at(path)
+    if folder.running() is None:
+        command = [sys.executable, "-m", "onebox.main", "serve", "--data", folder.root]
+        print("Starting broker, store, warehouse and warm stage hosts in the background …", flush=True)
+        server = Child("onebox serve", command, folder.log("onebox"), env=os.environ, detached=True)
+        server.wait_ready(lambda: folder.running() is not None, _START_SECONDS)
+    status(path)
+
+
+def down(path: Path) -> None:
+    """Stop the background platform; none running is no error."""
+    folder = DataFolder.at(path)
+    running = folder.running()
+    if running is None:
+        print(f"Nothing runs on {folder.root}")
+        return
+    server = psutil.Process(running.pid)
+    server.send_signal(signal.SIGTERM)
+    try:
+        server.wait(_STOP_SECONDS)
+    except psutil.TimeoutExpired:
+        raise StageError(
+            f"process {running.pid} did not stop within {_STOP_SECONDS} s; see {folder.log('onebox')}"
+        ) from None
+    print("Stopped")
+
+
+def status(path: Path) -> None:
+    """Print what runs on the folder and how to reach it."""
+    folder = DataFolder.at(path)
+    running = folder.running()
+    if running is None:
+        print(f"Nothing runs on {folder.root}; `onebox up` starts it")
+        return
+    store = folder.credentials()
+    print(f"Running in the background (process {running.pid}) on {folder.root}")
+    print(f"  Kafka      127.0.0.1:{running.ports.kafka}")
+    print(f"  S3         http://127.0.0.1:{running.ports.store}  access key {store.access_key}, secret key in "
+          f"{folder.root / 'credentials.json'}")  # fmt: skip
+    print(f"  Warehouse  127.0.0.1:{running.ports.warehouse}  (Snowflake's protocol over http; `onebox sql` asks it)")
+
+
+def serve(path: Path, cache: Path) -> None:
+    """Run the platform and its hosts until SIGTERM."""
+    folder = DataFolder.at(path)
+    stop = threading.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, lambda *_: stop.set())
+    with ExitStack() as stack:
+        stack.enter_context(folder.locked("platform"))
+        here = platform.prepare(folder, platform.prepare_tools(cache, java_home(), print))
+        hosts = make_hosts(here)
+        for host in (hosts.spark, hosts.python):
+            stack.callback(host.stop)
+            host.start()
+        stack.enter_context(platform.started(here, print))
+        for host in (hosts.python, hosts.spark):
+            host.wait_ready()
+        stack.callback(folder.announce, None)
+        folder.announce(Running(pid=os.getpid(), ports=here.ports))
+        while not stop.is_set():
+            stop.wait(1)
+
+
+def attached(folder: DataFolder, tools: Tools) -> tuple[Platform, Hosts, int] | None:
+    """The background platform on `folder`, its hosts and its process id; None where none runs."""
+    running = folder.running()
+    if running is None:
+        return None
+    here = Platform(folder, tools, running.ports)
+    return here, make_hosts(here), running.pid

@@ -1,0 +1,124 @@
+"""`onebox`: the whole platform on one machine, no Docker and no Kubernetes."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from onebox.environment import cache_folder, java_home
+from ticklake.settings import Symbols
+from ticklake.stage import Arguments, guarded, iso_date
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run the command that the arguments name; exit code 0 done, 1 failed, 2 wrong call or input."""
+    arguments = _parser().parse_args(argv)
+    command: Callable[[argparse.Namespace], None] = arguments.command
+    sys.exit(guarded("onebox", lambda: command(arguments)))
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    from onebox import run
+
+    run.run(
+        run.RunOptions(
+            folder=arguments.data, cache=cache_folder(), source=arguments.source, symbols=arguments.symbols,
+            batch_date=arguments.date, report=arguments.report, live=not arguments.no_live,
+        )
+    )  # fmt: skip
+
+
+def _live(arguments: argparse.Namespace) -> None:
+    from onebox import live
+
+    live.live(
+        live.LiveOptions(
+            folder=arguments.data, cache=cache_folder(), source=arguments.source, symbols=arguments.symbols
+        )
+    )
+
+
+def _up(arguments: argparse.Namespace) -> None:
+    from onebox import background
+
+    background.up(arguments.data)
+
+
+def _down(arguments: argparse.Namespace) -> None:
+    from onebox import background
+
+    background.down(arguments.data)
+
+
+def _status(arguments: argparse.Namespace) -> None:
+    from onebox import background
+
+    background.status(arguments.data)
+
+
+def _serve(arguments: argparse.Namespace) -> None:
+    from onebox import background
+
+    background.serve(arguments.data, cache_folder())
+
+
+def _sql(arguments: argparse.Namespace) -> None:
+    from onebox import sql
+
+    sql.query(arguments.data, " ".join(arguments.statement))
+
+
+def _fetch_jars(_: argparse.Namespace) -> None:
+    from onebox.platform import prepare_tools
+
+    prepare_tools(cache_folder(), java_home(), print)
+
+
+def _symbols(text: str) -> str:
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return ",".join(TypeAdapter(Symbols).validate_python(text))
+    except ValidationError as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no comma-separated list of tickers: {error.errors()[0]['msg']}"
+        ) from None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Arguments(prog="onebox", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, command: Callable[[argparse.Namespace], None], help_text: str) -> argparse.ArgumentParser:
+        added: argparse.ArgumentParser = commands.add_parser(name, help=help_text, description=help_text)
+        added.set_defaults(command=command)
+        added.add_argument(
+            "--data", type=Path, default=Path(".onebox"), metavar="DIR", help="folder of all data (default .onebox)"
+        )
+        return added
+
+    def add_input(to: argparse.ArgumentParser) -> None:
+        to.add_argument(
+            "--source", choices=("auto", "yahoo", "replay", "simulated"), default="auto",
+            help="auto: Yahoo where it can be reached, else recorded real bars",
+        )  # fmt: skip
+        to.add_argument("--symbols", type=_symbols, help="comma-separated tickers (default: the source's own list)")
+
+    run = add("run", _run, "run the batch pipeline and a short live part once, then stop everything")
+    add_input(run)
+    run.add_argument("--date", type=iso_date, help="the batch's date, YYYY-MM-DD (default: the source's last session)")
+    run.add_argument("--report", type=Path, metavar="FILE.json", help="write the closing figures as JSON")
+    run.add_argument("--no-live", action="store_true", help="leave the live part out")
+    add_input(add("live", _live, "keep ticks, archive, streaming analytics and the daily batch running until Ctrl-C"))
+    add("up", _up, "start broker, store, warehouse and warm stage hosts in the background")
+    add("down", _down, "stop what up started")
+    add("status", _status, "show what runs on this data folder and where")
+    add("sql", _sql, "ask the warehouse").add_argument("statement", nargs="+", help='e.g. "select …"')
+    add("fetch-jars", _fetch_jars, "fetch the jars of Kafka, s3proxy and Spark's connectors where missing")
+    add("serve", _serve, "what up starts: run broker, store, warehouse and hosts until SIGTERM")
+    return parser
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""The closing table of a run, and the same figures as JSON for machines."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import BaseModel
+from rich.console import Console
+from rich.table import Table
+
+from ticklake.lineage import StageRecord, elapsed_seconds
+from ticklake.pipeline import Stage
+
+
+class Row(BaseModel):
+    """One stage in the closing table."""
+
+    stage: str
+    seconds: float
+    rows_in: int
+    rows_out: int
+    quarantined: int
+    where: str = ""
+
+
+class Report(BaseModel):
+    """What a run did, as `--report` writes it."""
+
+    run_id: str
+    source: str
+    batch_date: str
+    rows: list[Row]
+    notes: list[str]
+    seconds: float
+    """Wall time from the start of the command."""
+    reconciled: bool
+    """Whether batch and live part agree at every stage, compared by key and hash."""
+
+
+@dataclass
+class Journal:
+    """Collects what the closing table shows."""
+
+    run_id: str
+    source: str = ""
+    batch_date: str = ""
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+    rows: list[Row] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    reconciled: bool = False
+
+    def stage_done(self, stage: Stage, record: StageRecord, where: str = "") -> None:
+        """Add a finished batch stage."""
+        self.rows.append(
+            Row(
+                stage=stage.task_id, seconds=round(elapsed_seconds(record), 2), rows_in=record.rows_in,
+                rows_out=record.rows_out, quarantined=record.quarantined, where=where,
+            )
+        )  # fmt: skip
+        self.notes.extend(record.notes)
+
+    def report(self) -> Report:
+        """The figures so far."""
+        return Report(
+            run_id=self.run_id, source=self.source, batch_date=self.batch_date, rows=self.rows, notes=self.notes,
+            seconds=round((datetime.now(UTC) - self.started).total_seconds(), 2), reconciled=self.reconciled,
+        )  # fmt: skip
+
+    def show(self, console: Console) -> None:
+        """Print the table."""
+        table = Table(title=f"Run {self.run_id}: {self.source}, batch date {self.batch_date}", title_justify="left")
+        table.add_column("stage", no_wrap=True)
+        for heading in ("seconds", "rows in", "rows out", "quarantined"):
+            table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column("where", overflow="fold")
+        for row in self.rows:
+            table.add_row(
+                row.stage, f"{row.seconds:.1f}", f"{row.rows_in:,}", f"{row.rows_out:,}", f"{row.quarantined:,}",
+                row.where,
+            )  # fmt: skip
+        console.print(table)
+        for note in self.notes:
+            console.print(f"note: {note}", highlight=False)
+
+    def write(self, path: Path) -> None:
+        """Write the report as JSON."""
+        path.write_text(self.report().model_dump_json(indent=1) + "\n")

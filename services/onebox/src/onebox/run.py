@@ -1,0 +1,130 @@
+"""`onebox run`: the batch pipeline and a short live part, once, from nothing running to nothing running."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+from rich.console import Console
+
+from onebox import platform, sources
+from onebox.background import attached
+from onebox.batch import StageFailed, run_batch
+from onebox.environment import java_home
+from onebox.folder import DataFolder
+from onebox.host_client import Hosts, make_hosts
+from onebox.live_part import LivePart
+from onebox.platform import Platform
+from onebox.report import Journal
+from onebox.sources import BatchInput
+from ticklake import names
+from ticklake.errors import ExitCode
+from ticklake.lineage import StageRecord
+from ticklake.pipeline import FETCH, Stage
+from ticklake.records import Source
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What `onebox run` was called with."""
+
+    folder: Path
+    cache: Path
+    source: sources.Choice = "auto"
+    symbols: str | None = None
+    batch_date: date | None = None
+    report: Path | None = None
+    live: bool = True
+
+
+def new_run_id() -> str:
+    """A run id that sorts by time and is no other run's."""
+    return f"onebox-{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
+
+
+def run(options: RunOptions) -> None:
+    """Run everything, print the closing table and stop everything.
+
+    Raises:
+        StageError: something failed or did not reconcile; nothing is left running then either.
+    """
+    console = Console(soft_wrap=True, highlight=False)
+    say: Callable[[str], None] = console.print
+    folder = DataFolder.at(options.folder)
+    journal = Journal(new_run_id())
+    with folder.locked("run"), running_platform(folder, options.cache, say) as (here, hosts):
+        asked = sources.choose(options.source, options.batch_date, options.symbols, say)
+        try:
+            run_into(journal, here, hosts, asked, say)
+        except StageFailed as failure:
+            if options.source != "auto" or asked.source is not Source.YAHOO or failure.stage is not FETCH:
+                raise
+            if failure.code != ExitCode.FAILED:
+                raise
+            asked = sources.fall_back(asked, options.batch_date, failure.said.splitlines()[-1], say)
+            journal = Journal(new_run_id())
+            run_into(journal, here, hosts, asked, say)
+        if options.live:
+            LivePart(here, hosts, journal, say).run()
+        journal.reconciled = True
+        say("Stopping everything …")
+    journal.show(console)
+    _where_to_look(folder, asked, say)
+    if options.report:
+        journal.write(options.report)
+
+
+def run_into(journal: Journal, here: Platform, hosts: Hosts, asked: BatchInput, say: Callable[[str], None]) -> None:
+    """Run the batch pipeline for the journal's run and enter each stage as it is done."""
+    journal.source, journal.batch_date = asked.source, asked.batch_date.isoformat()
+    say(f"Batch {journal.run_id}: source {asked.source}, date {asked.batch_date}")
+
+    def on_stage(stage: Stage, record: StageRecord) -> None:
+        journal.stage_done(stage, record, _where(stage, asked))
+        row = journal.rows[-1]
+        say(f"  ✓ {row.stage}  {row.rows_out:,} rows in {row.seconds:.1f} s")
+
+    run_batch(here, hosts, asked, journal.run_id, on_stage)
+
+
+def _where(stage: Stage, asked: BatchInput) -> str:
+    day = asked.batch_date
+    schema = names.SCHEMA_YAHOO if asked.source is Source.YAHOO else names.SCHEMA_OTHER
+    return {
+        "fetch_historical_data": f"topic {names.BATCH_TOPIC}",
+        "consume_historical_data": names.partition_day("raw/historical", day) + "/",
+        "process_data": names.processed_daily_prefix(day) + "/",
+        "load_to_snowflake": f"{schema}.{names.DAILY_TABLE}",
+        "pipeline_success": "every row compared by key and hash",
+    }[stage.task_id]
+
+
+def _where_to_look(folder: DataFolder, asked: BatchInput, say: Callable[[str], None]) -> None:
+    schema = names.SCHEMA_YAHOO if asked.source is Source.YAHOO else names.SCHEMA_OTHER
+    say(f"Lake:      {folder.store / 'buckets' / names.BUCKET}  (plain files; `make up` serves them over S3)")
+    say(
+        'Warehouse: .venv/bin/onebox sql "select symbol, session_date, close, sma_20, rsi_14 '
+        f'from {schema}.{names.DAILY_TABLE} order by session_date desc limit 5"'
+    )
+    say(f"Logs:      {folder.logs}")
+
+
+@contextmanager
+def running_platform(folder: DataFolder, cache: Path, say: Callable[[str], None]) -> Iterator[tuple[Platform, Hosts]]:
+    """The platform that `onebox up` keeps on this folder, else one that starts here and stops at the end."""
+    tools = platform.prepare_tools(cache, java_home(), say)
+    if (found := attached(folder, tools)) is not None:
+        say(f"Using the platform that runs in the background (process {found[2]})")
+        yield found[0], found[1]
+        return
+    with ExitStack() as stack:
+        stack.enter_context(folder.locked("platform"))
+        here = platform.prepare(folder, tools)
+        # The hosts load their libraries while the servers start.
+        hosts = make_hosts(here)
+        for host in (hosts.spark, hosts.python):
+            stack.callback(host.stop)
+            host.start()
+        stack.enter_context(platform.started(here, say))
+        yield here, hosts

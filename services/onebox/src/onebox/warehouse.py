@@ -1,0 +1,104 @@
+"""A warehouse that speaks Snowflake's protocol: fakesnow, with DuckDB underneath, on the loopback interface.
+
+fakesnow's own server keeps its databases in memory; a client can ask for files, but then gets a DuckDB of its own over
+them, and two such clients cannot work at once. So this module is also the server's program: it gives all clients
+one DuckDB over the files of one folder.
+"""
+
+import argparse
+import http.client
+import importlib
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from onebox.processes import LOOPBACK, Part
+
+
+class Warehouse(Part):
+    """The server. Each database is a file in `data_dir`/databases, which must be local, and survives a restart.
+
+    Files that were PUT into a stage are lost at a restart: a load puts and copies in one go.
+    """
+
+    name = "fakesnow"
+
+    def __init__(self, data_dir: Path, log_dir: Path, port: int, *, detached: bool = False) -> None:
+        super().__init__(port, log_dir, detached=detached)
+        self.data_dir = data_dir
+
+    @property
+    def connection_parameters(self) -> dict[str, str | int]:
+        """Arguments for snowflake.connector.connect; database and schema are the caller's to add."""
+        return {
+            "account": "onebox",
+            "user": "ticklake",
+            "password": "local",  # fakesnow asks for none; the connector insists on one
+            "host": LOOPBACK,
+            "port": self.port,
+            "protocol": "http",
+        }
+
+    def prepare(self) -> list[str | Path]:
+        """Create the folders and return the server's command."""
+        self._databases.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(self._stages, ignore_errors=True)
+        self._stages.mkdir()
+        return [sys.executable, "-m", "onebox.warehouse", "--databases", self._databases, "--port", str(self.port)]
+
+    def environment(self) -> Mapping[str, str]:
+        """The runner's, with a temporary folder of its own: fakesnow never removes the one that it keeps stages in."""
+        return os.environ | {"TMPDIR": str(self._stages)}
+
+    def ready(self) -> bool:
+        """Whether the server answers Snowflake's protocol."""
+        connection = http.client.HTTPConnection(LOOPBACK, self.port, timeout=2)
+        try:
+            connection.request("POST", "/queries/v1/abort-request")
+            answer = connection.getresponse()
+            return answer.status == http.client.OK and b"success" in answer.read()
+        except http.client.HTTPException:
+            return False
+        finally:
+            connection.close()
+
+    @property
+    def _databases(self) -> Path:
+        return self.data_dir / "databases"
+
+    @property
+    def _stages(self) -> Path:
+        return self.data_dir / "stages"
+
+
+def serve(databases: Path, port: int) -> None:
+    """Serve the databases in the folder until SIGTERM."""
+    import uvicorn
+    from fakesnow.instance import FakeSnow
+
+    server: Any = importlib.import_module("fakesnow.server")  # the package has a function of that name
+    server.shared_fs = FakeSnow(db_path=databases)
+    # A client that keeps its connection open must not hold up the stop.
+    uvicorn.run(
+        server.app, host=LOOPBACK, port=port, log_level="warning", access_log=False, lifespan="off",
+        timeout_graceful_shutdown=3,
+    )  # fmt: skip
+    for session in server.sessions.values():
+        session.close()
+    server.shared_fs.duck_conn.close()  # writes DuckDB's log into the files
+
+
+def main() -> None:
+    """Run the server's program."""
+    parser = argparse.ArgumentParser(description="Serve DuckDB files in Snowflake's protocol")
+    parser.add_argument("--databases", type=Path, required=True, help="folder of the database files")
+    parser.add_argument("--port", type=int, required=True, help="port on the loopback interface")
+    arguments = parser.parse_args()
+    serve(arguments.databases, arguments.port)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""Real servers for the tests: one broker, store and warehouse per test process; names of its own for each test."""
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from onebox import platform
+from onebox.environment import cache_folder
+from onebox.folder import DataFolder
+from onebox.platform import Platform
+from ticklake.kafka import ensure_topics
+from ticklake.names import live_topics
+from ticklake.objects import ObjectStore
+from ticklake.settings import KafkaSettings, LiveSettings, StoreSettings, WarehouseSettings
+
+
+@pytest.fixture(scope="session")
+def onebox_tools() -> platform.Tools:
+    """Java and the jars, fetched where missing."""
+    return platform.prepare_tools(cache_folder(), None, print)
+
+
+@pytest.fixture(scope="session")
+def onebox_platform(onebox_tools: platform.Tools, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """A broker, store and warehouse in a folder of their own, with all topics of the real flow."""
+    folder = DataFolder.at(tmp_path_factory.mktemp("onebox"))
+    running = platform.prepare(folder, onebox_tools)
+    with platform.started(running, print):
+        yield running
+
+
+@pytest.fixture
+def kafka_settings(onebox_platform: Platform) -> KafkaSettings:
+    """A real broker with the batch topics."""
+    return onebox_platform.kafka
+
+
+@pytest.fixture
+def store_settings(onebox_platform: Platform) -> StoreSettings:
+    """A real store with an empty bucket of this test's own."""
+    settings = onebox_platform.store.model_copy(update={"bucket": f"test-{uuid.uuid4().hex[:12]}"})
+    ObjectStore(settings).create_bucket()
+    return settings
+
+
+@pytest.fixture
+def store(store_settings: StoreSettings) -> ObjectStore:
+    """The test's bucket."""
+    return ObjectStore(store_settings)
+
+
+@pytest.fixture
+def warehouse_settings(onebox_platform: Platform) -> WarehouseSettings:
+    """A real warehouse server with a database name of this test's own."""
+    return onebox_platform.warehouse.model_copy(update={"database": f"TEST_{uuid.uuid4().hex[:12].upper()}"})
+
+
+@pytest.fixture
+def live(kafka_settings: KafkaSettings) -> LiveSettings:
+    """A live flow of this test's own, its topics created."""
+    settings = LiveSettings(namespace=f"test-{uuid.uuid4().hex[:8]}")
+    ensure_topics(kafka_settings, live_topics(settings.names))
+    return settings
+
+
+@pytest.fixture
+def stage_env(
+    onebox_platform: Platform,
+    store_settings: StoreSettings,
+    warehouse_settings: WarehouseSettings,
+    request: pytest.FixtureRequest,
+) -> Callable[..., dict[str, str]]:
+    """A function that gives the whole environment for a stage program run as a process; keywords add variables."""
+
+    def environment(**more: str) -> dict[str, str]:
+        own = {
+            "TICKLAKE_STORE_BUCKET": store_settings.bucket,
+            "TICKLAKE_WAREHOUSE_DATABASE": warehouse_settings.database,
+        }
+        if "live" in request.fixturenames:
+            own["TICKLAKE_LIVE_NAMESPACE"] = request.getfixturevalue("live").namespace
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("TICKLAKE_")}
+        return kept | onebox_platform.stage_env() | own | more
+
+    return environment
+
+
+@pytest.fixture(scope="session")
+def programs() -> Path:
+    """The folder of the console scripts."""
+    return Path(__file__).parents[1] / ".venv" / "bin"
