@@ -1,0 +1,1 @@
+"""Daily bars from Kafka to raw CSV in the lake."""

@@ -1,0 +1,1 @@
+"""Daily bars from Yahoo Finance, a recording or a simulation to Kafka."""

@@ -21,17 +21,9 @@ from ticklake.names import source_answer_key
 from ticklake.objects import ObjectStore
 from ticklake.records import Source, SymbolStatus, iso_ms
 
-ROWS = pa.schema(
-    [
-        pa.field("session_date", pa.date32()),
-        *(
-            pa.field(name, pa.float64())
-            for name in (
-                "open", "high", "low", "close", "adj_close", "volume", "dividends", "stock_splits",
-            )  # fmt: skip
-        ),
-    ]
-)
+_NUMBERS = ("open", "high", "low", "close", "adj_close", "volume", "dividends", "stock_splits")
+
+ROWS = pa.schema([("session_date", pa.date32()), *((name, pa.float64()) for name in _NUMBERS)])
 """Columns of an answer's rows. Any number can be NaN: they are kept as they came."""
 
 _META = b"ticklake"
@@ -164,7 +156,9 @@ class AnswerBook:
         differing = sorted(name for name in self.request | answer.request if self._differs(answer, name))
         if differing:
             said = ", ".join(f"{name} {answer.request.get(name)}, not {self.request.get(name)}" for name in differing)
-            raise ConfigurationError(f"run {self.run_id} began with {said}: repeat it as it began, or use a new --run-id")
+            raise ConfigurationError(
+                f"run {self.run_id} began with {said}: repeat it as it began, or use a new --run-id"
+            )
         return answer
 
     def _differs(self, answer: Answer, name: str) -> bool:

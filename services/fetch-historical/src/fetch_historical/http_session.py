@@ -72,7 +72,7 @@ class ChartFacts:
         return self._day("firstTradeDate")
 
 
-class YahooSession(requests.Session):  # type: ignore[misc]
+class YahooSession(requests.Session[requests.Response]):
     """A curl session with our timeouts that can send what is meant for Yahoo's hosts somewhere else.
 
     The redirection happens below yfinance, so all of its code (cookie, crumb, time zone, chart) runs unchanged against
@@ -89,7 +89,7 @@ class YahooSession(requests.Session):  # type: ignore[misc]
         # A given endpoint is asked directly: a proxy for the outer world does not know it.
         super().__init__(impersonate="chrome", trust_env=self._endpoint is None, **options)
 
-    def request(self, method: Any, url: str, **arguments: Any) -> Any:
+    def request(self, method: Any, url: str, **arguments: Any) -> Any:  # type: ignore[override]
         """Send one request; yfinance's own time limits, which differ from call to call, give way to ours."""
         arguments["timeout"] = self._timeout
         if _CHART in url:

@@ -29,7 +29,8 @@ def batch_period(batch_date: date, years: int, today: date) -> Period:
         raise ConfigurationError(f"--date {batch_date} lies in the future: nothing has been traded then")
     if batch_date.year - years < EARLIEST.year:
         raise ConfigurationError(
-            f"{years} years before --date {batch_date} lie before {EARLIEST}: choose a later --date or fewer TICKLAKE_YEARS"
+            f"{years} years before --date {batch_date} lie before {EARLIEST}: "
+            "choose a later --date or fewer TICKLAKE_YEARS"
         )
     try:
         anniversary = batch_date.replace(year=batch_date.year - years)

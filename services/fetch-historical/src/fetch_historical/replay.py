@@ -2,17 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date
 
 from fetch_historical.period import Period
 from fetch_historical.recordings import first_recorded_session, last_recorded_session
 from fetch_historical.settings import YahooSettings
 from ticklake.errors import ConfigurationError
-
-
-def replay_last_session() -> date:
-    """The recording's last session: the date to run `replay` for where none is given."""
-    return last_recorded_session()
 
 
 @contextmanager

@@ -21,6 +21,11 @@ _ZONE = ZoneInfo("America/New_York")
 _CHART = "/v8/finance/chart/"
 
 
+def replay_last_session() -> date:
+    """The recording's last session: the date to run `replay` for where none is given."""
+    return last_recorded_session()
+
+
 @dataclass
 class Faults:
     """What goes wrong; every field can be changed while the server runs."""

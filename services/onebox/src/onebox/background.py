@@ -25,7 +25,7 @@ def up(path: Path) -> None:
     """Start the background platform unless it runs already, and return once it is ready."""
     folder = DataFolder.at(path)
     if folder.running() is None:
-        command = [sys.executable, "-m", "onebox.main", "serve", "--data", folder.root]
+        command: list[str | Path] = [sys.executable, "-m", "onebox.main", "serve", "--data", folder.root]
         print("Starting broker, store, warehouse and warm stage hosts in the background …", flush=True)
         server = Child("onebox serve", command, folder.log("onebox"), env=os.environ, detached=True)
         server.wait_ready(lambda: folder.running() is not None, _START_SECONDS)

@@ -21,10 +21,11 @@ _TAIL_LINES = 15
 class StageFailed(StageError):
     """A stage ended with an exit code other than 0."""
 
-    def __init__(self, stage: Stage, code: int, log: Path, said: str) -> None:
+    def __init__(self, stage: Stage | None, program: str, code: int, log: Path, said: str) -> None:
         """Keep which stage it was, its exit code and the last lines of its log."""
         self.stage, self.code, self.log, self.said = stage, code, log, said
-        super().__init__(f"{stage.task_id} failed with exit code {code}; the end of its log {log}:\n{said}")
+        name = stage.task_id if stage else program
+        super().__init__(f"{name} failed with exit code {code}; the end of its log {log}:\n{said}")
         if code == ExitCode.UNUSABLE:
             self.exit_code = ExitCode.UNUSABLE
 
@@ -44,27 +45,34 @@ def run_batch(
 
 
 def run_stage(platform: Platform, host: Host, stage: Stage, asked: BatchInput, run_id: str) -> None:
-    """Run one stage in `host`."""
-    log = platform.folder.log(stage.program)
+    """Run one stage of the pipeline in `host`."""
+    arguments = ["--date", asked.batch_date.isoformat(), "--run-id", run_id]
+    run_program(platform, host, stage.program, arguments, asked.environment(), stage)
+
+
+def run_program(
+    platform: Platform, host: Host, program: str, arguments: list[str], environment: dict[str, str],
+    stage: Stage | None = None,
+) -> None:  # fmt: skip
+    """Run a program in `host`, once more where its exit code says that this may help.
+
+    Raises:
+        StageFailed: it failed for good.
+    """
+    log = platform.folder.log(program)
+    request = Request(
+        program=program, arguments=arguments, environment=platform.stage_env() | environment, log=str(log)
+    )
     host.wait_ready()
     for attempt in range(1, _ATTEMPTS + 1):
         start = log.stat().st_size if log.exists() else 0
-        code = host.run(
-            Request(
-                program=stage.program,
-                arguments=["--date", asked.batch_date.isoformat(), "--run-id", run_id],
-                environment=platform.stage_env() | asked.environment(),
-                log=str(log),
-            )
-        )
+        code = host.run(request)
         if code == ExitCode.DONE:
             return
         if code == UNKNOWN_EXIT:
-            host.stop()
-            host.start()
-            host.wait_ready()
+            host.restart()
         if code == ExitCode.UNUSABLE or attempt == _ATTEMPTS:
-            raise StageFailed(stage, code, log, tail(log, start))
+            raise StageFailed(stage, program, code, log, tail(log, start))
 
 
 def tail(log: Path, start: int) -> str:

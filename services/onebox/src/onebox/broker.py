@@ -3,6 +3,7 @@
 import base64
 import os
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -99,7 +100,9 @@ class Broker(Part):
     def stop(self, grace_seconds: float = 15) -> None:
         """Stop the broker cleanly: its log segments are closed and need no recovery at the next start."""
         super().stop(grace_seconds)
-        keep_class_archive(self._archive_options)
+        # Exit code 143: the JVM's own way out after SIGTERM; anything else may have cut the archive short.
+        if self.child is not None and self.child.poll() in (143, -signal.SIGTERM):
+            keep_class_archive(self._archive_options)
 
     def _format(self, storage: Path) -> None:
         # Into a folder beside, so that an interrupted format leaves no half-formatted storage.

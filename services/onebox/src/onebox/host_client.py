@@ -13,6 +13,7 @@ from onebox.folder import DataFolder
 from onebox.hosts import Request
 from onebox.platform import Platform
 from onebox.processes import UNKNOWN_EXIT, Child
+from ticklake.errors import StageError
 from ticklake.pipeline import Kind, Stage
 
 
@@ -28,7 +29,7 @@ class Host:
     def start(self) -> None:
         """Start the process and return at once."""
         self._socket.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "onebox.hosts", self.kind, self._socket]
+        command: list[str | Path] = [sys.executable, "-m", "onebox.hosts", self.kind, self._socket]
         self.child = Child(f"{self.kind}-host", command, self._log, env={**os.environ, **self._environment})
 
     def wait_ready(self, timeout: float = 120) -> None:
@@ -51,6 +52,18 @@ class Host:
             except OSError:
                 answer = ""
         return int(json.loads(answer)["code"]) if answer else UNKNOWN_EXIT
+
+    def restart(self) -> None:
+        """Start the host again after it ended.
+
+        Raises:
+            StageError: another process started it, which must do so.
+        """
+        if self.child is None:
+            raise StageError(f"the {self.kind} host of the background platform ended: `onebox down`, then `onebox up`")
+        self.child.stop()
+        self.start()
+        self.wait_ready()
 
     def stop(self) -> None:
         """Stop the process; nothing happens if this object did not start it."""

@@ -1,5 +1,6 @@
 """Finds a Java that Kafka 4, s3proxy and Spark 4 run on, and the options that depend on which one it is."""
 
+import contextlib
 import hashlib
 import os
 import re
@@ -15,6 +16,7 @@ SUITABLE_MAJORS = (17, 21)
 # Where the distributions keep the trust store that their certificate tools write, in Java's format.
 SYSTEM_TRUSTSTORES = (Path("/etc/ssl/certs/java/cacerts"), Path("/etc/pki/java/cacerts"))
 
+_WRITE_ARCHIVE = "-XX:ArchiveClassesAtExit="
 _PROBE_SECONDS = 20
 _STALE_SECONDS = 3600
 
@@ -86,30 +88,31 @@ def class_archive_options(java: Java, folder: Path) -> list[str]:
     """
     if not (java.home / "lib" / "server" / "classes.jsa").is_file():
         return []
-    archive = _archive(java, folder)
+    # Another build of Java cannot use the archive, so the build is part of the name.
+    release = java.home / "release"
+    identity = str(java.home).encode() + (release.read_bytes() if release.is_file() else b"")
+    stem = f"classes-{hashlib.sha256(identity).hexdigest()[:12]}"
     # Complaints about a class that cannot be archived are of no use to anyone.
     quiet = ["-Xlog:disable", "-Xlog:all=error:stderr"]
-    if archive.is_file():
-        return [f"-XX:SharedArchiveFile={archive}", *quiet]
-    for old in folder.glob("*.jsa-new-*"):
+    for archive in folder.glob(f"{stem}-*.jsa"):
+        # A JVM that maps a truncated archive crashes, so its name tells its size.
+        if archive.name == f"{stem}-{archive.stat().st_size}.jsa":
+            return [f"-XX:SharedArchiveFile={archive}", *quiet]
+        archive.unlink(missing_ok=True)
+    for old in folder.glob("*.jsa-new"):
         if time.time() - old.stat().st_mtime > _STALE_SECONDS:
             old.unlink(missing_ok=True)
-    return [f"-XX:ArchiveClassesAtExit={archive}-new-{os.getpid()}-{time.monotonic_ns()}", *quiet]
+    return [f"{_WRITE_ARCHIVE}{folder}/{stem}-{os.getpid()}-{time.monotonic_ns()}.jsa-new", *quiet]
 
 
 def keep_class_archive(options: list[str]) -> None:
     """Put in place what a run with these options wrote. To be called only after that run ended by itself."""
     for option in options:
-        flag, _, value = option.partition("=")
-        if flag == "-XX:ArchiveClassesAtExit" and Path(value).is_file():
-            Path(value).replace(value.rpartition("-new-")[0])
-
-
-def _archive(java: Java, folder: Path) -> Path:
-    # Another build of Java cannot use the archive, so the build is part of the name.
-    release = java.home / "release"
-    identity = str(java.home).encode() + (release.read_bytes() if release.is_file() else b"")
-    return folder / f"classes-{hashlib.sha256(identity).hexdigest()[:12]}.jsa"
+        if option.startswith(_WRITE_ARCHIVE):
+            written = Path(option.removeprefix(_WRITE_ARCHIVE))
+            with contextlib.suppress(FileNotFoundError):
+                stem = "-".join(written.name.split("-")[:2])
+                written.replace(written.with_name(f"{stem}-{written.stat().st_size}.jsa"))
 
 
 def _machine_homes(preferred: Path | None, environ: Mapping[str, str]) -> Iterator[tuple[str, Path]]:

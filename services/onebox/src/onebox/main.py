@@ -66,7 +66,7 @@ def _serve(arguments: argparse.Namespace) -> None:
 def _sql(arguments: argparse.Namespace) -> None:
     from onebox import sql
 
-    sql.query(arguments.data, " ".join(arguments.statement))
+    sql.query(arguments.data, " ".join(arguments.statement), as_csv=arguments.csv)
 
 
 def _fetch_jars(_: argparse.Namespace) -> None:
@@ -114,7 +114,9 @@ def _parser() -> argparse.ArgumentParser:
     add("up", _up, "start broker, store, warehouse and warm stage hosts in the background")
     add("down", _down, "stop what up started")
     add("status", _status, "show what runs on this data folder and where")
-    add("sql", _sql, "ask the warehouse").add_argument("statement", nargs="+", help='e.g. "select …"')
+    ask = add("sql", _sql, "ask the warehouse")
+    ask.add_argument("--csv", action="store_true", help="print CSV instead of a table")
+    ask.add_argument("statement", nargs="+", help='e.g. "select …"')
     add("fetch-jars", _fetch_jars, "fetch the jars of Kafka, s3proxy and Spark's connectors where missing")
     add("serve", _serve, "what up starts: run broker, store, warehouse and hosts until SIGTERM")
     return parser

@@ -1,9 +1,11 @@
 """Broker, store and warehouse of one machine, started together, and the settings by which stages reach them."""
 
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -63,25 +65,31 @@ class Platform:
         )
 
     def stage_env(self) -> dict[str, str]:
-        """The environment by which a stage program reaches this platform."""
+        """The `TICKLAKE_…` variables, and JAVA_HOME, by which a stage program reaches this platform.
+
+        What the user set for a stage is kept; what the platform decides goes before it, but for the warehouse: an
+        account of the user's own takes the place of the local one.
+        """
+        own = {name: value for name, value in os.environ.items() if name.startswith("TICKLAKE_")}
         store, warehouse = self.store, self.warehouse
-        secret = store.secret_key.get_secret_value() if store.secret_key else ""
-        access = store.access_key.get_secret_value() if store.access_key else ""
-        password = warehouse.password.get_secret_value() if warehouse.password else ""
-        return {
-            "JAVA_HOME": str(self.tools.java.home),
-            "TICKLAKE_KAFKA_BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers,
-            "TICKLAKE_STORE_ENDPOINT": store.endpoint or "",
-            "TICKLAKE_STORE_ACCESS_KEY": access,
-            "TICKLAKE_STORE_SECRET_KEY": secret,
+        local_warehouse = {
             "TICKLAKE_WAREHOUSE_HOST": warehouse.host or "",
             "TICKLAKE_WAREHOUSE_PORT": str(warehouse.port),
             "TICKLAKE_WAREHOUSE_PROTOCOL": warehouse.protocol,
-            "TICKLAKE_WAREHOUSE_PASSWORD": password,
+            "TICKLAKE_WAREHOUSE_PASSWORD": _secret(warehouse.password),
+        }
+        return {
+            **own,
+            "JAVA_HOME": str(self.tools.java.home),
+            "TICKLAKE_KAFKA_BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers,
+            "TICKLAKE_STORE_ENDPOINT": store.endpoint or "",
+            "TICKLAKE_STORE_ACCESS_KEY": _secret(store.access_key),
+            "TICKLAKE_STORE_SECRET_KEY": _secret(store.secret_key),
             "TICKLAKE_SPARK_MASTER": "local[2]",
             "TICKLAKE_SPARK_JARS_DIR": str(self.tools.jars["spark"]),
             "TICKLAKE_CODE_VERSION": code_version(),
             "TICKLAKE_LOG_FORMAT": "json",
+            **({} if "TICKLAKE_WAREHOUSE_ACCOUNT" in own else local_warehouse),
         }
 
     def ensure_live_topics(self, namespace: str = "") -> None:
@@ -145,6 +153,11 @@ def started(platform: Platform, say: Say) -> Iterator[None]:
         yield
 
 
+def _secret(value: SecretStr | None) -> str:
+    return value.get_secret_value() if value else ""
+
+
+@lru_cache
 def code_version() -> str:
     """The commit of the code in use, with `+` where it was changed since; `unknown` outside a checkout."""
     try:

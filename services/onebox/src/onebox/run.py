@@ -103,10 +103,10 @@ def _where(stage: Stage, asked: BatchInput) -> str:
 def _where_to_look(folder: DataFolder, asked: BatchInput, say: Callable[[str], None]) -> None:
     schema = names.SCHEMA_YAHOO if asked.source is Source.YAHOO else names.SCHEMA_OTHER
     say(f"Lake:      {folder.store / 'buckets' / names.BUCKET}  (plain files; `make up` serves them over S3)")
-    say(
-        'Warehouse: .venv/bin/onebox sql "select symbol, session_date, close, sma_20, rsi_14 '
-        f'from {schema}.{names.DAILY_TABLE} order by session_date desc limit 5"'
-    )
+    columns = "symbol, session_date, close, sma_20, rsi_14"
+    # Text for a person to paste, nothing that runs here.
+    statement = f"select {columns} from {schema}.{names.DAILY_TABLE} limit 5"  # noqa: S608
+    say(f'Warehouse: .venv/bin/onebox sql "{statement}"')
     say(f"Logs:      {folder.logs}")
 
 

@@ -7,7 +7,6 @@ from datetime import UTC, date, datetime
 from typing import Literal
 
 from fetch_historical.replay_server import replay_last_session
-
 from ticklake import calendar
 from ticklake.records import Source
 

@@ -1,5 +1,7 @@
 """`onebox sql`: one statement to the one-box warehouse, its answer as a table."""
 
+import csv
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -15,8 +17,12 @@ from ticklake.settings import WarehouseSettings
 _MOST_ROWS = 1000
 
 
-def query(path: Path, statement: str) -> None:
-    """Run `statement` on the warehouse of the data folder, starting its server for the time where none runs."""
+def query(path: Path, statement: str, *, as_csv: bool = False) -> None:
+    """Print what `statement` gives on the warehouse of the data folder, starting its server where none runs.
+
+    Args:
+        as_csv: print every row as CSV with a header; otherwise a table of at most a thousand rows.
+    """
     import snowflake.connector
     from snowflake.connector.errors import Error
 
@@ -24,28 +30,24 @@ def query(path: Path, statement: str) -> None:
     database = WarehouseSettings().database
     with ExitStack() as stack:
         running = folder.running()
+        server = Warehouse(folder.warehouse, folder.logs, running.ports.warehouse if running else free_port())
         if running is None:
             stack.enter_context(folder.locked("platform"))
-            server = Warehouse(folder.warehouse, folder.logs, free_port())
             stack.callback(server.stop)
             server.start()
             server.wait_ready()
-            port = server.port
-        else:
-            port = running.ports.warehouse
-        connection = stack.enter_context(
-            snowflake.connector.connect(
-                account="ticklake", user="ticklake", password="onebox", host="127.0.0.1", port=port,
-                protocol="http", database=database,
-            )
-        )  # fmt: skip
+        connection = stack.enter_context(snowflake.connector.connect(**server.connection_parameters, database=database))
         try:
-            cursor = connection.cursor().execute(statement)
-            rows = cursor.fetchmany(_MOST_ROWS + 1)
+            cursor = connection.cursor()
+            cursor.execute(statement)
+            rows = cursor.fetchall() if as_csv else cursor.fetchmany(_MOST_ROWS + 1)
             headings = [column.name for column in cursor.description]
         except Error as error:
             raise ConfigurationError(f"the warehouse says: {error.msg or error}") from error
-    _show(headings, rows)
+    if as_csv:
+        csv.writer(sys.stdout).writerows([headings, *rows])
+    else:
+        _show(headings, rows)
 
 
 def _show(headings: list[str], rows: list[tuple[object, ...]]) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import os
+import signal
 from pathlib import Path
 
 from onebox.java import Java, class_archive_options, keep_class_archive
@@ -82,7 +83,9 @@ class Store(Part):
     def stop(self, grace_seconds: float = 10) -> None:
         """Stop the server. An upload under way then has not happened: an object appears only when it is whole."""
         super().stop(grace_seconds)
-        keep_class_archive(self._archive_options)
+        # Exit code 143: the JVM's own way out after SIGTERM; anything else may have cut the archive short.
+        if self.child is not None and self.child.poll() in (143, -signal.SIGTERM):
+            keep_class_archive(self._archive_options)
 
     def _write_properties(self, path: Path, buckets: Path) -> None:
         settings = {

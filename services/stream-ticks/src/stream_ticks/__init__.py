@@ -1,0 +1,1 @@
+"""Live ticks from Alpha Vantage or a simulator to Kafka."""

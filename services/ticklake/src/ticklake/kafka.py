@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka import errors as kafka_errors
 
 from ticklake.errors import ConfigurationError, StageError
@@ -205,3 +205,15 @@ def topic_id(settings: KafkaSettings, topic: str) -> str:
             if described["name"] == topic and not described.get("error_code"):
                 return str(described["topic_id"])
     raise ConfigurationError(f"Kafka at {settings.bootstrap_servers} has no topic {topic}: create it")
+
+
+def end_offsets(settings: KafkaSettings, topic: str) -> dict[int, int]:
+    """Per partition of `topic` the offset that the next message will get."""
+    consumer = make_consumer(settings, "ticklake-offsets")
+    try:
+        with translated_errors(settings, f"tell the end of {topic}"):
+            partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
+            found = consumer.end_offsets(partitions)
+        return {place.partition: offset for place, offset in found.items()}
+    finally:
+        consumer.close()

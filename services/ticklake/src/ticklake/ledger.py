@@ -6,6 +6,7 @@ partition therefore form a chain without gap or overlap, and the chain's end say
 the record of what was archived.
 """
 
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -84,9 +85,9 @@ class LedgerRange(BaseModel):
         """The range as S3 user metadata, well under 2 KB."""
         values = self.model_dump(mode="json", exclude={"invalid"}, exclude_none=True)
         metadata = {name.replace("_", "-"): str(value) for name, value in values.items()}
-        spans = ",".join(str(first) if first == last else f"{first}-{last}" for first, last in self.invalid or ())
-        if len(spans) <= _INVALID_LIMIT:
-            metadata["invalid"] = spans
+        text = ",".join(str(first) if first == last else f"{first}-{last}" for first, last in self.invalid or ())
+        if text and len(text) <= _INVALID_LIMIT:
+            metadata["invalid"] = text
         return metadata
 
     @classmethod
@@ -97,6 +98,8 @@ class LedgerRange(BaseModel):
             IntegrityError: the metadata is missing, damaged or says otherwise than the object's key.
         """
         values = {name.replace("-", "_"): value for name, value in metadata.items()}
+        if values.get("invalid_rows") == "0":
+            values["invalid"] = ""
         try:
             found = cls.model_validate(values | {"schema_version": int(values.get("schema_version", "0"))})
         except (ValidationError, ValueError) as error:
@@ -233,7 +236,7 @@ def check_chain(ranges: Sequence[LedgerRange]) -> None:
     Raises:
         IntegrityError: they have; the message names the offsets.
     """
-    for before, after in zip(ranges, ranges[1:], strict=False):
+    for before, after in itertools.pairwise(ranges):
         where = f"{after.topic} partition {after.partition}"
         if after.first_offset > before.last_offset + 1:
             raise IntegrityError(f"{where}: offsets {before.last_offset + 1}-{after.first_offset - 1} are missing")

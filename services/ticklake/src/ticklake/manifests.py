@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ticklake import names
 from ticklake.lineage import ObjectRef
-from ticklake.objects import ObjectStore
+from ticklake.objects import ObjectInfo, ObjectStore
 from ticklake.records import Source, UtcMs
 
 
@@ -81,5 +81,15 @@ def write_windows(store: ObjectStore, live: names.LiveNames, manifest: WindowMan
 
 def all_windows(store: ObjectStore, live: names.LiveNames) -> Iterator[WindowManifest]:
     """Manifests of every finished micro-batch of a live flow, by query and batch."""
-    for found in store.list_objects(_window_folder(live)):
-        yield WindowManifest.model_validate_json(store.get(found.key))
+    for found in list_windows(store, live):
+        yield read_windows(store, found.key)
+
+
+def list_windows(store: ObjectStore, live: names.LiveNames) -> Iterator[ObjectInfo]:
+    """Where the manifests of a live flow's finished micro-batches are, by query and batch, without reading them."""
+    return store.list_objects(_window_folder(live))
+
+
+def read_windows(store: ObjectStore, key: str) -> WindowManifest:
+    """One manifest that `list_windows` found."""
+    return WindowManifest.model_validate_json(store.get(key))

@@ -25,6 +25,8 @@ SCHEMA_OTHER = "MARKET_TEST"
 DAILY_TABLE = "DAILY_ANALYTICS"
 WINDOWS_TABLE = "WINDOW_ANALYTICS"
 AUDIT_TABLE = "LOAD_AUDIT"
+LOADED_MANIFESTS_TABLE = "LOADED_MANIFESTS"
+"""Which manifests of streaming windows the warehouse has taken."""
 
 _SLUG_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 

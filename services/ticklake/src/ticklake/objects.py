@@ -31,6 +31,8 @@ class ObjectInfo:
     key: str
     size: int
     """Bytes."""
+    etag: str = ""
+    """Changes with the content; no checksum that could be computed elsewhere."""
 
 
 class ObjectStore:
@@ -151,7 +153,7 @@ class ObjectStore:
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
             for page in pages:
                 for item in page.get("Contents", []):
-                    yield ObjectInfo(item["Key"], item["Size"])
+                    yield ObjectInfo(item["Key"], item["Size"], item.get("ETag", "").strip('"'))
 
     def folders(self, prefix: str) -> list[str]:
         """Common prefixes directly below `prefix` (which ends in `/`), each with its trailing slash, in order."""

@@ -4,7 +4,7 @@ import base64
 from datetime import datetime
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ticklake.records import UtcMs
 
@@ -45,3 +45,13 @@ def quarantined(
         key_base64=None if key is None else base64.b64encode(key).decode(),
         topic=topic, partition=partition, offset=offset, run_id=run_id, symbol=symbol, record_time=record_time,
     )  # fmt: skip
+
+
+def reason_of(error: ValidationError) -> str:
+    """All that is wrong with a record, in one line without the refused values themselves."""
+    found = []
+    for item in error.errors(include_url=False, include_context=False, include_input=False):
+        where = ".".join(str(part) for part in item["loc"])
+        text = item["msg"].removeprefix("Value error, ")
+        found.append(f"{where}: {text}" if where else text)
+    return "; ".join(found)

@@ -1,55 +1,126 @@
 """Spark sessions of the applications. Needs PySpark, which only their images and the one-box runner have."""
 
+import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic_settings import BaseSettings
+from pydantic import AliasChoices, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ticklake.settings import KafkaSettings, StoreSettings, settings_config
+from ticklake.spark_jvm import SparkJvm
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+_jvm: SparkJvm | None = None
+"""The JVM that this process started; PySpark knows one per process too."""
 
 
 class SparkSettings(BaseSettings):
     """How an application starts Spark itself (`TICKLAKE_SPARK_…`); under spark-submit the session is there already."""
 
-    model_config = settings_config("TICKLAKE_SPARK_")
+    model_config = SettingsConfigDict(**settings_config("TICKLAKE_SPARK_"), populate_by_name=True)
 
     master: str | None = None
     """`local[2]` on one machine; unset leaves it to spark-submit."""
     jars_dir: Path | None = None
     """Folder with the Kafka and S3A jars; unset where the image has them in Spark's own folder."""
+    java_home: Path | None = Field(
+        default=None, validation_alias=AliasChoices("TICKLAKE_SPARK_JAVA_HOME", "JAVA_HOME", "java_home")
+    )
+    """Unset means `java` on the PATH."""
     java_options: str = ""
     """Further JVM options of the driver."""
+    memory: str = Field(default="1g", pattern=r"^[1-9][0-9]*[kmgKMG]$")
+    """Heap of a JVM that the application starts itself."""
+    class_archive_dir: Path | None = None
+    """Where to keep archives of loaded classes, which halve the start of Spark; unset means none."""
+    log_level: str = Field(default="OFF", pattern=r"(?i)^(OFF|ERROR|WARN|INFO|DEBUG)$")
+    """Level of Spark's own log on stderr."""
     ui: bool = False
     """Whether to serve Spark's web page."""
 
 
+def start_jvm(app_name: str, spark: SparkSettings, options: Sequence[str] = ()) -> None:
+    """Start the JVM that `build_session` will use, and return at once.
+
+    Worth calling before anything else, as the JVM then starts while Python goes on loading. Does nothing under
+    spark-submit, or where this process has a JVM already.
+
+    Args:
+        options: JVM options that suit the application; those of the settings go before them.
+    """
+    global _jvm  # noqa: PLW0603 - as PySpark has one JVM per process, so have we
+    if spark.master is None or (_jvm is not None and _jvm.alive):
+        return
+    _jvm = SparkJvm(
+        java_home=spark.java_home, jars_dir=spark.jars_dir, memory=spark.memory, log_level=spark.log_level.upper(),
+        options=[*options, *spark.java_options.split()], archive_dir=spark.class_archive_dir, archive_name=app_name,
+    )  # fmt: skip
+
+
 def build_session(app_name: str, spark: SparkSettings, store: StoreSettings, **conf: str) -> "SparkSession":
-    """A session that reads and writes the lake through S3A.
+    """A session that reads and writes the lake through S3A; the one that is there already where there is one.
 
     Args:
         conf: further Spark configuration, `_` in a name standing for `.`; goes before the defaults here.
     """
+    from pyspark import SparkContext
     from pyspark.sql import SparkSession
 
     builder = SparkSession.Builder().appName(app_name)
-    if spark.master:
-        builder = builder.master(spark.master)
-    if spark.jars_dir:
-        builder = builder.config("spark.driver.extraClassPath", f"{spark.jars_dir}/*")
     options = {
         "spark.ui.enabled": str(spark.ui).lower(),
-        "spark.driver.extraJavaOptions": f"-Duser.timezone=UTC {spark.java_options}".strip(),
+        "spark.ui.showConsoleProgress": "false",
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.adaptive.coalescePartitions.parallelismFirst": "false",
+        "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+        # Each column expression would otherwise ask the JVM several times where in the code it was written.
+        "spark.python.sql.dataFrameDebugging.enabled": "false",
         **s3a_options(store),
         **{key.replace("_", "."): value for key, value in conf.items()},
     }
+    waiting: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+    if spark.master:
+        builder = builder.master(spark.master)
+        if spark.master.startswith("local"):
+            # No look-up of this machine's name, which takes long or fails on some.
+            options |= {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
+        start_jvm(app_name, spark)
+        if _jvm is not None and SparkContext._gateway is None:
+            waiting = _jvm.offered()
     for key, value in options.items():
         builder = builder.config(key, value)
-    return builder.getOrCreate()
+    with waiting:
+        return builder.getOrCreate()
+
+
+def close_session(session: "SparkSession") -> None:
+    """Stop the session, and the JVM if this process started it."""
+    session.stop()
+    close_jvm()
+
+
+def close_jvm() -> None:
+    """End the JVM that this process started, whatever it does; a session in it is gone. Does nothing without one."""
+    global _jvm  # noqa: PLW0603
+    if _jvm is None:
+        return
+    _jvm.close()
+    _jvm = None
+    forget_session()
+
+
+def forget_session() -> None:
+    """Have PySpark forget a session whose JVM is gone, so that the next one can be made in this process."""
+    from pyspark import SparkContext
+    from pyspark.sql import SparkSession
+
+    with SparkContext._lock:
+        SparkContext._gateway = SparkContext._jvm = SparkContext._active_spark_context = None
+    SparkSession._instantiatedSession = None
 
 
 def s3a_options(store: StoreSettings) -> dict[str, str]:
@@ -60,6 +131,10 @@ def s3a_options(store: StoreSettings) -> dict[str, str]:
         f"{prefix}.path.style.access": "true",
         f"{prefix}.committer.name": "magic",
         f"{prefix}.change.detection.mode": "none",
+        # A task's uploads are listed in its own memory until it commits, not in an object each.
+        f"{prefix}.committer.magic.track.commits.in.memory.enabled": "true",
+        # Readers follow our manifests; nothing looks for `_SUCCESS`.
+        "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
         "spark.sql.sources.commitProtocolClass": "org.apache.spark.internal.io.cloud.PathOutputCommitProtocol",
         "spark.sql.parquet.output.committer.class": "org.apache.spark.internal.io.cloud.BindingParquetOutputCommitter",
     }

@@ -1,0 +1,88 @@
+"""Messages of the live topic to columns: each is validated by itself, so an invalid one never stops its neighbours."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import pyarrow as pa
+from pydantic import ValidationError
+
+from ticklake.ledger_table import SCHEMA
+from ticklake.records import Tick
+
+_INT64_MAX = 2**63 - 1
+
+
+class Message(Protocol):
+    """What the archive uses of a Kafka record."""
+
+    @property
+    def offset(self) -> int: ...  # noqa: D102
+    @property
+    def timestamp(self) -> int:
+        """The broker's append time, in milliseconds since 1970."""
+
+    @property
+    def key(self) -> bytes | None: ...  # noqa: D102
+    @property
+    def value(self) -> bytes | None: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Invalid:
+    """A message that is no tick."""
+
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    reason: str
+
+
+def parse(partition: int, messages: Sequence[Message]) -> tuple[pa.RecordBatch, list[Invalid]]:
+    """The valid ticks of one partition as a batch of `SCHEMA`, and the rest."""
+    ticks: list[Tick] = []
+    places: list[tuple[int, int]] = []
+    invalid: list[Invalid] = []
+    validate = Tick.model_validate_json
+    for message in messages:
+        try:
+            tick = validate(message.value or b"")
+            reason = _defect(tick, message.key)
+        except ValidationError as error:
+            reason = _explain(error)
+        if reason:
+            invalid.append(Invalid(message.offset, message.timestamp, message.key, message.value, reason))
+        else:
+            ticks.append(tick)
+            places.append((message.offset, message.timestamp))
+    columns = {
+        "symbol": [tick.symbol for tick in ticks],
+        "event_time": [tick.event_time for tick in ticks],
+        "sequence": [tick.sequence for tick in ticks],
+        "price": [tick.price for tick in ticks],
+        "volume": [tick.volume for tick in ticks],
+        "source": [tick.source.value for tick in ticks],
+        "producer_run": [tick.producer_run for tick in ticks],
+        "partition": [partition] * len(ticks),
+        "offset": [offset for offset, _ in places],
+        "append_time": [timestamp for _, timestamp in places],
+    }
+    arrays = [pa.array(columns[field.name], type=field.type) for field in SCHEMA]
+    return pa.RecordBatch.from_arrays(arrays, schema=SCHEMA), invalid
+
+
+def _defect(tick: Tick, key: bytes | None) -> str:
+    """What the model alone cannot show, empty if nothing."""
+    if key != tick.symbol.encode():
+        return f"key: should be the symbol {tick.symbol}"
+    if tick.volume > _INT64_MAX or tick.sequence > _INT64_MAX:
+        return "volume, sequence: should fit 64 bits"
+    return ""
+
+
+def _explain(error: ValidationError) -> str:
+    # The value stays out: it can be long, and the quarantined message carries it anyway.
+    first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where}: {first['msg']}" if where else first["msg"]

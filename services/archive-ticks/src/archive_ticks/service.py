@@ -1,0 +1,197 @@
+"""The archive's loop: read, roll, hand to the writer, follow the chain."""
+
+import threading
+import time
+from collections.abc import Callable
+
+from archive_ticks.metrics import Metrics
+from archive_ticks.ranges import RangeBuilder
+from archive_ticks.reader import Reader, locate
+from archive_ticks.settings import ArchiveSettings
+from archive_ticks.writer import Done, Lease, Writer
+from archive_ticks.writing import mend_copies, quarantine_into
+from ticklake import kafka, logs
+from ticklake.errors import ConfigurationError, IntegrityError, StageError
+from ticklake.metrics import Health, served
+from ticklake.objects import ObjectStore
+
+log = logs.get(__name__)
+
+_POLL_SECONDS = 0.2
+_MONITOR_SECONDS, _MONITOR_TIMEOUT = 5.0, 2.0
+_TOPIC_CHECK_SECONDS = 60.0
+_RETRY_SECONDS = 1.0
+_STOP_SECONDS = 6.0
+_LEAVE_SECONDS = 1.5
+_STUCK_SECONDS = 180.0
+
+
+class Archive:
+    """One process of the archive."""
+
+    def __init__(self, settings: ArchiveSettings, store: ObjectStore, metrics: Metrics | None = None) -> None:
+        self._settings, self._store, self._live = settings, store, settings.live.names
+        self._metrics = metrics or Metrics()
+        self._leases: dict[int, Lease] = {}
+        self._archived: dict[int, int] = {}
+        """Next offset of each partition's chain, as far as this process knows."""
+        self._next_try: dict[Callable[[], None], float] = {}
+        self._broker_answers = False
+        self._held = False
+        self._beat = time.monotonic()
+        self._topic_id = kafka.topic_id(settings.kafka, self._live.topic)
+        self._writer = Writer(
+            store, self._live, self._topic_id, quarantine_into(settings.kafka, store, self._live), self._metrics
+        )
+        self._reader = Reader(settings.kafka, self._live, settings.roll, self._resume_at)
+
+    def run(self, stop: threading.Event) -> None:
+        """Archive until `stop` is set, then write what is held, commit and leave the group.
+
+        Raises:
+            IntegrityError: offsets are missing, or the topic was made anew.
+            ConfigurationError: broker or store refuse this client.
+            StageError: at the stop, store or broker did not answer in time.
+        """
+        health = Health(alive=self._alive, ready=self._ready)
+        with served(health, self._settings.metrics_port) as port:
+            log.info("archiving", topic=self._live.topic, prefix=self._live.raw_prefix, metrics_port=port)
+            try:
+                while not stop.is_set():
+                    self._step()
+                self._finish()
+            finally:
+                self._writer.close()
+                self._reader.close(_LEAVE_SECONDS / 2)
+
+    def _step(self) -> None:
+        self._beat = time.monotonic()
+        self._take(self._writer.results())
+        self._follow_assignment()
+        self._attempt(self._locate_new, _RETRY_SECONDS)
+        self._attempt(self._monitor, _MONITOR_SECONDS, every=_MONITOR_SECONDS)
+        self._attempt(self._check_topic, _TOPIC_CHECK_SECONDS, every=_TOPIC_CHECK_SECONDS)
+        self._attempt(self._read, _RETRY_SECONDS)
+        for lease in self._leases.values():
+            self._writer.submit(lease, lease.builder.seal_if_old())
+        self._limit_memory()
+
+    def _attempt(self, work: Callable[[], None], retry_seconds: float, every: float = 0) -> None:
+        """Do `work` if it is due; after a failure that a retry may mend, not again before `retry_seconds`."""
+        if time.monotonic() < self._next_try.get(work, 0):
+            if work == self._read:
+                time.sleep(_POLL_SECONDS)
+            return
+        try:
+            work()
+            self._next_try[work] = time.monotonic() + every
+        except (ConfigurationError, IntegrityError):
+            raise
+        except StageError as error:
+            self._next_try[work] = time.monotonic() + retry_seconds
+            self._metrics.kafka_errors.inc()
+            log.warning("will try again", error=str(error), seconds=retry_seconds)
+
+    def _read(self) -> None:
+        try:
+            found = self._reader.poll(_POLL_SECONDS)
+        except (ConfigurationError, IntegrityError):
+            raise
+        except StageError:
+            self._broker_answers = False
+            raise
+        for partition, messages in found.items():
+            lease = self._leases.get(partition)
+            if lease is not None and not lease.void:
+                self._writer.submit(lease, lease.builder.add(messages))
+
+    def _resume_at(self, partition: int) -> int | None:
+        lease = self._leases.get(partition)
+        return None if lease is None or lease.void else lease.builder.next_offset
+
+    def _follow_assignment(self) -> None:
+        for partition in set(self._leases) - self._reader.assigned:
+            self._leases.pop(partition).void = True
+            self._archived.pop(partition, None)
+            self._metrics.forget(partition)
+            log.info("partition taken away", partition=partition)
+
+    def _locate_new(self) -> None:
+        new = self._reader.assigned - set(self._leases)
+        if not new:
+            return
+        starts = locate(
+            self._store, self._live, self._topic_id, sorted(new),
+            lambda partitions: self._reader.bounds(partitions, self._settings.kafka.timeout_seconds),
+        )  # fmt: skip
+        mend_copies(self._store, self._live, self._topic_id, new, self._settings.roll.mend_hours)
+        self._broker_answers = True
+        for partition, offset in starts.items():
+            self._lease(partition, offset)
+            log.info("partition assigned", partition=partition, first_offset=offset)
+
+    def _lease(self, partition: int, offset: int) -> None:
+        self._leases[partition] = Lease(RangeBuilder(partition, offset, self._settings.roll))
+        self._archived[partition] = offset
+        self._reader.start(partition, offset)
+
+    def _take(self, results: list[Done]) -> None:
+        for done in results:
+            if done.placed is None or self._leases.get(done.lease.partition) is not done.lease:
+                continue
+            if done.placed.ours:
+                self._archived[done.lease.partition] = done.placed.next_offset
+                self._reader.commit(done.lease.partition, done.placed.next_offset)
+            else:
+                self._lease(done.lease.partition, done.placed.next_offset)
+
+    def _limit_memory(self) -> None:
+        """Stop reading while too much waits to be written; go on when half of it is."""
+        limit = self._settings.roll.buffer_bytes
+        held = self._writer.pending_bytes + sum(lease.builder.size for lease in self._leases.values())
+        if held >= limit and not self._held:
+            for lease in self._leases.values():
+                self._writer.submit(lease, lease.builder.seal())
+            self._held = True
+            log.warning("reading pauses: the store is slower than the stream", bytes=held)
+        elif self._held and held < limit / 2:
+            self._held = False
+            log.info("reading goes on", bytes=held)
+        self._reader.hold(self._held, self._leases.keys())
+
+    def _monitor(self) -> None:
+        try:
+            ends = self._reader.ends(self._leases.keys(), _MONITOR_TIMEOUT)
+        except StageError:
+            self._broker_answers = False
+            raise
+        self._broker_answers = True
+        for partition, end in ends.items():
+            self._metrics.lag.labels(str(partition)).set(end - self._archived[partition])
+
+    def _check_topic(self) -> None:
+        if kafka.topic_id(self._settings.kafka, self._live.topic) != self._topic_id:
+            raise IntegrityError(f"topic {self._live.topic} was made anew while it was archived: start again")
+
+    def _finish(self) -> None:
+        log.info("stopping", ranges=sum(1 for lease in self._leases.values() if lease.builder.open))
+        for lease in self._leases.values():
+            if not lease.void:
+                self._writer.submit(lease, lease.builder.seal())
+        results = self._writer.drain(_STOP_SECONDS)
+        for done in results:
+            if done.placed is not None and done.placed.ours and done.lease.partition in self._archived:
+                self._archived[done.lease.partition] = done.placed.next_offset
+        self._reader.commit_and_close(self._archived, _LEAVE_SECONDS)
+
+    def _alive(self) -> bool:
+        return self._writer.alive and time.monotonic() - self._beat < _STUCK_SECONDS
+
+    def _ready(self) -> bool:
+        located = self._reader.joined and self._reader.assigned <= self._leases.keys()
+        return located and self._broker_answers and not self._writer.failing
+
+
+def run(settings: ArchiveSettings, stop: threading.Event) -> None:
+    """Archive the live topic of `settings` until `stop` is set."""
+    Archive(settings, ObjectStore(settings.store)).run(stop)

@@ -1,0 +1,140 @@
+"""From a source's raw rows to valid bars: pure functions of the stored answer, so that a retry makes the same bars."""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from ticklake.quality import missing_sessions, session_defects
+from ticklake.quarantine import reason_of
+from ticklake.records import DailyBar, Source
+
+DUST = 1e-9
+"""Relative error that a source's adjustment can leave on a price; a tick is never that small."""
+
+RawRow = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class BatchFields:
+    """What every bar of one symbol in one batch shares."""
+
+    symbol: str
+    source: Source
+    batch_id: str
+    batch_date: date
+    fetched_at: datetime
+
+
+@dataclass(frozen=True)
+class RefusedRow:
+    """A raw row that is no valid bar."""
+
+    position: int
+    """In the source's answer, from 0."""
+    reason: str
+    original: bytes
+    """The row as JSON."""
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """One symbol's rows, judged: each is a bar, refused, or outside what was asked for."""
+
+    bars: tuple[DailyBar, ...]
+    refused: tuple[RefusedRow, ...]
+    left_out: int
+    """Rows outside the period, or of a session that had not closed when the source was asked."""
+    widened: int
+    """Bars whose high or low was moved by dust, see `widened_range`."""
+    missing: tuple[date, ...]
+    """Sessions between the first and the last bar that have none."""
+
+    @property
+    def fetched(self) -> int:
+        """Rows that were asked for and came."""
+        return len(self.bars) + len(self.refused)
+
+
+def clean(rows: Sequence[RawRow], fields: BatchFields, wanted: frozenset[date], sessions: Sequence[date]) -> Cleaned:
+    """Judge one symbol's rows.
+
+    A row must first be a valid bar by itself; only such rows are then held against each other, so that a broken row
+    never displaces a good one of the same session.
+
+    Args:
+        rows: with the columns of `answers.ROWS`, as they came.
+        wanted: days whose rows are taken; see `wanted_days`.
+        sessions: the exchange's sessions in the period, in order.
+    """
+    good: list[tuple[int, DailyBar]] = []
+    refused: list[RefusedRow] = []
+    left_out = widened = 0
+    for position, row in enumerate(rows):
+        if row["session_date"] is not None and row["session_date"] not in wanted:
+            left_out += 1
+            continue
+        mended = widened_range(row)
+        try:
+            bar = DailyBar(
+                symbol=fields.symbol, source=fields.source, batch_id=fields.batch_id, batch_date=fields.batch_date,
+                fetched_at=fields.fetched_at, sequence=len(good), **mended,
+            )  # fmt: skip
+        except ValidationError as error:
+            refused.append(RefusedRow(position, reason_of(error), raw_json(row)))
+            continue
+        widened += mended is not row
+        good.append((position, bar))
+    defects = session_defects((bar.session_date for _, bar in good), frozenset(sessions))
+    bars: list[DailyBar] = []
+    for (position, bar), defect in zip(good, defects, strict=True):
+        if defect is not None:
+            refused.append(RefusedRow(position, defect, raw_json(rows[position])))
+        else:
+            place = len(bars)
+            bars.append(bar if bar.sequence == place else bar.model_copy(update={"sequence": place}))
+    refused.sort(key=lambda row: row.position)
+    missing = missing_sessions([bar.session_date for bar in bars], sessions)
+    return Cleaned(tuple(bars), tuple(refused), left_out, widened, missing)
+
+
+def wanted_days(days: Iterable[date], sessions: Iterable[date], closed: Iterable[date]) -> frozenset[date]:
+    """The calendar days whose rows are taken: all but the sessions that had not closed yet.
+
+    A day on which the exchange was closed is among them: a row for it is refused, not silently dropped.
+    """
+    return frozenset(days) - (frozenset(sessions) - frozenset(closed))
+
+
+def widened_range(row: RawRow) -> RawRow:
+    """`row` with high and low moved out to open and close where they miss them by no more than `DUST`.
+
+    Sources compute split-adjusted prices in floating point, each by itself, so a high that equals the open as traded
+    can end one unit in the last place below it. Anything more is a wrong price and stays as it is.
+    """
+    prices = [row["open"], row["high"], row["low"], row["close"]]
+    if not all(isinstance(price, float) and math.isfinite(price) and price > 0 for price in prices):
+        return row
+    open_, high, low, close = prices
+    top, bottom = max(open_, close), min(open_, close)
+    changes = {}
+    if high < top <= high * (1 + DUST):
+        changes["high"] = top
+    if low > bottom >= low * (1 - DUST):
+        changes["low"] = bottom
+    return {**row, **changes} if changes else row
+
+
+def raw_json(row: RawRow) -> bytes:
+    """A raw row as JSON; a number that JSON does not know (NaN, infinity) as its name in a string."""
+    plain = {
+        name: str(value)
+        if isinstance(value, date) or (isinstance(value, float) and not math.isfinite(value))
+        else value
+        for name, value in row.items()
+    }
+    return json.dumps(plain, allow_nan=False).encode()

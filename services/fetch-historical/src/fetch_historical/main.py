@@ -1,0 +1,13 @@
+"""Entry point of `fetch-historical`."""
+
+from collections.abc import Sequence
+from typing import NoReturn
+
+from fetch_historical.settings import FetchSettings
+from fetch_historical.stage import run_stage
+from ticklake.stage import batch_main
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Daily bars from the configured source to the batch topic."""
+    batch_main("fetch-historical", FetchSettings, run_stage, argv)

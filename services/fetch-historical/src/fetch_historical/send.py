@@ -1,0 +1,55 @@
+"""Bars and trailers to Kafka, refused rows to quarantine."""
+
+from fetch_historical.answers import Answer
+from fetch_historical.clean import Cleaned
+from ticklake.kafka import ConfirmedProducer
+from ticklake.lineage import SymbolResult
+from ticklake.names import BATCH_TOPIC, QUARANTINE_TOPIC, quarantine_row_key
+from ticklake.objects import ObjectStore
+from ticklake.pipeline import FETCH
+from ticklake.quarantine import quarantined
+from ticklake.records import BatchTrailer, batch_checksum
+from ticklake.stage import Run
+
+
+class BatchSender:
+    """Sends one batch, symbol by symbol.
+
+    Args:
+        producer: the caller confirms its deliveries.
+        symbols: all that the batch asks for; every trailer names them.
+    """
+
+    def __init__(self, producer: ConfirmedProducer, store: ObjectStore, run: Run, symbols: tuple[str, ...]) -> None:
+        self._producer = producer
+        self._store = store
+        self._run = run
+        self._symbols = symbols
+
+    def send(self, answer: Answer, cleaned: Cleaned) -> SymbolResult:
+        """Send one symbol's bars, then its trailer, all with the symbol as key and so into one partition, in order."""
+        key = answer.symbol.encode()
+        for bar in cleaned.bars:
+            self._producer.send(BATCH_TOPIC, key=key, value=bar.model_dump_json().encode())
+        checksum = batch_checksum(bar.row_hash() for bar in cleaned.bars)
+        trailer = BatchTrailer(
+            symbol=answer.symbol, source=answer.source, batch_id=self._run.batch_id,
+            batch_date=self._run.batch_date, sequence=len(cleaned.bars), fetched_at=answer.fetched_at,
+            status=answer.status, row_count=len(cleaned.bars), checksum=checksum, batch_symbols=self._symbols,
+        )  # fmt: skip
+        self._producer.send(BATCH_TOPIC, key=key, value=trailer.model_dump_json().encode())
+        self._quarantine(answer, cleaned)
+        return SymbolResult(
+            status=answer.status, rows=len(cleaned.bars), checksum=checksum, quarantined=len(cleaned.refused),
+            missing_sessions=cleaned.missing,
+        )  # fmt: skip
+
+    def _quarantine(self, answer: Answer, cleaned: Cleaned) -> None:
+        for row in cleaned.refused:
+            record = quarantined(
+                FETCH.program, row.reason, row.original, run_id=self._run.run_id, symbol=answer.symbol,
+                record_time=answer.fetched_at,
+            )  # fmt: skip
+            value = record.model_dump_json().encode()
+            self._store.put(quarantine_row_key(self._run.run_id, answer.symbol, row.position), value)
+            self._producer.send(QUARANTINE_TOPIC, key=answer.symbol.encode(), value=value)

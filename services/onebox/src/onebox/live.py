@@ -1,0 +1,167 @@
+"""`onebox live`: ticks, archive, streaming analytics and the daily batch, kept running until Ctrl-C."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from rich.console import Console
+
+from onebox import sources
+from onebox.batch import run_program
+from onebox.folder import DataFolder
+from onebox.host_client import Hosts
+from onebox.platform import Platform
+from onebox.report import Journal
+from onebox.run import new_run_id, run_into, running_platform
+from onebox.services import ARCHIVE_TICKS, STREAM_ANALYTICS, STREAM_TICKS, Service
+from ticklake import calendar
+from ticklake.errors import ExitCode, StageError
+
+_AFTER_CLOSE = timedelta(minutes=30)
+"""Yahoo's bar of a session settles some minutes after the close."""
+_LOAD_WINDOWS_EVERY = timedelta(minutes=10)
+_SAY_EVERY_SECONDS = 10
+_LONGEST_PAUSE_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class LiveOptions:
+    """What `onebox live` was called with."""
+
+    folder: Path
+    cache: Path
+    source: sources.Choice = "auto"
+    symbols: str | None = None
+    calendar: str = "XNYS"
+
+
+def live(options: LiveOptions) -> None:
+    """Run until SIGINT or SIGTERM, then stop everything cleanly.
+
+    Raises:
+        StageError: a service cannot run with its settings.
+    """
+    console = Console(soft_wrap=True, highlight=False)
+    folder = DataFolder.at(options.folder)
+    stop = threading.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, lambda *_: stop.set())
+    with (
+        folder.locked("run"),
+        running_platform(folder, options.cache, console.print) as (here, hosts),
+        ExitStack() as stack,
+    ):
+        watched = [_Watched(Service(name, here, "")) for name in (STREAM_ANALYTICS, ARCHIVE_TICKS, STREAM_TICKS)]
+        for each in watched:
+            stack.callback(each.service.stop)
+            each.service.start()
+        worker = stack.enter_context(ThreadPoolExecutor(1, "batch"))
+        _Loop(options, here, hosts, watched, worker, console.print, stop).run()
+        console.print("Stopping everything …")
+        # The producer first, then those who read from it.
+        for each in reversed(watched):
+            code = each.service.stop()
+            if code not in (ExitCode.DONE, None):
+                console.print(f"{each.service.program} ended with exit code {code}; see {each.service.log}")
+
+
+@dataclass
+class _Watched:
+    """A service and when to start it again after it ended."""
+
+    service: Service
+    failures: int = 0
+    start_at: float | None = None
+
+
+@dataclass
+class _Loop:
+    options: LiveOptions
+    platform: Platform
+    hosts: Hosts
+    watched: list[_Watched]
+    worker: ThreadPoolExecutor
+    say: Callable[[str], None]
+    stop: threading.Event
+    next_batch: datetime = field(default_factory=lambda: datetime.now(UTC))
+    next_load: datetime = field(default_factory=lambda: datetime.now(UTC) + _LOAD_WINDOWS_EVERY)
+    job: Future[None] | None = None
+
+    def run(self) -> None:
+        said = time.monotonic()
+        while not self.stop.wait(0.5):
+            for each in self.watched:
+                self._mend(each)
+            self._schedule()
+            if time.monotonic() - said >= _SAY_EVERY_SECONDS:
+                said = time.monotonic()
+                self.say(self._status())
+
+    def _mend(self, each: _Watched) -> None:
+        """Start a service again that ended, later each time it does."""
+        service = each.service
+        if each.start_at is not None:
+            if time.monotonic() >= each.start_at:
+                each.start_at = None
+                service.start()
+            return
+        if service.child is None or (code := service.child.poll()) is None:
+            return
+        if code == ExitCode.UNUSABLE:
+            raise StageError(f"{service.program} cannot run with its settings: {service.child.tail(1)}")
+        pause = min(2**each.failures, _LONGEST_PAUSE_SECONDS)
+        each.failures += 1
+        each.start_at = time.monotonic() + pause
+        self.say(f"{service.program} ended with exit code {code}; starting it again in {pause} s. Its log ends:")
+        self.say(service.child.tail(10))
+
+    def _schedule(self) -> None:
+        if self.job is not None:
+            if not self.job.done():
+                return
+            if (error := self.job.exception()) is not None:
+                if not isinstance(error, StageError):
+                    raise error
+                self.say(f"The scheduled work failed: {error}")
+            self.job = None
+        now = datetime.now(UTC)
+        if now >= self.next_batch:
+            self.next_batch = next_batch_time(self.options.calendar, now)
+            self.job = self.worker.submit(self._batch)
+        elif now >= self.next_load:
+            self.next_load = now + _LOAD_WINDOWS_EVERY
+            self.job = self.worker.submit(
+                run_program, self.platform, self.hosts.python, "load-windows", [], {"TICKLAKE_LIVE_NAMESPACE": ""}
+            )
+
+    def _batch(self) -> None:
+        asked = sources.choose(self.options.source, None, self.options.symbols, self.say)
+        journal = Journal(new_run_id())
+        run_into(journal, self.platform, self.hosts, asked, self.say)
+        self.say(f"Batch {journal.run_id} reconciled; the next is due {self.next_batch:%Y-%m-%d %H:%M} UTC")
+
+    def _status(self) -> str:
+        by_name = {each.service.program: each.service for each in self.watched}
+        sent = by_name[STREAM_TICKS].metric("ticklake_stream_ticks_ticks_total")
+        archived = by_name[ARCHIVE_TICKS].metric("ticklake_archive_ticks_rows_total")
+        closed = by_name[STREAM_ANALYTICS].metric("ticklake_stream_analytics_windows_closed_total")
+        return (
+            f"{datetime.now(UTC):%H:%M:%S} UTC  ticks sent {sent:,.0f}  archived {archived:,.0f}  "
+            f"windows closed {closed:,.0f}"
+        )
+
+
+def next_batch_time(calendar_code: str, now: datetime) -> datetime:
+    """When the next batch is due: after the close of the first session that has not closed for that long at `now`."""
+    day = now.date()
+    for session in calendar.sessions(calendar_code, day - timedelta(days=1), day + timedelta(days=14)):
+        due = calendar.session_close(calendar_code, session) + _AFTER_CLOSE
+        if due > now:
+            return due
+    raise StageError(f"the calendar {calendar_code} has no session within two weeks of {day}")

@@ -1,0 +1,104 @@
+"""The short live part of `onebox run`: ticks, archive and streaming analytics until the first windows are closed.
+
+Event time runs faster than the clock here, so the flow has topics, checkpoint and prefixes of its own.
+"""
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from onebox.batch import run_program
+from onebox.host_client import Hosts
+from onebox.platform import Platform
+from onebox.report import Journal, Row
+from onebox.services import ARCHIVE_TICKS, STREAM_ANALYTICS, STREAM_TICKS, Service
+from ticklake import kafka, ledger, manifests
+from ticklake.errors import IntegrityError, StageError
+from ticklake.names import WINDOWS_TABLE, LiveNames, live_names
+from ticklake.objects import ObjectStore
+
+_SPEED_UP = 60
+"""Event time runs this many times as fast as the clock: a minute a second."""
+_DEADLINE_SECONDS = 180
+_QUERIES = frozenset({"15m", "1h"})
+
+
+@dataclass
+class LivePart:
+    """One short live flow."""
+
+    platform: Platform
+    hosts: Hosts
+    journal: Journal
+    say: Callable[[str], None]
+
+    def run(self) -> None:
+        """Run the flow and enter its stages into the journal.
+
+        Raises:
+            IntegrityError: a tick was lost or doubled between producer, archive and windows.
+            StageError: a service failed, or no window was closed in time.
+        """
+        namespace = self.journal.run_id
+        live, store = live_names(namespace), ObjectStore(self.platform.store)
+        self.platform.ensure_live_topics(namespace)
+        self.say(f"Live: simulated ticks, event time {_SPEED_UP} times as fast as the clock, until windows are closed")
+        began = time.monotonic()
+        with ExitStack() as stack:
+            services = {
+                STREAM_ANALYTICS: Service(STREAM_ANALYTICS, self.platform, namespace, STREAM_TRIGGER_SECONDS="0"),
+                ARCHIVE_TICKS: Service(ARCHIVE_TICKS, self.platform, namespace),
+                STREAM_TICKS: Service(
+                    STREAM_TICKS, self.platform, namespace, SOURCE="simulated", SPEED_UP=str(_SPEED_UP)
+                ),
+            }
+            for service in services.values():
+                stack.callback(service.stop)
+            for name in (STREAM_ANALYTICS, ARCHIVE_TICKS):
+                services[name].start()
+            for name in (ARCHIVE_TICKS, STREAM_ANALYTICS):
+                services[name].wait_ready()
+            services[STREAM_TICKS].start()
+            self._wait_for_windows(store, live, services)
+            late = services[STREAM_ANALYTICS].metric("ticklake_stream_analytics_late_rows_total")
+            # First what writes, then what reads, so that everything sent is also archived.
+            for name in (STREAM_TICKS, ARCHIVE_TICKS, STREAM_ANALYTICS):
+                if name == ARCHIVE_TICKS:
+                    self._wait_for_archive(live, services[name])
+                if (code := services[name].stop()) not in (0, None):
+                    raise StageError(f"{name} ended with exit code {code}; see {services[name].log}")
+        self._reconcile(store, live, time.monotonic() - began, int(late))
+        run_program(self.platform, self.hosts.python, "load-windows", [], {"TICKLAKE_LIVE_NAMESPACE": namespace})
+
+    def _wait_for_windows(self, store: ObjectStore, live: LiveNames, services: dict[str, Service]) -> None:
+        deadline = time.monotonic() + _DEADLINE_SECONDS
+        while {manifest.query for manifest in manifests.all_windows(store, live)} != _QUERIES:
+            for service in services.values():
+                if service.child is not None and (code := service.child.poll()) is not None:
+                    raise StageError(f"{service.program} ended with exit code {code}:\n{service.child.tail()}")
+            if time.monotonic() > deadline:
+                raise StageError(f"no window was closed within {_DEADLINE_SECONDS} s; see {self.platform.folder.logs}")
+            time.sleep(0.3)
+
+    def _wait_for_archive(self, live: LiveNames, archive: Service) -> None:
+        """Wait until the archive has read to the topic's end; it writes what it holds when it stops."""
+
+    def _reconcile(self, store: ObjectStore, live: LiveNames, seconds: float, late: int) -> None:
+        sent = sum(kafka.end_offsets(self.platform.kafka, live.topic).values())
+        chains = ledger.verify_chain(store, live, kafka.topic_id(self.platform.kafka, live.topic))
+        archived = sum(part.rows for chain in chains.values() for part in chain)
+        invalid = sum(part.invalid_rows for chain in chains.values() for part in chain)
+        if sent != archived + invalid:
+            raise IntegrityError(f"{sent} ticks were sent, {archived} archived and {invalid} quarantined")
+        windows = sum(item.rows for found in manifests.all_windows(store, live) for item in found.objects)
+        for stage, rows_in, rows_out, quarantined, where in (
+            (STREAM_TICKS, sent, sent, 0, f"topic {live.topic}"),
+            (ARCHIVE_TICKS, sent, archived, invalid, f"{live.raw_prefix}/"),
+            (STREAM_ANALYTICS, sent, windows, late, f"{live.processed_prefix}/, {WINDOWS_TABLE}"),
+        ):
+            self.journal.rows.append(
+                Row(stage=stage, seconds=round(seconds, 2), rows_in=rows_in, rows_out=rows_out,
+                    quarantined=quarantined, where=where)
+            )  # fmt: skip
+            self.say(f"  ✓ {stage}  {rows_out:,} {'windows' if stage == STREAM_ANALYTICS else 'rows'}")

@@ -1,0 +1,77 @@
+"""The live services as child processes: started with their settings, watched through their health and metrics."""
+
+import http.client
+import os
+import sys
+import urllib.error
+import urllib.request
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from onebox.platform import Platform
+from onebox.processes import LOOPBACK, Child, free_port
+
+STREAM_TICKS = "stream-ticks"
+ARCHIVE_TICKS = "archive-ticks"
+STREAM_ANALYTICS = "stream-analytics"
+
+_MODULES = {
+    STREAM_TICKS: "stream_ticks.main",
+    ARCHIVE_TICKS: "archive_ticks.main",
+    STREAM_ANALYTICS: "stream_analytics.main",
+}
+_PROBE_SECONDS = 2
+
+
+class Service:
+    """One long-running stage of a live flow."""
+
+    def __init__(self, program: str, platform: Platform, namespace: str, **settings: str) -> None:
+        """Name the service; `settings` are further variables without their `TICKLAKE_`. Nothing starts yet."""
+        self.program = program
+        self.port = free_port()
+        self.log = platform.folder.log(program)
+        self._environment = {
+            **os.environ,
+            **platform.stage_env(),
+            "TICKLAKE_LIVE_NAMESPACE": namespace,
+            "TICKLAKE_METRICS_PORT": str(self.port),
+            **{f"TICKLAKE_{name}": value for name, value in settings.items()},
+        }
+        self.child: Child | None = None
+
+    def start(self) -> None:
+        """Start the process and return at once."""
+        self.child = Child(
+            self.program, [sys.executable, "-m", _MODULES[self.program]], self.log, env=self._environment
+        )
+
+    def wait_ready(self, timeout: float = 120) -> None:
+        """Wait until the service says that it is ready.
+
+        Raises:
+            PartError: it ended, or was not ready within `timeout` seconds.
+        """
+        assert self.child is not None, "start comes first"  # noqa: S101
+        self.child.wait_ready(self.ready, timeout)
+
+    def ready(self) -> bool:
+        """What the service's readiness probe answers."""
+        try:
+            with urllib.request.urlopen(f"http://{LOOPBACK}:{self.port}/readyz", timeout=_PROBE_SECONDS) as answer:
+                return bool(answer.status == http.client.OK)
+        except (urllib.error.URLError, TimeoutError):
+            return False
+
+    def metric(self, name: str) -> float:
+        """The sum over all labels of one of the service's metrics; 0 where it is absent or the service is away."""
+        try:
+            with urllib.request.urlopen(f"http://{LOOPBACK}:{self.port}/metrics", timeout=_PROBE_SECONDS) as answer:
+                families = text_string_to_metric_families(answer.read().decode())
+        except (urllib.error.URLError, TimeoutError):
+            return 0
+        return sum(sample.value for family in families for sample in family.samples if sample.name == name)
+
+    def stop(self, grace_seconds: float = 20) -> int | None:
+        """Ask the service to stop and return its exit code; None where it never started."""
+        return None if self.child is None else self.child.stop(grace_seconds)

@@ -1,0 +1,105 @@
+"""Ticks on the wire to columns: the rules of `ticklake.records.Tick` as column expressions.
+
+A message is valid when `Tick` accepts it in pydantic's strict mode: JSON numbers are numbers, strings are strings,
+nothing is missing and nothing unknown is there. Two limits are this table's own: integers end at 64 bits, and an
+`event_time` is written `YYYY-MM-DDThh:mm:ss[.fraction]` with `Z` or an offset of at most 18 hours.
+"""
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F  # noqa: N812
+
+from ticklake.records import Source
+
+METRICS = "ticks"
+"""Name of the counts that `observed` reports in a query's progress."""
+
+_FIELD_TYPES = (
+    r"^ARRAY<OBJECT<event_time: STRING, price: (BIGINT|DOUBLE|DECIMAL\(\d+,\d+\)), producer_run: STRING, "
+    r"(schema_version: BIGINT, )?sequence: BIGINT, source: STRING, symbol: STRING, volume: BIGINT>>\z"
+)
+_SYMBOL = r"^[A-Z0-9^][A-Z0-9.^=-]{0,19}\z"
+_EVENT_TIME = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})\z"
+
+
+def parsed(raw: DataFrame) -> DataFrame:
+    """Tick columns, with `valid`, beside those of Kafka's source in `raw` (which needs `value` and `timestamp`).
+
+    Adds symbol, price, volume, event_time (cut to milliseconds), sequence, producer_run, source and valid. A row that
+    is not valid has whatever could be read of it.
+    """
+    text = F.col("value").cast("string")
+    # Spark reads the first JSON value and ignores what follows it; inside brackets, garbage behind a tick is an error.
+    wrapped = raw.withColumn("json", F.try_parse_json(F.concat(F.lit("["), text, F.lit("]"))))
+    fields = wrapped.select(
+        *raw.columns,
+        text.alias("text"),
+        F.schema_of_variant("json").alias("types"),
+        F.try_variant_get("json", "$[1]", "string").isNotNull().alias("several"),
+        _field("schema_version", "bigint"),
+        _field("symbol", "string"),
+        _field("price", "double"),
+        _field("volume", "bigint"),
+        _field("event_time", "string").alias("written_time"),
+        _field("sequence", "bigint"),
+        _field("producer_run", "string"),
+        _field("source", "string"),
+    )
+    timed = fields.withColumn("event_time", F.date_trunc("millisecond", F.try_to_timestamp("written_time")))
+    return timed.withColumn("valid", F.coalesce(_is_valid(), F.lit(False))).drop(
+        "text", "types", "several", "schema_version", "written_time"
+    )
+
+
+def _field(name: str, kind: str) -> Column:
+    return F.try_variant_get("json", f"$[0].{name}", kind).alias(name)
+
+
+def _is_valid() -> Column:
+    return (
+        F.is_valid_utf8("text")
+        & F.col("types").rlike(_FIELD_TYPES)
+        & ~F.col("several")
+        # A bracket can only stand in a producer's name; anywhere else it closed ours early and hid what follows.
+        & (~F.contains(F.col("text"), F.lit("]")) | F.contains(F.col("producer_run"), F.lit("]")))
+        & (F.coalesce("schema_version", F.lit(1)) == 1)
+        & F.col("symbol").rlike(_SYMBOL)
+        & (F.col("price") > 0)
+        & (F.col("price") < float("inf"))
+        & (F.col("volume") >= 0)
+        & (F.col("sequence") >= 0)
+        & (F.length("producer_run") > 0)
+        & F.col("source").isin([source.value for source in Source])
+        & F.col("written_time").rlike(_EVENT_TIME)
+        & F.col("event_time").isNotNull()
+        & (F.year("event_time") >= 1)
+    )
+
+
+def from_the_future(tolerance_seconds: float | None) -> Column:
+    """Whether a valid tick's event time lies more than the tolerance after the broker's append time.
+
+    A function of the record alone, so every query and every retry decides alike. None means no tick is.
+    """
+    if tolerance_seconds is None:
+        return F.lit(False)
+    tolerance = F.make_dt_interval(secs=F.lit(tolerance_seconds))
+    return F.col("valid") & (F.col("event_time") > F.col("timestamp") + tolerance)
+
+
+def observed(ticks: DataFrame, future: Column) -> DataFrame:
+    """`ticks` unchanged; each micro-batch's progress then has how many there were, were invalid, were from the future.
+
+    Counted where the rows are read, before anything is filtered or aggregated.
+    """
+    return ticks.observe(
+        METRICS,
+        F.count(F.lit(1)).alias("rows"),
+        F.count_if(~F.col("valid")).alias("invalid"),
+        F.count_if(future).alias("future"),
+    )
+
+
+def usable(ticks: DataFrame, future: Column) -> DataFrame:
+    """The ticks that windows are made of: valid and not from the future."""
+    columns = ("symbol", "source", "price", "volume", "event_time", "sequence", "producer_run")
+    return ticks.where(F.col("valid") & ~future).select(*columns)

@@ -1,0 +1,35 @@
+"""`make bench`: speed against the old design and against other clients, as ratios within one run."""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+from tests.bench.throughput import compare_clients
+from tests.bench.whole import Whole, compare
+
+from onebox import platform
+from onebox.environment import cache_folder, java_home
+from onebox.folder import DataFolder
+
+
+def main() -> None:
+    """Start a platform of its own and run the benchmarks that were asked for."""
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--only", choices=("whole", "clients"), help="run one part")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of each comparison (default 3)")
+    arguments = parser.parse_args()
+    console = Console(soft_wrap=True, highlight=False)
+    with tempfile.TemporaryDirectory(prefix="ticklake-bench-") as work:
+        here = platform.prepare(
+            DataFolder.at(Path(work) / "data"), platform.prepare_tools(cache_folder(), java_home(), console.print)
+        )
+        with platform.started(here, console.print):
+            if arguments.only != "clients":
+                compare(Whole(here, Path(work)), arguments.rounds, console)
+            if arguments.only != "whole":
+                compare_clients(here, arguments.rounds, console)
+
+
+if __name__ == "__main__":
+    main()
