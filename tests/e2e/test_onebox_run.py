@@ -24,7 +24,7 @@ def recording() -> list[dict[str, str]]:
 
 
 def recorded_rows() -> dict[str, int]:
-    return dict(Counter(row["symbol"] for row in recording() if FIRST <= date.fromisoformat(row["date"]) <= LAST))
+    return dict(Counter(row["Ticker"] for row in recording() if FIRST <= date.fromisoformat(row["Date"]) <= LAST))
 
 
 class Box:
@@ -108,9 +108,9 @@ def test_known_prices_arrive(box: Box, report: dict[str, Any]) -> None:
         "select open, high, low, close, volume from MARKET_TEST.DAILY_ANALYTICS "
         "where symbol = 'IBM' and session_date = '2013-03-01'"
     )
-    expected = next(row for row in recording() if (row["symbol"], row["date"]) == ("IBM", "2013-03-01"))
+    expected = next(row for row in recording() if (row["Ticker"], row["Date"]) == ("IBM", "2013-03-01"))
     assert {name: float(value) for name, value in found[0].items()} == {
-        name.upper(): float(expected[name]) for name in ("open", "high", "low", "close", "volume")
+        name.upper(): float(expected[name]) for name in ("Open", "High", "Low", "Close", "Volume")
     }
 
 

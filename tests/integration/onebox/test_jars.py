@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -37,11 +36,10 @@ def cache(filled: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every connection of Ivy goes to a proxy that is not there."""
     nowhere = "-Dhttp.proxyHost=127.0.0.1 -Dhttp.proxyPort=9 -Dhttps.proxyHost=127.0.0.1 -Dhttps.proxyPort=9"
     monkeypatch.setenv("JAVA_TOOL_OPTIONS", nowhere)
-    yield
 
 
 def jar_names(folder: Path) -> list[str]:
@@ -61,10 +59,8 @@ def test_sets_are_whole_and_hold_the_pinned_versions(filled: Path) -> None:
 
 
 def test_recorded_sums_are_those_of_the_files(filled: Path) -> None:
-    recorded = dict(
-        reversed(line.split("  "))
-        for line in (Path(jars_module.__file__).parent / "jars/SHA256SUMS").open().read().splitlines()
-    )
+    lines = (Path(jars_module.__file__).parent / "jars/SHA256SUMS").read_text().splitlines()
+    recorded = {path: digest for digest, path in (line.split("  ") for line in lines)}
     folders = ensure_jars(JAVA, filled)
     actual = {
         f"{name}/{jar.name}": hashlib.sha256(jar.read_bytes()).hexdigest()
@@ -144,7 +140,6 @@ def test_other_content_than_recorded_is_refused(cache: Path, monkeypatch: pytest
     )
     (tmp_path / "SUMS").write_text(altered)
     monkeypatch.setattr(jars_module, "_SUMS", tmp_path / "SUMS")
-    # A changed list has a folder of its own; give it all but the jar in question.
     with pytest.raises(JarsError, match=r"s3proxy: fetched, but not what was recorded \(SHA-256\): args4j-2.37.jar"):
         ensure_jars(JAVA, cache)
 

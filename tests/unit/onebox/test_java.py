@@ -115,6 +115,11 @@ def test_class_archive_is_written_once_then_used_and_belongs_to_one_build(tmp_pa
     keep_class_archive(first)
     (kept,) = tmp_path.glob("*.jsa*")
     assert class_archive_options(java, tmp_path)[0] == f"-XX:SharedArchiveFile={kept}"
+    kept.write_text("cut")
+    assert class_archive_options(java, tmp_path)[0].startswith("-XX:ArchiveClassesAtExit=")
+    assert not kept.exists()
 
+    Path(target).write_text("classes")
+    keep_class_archive(first)
     (home / "release").write_text('JAVA_VERSION="17.0.3"\n')
     assert class_archive_options(java, tmp_path)[0].startswith("-XX:ArchiveClassesAtExit=")

@@ -1,5 +1,6 @@
 """Puts one batch together from messages in any mix, and says whether it is whole."""
 
+import itertools
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -145,6 +146,6 @@ def _disagreement(trailer: BatchTrailer, found: dict[int, Row], rows: tuple[Row,
     if checksum != trailer.checksum:
         return "has bars whose checksum is not its trailer's"
     days = [date.fromisoformat(row[_DAY]) for row in rows]
-    if any(later <= earlier for earlier, later in zip(days, days[1:], strict=False)):
+    if any(later <= earlier for earlier, later in itertools.pairwise(days)):
         return "has sessions out of order"
     return None

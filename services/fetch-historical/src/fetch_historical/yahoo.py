@@ -8,15 +8,20 @@ Each outcome is decided by what Yahoo's chart service answered:
 - a known symbol without bars in the period: delisted where its last trade lies before the period, else empty.
 """
 
+import atexit
+import os
 import random
+import shutil
 import tempfile
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import yfinance as yf
+from yfinance.cache import get_tz_cache
 from yfinance.data import YfData
 from yfinance.exceptions import YFException, YFRateLimitError
 
@@ -39,6 +44,22 @@ _COLUMNS = {
 }  # fmt: skip
 
 
+@cache
+def _use_own_cache() -> None:
+    """Let yfinance keep time zones and cookies in a folder of this process, removed at its end.
+
+    Its own choice lies under the home folder, which a pod may not write, and would carry over from run to run. It
+    opens the database there once per process, hence the cache on this function.
+    """
+    try:
+        folder = tempfile.mkdtemp(prefix="ticklake-yahoo-")
+    except OSError:
+        folder = f"{os.devnull}/none"  # where no folder can be made, yfinance goes without
+    else:
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    yf.set_tz_cache_location(folder)
+
+
 class YahooSource:
     """Asks Yahoo; use it as a context manager.
 
@@ -56,26 +77,26 @@ class YahooSource:
         self._sleep = sleep
         self._now = now
         self._rng = rng or random.Random()  # noqa: S311 - jitter needs no secrecy
-        # yfinance keeps time zones and cookies in a database under the home folder, which a pod may not write.
-        self._cache = tempfile.TemporaryDirectory(prefix="ticklake-yahoo-", ignore_cleanup_errors=True)
-        yf.set_tz_cache_location(self._cache.name)
+        _use_own_cache()
         # By default yfinance logs an error and returns no rows, so that a timeout looks like an empty answer.
         yf.config.debug.hide_exceptions = False
         self._session = YahooSession(settings)
-        self._facts: dict[str, ChartFacts] = {}
 
     def __enter__(self) -> "YahooSource":
         return self
 
     def __exit__(self, *_: object) -> None:
         self._session.close()
-        self._cache.cleanup()
 
     def ask(self, symbol: str, period: Period) -> Reply:
         """See `DataSource.ask`."""
+        # With the time zone forgotten, yfinance first asks for the symbol's description, which says when it was last
+        # traded. It is kept over the attempts, because yfinance asks for it only once.
+        get_tz_cache().store(symbol, None)
+        facts = ChartFacts()
         for attempt in range(self._settings.attempts):
             try:
-                return self._ask_once(symbol, period)
+                return self._ask_once(symbol, period, facts)
             except SourceUnavailableError as error:
                 pause = full_jitter(
                     attempt, self._settings.backoff_base_seconds, self._settings.backoff_cap_seconds, self._rng
@@ -87,9 +108,8 @@ class YahooSource:
                 self._sleep(pause)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    def _ask_once(self, symbol: str, period: Period) -> Reply:
-        # Kept over the attempts: yfinance asks for a symbol's description once and then remembers its time zone.
-        facts = self._session.facts = self._facts.setdefault(symbol, ChartFacts())
+    def _ask_once(self, symbol: str, period: Period, facts: ChartFacts) -> Reply:
+        self._session.facts = facts
         # yfinance remembers responses, failed ones too, and would repeat them to a second attempt.
         YfData.cache_get.cache_clear()
         asked_at = self._now()
@@ -123,6 +143,8 @@ def judge(
             "Yahoo limits the rate of requests (HTTP 429): wait and retry",
             retry_after=retry_after_seconds(facts.retry_after, now),
         )
+    if facts.status is None and not isinstance(problem, OSError):
+        raise SourceUnavailableError(f"yfinance failed before Yahoo answered ({_brief(problem)})", reachable=False)
     if facts.status is None:
         raise SourceUnavailableError(
             f"Yahoo does not answer ({_brief(problem)}): is there a way to the internet, "

@@ -1,0 +1,1 @@
+"""Processed Parquet to Snowflake, and the reconciliation that ends a run."""

@@ -1,4 +1,5 @@
 """The warehouse's schemas and tables: created where missing, every column documented."""
+# ruff: noqa: S608 - identifiers are this package's own and the checked database name; values are parameters
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -63,7 +64,7 @@ AUDIT = Table(
         Column("rows_staged", "bigint", "Rows in the load's files", nullable=False),
         Column("rows_inserted", "bigint", "Rows that were not in the table before", nullable=False),
         Column("rows_updated", "bigint", "Rows that replaced an older one", nullable=False),
-        Column("rows_unchanged", "bigint", "Rows that were in the table already, equal in every column", nullable=False),
+        Column("rows_unchanged", "bigint", "Rows that the table held already, equal in every column", nullable=False),
         Column("rows_superseded", "bigint", "Rows not taken: the table holds a row that goes before", nullable=False),
         Column("files", "bigint", "Objects of the lake that were loaded", nullable=False),
         Column("started_at", "timestamp", "Start of the load (UTC)", nullable=False),

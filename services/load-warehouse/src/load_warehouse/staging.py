@@ -25,7 +25,6 @@ class Staging:
 
     def __init__(self, session: Session, schema: str, table: Table, run_id: str, load_id: str) -> None:
         self._session = session
-        self._run_id = run_id
         self.table = table
         # Of its own for each load, so that two loads of one run never fill the same table.
         self.name = f"{_run_prefix(table, run_id)}_{load_id[:12].upper()}"
@@ -57,24 +56,17 @@ class Staging:
         Raises:
             IntegrityError: the warehouse did not load every file and every row.
         """
-        try:
-            answer = self._session.run(
-                f"COPY INTO {self.qualified} FROM {self._stage} "
-                "FILE_FORMAT = (TYPE = PARQUET USE_LOGICAL_TYPE = TRUE) "
-                "MATCH_BY_COLUMN_NAME = CASE_INSENSITIVE PURGE = TRUE"
-            )
-        except AbsentError as error:
-            raise self.taken_over() from error
+        answer = self._session.run(
+            f"COPY INTO {self.qualified} FROM {self._stage} "
+            "FILE_FORMAT = (TYPE = PARQUET USE_LOGICAL_TYPE = TRUE) "
+            "MATCH_BY_COLUMN_NAME = CASE_INSENSITIVE PURGE = TRUE"
+        )
         files = answer.column("status")
         if files != ["LOADED"] * self._put or answer.number("rows_loaded") != self.rows:
             raise IntegrityError(
                 f"COPY INTO {self.name} loaded {answer.number('rows_loaded')} rows of {len(files)} files, "
                 f"not {self.rows} of {self._put}: {', '.join(str(status) for status in files)}"
             )
-
-    def taken_over(self) -> StageError:
-        """What to say when the table is gone: a later load of the same run removes those of earlier ones."""
-        return StageError(f"another load of run {self._run_id} started after this one and replaces it")
 
     def drop(self) -> None:
         """Remove the table and its stage; where that fails, the run's next load does it."""
@@ -84,11 +76,19 @@ class Staging:
 
 @contextmanager
 def staged(session: Session, schema: str, table: Table, run_id: str, load_id: str) -> Iterator[Staging]:
-    """A fresh staging table for the block."""
+    """A fresh staging table for the block.
+
+    Raises:
+        StageError: a later load of the same run removed the table, as it does with those of earlier loads.
+    """
     staging = Staging(session, schema, table, run_id, load_id)
     staging.create()
     try:
         yield staging
+    except AbsentError as error:
+        if staging.name not in str(error):
+            raise
+        raise StageError(f"another load of run {run_id} began after this one and replaces it") from error
     finally:
         staging.drop()
 

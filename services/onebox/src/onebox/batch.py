@@ -25,7 +25,8 @@ class StageFailed(StageError):
         """Keep which stage it was, its exit code and the last lines of its log."""
         self.stage, self.code, self.log, self.said = stage, code, log, said
         name = stage.task_id if stage else program
-        super().__init__(f"{name} failed with exit code {code}; the end of its log {log}:\n{said}")
+        super().__init__(f"{name} failed with exit code {code}; its log is {log}")
+        self.details = said
         if code == ExitCode.UNUSABLE:
             self.exit_code = ExitCode.UNUSABLE
 

@@ -1,6 +1,7 @@
 """A Kafka broker on the loopback interface: KRaft, broker and controller in one process."""
 
 import base64
+import fcntl
 import os
 import shutil
 import signal
@@ -74,14 +75,19 @@ class Broker(Part):
         return f"{LOOPBACK}:{self.port}"
 
     def prepare(self) -> list[str | Path]:
-        """Write server.properties, format the storage if it is new, and return the broker's command."""
+        """Write server.properties, format the storage if it is new, and return the broker's command.
+
+        Raises PartError if another broker works on the storage or it cannot be formatted.
+        """
         self.data_dir.mkdir(parents=True, exist_ok=True)
         storage = self.data_dir / "storage"
+        self._check_unused(storage)
         if not storage.exists():
             self._format(storage)
         properties = self._write_properties("server.properties", storage)
         self._archive_options = class_archive_options(self.java, self.jars_dir)
-        return self._java(*_JVM_OPTIONS, *self._archive_options, "kafka.Kafka", properties)
+        crash = f"-XX:ErrorFile={self.log_dir}/kafka-crash-%p.log"
+        return self._java(*_JVM_OPTIONS, crash, *self._archive_options, "kafka.Kafka", properties)
 
     def ready(self) -> bool:
         """Whether the broker is registered and hands out producer ids.
@@ -103,6 +109,16 @@ class Broker(Part):
         # Exit code 143: the JVM's own way out after SIGTERM; anything else may have cut the archive short.
         if self.child is not None and self.child.poll() in (143, -signal.SIGTERM):
             keep_class_archive(self._archive_options)
+
+    def _check_unused(self, storage: Path) -> None:
+        # A second broker notices Kafka's own lock only after it has written to the metadata log of the first.
+        lock = storage / ".lock"
+        if lock.exists():
+            with lock.open("r+b") as file:
+                try:
+                    fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError:
+                    raise PartError(f"kafka: another broker works on {self.data_dir}") from None
 
     def _format(self, storage: Path) -> None:
         # Into a folder beside, so that an interrupted format leaves no half-formatted storage.

@@ -21,6 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from onebox.java import Java, find_java, truststore_options
+from ticklake.errors import StageError
 
 SETS = ("kafka", "s3proxy", "spark")
 
@@ -33,7 +34,7 @@ _STAMP = "checked.json"
 _HOPELESS = re.compile(r"module not found: .*|\[FAILED +\].*|Server access error.*|.*impossible to .*", re.IGNORECASE)
 
 
-class JarsError(Exception):
+class JarsError(StageError):
     """The jars cannot be had. The message is one line for a person."""
 
 

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ticklake.errors import ConfigurationError
+
 SUITABLE_MAJORS = (17, 21)
 
 # Where the distributions keep the trust store that their certificate tools write, in Java's format.
@@ -21,7 +23,7 @@ _PROBE_SECONDS = 20
 _STALE_SECONDS = 3600
 
 
-class JavaError(Exception):
+class JavaError(ConfigurationError):
     """No suitable Java. The message is one line for a person."""
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from onebox.batch import run_program
 from onebox.host_client import Hosts
 from onebox.platform import Platform
+from onebox.processes import ChildFailed
 from onebox.report import Journal, Row
 from onebox.services import ARCHIVE_TICKS, STREAM_ANALYTICS, STREAM_TICKS, Service
 from ticklake import kafka, ledger, manifests
@@ -21,6 +22,7 @@ from ticklake.objects import ObjectStore
 _SPEED_UP = 60
 """Event time runs this many times as fast as the clock: a minute a second."""
 _DEADLINE_SECONDS = 180
+_ARCHIVE_SECONDS = 60
 _QUERIES = frozenset({"15m", "1h"})
 
 
@@ -48,9 +50,9 @@ class LivePart:
         with ExitStack() as stack:
             services = {
                 STREAM_ANALYTICS: Service(STREAM_ANALYTICS, self.platform, namespace, STREAM_TRIGGER_SECONDS="0"),
-                ARCHIVE_TICKS: Service(ARCHIVE_TICKS, self.platform, namespace),
+                ARCHIVE_TICKS: Service(ARCHIVE_TICKS, self.platform, namespace, ARCHIVE_ROLL_SECONDS="5"),
                 STREAM_TICKS: Service(
-                    STREAM_TICKS, self.platform, namespace, SOURCE="simulated", SPEED_UP=str(_SPEED_UP)
+                    STREAM_TICKS, self.platform, namespace, STREAM_SOURCE="simulated", STREAM_SPEED_UP=str(_SPEED_UP)
                 ),
             }
             for service in services.values():
@@ -76,13 +78,19 @@ class LivePart:
         while {manifest.query for manifest in manifests.all_windows(store, live)} != _QUERIES:
             for service in services.values():
                 if service.child is not None and (code := service.child.poll()) is not None:
-                    raise StageError(f"{service.program} ended with exit code {code}:\n{service.child.tail()}")
+                    raise ChildFailed(service.program, code, service.log, service.child.tail())
             if time.monotonic() > deadline:
                 raise StageError(f"no window was closed within {_DEADLINE_SECONDS} s; see {self.platform.folder.logs}")
             time.sleep(0.3)
 
     def _wait_for_archive(self, live: LiveNames, archive: Service) -> None:
-        """Wait until the archive has read to the topic's end; it writes what it holds when it stops."""
+        """Wait until the archive has written everything that was sent."""
+        sent = sum(kafka.end_offsets(self.platform.kafka, live.topic).values())
+        deadline = time.monotonic() + _ARCHIVE_SECONDS
+        while sum(archive.metric(f"ticklake_archive_ticks_{name}_total") for name in ("rows", "invalid")) < sent:
+            if time.monotonic() > deadline:
+                raise StageError(f"the archive did not catch up within {_ARCHIVE_SECONDS} s; see {archive.log}")
+            time.sleep(0.2)
 
     def _reconcile(self, store: ObjectStore, live: LiveNames, seconds: float, late: int) -> None:
         sent = sum(kafka.end_offsets(self.platform.kafka, live.topic).values())

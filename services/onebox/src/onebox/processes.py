@@ -13,6 +13,8 @@ from pathlib import Path
 
 import psutil
 
+from ticklake.errors import StageError
+
 LOOPBACK = "127.0.0.1"
 UNKNOWN_EXIT = 255
 
@@ -33,7 +35,7 @@ exec "$@" 3<&-
 """
 
 
-class PartError(Exception):
+class PartError(StageError):
     """A part cannot be started. The message is one line for a person."""
 
 
@@ -41,16 +43,16 @@ class ChildFailed(PartError):
     """The process ended while it was waited for. Carries its name, exit code, log path and last log lines."""
 
     def __init__(self, name: str, exit_code: int, log_path: Path, tail: str) -> None:
-        super().__init__(f"{name} ended with exit code {exit_code}; its log is {log_path}\n{tail}".rstrip())
-        self.name, self.exit_code, self.log_path, self.tail = name, exit_code, log_path, tail
+        super().__init__(f"{name} ended with exit code {exit_code}; its log is {log_path}")
+        self.name, self.child_exit_code, self.log_path, self.details = name, exit_code, log_path, tail
 
 
 class ChildTimeout(PartError):
     """The process runs, but was not ready in time."""
 
     def __init__(self, name: str, seconds: float, log_path: Path, tail: str) -> None:
-        super().__init__(f"{name} was not ready after {seconds:g} s; its log is {log_path}\n{tail}".rstrip())
-        self.name, self.seconds, self.log_path, self.tail = name, seconds, log_path, tail
+        super().__init__(f"{name} was not ready after {seconds:g} s; its log is {log_path}")
+        self.name, self.seconds, self.log_path, self.details = name, seconds, log_path, tail
 
 
 @dataclass(frozen=True)

@@ -63,9 +63,11 @@ class Store(Part):
         self._write_properties(properties, buckets)
         self._archive_options = class_archive_options(self.java, self.jars_dir)
         jars = os.pathsep.join(str(jar) for jar in sorted(self.jars_dir.glob("*.jar")))
+        crash = f"-XX:ErrorFile={self.log_dir}/s3proxy-crash-%p.log"
         return [
-            self.java.executable, *_JVM_OPTIONS, *self._archive_options, f"-Dlogback.configurationFile={logging}",
-            "-cp", jars, "org.gaul.s3proxy.Main", "--properties", properties,
+            self.java.executable, *_JVM_OPTIONS, crash, *self._archive_options,
+            f"-Dlogback.configurationFile={logging}", "-cp", jars,
+            "org.gaul.s3proxy.Main", "--properties", properties,
         ]  # fmt: skip
 
     def ready(self) -> bool:

@@ -10,6 +10,7 @@ import http.client
 import importlib
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -81,6 +82,9 @@ def serve(databases: Path, port: int) -> None:
 
     server: Any = importlib.import_module("fakesnow.server")  # the package has a function of that name
     server.shared_fs = FakeSnow(db_path=databases)
+    # uvicorn stops on the signal, and then raises it once more for whoever handled it before: nobody, so that the
+    # databases can be closed below.
+    signal.signal(signal.SIGTERM, lambda *_: None)
     # A client that keeps its connection open must not hold up the stop.
     uvicorn.run(
         server.app, host=LOOPBACK, port=port, log_level="warning", access_log=False, lifespan="off",

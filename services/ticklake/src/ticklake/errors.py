@@ -21,6 +21,8 @@ class StageError(Exception):
     """The stage failed and a retry may help: a broker or store out of reach, a deadline that passed."""
 
     exit_code = ExitCode.FAILED
+    details: str = ""
+    """Further lines for a person, such as the end of a log."""
 
 
 class ConfigurationError(StageError):

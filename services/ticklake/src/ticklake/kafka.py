@@ -129,6 +129,15 @@ class ConfirmedProducer:
         if self._sent % self._CHECK_EVERY == 0:
             self._settle(wait=False)
 
+    def check(self) -> int:
+        """How many messages are not confirmed yet; does not wait.
+
+        Raises:
+            StageError: a message cannot be delivered.
+        """
+        self._settle(wait=False)
+        return len(self._pending)
+
     def confirm(self) -> tuple[OffsetRange, ...]:
         """Wait until every message is confirmed.
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ticklake.errors import ConfigurationError, StageError
 from ticklake.names import lineage_key
 from ticklake.objects import ObjectStore
+from ticklake.pipeline import BATCH_STAGES
 from ticklake.records import Source, SymbolStatus, UtcMs
 
 
@@ -96,6 +97,71 @@ def read(store: ObjectStore, run_id: str, stage: str) -> StageRecord:
         raise ConfigurationError(f"run {run_id} has no result of {stage} ({key}): run that stage first") from None
     except ValidationError as error:
         raise StageError(f"{key} is not a readable result record: {error.errors()[0]['msg']}") from error
+
+
+class SymbolLineage(_Part):
+    """One symbol's rows, counted in each place of a run."""
+
+    status: SymbolStatus
+    fetched: int = Field(ge=0)
+    quarantined: int = Field(ge=0)
+    raw: int = Field(ge=0)
+    parquet: int = Field(ge=0)
+    warehouse: int = Field(ge=0)
+    superseded: int = Field(ge=0)
+    checksum: str
+    """`records.batch_checksum` over the rows of the raw CSV, recomputed from it."""
+
+
+class RunLineage(_Part):
+    """What came from where in one run, and whether all places agree; `run.json` beside the stages' records."""
+
+    schema_version: Literal[1] = 1
+    run_id: str
+    batch_id: str
+    batch_date: date
+    source: Source
+    reconciled: bool
+    disagreements: tuple[str, ...] = ()
+    """A line each, naming stage, symbol and numbers."""
+    warehouse_table: str
+    stages: tuple[StageRecord, ...]
+    """In the pipeline's order, each with its offsets, objects, checksums, seconds and code version."""
+    symbols: dict[str, SymbolLineage]
+    finished_at: UtcMs
+    code_version: str
+
+
+_RUN = "run"
+
+
+def write_run(store: ObjectStore, run: RunLineage) -> None:
+    """Store the summary of a run; reconciling again replaces it."""
+    store.put(lineage_key(run.run_id, _RUN), run.model_dump_json(indent=1).encode())
+
+
+def read_run(store: ObjectStore, run_id: str) -> RunLineage:
+    """The summary of a run.
+
+    Raises:
+        ConfigurationError: the run has not been reconciled.
+    """
+    try:
+        return RunLineage.model_validate_json(store.get(lineage_key(run_id, _RUN)))
+    except KeyError:
+        raise ConfigurationError(f"run {run_id} has no summary: its last stage has not run") from None
+
+
+def run_table(store: ObjectStore, run_id: str) -> list[tuple[str, float, int, int, int]]:
+    """A run's finished stages in order: (stage, seconds, rows in, rows out, quarantined)."""
+    table = []
+    for stage in BATCH_STAGES:
+        try:
+            record = read(store, run_id, stage.program)
+        except ConfigurationError:
+            continue
+        table.append((record.stage, elapsed_seconds(record), record.rows_in, record.rows_out, record.quarantined))
+    return table
 
 
 def elapsed_seconds(record: StageRecord) -> float:

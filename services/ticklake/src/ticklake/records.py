@@ -18,6 +18,10 @@ Symbol = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9^][A-Z0-9.^=-]{0,19}
 
 Price = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
+_INT32_MAX = 2**31 - 1
+_INT64_MAX = 2**63 - 1
+"""Tables hold volumes as bigint; a larger number is no volume and would fail far from where it came in."""
+
 
 def _utc(value: datetime) -> datetime:
     if value.tzinfo is None:
@@ -71,7 +75,7 @@ class _BatchRecord(_Record):
     source: Source
     batch_id: str = Field(min_length=1)
     batch_date: date
-    sequence: int = Field(ge=0)
+    sequence: int = Field(ge=0, le=_INT32_MAX)
     """Position among the symbol's messages of this batch, from 0; (batch_id, symbol, sequence) is the identity."""
     fetched_at: UtcMs
 
@@ -91,7 +95,7 @@ class DailyBar(_BatchRecord):
     low: Price
     close: Price
     adj_close: Price
-    volume: int = Field(ge=0)
+    volume: int = Field(ge=0, le=_INT64_MAX)
     """Shares, adjusted for splits."""
     dividends: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """Cash per share that went ex on this session, adjusted for splits."""

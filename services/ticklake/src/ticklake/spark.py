@@ -1,13 +1,14 @@
 """Spark sessions of the applications. Needs PySpark, which only their images and the one-box runner have."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import AliasChoices, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from ticklake.errors import ConfigurationError, StageError
 from ticklake.settings import KafkaSettings, StoreSettings, settings_config
 from ticklake.spark_jvm import SparkJvm
 
@@ -52,7 +53,7 @@ def start_jvm(app_name: str, spark: SparkSettings, options: Sequence[str] = ()) 
     Args:
         options: JVM options that suit the application; those of the settings go before them.
     """
-    global _jvm  # noqa: PLW0603 - as PySpark has one JVM per process, so have we
+    global _jvm
     if spark.master is None or (_jvm is not None and _jvm.alive):
         return
     _jvm = SparkJvm(
@@ -71,6 +72,8 @@ def build_session(app_name: str, spark: SparkSettings, store: StoreSettings, **c
     from pyspark.sql import SparkSession
 
     builder = SparkSession.Builder().appName(app_name)
+    if SparkContext._active_spark_context is not None:
+        return _same_store(builder.getOrCreate(), store)
     options = {
         "spark.ui.enabled": str(spark.ui).lower(),
         "spark.ui.showConsoleProgress": "false",
@@ -97,6 +100,58 @@ def build_session(app_name: str, spark: SparkSettings, store: StoreSettings, **c
         return builder.getOrCreate()
 
 
+def _same_store(session: "SparkSession", store: StoreSettings) -> "SparkSession":
+    # A session keeps the store that it was made for, whatever it is told later.
+    theirs = session.sparkContext.getConf().get("spark.hadoop.fs.s3a.endpoint")
+    if theirs != store.endpoint:
+        raise ConfigurationError(f"the running Spark session works with the store at {theirs}: restart it")
+    return session
+
+
+@contextlib.contextmanager
+def translated_errors(action: str) -> Iterator[None]:
+    """Turn Spark's errors into the stage's, with one line that names the cause.
+
+    Raises:
+        ConfigurationError: the store refuses the key.
+        StageError: anything else that Spark failed with.
+    """
+    from py4j.protocol import Py4JError, Py4JJavaError, Py4JNetworkError
+    from pyspark.errors import PySparkException
+
+    try:
+        yield
+    except Py4JNetworkError as error:
+        raise _lost(action) from error
+    except Py4JJavaError as error:
+        raise _explained(action, _root_cause(error.java_exception)) from error
+    except PySparkException as error:
+        origin = getattr(error, "_origin", None)
+        raise _explained(action, _root_cause(origin) if origin is not None else str(error)) from error
+    except (Py4JError, ConnectionError) as error:
+        if _jvm is None or not _jvm.alive:
+            raise _lost(action) from error
+        raise _explained(action, str(error)) from error
+
+
+def _lost(action: str) -> StageError:
+    return StageError(f"Spark's JVM ended while it was to {action}: was there enough memory (TICKLAKE_SPARK_MEMORY)?")
+
+
+def _explained(action: str, cause: str) -> StageError:
+    line = " ".join(cause.split())[:500]
+    if any(word in cause for word in ("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch")):
+        return ConfigurationError(f"the store refuses to let Spark {action}: check its key and rights ({line})")
+    return StageError(f"Spark failed to {action}: {line}")
+
+
+def _root_cause(exception: Any) -> str:
+    """The innermost exception's class and message."""
+    while (inner := exception.getCause()) is not None:
+        exception = inner
+    return str(exception.toString())
+
+
 def close_session(session: "SparkSession") -> None:
     """Stop the session, and the JVM if this process started it."""
     session.stop()
@@ -105,7 +160,7 @@ def close_session(session: "SparkSession") -> None:
 
 def close_jvm() -> None:
     """End the JVM that this process started, whatever it does; a session in it is gone. Does nothing without one."""
-    global _jvm  # noqa: PLW0603
+    global _jvm
     if _jvm is None:
         return
     _jvm.close()

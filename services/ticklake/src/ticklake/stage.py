@@ -22,6 +22,8 @@ S = TypeVar("S", bound=StageSettings)
 
 log = logs.get(__name__)
 
+_STOP_SECONDS = 9.5
+
 
 class Arguments(argparse.ArgumentParser):
     """An argument parser that answers a wrong call with one line and exit code 2."""
@@ -81,12 +83,26 @@ def service_main(
         settings = load(settings_type)
         logs.configure(settings.log_level, settings.log_format, stage=name)
         stop = threading.Event()
+
+        def ask_to_stop(*_: object) -> None:
+            stop.set()
+            last = threading.Timer(_STOP_SECONDS, _end_now, (name,))
+            last.daemon = True
+            last.start()
+
         for signum in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(signum, lambda *_: stop.set())
+            signal.signal(signum, ask_to_stop)
         body(settings, stop)
         log.info("stopped")
 
     sys.exit(guarded(name, work))
+
+
+def _end_now(name: str) -> None:
+    # A call to a broker or store that hangs cannot be interrupted otherwise. What a stage promises to keep, it has
+    # written by then or finds again at its next start.
+    _say(name, f"did not end within {_STOP_SECONDS:g} s of being asked to, as a broker or store does not answer")
+    os._exit(ExitCode.FAILED)
 
 
 def guarded(name: str, work: Callable[[], None]) -> ExitCode:
@@ -95,6 +111,8 @@ def guarded(name: str, work: Callable[[], None]) -> ExitCode:
         work()
     except StageError as error:
         _say(name, str(error))
+        if error.details:
+            print(error.details, file=sys.stderr, flush=True)
         return error.exit_code
     except KeyboardInterrupt:
         _say(name, "interrupted")

@@ -13,6 +13,9 @@ from ticklake.records import Source
 METRICS = "ticks"
 """Name of the counts that `observed` reports in a query's progress."""
 
+COLUMNS = ("symbol", "source", "price", "volume", "event_time", "sequence", "producer_run")
+"""What is read of a tick."""
+
 _FIELD_TYPES = (
     r"^ARRAY<OBJECT<event_time: STRING, price: (BIGINT|DOUBLE|DECIMAL\(\d+,\d+\)), producer_run: STRING, "
     r"(schema_version: BIGINT, )?sequence: BIGINT, source: STRING, symbol: STRING, volume: BIGINT>>\z"
@@ -29,9 +32,8 @@ def parsed(raw: DataFrame) -> DataFrame:
     """
     text = F.col("value").cast("string")
     # Spark reads the first JSON value and ignores what follows it; inside brackets, garbage behind a tick is an error.
-    wrapped = raw.withColumn("json", F.try_parse_json(F.concat(F.lit("["), text, F.lit("]"))))
-    fields = wrapped.select(
-        *raw.columns,
+    json = F.try_parse_json(F.concat(F.lit("["), text, F.lit("]")))
+    fields = F.struct(
         text.alias("text"),
         F.schema_of_variant("json").alias("types"),
         F.try_variant_get("json", "$[1]", "string").isNotNull().alias("several"),
@@ -40,14 +42,23 @@ def parsed(raw: DataFrame) -> DataFrame:
         _field("price", "double"),
         _field("volume", "bigint"),
         _field("event_time", "string").alias("written_time"),
+        F.date_trunc("millisecond", F.try_to_timestamp(_field("event_time", "string"))).alias("event_time"),
         _field("sequence", "bigint"),
         _field("producer_run", "string"),
         _field("source", "string"),
     )
-    timed = fields.withColumn("event_time", F.date_trunc("millisecond", F.try_to_timestamp("written_time")))
-    return timed.withColumn("valid", F.coalesce(_is_valid(), F.lit(False))).drop(
-        "text", "types", "several", "schema_version", "written_time"
+    once = _evaluated_once(_evaluated_once(raw, json, "json"), fields, "tick").drop("json")
+    return once.select(
+        *raw.columns,
+        *(F.col(f"tick.{name}") for name in COLUMNS),
+        F.coalesce(_is_valid(), F.lit(False)).alias("valid"),
     )
+
+
+def _evaluated_once(frame: DataFrame, value: Column, name: str) -> DataFrame:
+    # A filter on a computed column is moved below the computation and repeats it for each reference. Nothing is moved
+    # below a generator.
+    return frame.withColumn(name, F.explode(F.array(value)))
 
 
 def _field(name: str, kind: str) -> Column:
@@ -56,22 +67,22 @@ def _field(name: str, kind: str) -> Column:
 
 def _is_valid() -> Column:
     return (
-        F.is_valid_utf8("text")
-        & F.col("types").rlike(_FIELD_TYPES)
-        & ~F.col("several")
+        F.is_valid_utf8("tick.text")
+        & F.col("tick.types").rlike(_FIELD_TYPES)
+        & ~F.col("tick.several")
         # A bracket can only stand in a producer's name; anywhere else it closed ours early and hid what follows.
-        & (~F.contains(F.col("text"), F.lit("]")) | F.contains(F.col("producer_run"), F.lit("]")))
-        & (F.coalesce("schema_version", F.lit(1)) == 1)
-        & F.col("symbol").rlike(_SYMBOL)
-        & (F.col("price") > 0)
-        & (F.col("price") < float("inf"))
-        & (F.col("volume") >= 0)
-        & (F.col("sequence") >= 0)
-        & (F.length("producer_run") > 0)
-        & F.col("source").isin([source.value for source in Source])
-        & F.col("written_time").rlike(_EVENT_TIME)
-        & F.col("event_time").isNotNull()
-        & (F.year("event_time") >= 1)
+        & (~F.contains(F.col("tick.text"), F.lit("]")) | F.contains(F.col("tick.producer_run"), F.lit("]")))
+        & (F.coalesce("tick.schema_version", F.lit(1)) == 1)
+        & F.col("tick.symbol").rlike(_SYMBOL)
+        & (F.col("tick.price") > 0)
+        & (F.col("tick.price") < float("inf"))
+        & (F.col("tick.volume") >= 0)
+        & (F.col("tick.sequence") >= 0)
+        & (F.length("tick.producer_run") > 0)
+        & F.col("tick.source").isin([source.value for source in Source])
+        & F.col("tick.written_time").rlike(_EVENT_TIME)
+        & F.col("tick.event_time").isNotNull()
+        & (F.year("tick.event_time") >= 1)
     )
 
 
@@ -101,5 +112,4 @@ def observed(ticks: DataFrame, future: Column) -> DataFrame:
 
 def usable(ticks: DataFrame, future: Column) -> DataFrame:
     """The ticks that windows are made of: valid and not from the future."""
-    columns = ("symbol", "source", "price", "volume", "event_time", "sequence", "producer_run")
-    return ticks.where(F.col("valid") & ~future).select(*columns)
+    return ticks.where(F.col("valid") & ~future).select(*COLUMNS)

@@ -1,0 +1,18 @@
+"""Entry point of load-warehouse: the run's daily analytics, then the closed streaming windows that are new."""
+
+from collections.abc import Sequence
+from typing import NoReturn
+
+from load_warehouse.run import load_run
+from load_warehouse.settings import LoadSettings
+from ticklake.pipeline import LOAD
+from ticklake.stage import batch_main
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run the stage and exit."""
+    batch_main(LOAD.program, LoadSettings, load_run, argv)
+
+
+if __name__ == "__main__":
+    main()

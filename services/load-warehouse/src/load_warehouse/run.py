@@ -1,0 +1,81 @@
+"""What the programs load-warehouse and load-windows do, from settings to result record."""
+
+from datetime import UTC, datetime
+
+from load_warehouse import daily, windows
+from load_warehouse.audit import LoadResult
+from load_warehouse.session import Session
+from load_warehouse.settings import LoadSettings
+from ticklake import lineage, logs
+from ticklake.errors import ConfigurationError
+from ticklake.lineage import StageRecord
+from ticklake.objects import ObjectStore
+from ticklake.pipeline import LOAD, PROCESS
+from ticklake.stage import Run
+
+log = logs.get(__name__)
+
+
+def load_run(settings: LoadSettings, run: Run) -> tuple[StageRecord, ObjectStore]:
+    """Load what daily-analytics wrote in this run, then the streaming windows that are new.
+
+    Raises:
+        ConfigurationError: daily-analytics has no result in this run, or one for another date.
+        StageError, IntegrityError: see `daily.load` and `windows.load`.
+    """
+    started_at = datetime.now(UTC)
+    store = ObjectStore(settings.store)
+    processed = lineage.read(store, run.run_id, PROCESS.program)
+    if processed.batch_date != run.batch_date:
+        raise ConfigurationError(
+            f"run {run.run_id} is of {processed.batch_date}, not of {run.batch_date}: check --date and --run-id"
+        )
+    timings: dict[str, float] = {}
+    with daily.timed(timings, "connect"):
+        session = Session(settings.warehouse, tag=f"ticklake {LOAD.program} {run.run_id}")
+    with session:
+        loaded = daily.load(store, session, processed, settings.code_version)
+        with daily.timed(timings, "windows"):
+            window_loads = windows.load(store, session, settings.live, settings.code_version)
+    result = loaded.result
+    log.info(
+        "daily rows loaded", inserted=result.inserted, updated=result.updated, unchanged=result.unchanged,
+        superseded=result.superseded,
+    )  # fmt: skip
+    record = StageRecord(
+        stage=LOAD.program, run_id=run.run_id, batch_id=processed.batch_id, batch_date=processed.batch_date,
+        source=processed.source, rows_in=result.staged, rows_out=result.staged - result.superseded, quarantined=0,
+        symbols=loaded.symbols, notes=_notes(result, window_loads), timings=timings | loaded.timings,
+        started_at=started_at, finished_at=datetime.now(UTC), code_version=settings.code_version,
+    )  # fmt: skip
+    return record, store
+
+
+def _notes(result: LoadResult, window_loads: list[LoadResult]) -> tuple[str, ...]:
+    notes = [
+        f"{result.inserted} rows inserted, {result.updated} updated, {result.unchanged} unchanged; "
+        f"load {result.load_id}"
+    ]
+    if result.superseded:
+        notes.append(f"{result.superseded} rows not taken: the warehouse holds a newer batch's or a longer history's")
+    if window_loads:
+        notes.append(_windows_line(window_loads))
+    return tuple(notes)
+
+
+def _windows_line(window_loads: list[LoadResult]) -> str:
+    staged, inserted = sum(load.staged for load in window_loads), sum(load.inserted for load in window_loads)
+    differing = sum(load.superseded for load in window_loads)
+    return f"{staged} streaming windows: {inserted} new" + (f", {differing} differ and stay" if differing else "")
+
+
+def load_windows(settings: LoadSettings) -> list[LoadResult]:
+    """Load the closed streaming windows that are new, of the settings' live flow."""
+    store = ObjectStore(settings.store)
+    if not windows.any_listed(store, settings.live):
+        log.info("no streaming windows in the lake yet", flow=settings.live.namespace or "real")
+        return []
+    with Session(settings.warehouse, tag="ticklake load-windows") as session:
+        done = windows.load(store, session, settings.live, settings.code_version)
+    log.info(_windows_line(done) if done else "no new streaming windows", flow=settings.live.namespace or "real")
+    return done

@@ -1,0 +1,79 @@
+"""Ticks to Kafka, each delivery confirmed."""
+
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from stream_ticks.metrics import Metrics, Pulse
+from stream_ticks.quotes import stream_quotes
+from stream_ticks.sender import Sender
+from stream_ticks.settings import StreamSettings
+from stream_ticks.simulation import stream_simulated
+from stream_ticks.starts import find_starts
+from ticklake import logs
+from ticklake.errors import StageError
+from ticklake.kafka import ConfirmedProducer, topic_id
+from ticklake.metrics import Health, served
+from ticklake.objects import ObjectStore
+from ticklake.records import Source
+
+log = logs.get(__name__)
+
+_CONFIRM_SECONDS = 8.0
+"""After a stop: SIGTERM gives ten seconds in all."""
+
+
+def run(settings: StreamSettings, stop: threading.Event, metrics: Metrics | None = None) -> None:
+    """Stream until `stop` is set or the settings' end is reached, then confirm everything.
+
+    Raises:
+        ConfigurationError: the settings contradict each other, or the source refuses the key.
+        StageError: a tick cannot be delivered.
+    """
+    source = settings.chosen_source()
+    topic = settings.live.names.topic
+    producer_run = settings.stream.producer_run or str(uuid.uuid4())
+    # Fails early and clearly where the topic is missing.
+    topic_id(settings.kafka, topic)
+    metrics, pulse = metrics or Metrics(), Pulse()
+    with (
+        served(Health(alive=pulse.alive, ready=pulse.ready), settings.metrics_port) as port,
+        _producer(settings, stop) as producer,
+    ):
+        log.info(
+            "streaming", source=source.value, topic=topic, symbols=list(settings.stream.symbols),
+            producer_run=producer_run, metrics_port=port,
+        )  # fmt: skip
+        sender = Sender(producer, topic, settings.stream.symbols, producer_run, source, metrics, pulse)
+        if source is Source.SIMULATED:
+            store = ObjectStore(settings.store) if settings.stream.start_from_lake else None
+            starts = find_starts(store, settings.stream.symbols)
+            stream_simulated(settings.stream, starts, sender, stop)
+        else:
+            stream_quotes(settings, sender, stop)
+        _confirm(sender, stop)
+        log.info("all ticks are confirmed", ticks=sender.sent, source=source.value)
+
+
+@contextmanager
+def _producer(settings: StreamSettings, stop: threading.Event) -> Iterator[ConfirmedProducer]:
+    with ConfirmedProducer(settings.kafka, "stream-ticks", linger_ms=5) as producer:
+        try:
+            yield producer
+        except StageError:
+            if stop.is_set():
+                log.warning("stopped with ticks that Kafka has not confirmed")
+            raise
+
+
+def _confirm(sender: Sender, stop: threading.Event) -> None:
+    """Wait until everything is confirmed: after a stop for some seconds, else as long as a delivery may take."""
+    deadline: float | None = None
+    while waiting := sender.check():
+        if stop.is_set() and deadline is None:
+            deadline = time.monotonic() + _CONFIRM_SECONDS
+        if deadline is not None and time.monotonic() > deadline:
+            raise StageError(f"stopped while Kafka does not answer: {waiting} ticks are not confirmed")
+        time.sleep(0.01)

@@ -1,0 +1,198 @@
+"""Processes killed and stopped in the middle of the stream: afterwards every tick is archived exactly once."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from onebox import platform
+from onebox.broker import Broker
+from onebox.processes import free_port
+
+from ticklake import kafka
+from ticklake.errors import IntegrityError
+from ticklake.ledger import verify_chain
+from ticklake.ledger_table import read_object
+from ticklake.names import LiveNames, batch_topics, live_topics
+from ticklake.objects import ObjectStore
+from ticklake.settings import KafkaSettings, LiveSettings
+
+Environment = Callable[..., dict[str, str]]
+SYMBOLS = ("AAPL", "MSFT", "GOOGL", "AMZN", "META", "TSLA", "NVDA", "INTC")
+UNCONDITIONAL = [sys.executable, str(Path(__file__).with_name("unconditional_archive.py"))]
+
+
+class Processes:
+    """Starts programs and ends them all at the end, with their logs in one folder."""
+
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        self._folder, self._stack, self._count = folder, stack, 0
+
+    def start(self, command: list[str], environment: dict[str, str]) -> "subprocess.Popen[bytes]":
+        self._count += 1
+        output = self._stack.enter_context((self._folder / f"{self._count}.log").open("wb"))
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+        self._stack.callback(self._end, process)
+        return process
+
+    def logs(self) -> str:
+        return "\n".join(path.read_text() for path in sorted(self._folder.glob("*.log")))
+
+    @staticmethod
+    def _end(process: "subprocess.Popen[bytes]") -> None:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def processes(tmp_path: Path) -> Iterator[Processes]:
+    with ExitStack() as stack:
+        yield Processes(tmp_path, stack)
+
+
+def archive_env(stage_env: Environment, roll_seconds: float, **more: str) -> dict[str, str]:
+    return stage_env(
+        TICKLAKE_METRICS_PORT="0", TICKLAKE_ARCHIVE_ROLL_SECONDS=str(roll_seconds),
+        TICKLAKE_ARCHIVE_SESSION_TIMEOUT_SECONDS="6", **more,
+    )  # fmt: skip
+
+
+def stream_env(stage_env: Environment, run: str, ticks: int, rate: int, **more: str) -> dict[str, str]:
+    return stage_env(
+        TICKLAKE_METRICS_PORT="0", TICKLAKE_STREAM_SOURCE="simulated", TICKLAKE_STREAM_PRODUCER_RUN=run,
+        TICKLAKE_STREAM_MAX_TICKS=str(ticks), TICKLAKE_STREAM_RATE=str(rate), **more,
+    )  # fmt: skip
+
+
+def archived_offsets(store: ObjectStore, live: LiveNames, topic_id: str) -> int:
+    chains = verify_chain(store, live, topic_id)
+    return sum(r.last_offset - r.first_offset + 1 for ranges in chains.values() for r in ranges)
+
+
+def wait_for(check: Callable[[], bool], seconds: float, processes: Processes) -> None:
+    deadline = time.monotonic() + seconds
+    while not check():
+        if time.monotonic() > deadline:
+            pytest.fail(f"not in {seconds} s\n{processes.logs()[-6000:]}")
+        time.sleep(0.2)
+
+
+def check_every_tick_once(store: ObjectStore, live: LiveNames, topic_id: str, expected: dict[str, int]) -> None:
+    """Each run's ticks, sequence by sequence and symbol by symbol, are there exactly once, in an unbroken chain."""
+    chains = verify_chain(store, live, topic_id)
+    for ranges in chains.values():
+        assert ranges[0].first_offset == 0
+    seen: Counter[tuple[str, str, int]] = Counter()
+    for found in store.list_objects(f"{live.raw_prefix}/"):
+        if found.key.endswith(".parquet"):
+            _, table = read_object(store, found.key)
+            seen.update(zip(*(table[name].to_pylist() for name in ("producer_run", "symbol", "sequence")), strict=True))
+    assert set(seen.values()) == {1}
+    assert seen.keys() == {
+        (run, symbol, sequence)
+        for run, ticks in expected.items() for symbol in SYMBOLS for sequence in range(ticks // len(SYMBOLS))
+    }  # fmt: skip
+
+
+@pytest.mark.timeout(120)
+def test_archives_killed_in_the_middle_of_the_stream(
+    stage_env: Environment, programs: Path, processes: Processes,
+    kafka_settings: KafkaSettings, live: LiveSettings, store: ObjectStore,
+) -> None:  # fmt: skip
+    topic_id = kafka.topic_id(kafka_settings, live.names.topic)
+    archive = [str(programs / "archive-ticks")]
+    environment = archive_env(stage_env, 0.4)
+    stream = processes.start([str(programs / "stream-ticks")], stream_env(stage_env, "run", 8000, 800))
+    first, second = (processes.start(archive, environment) for _ in range(2))
+    wait_for(lambda: archived_offsets(store, live.names, topic_id) > 800, 30, processes)
+    first.kill()
+    time.sleep(1)
+    second.kill()
+    third = processes.start(archive, environment)
+    assert stream.wait(30) == 0, processes.logs()
+    wait_for(lambda: archived_offsets(store, live.names, topic_id) == 8000, 40, processes)
+    third.send_signal(signal.SIGTERM)
+    assert third.wait(10) == 0, processes.logs()
+    check_every_tick_once(store, live.names, topic_id, {"run": 8000})
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("conditional", [True, False], ids=["conditional", "unconditional"])
+def test_an_archive_that_wakes_up_after_another_took_over(
+    stage_env: Environment, programs: Path, processes: Processes,
+    kafka_settings: KafkaSettings, live: LiveSettings, store: ObjectStore, conditional: bool,
+) -> None:  # fmt: skip
+    topic_id = kafka.topic_id(kafka_settings, live.names.topic)
+    archive = [str(programs / "archive-ticks")] if conditional else UNCONDITIONAL
+
+    def stream(run: str) -> None:
+        done = processes.start([str(programs / "stream-ticks")], stream_env(stage_env, run, 800, 8000))
+        assert done.wait(30) == 0, processes.logs()
+
+    stream("first")
+    sleeper = processes.start(archive, archive_env(stage_env, 4))
+    wait_for(lambda: archived_offsets(store, live.names, topic_id) == 800, 30, processes)
+    stream("second")
+    time.sleep(0.7)  # it reads them, but they are too young to be written
+    assert archived_offsets(store, live.names, topic_id) == 800
+    sleeper.send_signal(signal.SIGSTOP)
+    stream("third")
+    heir = processes.start(archive, archive_env(stage_env, 1))
+    wait_for(lambda: archived_offsets(store, live.names, topic_id) == 2400, 40, processes)
+    sleeper.send_signal(signal.SIGCONT)
+    woken = "another writer was first" if conditional else '"archived"'
+    wait_for(lambda: processes.logs().count(woken) > (0 if conditional else 8), 20, processes)
+    time.sleep(1)
+    for process in (sleeper, heir):
+        process.send_signal(signal.SIGTERM)
+    codes = [process.wait(10) for process in (sleeper, heir)]
+    if conditional:
+        assert codes == [0, 0], processes.logs()
+        check_every_tick_once(store, live.names, topic_id, {"first": 800, "second": 800, "third": 800})
+    else:
+        with pytest.raises((IntegrityError, AssertionError)):
+            check_every_tick_once(store, live.names, topic_id, {"first": 800, "second": 800, "third": 800})
+
+
+@pytest.mark.timeout(120)
+def test_the_broker_killed_in_the_middle_of_the_stream(
+    stage_env: Environment, programs: Path, processes: Processes, tmp_path: Path,
+    onebox_tools: platform.Tools, store: ObjectStore,
+) -> None:  # fmt: skip
+    live = LiveSettings(namespace="broker-killed")
+    broker = Broker(
+        onebox_tools.java, onebox_tools.jars["kafka"], tmp_path / "data", tmp_path / "broker-log", free_port()
+    )
+    broker.start()
+    try:
+        broker.wait_ready()
+        settings = KafkaSettings(bootstrap_servers=broker.bootstrap_servers)
+        kafka.ensure_topics(settings, (*batch_topics(), *live_topics(live.names)))
+        topic_id = kafka.topic_id(settings, live.names.topic)
+        own = {
+            "TICKLAKE_KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers,
+            "TICKLAKE_LIVE_NAMESPACE": live.namespace,
+        }
+        archive = processes.start([str(programs / "archive-ticks")], archive_env(stage_env, 0.5, **own))
+        stream = processes.start([str(programs / "stream-ticks")], stream_env(stage_env, "run", 6400, 800, **own))
+        wait_for(lambda: archived_offsets(store, live.names, topic_id) > 1000, 30, processes)
+        assert broker.child is not None
+        os.killpg(broker.child.pid, signal.SIGKILL)
+        while broker.child.poll() is None:
+            time.sleep(0.05)
+        time.sleep(2)
+        broker.start()
+        broker.wait_ready()
+        assert stream.wait(45) == 0, processes.logs()
+        wait_for(lambda: archived_offsets(store, live.names, topic_id) == 6400, 40, processes)
+        archive.send_signal(signal.SIGTERM)
+        assert archive.wait(10) == 0, processes.logs()
+        check_every_tick_once(store, live.names, topic_id, {"run": 6400})
+    finally:
+        broker.stop()

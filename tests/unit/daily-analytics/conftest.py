@@ -1,0 +1,63 @@
+"""A local Spark session without a store, and bars as CSV files for it."""
+
+import csv
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+
+from daily_analytics.reading import raw_bars
+from ticklake.settings import StoreSettings
+from ticklake.spark import SparkSettings, build_session, close_jvm
+from ticklake.tables import BAR_COLUMNS
+
+
+@pytest.fixture(scope="session")
+def spark() -> Iterator[SparkSession]:
+    session = build_session("tests", SparkSettings(master="local[2]"), StoreSettings())
+    session.conf.set("spark.sql.adaptive.enabled", "false")
+    session.conf.set("spark.sql.shuffle.partitions", "2")
+    yield session
+    close_jvm()
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What tells one batch's rows from another's."""
+
+    day: date = date(2013, 3, 1)
+    fetched_at: str = "2013-03-01T22:00:00.000Z"
+
+
+@pytest.fixture
+def bars(spark: SparkSession, tmp_path: Path) -> Callable[..., DataFrame]:
+    """A function that turns pandas bars (session_date, open … stock_splits) per symbol into the batch's data frame."""
+
+    def make(symbols: dict[str, pd.DataFrame], batch: Batch = Batch()) -> DataFrame:  # noqa: B008
+        files = [_write(tmp_path, symbol, frame, batch) for symbol, frame in symbols.items()]
+        return raw_bars(spark, files)
+
+    return make
+
+
+def _write(folder: Path, symbol: str, frame: pd.DataFrame, batch: Batch) -> str:
+    path = folder / f"{symbol}-{batch.day}.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([column.name for column in BAR_COLUMNS])
+        for number, bar in enumerate(frame.itertuples(index=False)):
+            writer.writerow(_row(symbol, number, bar, batch))
+    return str(path)
+
+
+def _row(symbol: str, number: int, bar: Any, batch: Batch) -> Sequence[object]:
+    return (
+        symbol, bar.session_date, bar.open, bar.high, bar.low, bar.close, bar.adj_close, int(bar.volume),
+        bar.dividends, bar.stock_splits, "replay", f"batch-{batch.day}", batch.day, number, batch.fetched_at,
+        f"hash-{symbol}-{bar.session_date}",
+    )  # fmt: skip
