@@ -59,7 +59,7 @@ help: ## Show this
 
 .uv/bin/uv:
 	@echo "Getting uv $(UV_VERSION) …"
-	@python3 -m pip install --quiet --disable-pip-version-check --target .uv "uv==$(UV_VERSION)" || { \
+	@python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target .uv "uv==$(UV_VERSION)" || { \
 	  echo "ticklake needs uv, and this Python has no pip to get it with." >&2; \
 	  echo "Install uv, or pip (Debian, Ubuntu: apt-get install python3-pip), and run make again." >&2; exit 2; }
 

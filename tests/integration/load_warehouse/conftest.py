@@ -60,7 +60,7 @@ class LakeRun:
             self.rows = {symbol: [self._row(symbol, n) for n in range(self.sessions)] for symbol in self.symbols}
 
     def _row(self, symbol: str, n: int) -> Row:
-        chance = random.Random(f"{symbol}{n}")  # noqa: S311
+        chance = random.Random(f"{symbol}{n}")
         low = chance.uniform(10, 500) + self.lift
         bar: Row = {
             "symbol": symbol, "session_date": date(2024, 1, 1) + timedelta(days=n), "open": low * 1.01,
@@ -104,9 +104,7 @@ class LakeRun:
         for row in self.rows[symbol]:
             fetched = row["fetched_at"].strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
             values = row | {"fetched_at": fetched}
-            writer.writerow(
-                [repr(v) if isinstance(v, float) else v for v in (values[c.name] for c in BAR_COLUMNS)]
-            )
+            writer.writerow([repr(v) if isinstance(v, float) else v for v in (values[c.name] for c in BAR_COLUMNS)])
         return self._put(f"raw/{self.run_id}/{symbol}.csv", text.getvalue().encode(), symbol)
 
     def put_parquet(self, symbol: str) -> ObjectRef:
@@ -117,7 +115,9 @@ class LakeRun:
         }  # fmt: skip
         table = pa.table(
             {
-                "ticker" if c.name == "symbol" else c.name: pa.array([r[c.name] for r in self.rows[symbol]], types[c.type])
+                "ticker" if c.name == "symbol" else c.name: pa.array(
+                    [r[c.name] for r in self.rows[symbol]], types[c.type]
+                )
                 for c in DAILY_COLUMNS
             }
         )

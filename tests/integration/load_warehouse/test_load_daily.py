@@ -107,7 +107,9 @@ def test_real_and_other_rows_never_share_a_schema(lake_run: Any, settings: LoadS
     assert sql("SELECT SOURCE, COUNT(*) FROM {}.MARKET_TEST.DAILY_ANALYTICS GROUP BY 1") == [("simulated", 6)]
 
 
-def test_only_what_the_record_names_is_read(lake_run: Any, settings: LoadSettings, store: ObjectStore, sql: Sql) -> None:
+def test_only_what_the_record_names_is_read(
+    lake_run: Any, settings: LoadSettings, store: ObjectStore, sql: Sql
+) -> None:
     run = lake_run()
     store.put("processed/run-1/symbol=AAPL/part-1.parquet", store.get("processed/run-1/symbol=MSFT/part-0.parquet"))
     load(settings)

@@ -80,11 +80,15 @@ def test_a_row_dropped_from_parquet(lake_run: Any, settings: LoadSettings, store
 def test_a_parquet_object_changed_behind_its_record(loaded: Any, settings: LoadSettings) -> None:
     del loaded.rows["MSFT"][2]
     loaded.put_parquet("MSFT")
-    with pytest.raises(IntegrityError, match=r"daily-analytics MSFT: processed/run-1/symbol=MSFT/part-0.parquet is not"):
+    with pytest.raises(
+        IntegrityError, match=r"daily-analytics MSFT: processed/run-1/symbol=MSFT/part-0.parquet is not"
+    ):
         reconcile(settings)
 
 
-def test_a_price_in_the_warehouse_one_bit_off(loaded: Any, settings: LoadSettings, sql: Sql, store: ObjectStore) -> None:
+def test_a_price_in_the_warehouse_one_bit_off(
+    loaded: Any, settings: LoadSettings, sql: Sql, store: ObjectStore
+) -> None:
     price = loaded.rows["AAPL"][1]["adj_close"]
     off = math.nextafter(price, math.inf)
     sql(f"UPDATE {DAILY} SET ADJ_CLOSE = '{off!r}'::FLOAT WHERE SYMBOL = 'AAPL' AND SESSION_DATE = '2024-01-02'")

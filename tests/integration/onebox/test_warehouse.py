@@ -100,13 +100,14 @@ def test_put_copy_and_merge(warehouse: Warehouse, tmp_path: Path) -> None:
         cursor.execute(f"PUT file://{file} @loads AUTO_COMPRESS=FALSE")
         cursor.execute("CREATE TABLE staging (symbol VARCHAR, close FLOAT)")
         cursor.execute("COPY INTO staging FROM @loads/bars.csv FILE_FORMAT = (TYPE = CSV)")
-        cursor.execute("BEGIN")
+        # Not BEGIN: fakesnow cannot make a MERGE's helper table within an explicit transaction.
+        connection.autocommit(False)
         cursor.execute(
             "MERGE INTO bars USING staging ON bars.symbol = staging.symbol "
             "WHEN MATCHED THEN UPDATE SET close = staging.close "
             "WHEN NOT MATCHED THEN INSERT (symbol, close) VALUES (staging.symbol, staging.close)"
         )
-        cursor.execute("COMMIT")
+        connection.commit()
     assert rows(warehouse, "SELECT symbol, close FROM bars ORDER BY 1") == [("AAPL", 9.5), ("MSFT", 2.5), ("V", 3.5)]
     assert any((warehouse.data_dir / "stages").rglob("bars.csv"))  # nowhere else
 

@@ -12,14 +12,18 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from daily_analytics.reading import raw_bars
+from onebox.platform import Tools
 from ticklake.settings import StoreSettings
 from ticklake.spark import SparkSettings, build_session, close_jvm
 from ticklake.tables import BAR_COLUMNS
 
 
 @pytest.fixture(scope="session")
-def spark() -> Iterator[SparkSession]:
-    session = build_session("tests", SparkSettings(master="local[2]"), StoreSettings())
+def spark(onebox_tools: Tools) -> Iterator[SparkSession]:
+    settings = SparkSettings(
+        master="local[2]", java_home=onebox_tools.java.home, jars_dir=onebox_tools.jars["spark"], log_level="ERROR"
+    )
+    session = build_session("tests", settings, StoreSettings())
     session.conf.set("spark.sql.adaptive.enabled", "false")
     session.conf.set("spark.sql.shuffle.partitions", "2")
     yield session
@@ -34,12 +38,13 @@ class Batch:
     fetched_at: str = "2013-03-01T22:00:00.000Z"
 
 
-@pytest.fixture
-def bars(spark: SparkSession, tmp_path: Path) -> Callable[..., DataFrame]:
+@pytest.fixture(scope="session")
+def bars(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., DataFrame]:
     """A function that turns pandas bars (session_date, open … stock_splits) per symbol into the batch's data frame."""
 
     def make(symbols: dict[str, pd.DataFrame], batch: Batch = Batch()) -> DataFrame:  # noqa: B008
-        files = [_write(tmp_path, symbol, frame, batch) for symbol, frame in symbols.items()]
+        folder = tmp_path_factory.mktemp("bars")
+        files = [_write(folder, symbol, frame, batch) for symbol, frame in symbols.items()]
         return raw_bars(spark, files)
 
     return make

@@ -5,17 +5,23 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 import talib
 from bokeh_sampledata import stocks
-from pyspark.sql import DataFrame
+from numpy.typing import NDArray
+from pyspark.sql import DataFrame, SparkSession
 
 from daily_analytics.indicators import daily_analytics
-from ticklake.tables import DAILY_COLUMNS
+from ticklake.tables import DAILY_COLUMNS, INDICATOR_COLUMNS
 
 RELATIVE = 1e-9
+NOISE = {"volatility_20": 1e-13}
+"""Absolute: a deviation that is 0 but for the rounding of logarithms."""
 
 Frame = pd.DataFrame
+Floats = NDArray[np.float64]
 Bars = Callable[..., DataFrame]
 
 
@@ -56,14 +62,70 @@ SYMBOLS: dict[str, Frame] = {
 
 
 @pytest.fixture(scope="module", params=["compiled", "interpreted", "two parts"])
-def computed(request: pytest.FixtureRequest, spark: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Frame]:
-    """The stage's output per symbol, for plans that Spark compiles, interprets, and spreads over two parts."""
+def computed(request: pytest.FixtureRequest, spark: SparkSession, bars: Bars) -> dict[str, Frame]:
+    """The output per symbol, for a plan that Spark compiles, one that it interprets, and one in two parts."""
     interpreted = request.param == "interpreted"
     spark.conf.set("spark.sql.codegen.wholeStage", str(not interpreted).lower())
     spark.conf.set("spark.sql.codegen.factoryMode", "NO_CODEGEN" if interpreted else "CODEGEN_ONLY")
-    from conftest import as_bars
-
-    bars = as_bars(spark, tmp_path_factory.mktemp("bars"), SYMBOLS)
-    table = daily_analytics(bars, None, 2 if request.param == "two parts" else 1).toArrow()
+    table = daily_analytics(bars(SYMBOLS), None, 2 if request.param == "two parts" else 1).toArrow()
     assert table.column_names == [column.name for column in DAILY_COLUMNS]
-    return dict(iter(table.to_pandas().groupby("symbol")))
+    assert not any(pc.any(pc.is_nan(column)).as_py() for column in table if pa.types.is_floating(column.type))
+    return {
+        str(symbol): frame.sort_values("session_date", ignore_index=True)
+        for symbol, frame in table.to_pandas().groupby("symbol")
+    }
+
+
+def adjusted(frame: Frame) -> dict[str, Floats]:
+    """Bars on adjusted prices, as TA-Lib takes them."""
+    factor = (frame["adj_close"] / frame["close"]).to_numpy()
+    prices = {name: frame[name].to_numpy("float64") * factor for name in ("open", "high", "low")}
+    return prices | {"close": frame["adj_close"].to_numpy("float64"), "volume": frame["volume"].to_numpy("float64")}
+
+
+def of_talib(frame: Frame) -> dict[str, Floats]:
+    bar = adjusted(frame)
+    close = bar["close"]
+    macd, signal, hist = talib.MACD(close, 12, 26, 9)
+    upper, middle, lower = talib.BBANDS(close, 20, 2, 2)
+    return {
+        **{f"sma_{n}": talib.SMA(close, n) for n in (5, 20, 50, 200)},
+        "ema_12": talib.EMA(close, 12), "ema_26": talib.EMA(close, 26),
+        "macd": macd, "macd_signal": signal, "macd_hist": hist,
+        "rsi_14": talib.RSI(close, 14),
+        "bb_upper": upper, "bb_middle": middle, "bb_lower": lower,
+        "atr_14": talib.ATR(bar["high"], bar["low"], close, 14),
+        "obv": talib.OBV(close, bar["volume"]),
+        "high_52w": talib.MAX(bar["high"], 252), "low_52w": talib.MIN(bar["low"], 252),
+    }  # fmt: skip
+
+
+def of_numpy(frame: Frame) -> dict[str, Floats]:
+    """What TA-Lib does not have, or has otherwise, written out."""
+    bar = adjusted(frame)
+    close = pd.Series(bar["close"])
+    returns = np.log(close).diff()
+    deviations = [
+        np.std(returns.iloc[i - 19 : i + 1], ddof=1) * np.sqrt(252) if i >= 20 else np.nan for i in range(len(close))
+    ]
+    return {
+        "history_sessions": np.arange(1.0, len(close) + 1),
+        "adj_open": bar["open"], "adj_high": bar["high"], "adj_low": bar["low"],
+        "change": close.diff().to_numpy(), "change_pct": (close.pct_change() * 100).to_numpy(),
+        "log_return": returns.to_numpy(), "volatility_20": np.array(deviations),
+        "drawdown": (close / np.maximum.accumulate(close) - 1).to_numpy(),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("symbol", SYMBOLS)
+def test_every_indicator_is_the_references(computed: dict[str, Frame], symbol: str) -> None:
+    frame, ours = SYMBOLS[symbol], computed[symbol]
+    assert ours["session_date"].tolist() == frame["session_date"].tolist()
+    expected = of_talib(frame) | of_numpy(frame)
+    assert expected.keys() == {column.name for column in INDICATOR_COLUMNS}
+    for name, wanted in expected.items():
+        there, wanted = ours[name].to_numpy("float64"), np.asarray(wanted, "float64")
+        np.testing.assert_array_equal(np.isnan(there), np.isnan(wanted), f"{symbol} {name}: other nulls")
+        close = np.isclose(there, wanted, rtol=RELATIVE, atol=NOISE.get(name, 0.0), equal_nan=True)
+        worst = np.nanmax(np.abs(there - wanted) / np.abs(wanted)) if not close.all() else 0
+        assert close.all(), f"{symbol} {name}: {worst:.2e} at session {np.argmin(close)}"

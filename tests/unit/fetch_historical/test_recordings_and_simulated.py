@@ -76,7 +76,7 @@ def test_dividends_are_what_the_companies_paid() -> None:
 
 
 def test_adjusted_close_follows_crsp() -> None:
-    # By hand: IBM closed at 202.60 the day before it went ex 0.85 on 2013-02-06? The factor is 1 - 0.85 / close before.
+    # The recording ends less than a quarter after this ex-date, so one factor alone stands between.
     ibm = adjust(recorded()["IBM"])
     ex = at(ibm, date(2013, 2, 6))
     before = float(next(row["Close"] for row in rows_of("IBM") if row["Date"] == "2013-02-05"))

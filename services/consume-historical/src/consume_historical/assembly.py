@@ -88,12 +88,13 @@ class Assembly:
         known: object
         new: object
         if isinstance(record, DailyBar):
-            new = row_of(record)
-            known = self.rows.setdefault(record.symbol, {}).setdefault(record.sequence, new)
+            mine, new = self.rows.setdefault(record.symbol, {}), row_of(record)
+            known = mine.get(record.sequence)
+            mine.setdefault(record.sequence, new)
         else:
-            new = record
-            known = self.trailers.setdefault(record.symbol, record)
-        if known is new:
+            known, new = self.trailers.get(record.symbol), record
+            self.trailers.setdefault(record.symbol, record)
+        if known is None:
             return
         if known != new:
             kind = "bar" if isinstance(record, DailyBar) else "trailer"

@@ -13,6 +13,8 @@ from pydantic import BaseModel, SecretStr, ValidationError
 
 from ticklake.errors import ConfigurationError
 
+DEFAULT_FOLDER = Path(".onebox")
+
 
 class Ports(BaseModel):
     """TCP ports on 127.0.0.1."""

@@ -14,8 +14,12 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypedDict
+
+from ticklake import calendar
+from ticklake.settings import StageSettings
 
 PROGRAMS = {
     "fetch-historical": "fetch_historical.main",
@@ -28,9 +32,17 @@ PROGRAMS = {
 """Console scripts that hosts can run, and the module with each one's `main`."""
 
 _PYTHON_PRELOAD = (
-    "fetch_historical.main", "consume_historical.main", "load_warehouse.main", "load_warehouse.reconcile_main",
-    "pandas", "pyarrow.parquet", "boto3", "kafka", "snowflake.connector",
-)  # fmt: skip
+    "fetch_historical.main",
+    "fetch_historical.yahoo",
+    "consume_historical.main",
+    "load_warehouse.main",
+    "load_warehouse.reconcile_main",
+    "pandas",
+    "pyarrow.parquet",
+    "boto3",
+    "kafka",
+    "snowflake.connector",
+)
 
 
 class Request(TypedDict):
@@ -112,6 +124,8 @@ def main() -> None:
         run = _run_forked
         for module in _PYTHON_PRELOAD:
             importlib.import_module(module)
+        # Building an exchange's calendar takes most of a second, and every fetch needs one.
+        calendar.last_session(StageSettings().calendar, datetime.now(UTC).date())
     Path(path).unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(path)

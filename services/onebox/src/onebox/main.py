@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from onebox.environment import cache_folder, java_home
+from onebox.folder import DEFAULT_FOLDER
 from ticklake.settings import Symbols
 from ticklake.stage import Arguments, guarded, iso_date
 
@@ -94,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
         added: argparse.ArgumentParser = commands.add_parser(name, help=help_text, description=help_text)
         added.set_defaults(command=command)
         added.add_argument(
-            "--data", type=Path, default=Path(".onebox"), metavar="DIR", help="folder of all data (default .onebox)"
+            "--data", type=Path, default=DEFAULT_FOLDER, metavar="DIR", help="folder of all data (default .onebox)"
         )
         return added
 

@@ -72,13 +72,14 @@ class Journal:
         table.add_column("stage", no_wrap=True)
         for heading in ("seconds", "rows in", "rows out", "quarantined"):
             table.add_column(heading, justify="right", no_wrap=True)
-        table.add_column("where", overflow="fold")
         for row in self.rows:
             table.add_row(
-                row.stage, f"{row.seconds:.1f}", f"{row.rows_in:,}", f"{row.rows_out:,}", f"{row.quarantined:,}",
-                row.where,
+                row.stage, f"{row.seconds:.1f}", f"{row.rows_in:,}", f"{row.rows_out:,}", f"{row.quarantined:,}"
             )  # fmt: skip
         console.print(table)
+        # Below the table, not in it: paths are longer than a terminal is wide.
+        for row in self.rows:
+            console.print(f"{row.stage}: {row.where}", highlight=False)
         for note in self.notes:
             console.print(f"note: {note}", highlight=False)
 

@@ -12,7 +12,7 @@ from onebox import platform, sources
 from onebox.background import attached
 from onebox.batch import StageFailed, run_batch
 from onebox.environment import java_home
-from onebox.folder import DataFolder
+from onebox.folder import DEFAULT_FOLDER, DataFolder
 from onebox.host_client import Hosts, make_hosts
 from onebox.live_part import LivePart
 from onebox.platform import Platform
@@ -68,9 +68,8 @@ def run(options: RunOptions) -> None:
         if options.live:
             LivePart(here, hosts, journal, say).run()
         journal.reconciled = True
-        say("Stopping everything …")
     journal.show(console)
-    _where_to_look(folder, asked, say)
+    _where_to_look(options.folder, folder, asked, say)
     if options.report:
         journal.write(options.report)
 
@@ -100,14 +99,15 @@ def _where(stage: Stage, asked: BatchInput) -> str:
     }[stage.task_id]
 
 
-def _where_to_look(folder: DataFolder, asked: BatchInput, say: Callable[[str], None]) -> None:
+def _where_to_look(given: Path, folder: DataFolder, asked: BatchInput, say: Callable[[str], None]) -> None:
     schema = names.SCHEMA_YAHOO if asked.source is Source.YAHOO else names.SCHEMA_OTHER
-    say(f"Lake:      {folder.store / 'buckets' / names.BUCKET}  (plain files; `make up` serves them over S3)")
-    columns = "symbol, session_date, close, sma_20, rsi_14"
     # Text for a person to paste, nothing that runs here.
-    statement = f"select {columns} from {schema}.{names.DAILY_TABLE} limit 5"  # noqa: S608
-    say(f'Warehouse: .venv/bin/onebox sql "{statement}"')
-    say(f"Logs:      {folder.logs}")
+    statement = f"select symbol, session_date, close, sma_20, rsi_14 from {schema}.{names.DAILY_TABLE} limit 5"  # noqa: S608
+    place = "" if given == DEFAULT_FOLDER else f"--data {given} "
+    say("Everything is stopped; what was made stays:" if folder.running() is None else "What was made:")
+    say(f"  lake       {folder.store / 'buckets' / names.BUCKET} (plain files; over S3 while `onebox up` runs)")
+    say(f'  warehouse  .venv/bin/onebox sql {place}"{statement}"')
+    say(f"  logs       {folder.logs}")
 
 
 @contextmanager

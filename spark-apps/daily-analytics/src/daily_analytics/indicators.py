@@ -45,4 +45,3 @@ def _with_states(symbols: DataFrame) -> DataFrame:
             F.col("states").alias("state"),
         )
     )
-

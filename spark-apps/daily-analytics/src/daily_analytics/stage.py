@@ -70,9 +70,9 @@ def run_stage(settings: AnalyticsSettings, run: Run) -> tuple[StageRecord, Objec
         if found.batch is not None:
             name = _compute(settings, session.result(), found, clock)
     written = Written((), {}, {})
-    if name is not None:
-        written = writing.read_back(store, run.batch_date, name)
     try:
+        if name is not None:
+            written = writing.read_back(store, run.batch_date, name)
         _compare(found.consumed, written)
         clock.step("read back")
         _refuse(manifests.read_daily(store, run.batch_date), found.consumed.source, found.batch)
@@ -116,7 +116,9 @@ def _input(store: ObjectStore, run: Run) -> _Input:
     """The run's raw objects and the history before them; refuses a batch that must not replace what is there."""
     consumed = lineage.read(store, run.run_id, CONSUME.program)
     if consumed.batch_date != run.batch_date:
-        raise ConfigurationError(f"run {run.run_id} has rows for {consumed.batch_date}, not for --date {run.batch_date}")
+        raise ConfigurationError(
+            f"run {run.run_id} has rows for {consumed.batch_date}, not for --date {run.batch_date}"
+        )
     batch = reading.look_at(store, consumed.objects)
     _refuse(manifests.read_daily(store, run.batch_date), consumed.source, batch)
     if batch is None:

@@ -3,14 +3,20 @@
 Definitions are those of TA-Lib where it has the indicator. A value is null until its window is full.
 """
 
-from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import Column, DataFrame, Window, WindowSpec
 from pyspark.sql import functions as F  # noqa: N812 - as everybody calls it
 
 TRADING_YEAR = 252
 """Sessions of 52 weeks, and of the year that volatility is scaled to."""
 
-_SESSIONS = Window.partitionBy("symbol").orderBy("session_date")
-_SO_FAR = _SESSIONS.rowsBetween(Window.unboundedPreceding, Window.currentRow)
+
+def _sessions() -> WindowSpec:
+    # A function, because a window cannot be described before there is a session.
+    return Window.partitionBy("symbol").orderBy("session_date")
+
+
+def _so_far() -> WindowSpec:
+    return _sessions().rowsBetween(Window.unboundedPreceding, Window.currentRow)
 
 
 def with_changes(bars: DataFrame) -> DataFrame:
@@ -19,10 +25,10 @@ def with_changes(bars: DataFrame) -> DataFrame:
     Args:
         bars: symbol, session_date, adj_close.
     """
-    close, before = F.col("adj_close"), F.lag("adj_close").over(_SESSIONS)
+    close, before = F.col("adj_close"), F.lag("adj_close").over(_sessions())
     return bars.withColumns(
         {
-            "history_sessions": F.row_number().over(_SESSIONS),
+            "history_sessions": F.row_number().over(_sessions()),
             "change": close - before,
             "change_pct": (close - before) / before * 100,
             "log_return": F.log(close / before),
@@ -69,13 +75,13 @@ def with_running(bars: DataFrame) -> DataFrame:
     )
     return bars.withColumns(
         {
-            "obv": F.sum(F.coalesce(signed, F.lit(0)).cast("double")).over(_SO_FAR),
-            "drawdown": F.col("adj_close") / F.max("adj_close").over(_SO_FAR) - 1,
+            "obv": F.sum(F.coalesce(signed, F.lit(0)).cast("double")).over(_so_far()),
+            "drawdown": F.col("adj_close") / F.max("adj_close").over(_so_far()) - 1,
         }
     )
 
 
 def _over(aggregate: Column, sessions: int, *, first: int | None = None) -> Column:
     """`aggregate` over the last `sessions` sessions, null before the symbol's session number `first`."""
-    frame = _SESSIONS.rowsBetween(1 - sessions, Window.currentRow)
+    frame = _sessions().rowsBetween(1 - sessions, Window.currentRow)
     return F.when(F.col("history_sessions") >= (first or sessions), aggregate.over(frame))

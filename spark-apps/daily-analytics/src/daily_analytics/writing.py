@@ -143,4 +143,3 @@ def remove(store: ObjectStore, keys: Iterable[str]) -> None:
 
 def _keys(store: ObjectStore, batch_date: date) -> list[str]:
     return [found.key for found in store.list_objects(f"{processed_daily_prefix(batch_date)}/")]
-

@@ -1,0 +1,1 @@
+"""Streaming SparkApplication: ticks to sliding windows."""

@@ -6,7 +6,7 @@ nothing is missing and nothing unknown is there. Two limits are this table's own
 """
 
 from pyspark.sql import Column, DataFrame
-from pyspark.sql import functions as F  # noqa: N812
+from pyspark.sql import functions as F
 
 from ticklake.records import Source
 

@@ -1,0 +1,235 @@
+"""Runs the queries until told to stop, until there is enough, or until one fails."""
+
+import queue
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from pyspark.sql import SparkSession
+from pyspark.sql.streaming import StreamingQuery
+
+from stream_analytics import queries
+from stream_analytics.closed import ClosedWindows
+from stream_analytics.epochs import first_batch
+from stream_analytics.failures import explained
+from stream_analytics.future import FutureTicks
+from stream_analytics.late import checkpoint_watermark, late_ticks, offset_range
+from stream_analytics.progress import Events, Metrics, watermark
+from stream_analytics.settings import StreamAnalyticsSettings
+from stream_analytics.ticks import METRICS, from_the_future, parsed, usable
+from ticklake import logs
+from ticklake.errors import StageError
+from ticklake.kafka import ConfirmedProducer, topic_id
+from ticklake.metrics import Health, served
+from ticklake.names import QUARANTINE_TOPIC
+from ticklake.objects import ObjectStore
+from ticklake.spark import build_session, kafka_options
+
+if TYPE_CHECKING:
+    from pyspark.sql.streaming.listener import StreamingQueryProgress
+
+CLIENT_ID = "stream-analytics"
+STOP_SECONDS = 8.0
+"""A batch under way gets this long to end; cut off, it is repeated after the next start."""
+
+log = logs.get(__name__)
+
+
+class App:
+    """The application of one process.
+
+    Args:
+        producer: for the sinks that write from the driver.
+        topic: id of the live topic, see `epochs`.
+    """
+
+    def __init__(
+        self, settings: StreamAnalyticsSettings, spark: SparkSession, store: ObjectStore, producer: ConfirmedProducer,
+        topic: str, metrics: Metrics, events: Events,
+    ) -> None:  # fmt: skip
+        self._settings = settings
+        self._spark = spark
+        self._store = store
+        self._producer = producer
+        self._topic_id = topic
+        self._metrics = metrics
+        self._events = events
+        self._queries: dict[str, StreamingQuery] = {}
+        self._first_batch: int | None = None
+        self._closed = ClosedWindows(
+            store, settings.live.names, producer if settings.stream.running else None, self._epoch
+        )
+        self._future: FutureTicks | None = None
+        self._reported: dict[str, int] = {}
+        self._previous: tuple[int, datetime | None] = (-1, None)
+
+    @property
+    def active(self) -> bool:
+        """Whether every query that this process shall have runs."""
+        wanted = 1 + self._settings.stream.running + (self._settings.future_tolerance_seconds is not None)
+        return len(self._queries) == wanted and all(query.isActive for query in self._queries.values())
+
+    def start(self) -> None:
+        """Start the queries."""
+        spark, settings = self._spark, self._settings
+        self._queries[queries.CLOSED] = queries.start_closed(spark, settings, self._closed)
+        if settings.future_tolerance_seconds is not None:
+            self._future = FutureTicks(self._store, self._producer, settings.future_tolerance_seconds)
+            self._queries[queries.FUTURE] = queries.start_future(spark, settings, self._future)
+        if settings.stream.running:
+            self._queries[queries.RUNNING] = queries.start_running(spark, settings)
+
+    def wait(self, stop: threading.Event) -> None:
+        """Serve the queries' events until `stop` is set or the wanted windows are written.
+
+        Raises:
+            StageError: a query failed, or the time given for the wanted windows passed.
+        """
+        stream = self._settings.stream
+        deadline = None if stream.until_seconds is None else time.monotonic() + stream.until_seconds
+        while not stop.is_set():
+            try:
+                progress = self._events.received.get(timeout=0.2)
+            except queue.Empty:
+                progress = None
+            if progress is not None:
+                self._finished(progress)
+            self._raise_failure()
+            if self._enough():
+                return
+            if deadline is not None and time.monotonic() > deadline:
+                if stream.until_closed_windows:
+                    counts = ", ".join(f"{spec.name}: {self._closed.written[spec.name]}" for spec in stream.windows)
+                    raise StageError(
+                        f"{stream.until_closed_windows} closed windows of each length were not written within "
+                        f"{stream.until_seconds:g} s ({counts}): do ticks arrive in {self._settings.live.names.topic}?"
+                    )
+                return
+
+    def stop(self) -> None:
+        """Stop the queries. A batch that cannot end in time is cut off and repeated after the next start."""
+        # Not in the middle of a write: what is half done would have to be done again.
+        waited = self._closed.idle.acquire(timeout=STOP_SECONDS / 2)
+        stoppers = [threading.Thread(target=query.stop, daemon=True) for query in self._queries.values()]
+        for thread in stoppers:
+            thread.start()
+        until = time.monotonic() + STOP_SECONDS / 2
+        for thread in stoppers:
+            thread.join(max(0.0, until - time.monotonic()))
+        if waited:
+            self._closed.idle.release()
+
+    def _epoch(self) -> int:
+        if self._first_batch is None:
+            # Known only once the query has started, which is before its first batch asks.
+            query_id = self._spark.sparkContext.getLocalProperty("sql.streaming.queryId")
+            self._first_batch = first_batch(self._store, self._settings.live.names, query_id, self._topic_id)
+        return self._first_batch
+
+    def _enough(self) -> bool:
+        stream = self._settings.stream
+        wanted = stream.until_closed_windows
+        return bool(wanted) and all(self._closed.written[spec.name] >= wanted for spec in stream.windows)
+
+    def _raise_failure(self) -> None:
+        for failure in (self._closed.failure, self._future.failure if self._future else None):
+            if failure is not None:
+                raise failure
+        for name, query in self._queries.items():
+            if not query.isActive:
+                raise explained(name, query.exception(), self._settings)
+
+    def _finished(self, progress: "StreamingQueryProgress") -> None:
+        self._metrics.batch(progress)
+        if progress.name != queries.CLOSED:
+            return
+        self._count_late(progress)
+        self._previous = (progress.batchId, watermark(progress))
+        new = {name: count - self._reported.get(name, 0) for name, count in self._closed.written.items()}
+        self._reported = dict(self._closed.written)
+        for name, count in new.items():
+            self._metrics.closed.labels(name).inc(count)
+        counts = progress.observedMetrics.get(METRICS)
+        if counts and (counts["invalid"] or counts["future"]):
+            log.warning("ticks left out", batch=progress.batchId, invalid=counts["invalid"], future=counts["future"])
+        if any(new.values()):
+            log.info("windows closed", batch=progress.batchId, **{f"windows_{name}": new[name] for name in new})
+
+    def _count_late(self, progress: "StreamingQueryProgress") -> None:
+        if not any(operator.numRowsDroppedByWatermark for operator in progress.stateOperators):
+            return
+        batch, limit = self._previous
+        if batch != progress.batchId - 1:
+            limit = checkpoint_watermark(self._spark, self._settings.checkpoint(queries.CLOSED), progress.batchId - 1)
+        source = next((one for one in progress.sources if one.description.startswith("Kafka")), None)
+        if limit is None or source is None:
+            log.warning("late ticks, not counted: the watermark of the batch before is not known")
+            return
+        options = kafka_options(self._settings.kafka)
+        ticks = parsed(offset_range(self._spark, options, source.startOffset, source.endOffset))
+        good = usable(ticks, from_the_future(self._settings.future_tolerance_seconds))
+        for found in late_ticks(good, self._settings.stream.windows, limit):
+            self._metrics.late_ticks(found)
+            log.warning(
+                "late ticks", window=found.window, missed_some=found.partly, missed_all=found.entirely,
+                watermark=limit.isoformat(), batch=progress.batchId,
+            )  # fmt: skip
+
+
+def run(settings: StreamAnalyticsSettings, stop: threading.Event) -> None:
+    """Run until `stop` is set or the wanted windows are written.
+
+    Raises:
+        ConfigurationError: a topic or the bucket is missing, or refuses us.
+        StageError: a query failed; what it had not finished is repeated after the next start.
+    """
+    metrics, events = Metrics(), Events()
+    started: list[App] = []
+    health = Health(alive=lambda: _alive(settings, events), ready=lambda: bool(started) and started[0].active)
+    with ExitStack() as stack:
+        port = stack.enter_context(served(health, settings.metrics_port))
+        with ThreadPoolExecutor(1) as pool:
+            # The broker and the store are looked at while the JVM starts.
+            checked = pool.submit(_check, settings)
+            spark = stack.enter_context(_session(settings))
+            topic, store = checked.result()
+        producer = stack.enter_context(ConfirmedProducer(settings.kafka, CLIENT_ID))
+        spark.streams.addListener(events)
+        app = App(settings, spark, store, producer, topic, metrics, events)
+        stack.callback(app.stop)
+        app.start()
+        started.append(app)
+        log.info("started", topic=settings.live.names.topic, metrics_port=port, heartbeat=settings.heartbeat)
+        app.wait(stop)
+
+
+def _alive(settings: StreamAnalyticsSettings, events: Events) -> bool:
+    # Spark tells at least every ten seconds that there is nothing to read; a large backlog may take minutes.
+    return time.monotonic() - events.last_sign < 900 + 3 * settings.stream.trigger_seconds
+
+
+def _check(settings: StreamAnalyticsSettings) -> tuple[str, ObjectStore]:
+    names = settings.live.names
+    found = topic_id(settings.kafka, names.topic)
+    for topic in [names.analytics_topic] * settings.stream.running + [QUARANTINE_TOPIC]:
+        topic_id(settings.kafka, topic)
+    store = ObjectStore(settings.store)
+    next(store.list_objects(f"{names.processed_prefix}/_epochs/"), None)
+    import pyarrow.parquet  # noqa: F401 - loaded here, beside Spark's start, instead of at the first closed window
+
+    return found, store
+
+
+@contextmanager
+def _session(settings: StreamAnalyticsSettings) -> Iterator[SparkSession]:
+    spark = build_session("stream-analytics", settings.spark, settings.store, **queries.session_options(settings))
+    try:
+        yield spark
+    finally:
+        stopper = threading.Thread(target=spark.stop, daemon=True)
+        stopper.start()
+        stopper.join(STOP_SECONDS / 4)

@@ -1,0 +1,105 @@
+"""Closed windows to the lake: Parquet per micro-batch, then the manifest that readers follow."""
+
+import hashlib
+import io
+import threading
+from collections import Counter
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from stream_analytics.messages import with_final_message
+from ticklake.errors import StageError
+from ticklake.kafka import ConfirmedProducer
+from ticklake.lineage import ObjectRef
+from ticklake.manifests import WindowManifest, write_windows
+from ticklake.names import LiveNames
+from ticklake.objects import ObjectStore
+from ticklake.tables import WINDOW_COLUMNS, Column
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyspark.sql import DataFrame
+
+
+class ClosedWindows:
+    """The sink of the query of closed windows; `write` is its `foreachBatch`.
+
+    A micro-batch holds each closed window once. Its object has the batch's number in its key and is replaced, like its
+    manifest, when Spark repeats the batch, so a window is neither lost nor doubled. A batch without one writes nothing.
+
+    The rows pass through the driver: they are windows, not ticks, about one per symbol and slide.
+
+    Args:
+        producer: sends the closed windows to the analytics topic too; None sends none.
+        first_batch: number of Spark's batch 0 of this checkpoint, see `epochs`.
+    """
+
+    def __init__(
+        self, store: ObjectStore, live: LiveNames, producer: ConfirmedProducer | None, first_batch: Callable[[], int]
+    ) -> None:
+        self._store = store
+        self._live = live
+        self._producer = producer
+        self._first_batch = first_batch
+        self.written: Counter[str] = Counter()
+        """Windows of each length written since the start."""
+        self.failure: StageError | None = None
+        """Why the last `write` failed; Spark itself only keeps a text."""
+        self.idle = threading.Lock()
+        """Held while a micro-batch is written."""
+
+    def write(self, batch: "DataFrame", batch_id: int) -> None:
+        """Write the windows that closed in one micro-batch, and only then let readers know.
+
+        Raises:
+            StageError: the store or the broker did not take them; the batch is repeated after a restart.
+        """
+        with self.idle:
+            try:
+                self._write(batch, batch_id)
+            except StageError as error:
+                self.failure = error
+                raise
+
+    def _write(self, batch: "DataFrame", batch_id: int) -> None:
+        rows = (batch if self._producer is None else with_final_message(batch)).toArrow()
+        if rows.num_rows == 0:
+            return
+        number = self._first_batch() + batch_id
+        windows = rows.select([column.name for column in WINDOW_COLUMNS]).cast(arrow_schema())
+        windows = windows.sort_by([(name, "ascending") for name in ("window_start", "symbol", "source")])
+        for query in windows["window_length"].unique().to_pylist():
+            self._write_query(query, number, windows)
+        if self._producer is not None:
+            for key, value in zip(rows["key"].to_pylist(), rows["value"].to_pylist(), strict=True):
+                self._producer.send(self._live.analytics_topic, key=key, value=value)
+            self._producer.confirm()
+
+    def _write_query(self, query: str, number: int, windows: "pa.Table") -> None:
+        import pyarrow.compute as pc
+        import pyarrow.parquet as pq
+
+        part = windows.filter(pc.equal(windows["window_length"], query))
+        sink = io.BytesIO()
+        pq.write_table(part, sink, compression="zstd")
+        body = sink.getvalue()
+        key = f"{self._live.processed_prefix}/query={query}/batch={number:012d}/windows.parquet"
+        self._store.put(key, body)
+        digest = hashlib.sha256(body).hexdigest()
+        reference = ObjectRef(key=key, rows=part.num_rows, size=len(body), sha256=digest)
+        write_windows(self._store, self._live, WindowManifest(query=query, batch=number, objects=(reference,)))
+        self.written[query] += part.num_rows
+
+
+def arrow_schema() -> "pa.Schema":
+    """`ticklake.tables.WINDOW_COLUMNS` as Arrow types; times are UTC microseconds."""
+    import pyarrow as pa
+
+    types = {
+        "string": pa.string(), "timestamp": pa.timestamp("us", tz="UTC"), "double": pa.float64(), "bigint": pa.int64(),
+    }  # fmt: skip
+
+    def field(column: Column) -> "pa.Field":
+        return pa.field(column.name, types[column.type], nullable=column.nullable)
+
+    return pa.schema([field(column) for column in WINDOW_COLUMNS])

@@ -1,0 +1,54 @@
+"""Ticks from the future to quarantine: their original bytes, where they stood and why they were refused.
+
+The queries of windows leave such ticks out by themselves, by a rule that is a function of the record alone, so none
+ever moves the watermark. This query of its own keeps them, at least once: a repeated one has the same key in the lake
+and the same origin in the topic. Messages that are no valid tick at all are the archive's to quarantine.
+"""
+
+from datetime import UTC, datetime
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from ticklake.errors import StageError
+from ticklake.kafka import ConfirmedProducer
+from ticklake.names import QUARANTINE_TOPIC, quarantine_key
+from ticklake.objects import ObjectStore
+from ticklake.quarantine import quarantined
+
+STAGE = "stream-analytics"
+
+
+class FutureTicks:
+    """The sink of the query of future ticks; `write` is its `foreachBatch`."""
+
+    def __init__(self, store: ObjectStore, producer: ConfirmedProducer, tolerance_seconds: float) -> None:
+        self._store = store
+        self._producer = producer
+        self._reason = f"event_time lies more than {tolerance_seconds:g} s after the time of its arrival"
+        self.failure: StageError | None = None
+        """Why the last `write` failed; Spark itself only keeps a text."""
+
+    def write(self, batch: DataFrame, _batch_id: int) -> None:
+        """Quarantine the ticks of one micro-batch.
+
+        Raises:
+            StageError: the store or the broker did not take one; the batch is repeated after a restart.
+        """
+        columns = ("symbol", "key", "value", "topic", "partition", "offset")
+        # As a number: Python would turn a timestamp into the machine's own zone.
+        rows = batch.select(*columns, F.unix_millis("timestamp").alias("appended_ms")).toLocalIterator()
+        try:
+            for row in rows:
+                message = quarantined(
+                    STAGE, self._reason, bytes(row.value), key=None if row.key is None else bytes(row.key),
+                    topic=row.topic, partition=row.partition, offset=row.offset, symbol=row.symbol,
+                    record_time=datetime.fromtimestamp(row.appended_ms / 1000, UTC),
+                )  # fmt: skip
+                body = message.model_dump_json().encode()
+                self._store.put(quarantine_key(row.topic, row.partition, row.offset), body)
+                self._producer.send(QUARANTINE_TOPIC, key=row.symbol.encode(), value=body)
+            self._producer.confirm()
+        except StageError as error:
+            self.failure = error
+            raise

@@ -1,0 +1,97 @@
+"""What Spark tells of the queries as they run, and the Prometheus metrics made of it."""
+
+import queue
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
+from pyspark.sql.streaming import StreamingQueryListener
+
+from stream_analytics.late import LateTicks
+from stream_analytics.ticks import METRICS
+
+if TYPE_CHECKING:
+    from pyspark.sql.streaming.listener import (
+        QueryIdleEvent,
+        QueryProgressEvent,
+        QueryStartedEvent,
+        QueryTerminatedEvent,
+        StreamingQueryProgress,
+    )
+
+
+class Events(StreamingQueryListener):
+    """Hands Spark's events on to the main thread; Spark calls it from a thread of its own, which must not wait."""
+
+    def __init__(self) -> None:
+        self.received: queue.SimpleQueue[StreamingQueryProgress | None] = queue.SimpleQueue()
+        """Progress of finished micro-batches; None where a query ended."""
+        self.last_sign = time.monotonic()
+        """When Spark last told anything, a finished batch or that there was nothing to do."""
+
+    def onQueryStarted(self, event: "QueryStartedEvent") -> None:  # noqa: N802 - Spark's name
+        """Nothing to do: the main thread starts the queries itself."""
+
+    def onQueryProgress(self, event: "QueryProgressEvent") -> None:  # noqa: N802
+        """Hand over a finished micro-batch."""
+        self.last_sign = time.monotonic()
+        self.received.put(event.progress)
+
+    def onQueryIdle(self, event: "QueryIdleEvent") -> None:  # noqa: N802, ARG002
+        """Note that the query lives though there is nothing to read."""
+        self.last_sign = time.monotonic()
+
+    def onQueryTerminated(self, event: "QueryTerminatedEvent") -> None:  # noqa: N802, ARG002
+        """Wake the main thread."""
+        self.received.put(None)
+
+
+class Metrics:
+    """The application's Prometheus metrics."""
+
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"stream_analytics_{name}", text, labels, registry=registry)
+
+        def gauge(name: str, text: str) -> Gauge:
+            return Gauge(f"stream_analytics_{name}", text, ["query"], registry=registry)
+
+        self.rows = counter("rows", "Messages read by the query of closed windows")
+        self.invalid = counter("invalid_rows", "Messages left out: no valid tick")
+        self.future = counter("future_ticks", "Ticks left out and quarantined: from the future")
+        self.late = counter("late_ticks", "Ticks that missed some or all of their windows", "window", "missed")
+        self.closed = counter("closed_windows", "Closed windows written to the lake", "window")
+        self.batches = counter("batches", "Finished micro-batches", "query")
+        self.batch_seconds = gauge("batch_seconds", "Duration of the last micro-batch")
+        self.batch_time = gauge("last_batch_timestamp_seconds", "When the last micro-batch started, Unix time")
+        self.watermark_lag = gauge("watermark_lag_seconds", "Clock minus watermark")
+
+    def batch(self, progress: "StreamingQueryProgress") -> None:
+        """Take in a finished micro-batch."""
+        name = progress.name or ""
+        self.batches.labels(name).inc()
+        self.batch_seconds.labels(name).set(progress.durationMs.get("triggerExecution", 0) / 1000)
+        self.batch_time.labels(name).set(utc(progress.timestamp).timestamp())
+        if (seen := watermark(progress)) is not None and seen.timestamp() > 0:
+            self.watermark_lag.labels(name).set(time.time() - seen.timestamp())
+        if counts := progress.observedMetrics.get(METRICS):
+            self.rows.inc(counts["rows"])
+            self.invalid.inc(counts["invalid"])
+            self.future.inc(counts["future"])
+
+    def late_ticks(self, found: LateTicks) -> None:
+        """Take in the late ticks of a micro-batch."""
+        self.late.labels(found.window, "some").inc(found.partly)
+        self.late.labels(found.window, "all").inc(found.entirely)
+
+
+def watermark(progress: "StreamingQueryProgress") -> datetime | None:
+    """The watermark by which the batch closed windows; None for a query without one."""
+    text = progress.eventTime.get("watermark")
+    return None if text is None else utc(text)
+
+
+def utc(text: str) -> datetime:
+    """A time as Spark's progress has it, e.g. `2026-01-31T14:30:00.000Z`."""
+    return datetime.fromisoformat(text).astimezone(UTC)

@@ -1,0 +1,85 @@
+"""Settings of stream-analytics."""
+
+from datetime import timedelta
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings
+
+from stream_analytics.windows import WindowSpec
+from ticklake.settings import KafkaSettings, LiveSettings, ServiceSettings, StoreSettings, settings_config
+from ticklake.spark import SparkSettings
+
+FUTURE_TOLERANCE_SECONDS = 60.0
+WINDOW_LENGTHS = {"15m": timedelta(minutes=15), "1h": timedelta(hours=1)}
+
+
+class StreamSettings(BaseSettings):
+    """How the windows are computed (`TICKLAKE_STREAM_…`)."""
+
+    model_config = settings_config("TICKLAKE_STREAM_")
+
+    trigger_seconds: float = Field(default=60, ge=0)
+    """A micro-batch starts at most this often; 0 is as fast as it goes."""
+    watermark_seconds: int = Field(default=300, ge=0)
+    """How far a tick may lie behind the newest one and still count in every window it belongs to."""
+    slide_15m_seconds: int = Field(default=60, gt=0)
+    slide_1h_seconds: int = Field(default=300, gt=0)
+    running: bool = True
+    """Whether running and closed windows go to the analytics topic for live readers."""
+    future_tolerance_seconds: float | None = Field(default=None, ge=0)
+    """How far a tick's event time may lie after its append time; unset is 60 in the real flow, no limit elsewhere."""
+    heartbeat: bool | None = None
+    """Whether the clock closes idle windows; unset is yes in the real flow, no where event time is not the clock's."""
+    checkpoint: str | None = Field(default=None, min_length=1)
+    """Folder or URI below which the checkpoints lie; unset is the lake."""
+    shuffle_partitions: int = Field(default=2, ge=1)
+    """Partitions of the windows' state, fixed when a checkpoint is made."""
+    state_store: Literal["memory", "rocksdb"] = "memory"
+    """Where open windows are held, fixed when a checkpoint is made: the executors' heap, or RocksDB for very many."""
+    until_closed_windows: int = Field(default=0, ge=0)
+    """End with exit code 0 once this many windows of each length are closed and written; 0 is never."""
+    until_seconds: float | None = Field(default=None, gt=0)
+    """End after this time: with exit code 1 if `until_closed_windows` is set and was not reached, else with 0."""
+
+    @model_validator(mode="after")
+    def _slides_divide_lengths(self) -> Self:
+        for spec in self.windows:
+            if spec.length % spec.slide:
+                raise ValueError(f"slide_{spec.name}_seconds must divide {int(spec.length.total_seconds())}")
+        return self
+
+    @property
+    def windows(self) -> tuple[WindowSpec, ...]:
+        """The kinds of windows."""
+        slides = {"15m": self.slide_15m_seconds, "1h": self.slide_1h_seconds}
+        return tuple(
+            WindowSpec(name, length, timedelta(seconds=slides[name])) for name, length in WINDOW_LENGTHS.items()
+        )
+
+
+class StreamAnalyticsSettings(ServiceSettings):
+    """All settings of this application."""
+
+    kafka: KafkaSettings = Field(default_factory=KafkaSettings)
+    store: StoreSettings = Field(default_factory=StoreSettings)
+    live: LiveSettings = Field(default_factory=LiveSettings)
+    spark: SparkSettings = Field(default_factory=SparkSettings)
+    stream: StreamSettings = Field(default_factory=StreamSettings)
+
+    @property
+    def heartbeat(self) -> bool:
+        """Whether the clock closes idle windows."""
+        chosen = self.stream.heartbeat
+        return not self.live.namespace if chosen is None else chosen
+
+    @property
+    def future_tolerance_seconds(self) -> float | None:
+        """How far a tick's event time may lie after its append time, in seconds; None is any distance."""
+        chosen = self.stream.future_tolerance_seconds
+        return FUTURE_TOLERANCE_SECONDS if chosen is None and not self.live.namespace else chosen
+
+    def checkpoint(self, query: str) -> str:
+        """Where the checkpoint of `query` lies."""
+        base = self.stream.checkpoint or f"s3a://{self.store.bucket}"
+        return f"{base.rstrip('/')}/{self.live.names.checkpoint_prefix}/{query}"

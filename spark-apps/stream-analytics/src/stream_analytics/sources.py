@@ -1,0 +1,59 @@
+"""What the queries read: ticks from Kafka and, where the clock is event time, heartbeats.
+
+**Heartbeats.** The watermark follows the greatest event time seen, so without ticks it stands still and the last
+windows stay open. In the real flow, where event time is the clock's, each micro-batch therefore also gets rows without
+a symbol from Spark's rate source, one per second, whose event time is the clock's. They move the watermark and are in
+no window.
+
+They must not make a tick late that waits in Kafka, after downtime or while the broker is away. They cannot:
+
+- A micro-batch is planned in one step that asks each source, in the order of the plan, how far it goes. Heartbeats
+  come first, then Kafka's latest offsets, without a limit on a batch's size. So whatever had been appended by the time
+  of a batch's last heartbeat is in that batch or an earlier one, however large the backlog.
+- A batch's rows only move the watermark of the batches after it. So the heartbeats of all the downtime, which the rate
+  source makes up for after a restart, come into force after the backlog that is in the same batch was aggregated.
+- If Kafka does not answer, no batch can be planned and no heartbeat gets through.
+
+What a heartbeat does make late is a tick appended more than the watermark's delay after its event time: late by the
+clock. Hence no option here may ever limit the size of a batch (`maxOffsetsPerTrigger`): besides, partitions read
+unevenly would make ticks late by each other.
+"""
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from stream_analytics.settings import StreamAnalyticsSettings
+from stream_analytics.ticks import COLUMNS, from_the_future, observed, parsed, usable
+from ticklake.spark import kafka_options
+
+
+def tick_stream(spark: SparkSession, settings: StreamAnalyticsSettings) -> DataFrame:
+    """The live topic from its first offset (a query with a checkpoint goes on where it stopped), parsed.
+
+    An offset that the broker no longer has stops the query: data is lost and a person must know.
+    """
+    raw = (
+        spark.readStream.format("kafka")
+        .options(**kafka_options(settings.kafka))
+        .option("subscribe", settings.live.names.topic)
+        .option("startingOffsets", "earliest")
+        .option("failOnDataLoss", "true")
+        .load()
+    )
+    return parsed(raw)
+
+
+def windowed_input(spark: SparkSession, settings: StreamAnalyticsSettings) -> DataFrame:
+    """Usable ticks with a watermark, and heartbeats among them; the columns of `ticks.COLUMNS`."""
+    future = from_the_future(settings.future_tolerance_seconds)
+    ticks = usable(observed(tick_stream(spark, settings), future), future)
+    if settings.heartbeat:
+        # First in the union, hence asked first: see above.
+        ticks = _heartbeats(spark, ticks).unionByName(ticks)
+    return ticks.withWatermark("event_time", f"{settings.stream.watermark_seconds} seconds")
+
+
+def _heartbeats(spark: SparkSession, ticks: DataFrame) -> DataFrame:
+    clock = spark.readStream.format("rate").option("rowsPerSecond", 1).option("numPartitions", 1).load()
+    empty = {name: F.lit(None).cast(ticks.schema[name].dataType) for name in COLUMNS if name != "event_time"}
+    return clock.select(F.col("timestamp").alias("event_time"), *(value.alias(name) for name, value in empty.items()))

@@ -1,0 +1,298 @@
+"""Any interleaving of writers, crashes and hour changes leaves a chain without gap or overlap."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import pytest
+from archive_ticks.ranges import Encoded, RangeBuilder, encode
+from archive_ticks.reader import Bounds, locate
+from archive_ticks.settings import RollSettings
+from archive_ticks.writing import put_range
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ticklake.errors import IntegrityError
+from ticklake.ledger import LedgerRange, chain_ends, verify_chain
+from ticklake.ledger_table import read_object
+from ticklake.names import live_names
+from ticklake.objects import ObjectInfo, ObjectStore
+
+LIVE = live_names()
+TOPIC_ID = "0b6fbd0f-6d1c-4d0e-9c0a-2f6f5f1f3a11"
+OTHER_ID = "ffffffff-6d1c-4d0e-9c0a-2f6f5f1f3a11"
+HOUR = 3_600_000
+START = 1_769_785_200_000  # 2026-01-30T15:00:00Z
+
+
+class MemoryStore(ObjectStore):
+    """The same promises as S3, for thousands of runs."""
+
+    def __init__(self, conditional: bool = True) -> None:
+        self.bucket = "memory"
+        self.objects: dict[str, tuple[bytes, dict[str, str]]] = {}
+        self.listings = 0
+        self._conditional = conditional
+
+    def put(self, key: str, body: bytes, *, metadata: dict[str, str] | None = None, content_type: str = "") -> None:
+        self.objects[key] = (body, metadata or {})
+
+    def put_if_absent(
+        self, key: str, body: bytes, *, metadata: dict[str, str] | None = None, content_type: str = ""
+    ) -> bool:
+        if self._conditional and key in self.objects:
+            return False
+        self.put(key, body, metadata=metadata)
+        return True
+
+    def get(self, key: str) -> bytes:
+        return self.objects[key][0]
+
+    def metadata(self, key: str) -> dict[str, str] | None:
+        return self.objects[key][1] if key in self.objects else None
+
+    def list_objects(self, prefix: str) -> Iterator[ObjectInfo]:
+        self.listings += 1
+        return iter([ObjectInfo(k, len(v[0])) for k, v in sorted(self.objects.items()) if k.startswith(prefix)])
+
+    def folders(self, prefix: str) -> list[str]:
+        below = (key[len(prefix) :].partition("/") for key in self.objects if key.startswith(prefix))
+        return sorted({f"{prefix}{name}/" for name, slash, _ in below if slash})
+
+
+@dataclass(frozen=True)
+class Record:
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+
+
+def record(offset: int, timestamp: int, valid: bool = True) -> Record:
+    tick = {
+        "symbol": "AAPL", "price": 1.5, "volume": 1, "event_time": "2026-01-30T15:00:00.000Z", "sequence": offset,
+        "producer_run": "run", "source": "simulated",
+    }  # fmt: skip
+    return Record(offset, timestamp, b"AAPL", json.dumps(tick).encode() if valid else b"{")
+
+
+def limits(rows: int = 10**6, size: int = 10**9, seconds: float = 1e9) -> RollSettings:
+    return RollSettings(roll_rows=rows, roll_bytes=size, roll_seconds=seconds)
+
+
+@dataclass
+class Process:
+    """One archive process, step by step: it reads, rolls and writes at any later moment."""
+
+    store: MemoryStore
+    log: list[Record]
+    rows: int
+    builder: RangeBuilder | None = None
+    sealed: list[Encoded] = field(default_factory=list)
+
+    def start(self) -> None:
+        at = datetime.fromtimestamp(self.log[0].timestamp / 1000, UTC)
+        bounds = Bounds(0, len(self.log), at)
+        begin = locate(self.store, LIVE, TOPIC_ID, [0], lambda _: {0: bounds})[0]
+        self.builder, self.sealed = RangeBuilder(0, begin, limits(self.rows)), []
+
+    def read(self, count: int) -> None:
+        if self.builder is None:
+            return self.start()
+        found = self.builder.add(self.log[self.builder.next_offset : self.builder.next_offset + count])
+        self.sealed += [encode(item, LIVE, TOPIC_ID) for item in found]
+        return None
+
+    def seal(self) -> None:
+        if self.builder is not None:
+            self.sealed += [encode(item, LIVE, TOPIC_ID) for item in self.builder.seal()]
+
+    def write(self) -> None:
+        if self.builder is None or not self.sealed:
+            return
+        placed = put_range(self.store, self.sealed.pop(0))
+        if not placed.ours:
+            self.builder, self.sealed = RangeBuilder(0, placed.next_offset, limits(self.rows)), []
+
+    def crash(self) -> None:
+        self.builder, self.sealed = None, []
+
+    def finish(self) -> None:
+        self.start()
+        while self.builder is None or self.builder.next_offset < len(self.log) or self.builder.open or self.sealed:
+            self.read(50)
+            self.seal()
+            self.write()
+
+
+LOGS = st.lists(
+    st.tuples(st.sampled_from([0, 1000, 1000, 1000, HOUR // 3, HOUR, 30 * HOUR, -1000, -HOUR // 2]), st.booleans()),
+    min_size=1, max_size=60,
+)  # fmt: skip
+STEPS = st.lists(
+    st.tuples(
+        st.integers(0, 2), st.sampled_from(["start", "read", "read", "seal", "write", "write", "crash"]),
+        st.integers(1, 15),
+    ),
+    max_size=60,
+)  # fmt: skip
+
+
+def make_log(moves: list[tuple[int, bool]]) -> list[Record]:
+    time, log = START, []
+    for offset, (move, valid) in enumerate(moves):
+        time += move
+        log.append(record(offset, time, valid))
+    return log
+
+
+def check(store: MemoryStore, log: list[Record]) -> None:
+    chain = verify_chain(store, LIVE, TOPIC_ID)[0]
+    assert (chain[0].first_offset, chain[-1].last_offset) == (0, len(log) - 1)
+    rows: list[int] = []
+    invalid: list[int] = []
+    for key in store.objects:
+        entry, table = read_object(store, key)
+        rows += table["offset"].to_pylist()
+        invalid += [offset for first, last in entry.invalid or () for offset in range(first, last + 1)]
+        hours = {record.timestamp // HOUR for record in log[entry.first_offset : entry.last_offset + 1]}
+        assert len(hours) == 1
+        assert f"/hour={datetime.fromtimestamp(hours.pop() * 3600, UTC):%H}/" in key
+    assert sorted(rows) == [record.offset for record in log if record.value != b"{"]
+    assert sorted(invalid) == [record.offset for record in log if record.value == b"{"]
+
+
+@settings(max_examples=150, deadline=None)
+@given(LOGS, STEPS, st.integers(1, 20))
+def test_every_offset_once(moves: list[tuple[int, bool]], steps: list[tuple[int, str, int]], rows: int) -> None:
+    store, log = MemoryStore(), make_log(moves)
+    processes = [Process(store, log, rows) for _ in range(3)]
+    for number, action, count in steps:
+        process = processes[number]
+        if action == "read":
+            process.read(count)
+        else:
+            getattr(process, action)()
+    # One that holds ranges may still write them while the last one finishes.
+    for process in processes:
+        process.write()
+    processes[0].finish()
+    for process in processes:
+        process.write()
+    check(store, log)
+
+
+def test_without_the_conditional_write_the_verification_finds_the_damage() -> None:
+    log = make_log([(1000, True)] * 20)
+    store = MemoryStore(conditional=False)
+    slow, other = Process(store, log, 10**6), Process(store, log, 10**6)
+    slow.start()
+    slow.read(5)
+    other.start()
+    other.read(8)
+    other.seal()
+    other.write()
+    slow.seal()
+    slow.write()
+    other.read(12)
+    other.seal()
+    other.write()
+    with pytest.raises(IntegrityError, match="offsets 5-7 are missing"):
+        verify_chain(store, LIVE, TOPIC_ID)
+
+
+def test_ranges_roll_by_rows_bytes_and_age() -> None:
+    log = make_log([(1000, True)] * 10)
+    by_rows = RangeBuilder(0, 0, limits(rows=4))
+    assert [(r.first_offset, r.last_offset) for n in range(10) for r in by_rows.add(log[n : n + 1])] == [(0, 3), (4, 7)]
+    size = len(log[0].value or b"")
+    by_bytes = RangeBuilder(0, 0, limits(size=3 * size))
+    assert [(r.first_offset, r.last_offset) for n in range(10) for r in by_bytes.add(log[n : n + 1])][0] == (0, 2)
+    now = [100.0]
+    by_age = RangeBuilder(0, 0, limits(seconds=60), clock=lambda: now[0])
+    by_age.add(log[:3])
+    now[0] = 159.9
+    by_age.add(log[3:5])
+    assert by_age.seal_if_old() == []
+    now[0] = 160.0
+    assert [(r.first_offset, r.last_offset) for r in by_age.seal_if_old()] == [(0, 4)]
+
+
+@pytest.mark.parametrize("offsets", [[0, 2], [1], [0, 1, 1]])
+def test_offsets_that_are_missing_or_repeated_are_an_error(offsets: list[int]) -> None:
+    with pytest.raises(IntegrityError, match="partition 0: the broker delivered offset"):
+        RangeBuilder(0, 0, limits()).add([record(offset, START) for offset in offsets])
+
+
+def put(store: MemoryStore, first: int, count: int, time: int, topic_id: str = TOPIC_ID, partition: int = 0) -> None:
+    builder = RangeBuilder(partition, first, limits())
+    builder.add([record(first + n, time) for n in range(count)])
+    put_range(store, encode(builder.seal()[0], LIVE, topic_id))
+
+
+def test_a_log_that_lost_what_was_not_archived_is_named() -> None:
+    store = MemoryStore()
+    put(store, 0, 10, START)
+    with pytest.raises(IntegrityError, match="offsets 10-14 were never archived"):
+        locate(store, LIVE, TOPIC_ID, [0], lambda _: {0: Bounds(15, 20, datetime.fromtimestamp(START / 1000, UTC))})
+    assert locate(store, LIVE, TOPIC_ID, [0], lambda _: {0: Bounds(10, 20, None)}) == {0: 10}
+
+
+def test_a_log_that_ends_before_the_archive_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("archive_ticks.reader._SHORT_LOG_SECONDS", 0.0)
+    store = MemoryStore()
+    put(store, 0, 10, START)
+    answers = iter([Bounds(0, 4, datetime.fromtimestamp(START / 1000, UTC))] * 5)
+    with pytest.raises(IntegrityError, match="archived up to offset 9, but the log ends at 3"):
+        locate(store, LIVE, TOPIC_ID, [0], lambda _: {0: next(answers)})
+
+
+def test_the_search_for_the_ends_is_bounded() -> None:
+    store = MemoryStore()
+    for hour in range(200):
+        put(store, hour, 1, START + hour * HOUR, partition=0)
+    put(store, 0, 3, START + 199 * HOUR, partition=1)
+    put(store, 0, 7, START + 199 * HOUR, topic_id=OTHER_ID, partition=2)
+    store.listings = 0
+    newest = datetime.fromtimestamp((START + 199 * HOUR) / 1000, UTC)
+    ends = chain_ends(store, LIVE, TOPIC_ID, {0: None, 1: None, 2: newest})
+    assert {partition: end.last_offset for partition, end in ends.items()} == {0: 199, 1: 2}
+    assert store.listings <= 4
+    assert chain_ends(store, LIVE, OTHER_ID, {0: newest, 2: newest}).keys() == {2}
+
+
+def test_a_clock_that_went_back_over_the_hour_hides_no_end() -> None:
+    store = MemoryStore()
+    put(store, 0, 5, START + HOUR)
+    put(store, 5, 5, START + HOUR - 1000)
+    assert chain_ends(store, LIVE, TOPIC_ID, {0: None})[0].last_offset == 9
+
+
+def test_the_topics_namesake_has_a_chain_of_its_own() -> None:
+    store = MemoryStore()
+    put(store, 0, 10, START)
+    put(store, 0, 4, START, topic_id=OTHER_ID)
+    assert verify_chain(store, LIVE, TOPIC_ID)[0][0].last_offset == 9
+    assert verify_chain(store, LIVE, OTHER_ID)[0][0].last_offset == 3
+
+
+def test_a_range_without_a_valid_row_has_its_object() -> None:
+    builder = RangeBuilder(3, 7, limits())
+    builder.add([record(7 + n, START, valid=False) for n in range(3)])
+    encoded = encode(builder.seal()[0], LIVE, TOPIC_ID)
+    entry: LedgerRange = encoded.entry
+    assert (entry.rows, entry.invalid_rows, entry.invalid) == (0, 3, ((7, 9),))
+    assert (entry.least_event_time, entry.greatest_event_time) == (None, None)
+    store = MemoryStore()
+    assert put_range(store, encoded).ours
+    assert verify_chain(store, LIVE, TOPIC_ID)[3][0].last_offset == 9
+
+
+def test_a_repeated_attempt_wins_against_itself() -> None:
+    builder = RangeBuilder(0, 0, limits())
+    builder.add([record(n, START) for n in range(3)])
+    encoded = encode(builder.seal()[0], LIVE, TOPIC_ID)
+    store = MemoryStore()
+    assert (put_range(store, encoded), put_range(store, encoded)) == (put_range(store, encoded),) * 2
+    assert put_range(store, encoded).ours
