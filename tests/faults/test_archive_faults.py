@@ -12,10 +12,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+
 from onebox import platform
 from onebox.broker import Broker
 from onebox.processes import free_port
-
 from ticklake import kafka
 from ticklake.errors import IntegrityError
 from ticklake.ledger import verify_chain

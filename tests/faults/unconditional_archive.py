@@ -2,7 +2,6 @@
 
 from archive_ticks.service import Archive
 from archive_ticks.settings import ArchiveSettings
-
 from ticklake.objects import ObjectStore
 from ticklake.stage import service_main
 

@@ -105,7 +105,8 @@ def test_every_message_is_archived_once_with_its_place_and_time(
     messages: list[tuple[str | None, bytes]] = [(s, tick(s, n)) for n in range(400) for s in SYMBOLS]
     bad: list[tuple[str | None, bytes]] = [
         ("AAPL", b"not json"), ("MSFT", tick("MSFT", 1, price=-1)), ("GOOGL", tick("AMZN", 1)), (None, tick("META", 1)),
-        ("TSLA", b""), ("NVDA", tick("NVDA", 1, volume=2**70)), ("INTC", tick("INTC", 1, extra=1)), ("\xff", b"\xff\x00"),
+        ("TSLA", b""), ("NVDA", tick("NVDA", 1, volume=2**70)), ("INTC", tick("INTC", 1, extra=1)),
+        ("\xff", b"\xff\x00"),
     ]  # fmt: skip
     produce(kafka_settings, live.names.topic, messages[:1600] + bad + messages[1600:])
     topic_id = kafka.topic_id(kafka_settings, live.names.topic)

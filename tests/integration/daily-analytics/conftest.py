@@ -36,7 +36,7 @@ def spark_settings(onebox_platform: Platform) -> Iterator[SparkSettings]:
 
 
 def _real_bars(
-    symbol: str, first: date, last: date, *, run_id: str, batch_date: date | None = None, source: Source = Source.REPLAY,
+    symbol: str, first: date, last: date, *, run_id: str, source: Source = Source.REPLAY,
     fetched_at: datetime | None = None,
 ) -> list[DailyBar]:  # fmt: skip
     """Real bars in Yahoo's convention, as a source that knows nothing after `last` would have sent them."""
@@ -44,7 +44,7 @@ def _real_bars(
     places = [place for place, session in enumerate(known.sessions) if first <= session]
     return [
         DailyBar(
-            symbol=symbol, source=source, batch_id=run_id, batch_date=batch_date or last, sequence=number,
+            symbol=symbol, source=source, batch_id=run_id, batch_date=last, sequence=number,
             fetched_at=fetched_at or datetime(last.year, last.month, last.day, 22, 30, 15, 250_000, tzinfo=UTC),
             session_date=known.sessions[place], open=known.open[place], high=known.high[place], low=known.low[place],
             close=known.close[place], adj_close=known.adj_close[place], volume=int(known.volume[place]),

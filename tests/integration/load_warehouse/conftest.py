@@ -5,7 +5,7 @@ import hashlib
 import io
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -157,6 +157,3 @@ def sql(warehouse_settings: WarehouseSettings) -> Iterator[Callable[[str], list[
     database = warehouse_settings.database
     with connection:
         yield lambda statement: connection.cursor().execute(statement.replace("{}", database)).fetchall()
-
-
-__all__ = ["DAY", "FETCHED", "LakeRun", "checksum_of", "digest_of", "replace"]

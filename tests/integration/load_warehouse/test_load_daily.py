@@ -44,7 +44,6 @@ def test_every_value_arrives_bit_by_bit(lake_run: Any, settings: LoadSettings, s
     assert (record.rows_in, record.rows_out, record.quarantined) == (80, 80, 0)
     assert {s: (p.rows, p.superseded) for s, p in record.symbols.items()} == {"AAPL": (40, 0), "MSFT": (40, 0)}
     assert record.symbols["MSFT"].checksum == run.result("MSFT").checksum
-    print(record.timings)
 
 
 def test_ten_loads_leave_the_same_table_as_one(lake_run: Any, settings: LoadSettings, sql: Sql) -> None:
@@ -152,7 +151,7 @@ def test_wrong_date_or_run_is_a_configuration_error(lake_run: Any, settings: Loa
     lake_run()
     with pytest.raises(ConfigurationError, match="2024-06-28"):
         load_run(settings, Run("run-1", date(2024, 6, 27)))
-    with pytest.raises(ConfigurationError, match="run daily-analytics|run that stage first"):
+    with pytest.raises(ConfigurationError, match="run that stage first"):
         load_run(settings, Run("run-2", DAY))
 
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from archive_ticks.ranges import Encoded, RangeBuilder, encode
 from archive_ticks.reader import Bounds, locate
 from archive_ticks.settings import RollSettings
 from archive_ticks.writing import put_range
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from ticklake.errors import IntegrityError
 from ticklake.ledger import LedgerRange, chain_ends, verify_chain
 from ticklake.ledger_table import read_object
@@ -208,7 +208,7 @@ def test_ranges_roll_by_rows_bytes_and_age() -> None:
     assert [(r.first_offset, r.last_offset) for n in range(10) for r in by_rows.add(log[n : n + 1])] == [(0, 3), (4, 7)]
     size = len(log[0].value or b"")
     by_bytes = RangeBuilder(0, 0, limits(size=3 * size))
-    assert [(r.first_offset, r.last_offset) for n in range(10) for r in by_bytes.add(log[n : n + 1])][0] == (0, 2)
+    assert next((r.first_offset, r.last_offset) for n in range(10) for r in by_bytes.add(log[n : n + 1])) == (0, 2)
     now = [100.0]
     by_age = RangeBuilder(0, 0, limits(seconds=60), clock=lambda: now[0])
     by_age.add(log[:3])

@@ -42,7 +42,7 @@ class Batch:
 def bars(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., DataFrame]:
     """A function that turns pandas bars (session_date, open … stock_splits) per symbol into the batch's data frame."""
 
-    def make(symbols: dict[str, pd.DataFrame], batch: Batch = Batch()) -> DataFrame:  # noqa: B008
+    def make(symbols: dict[str, pd.DataFrame], batch: Batch = Batch()) -> DataFrame:
         folder = tmp_path_factory.mktemp("bars")
         files = [_write(folder, symbol, frame, batch) for symbol, frame in symbols.items()]
         return raw_bars(spark, files)

@@ -20,7 +20,8 @@ from ticklake.tables import BAR_COLUMNS, Column
 HEADER = ",".join(column.name for column in BAR_COLUMNS)
 TEXT = "AAPL|2024-01-02|7|yahoo|1.5|2.0|1.0|1.25|0.30000000000000004|0.0|0.0"
 HASH = hashlib.blake2b(TEXT.encode(), digest_size=16).hexdigest()
-LINE = f"AAPL,2024-01-02,1.5,2.0,1.0,1.25,0.30000000000000004,7,0.0,0.0,yahoo,b,2024-01-03,0,2024-01-03T00:00:00.000Z,{HASH}"
+BATCH = "b,2024-01-03,0,2024-01-03T00:00:00.000Z"
+LINE = f"AAPL,2024-01-02,1.5,2.0,1.0,1.25,0.30000000000000004,7,0.0,0.0,yahoo,{BATCH},{HASH}"
 
 
 def test_csv_hash_is_recomputed_from_the_text() -> None:
@@ -169,4 +170,4 @@ def test_records_that_agree() -> None:
     ],
 )  # fmt: skip
 def test_records_that_disagree(changes: dict[str, dict[str, Any]], fault: str) -> None:
-    assert list(record_faults(records(**changes)))[0] == fault
+    assert next(iter(record_faults(records(**changes)))) == fault

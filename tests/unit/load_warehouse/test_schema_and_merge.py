@@ -40,7 +40,8 @@ def test_every_column_is_typed_documented_and_in_order(cursor: Any) -> None:
     assert "PRIMARY KEY (SYMBOL, SESSION_DATE)" in statement
     cursor.execute(statement)
     cursor.execute(
-        "SELECT COLUMN_NAME, IS_NULLABLE FROM DB.INFORMATION_SCHEMA.COLUMNS WHERE TABLE_NAME = 'T' ORDER BY ORDINAL_POSITION"
+        "SELECT COLUMN_NAME, IS_NULLABLE FROM DB.INFORMATION_SCHEMA.COLUMNS WHERE TABLE_NAME = 'T' "
+        "ORDER BY ORDINAL_POSITION"
     )
     assert cursor.fetchall() == [(c.name.upper(), "YES" if c.nullable else "NO") for c in DAILY_COLUMNS]
 

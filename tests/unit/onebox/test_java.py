@@ -1,7 +1,9 @@
 """Which Java is taken, and why others are not; the Javas here are scripts that answer as the real ones do."""
 
+import subprocess
 from pathlib import Path
 
+import certifi
 import pytest
 
 from onebox import java as java_module
@@ -84,8 +86,8 @@ def test_only_the_bundled_java_is_given_a_trust_store(tmp_path: Path, monkeypatc
     store = tmp_path / "cacerts"
     store.touch()
     monkeypatch.setattr(java_module, "SYSTEM_TRUSTSTORES", (tmp_path / "missing", store))
-    assert truststore_options(Java(tmp_path, 17, bundled=False)) == []
-    assert f"-Djavax.net.ssl.trustStore={store}" in truststore_options(Java(tmp_path, 21, bundled=True))
+    assert truststore_options(Java(tmp_path, 17, bundled=False), tmp_path) == []
+    assert f"-Djavax.net.ssl.trustStore={store}" in truststore_options(Java(tmp_path, 21, bundled=True), tmp_path)
 
 
 def test_trust_store_beside_an_unsuitable_java_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,8 +97,26 @@ def test_trust_store_beside_an_unsuitable_java_serves(tmp_path: Path, monkeypatc
     store.parent.mkdir(parents=True)
     store.touch()
     bundled = Java(tmp_path, 21, bundled=True)
-    assert f"-Djavax.net.ssl.trustStore={store}" in truststore_options(bundled, {"JAVA_HOME": str(home), "PATH": ""})
-    assert truststore_options(bundled, {"PATH": ""}) == []
+    assert f"-Djavax.net.ssl.trustStore={store}" in truststore_options(
+        bundled, tmp_path, {"JAVA_HOME": str(home), "PATH": ""}
+    )
+
+
+def test_without_any_java_store_one_is_made_of_the_systems_certificates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(java_module, "SYSTEM_TRUSTSTORES", ())
+    bundled = find_java(environ={"PATH": ""})
+    assert bundled.bundled
+    bundle = certifi.where()
+    store = truststore_options(bundled, tmp_path, {"PATH": "", "SSL_CERT_FILE": bundle})[0].partition("=")[2]
+    listed = subprocess.run(
+        [bundled.executable.with_name("keytool"), "-list", "-keystore", store, "-storepass", "changeit"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    expected = Path(bundle).read_text().count("BEGIN CERTIFICATE")
+    assert f"contains {expected} entries" in listed.stdout, listed.stdout + listed.stderr
+    assert listed.stdout.count("trustedCertEntry") == expected
 
 
 def test_class_archive_is_written_once_then_used_and_belongs_to_one_build(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from stream_ticks.simulator import Encoder, Rounds, Simulator, Start, intraday_weight
 
+from stream_ticks.simulator import Encoder, Rounds, Simulator, Start, intraday_weight
 from ticklake.records import Source, Tick
 
 OPEN = 1_769_783_400_000  # Friday 2026-01-30T14:30:00Z, the open in New York (winter)

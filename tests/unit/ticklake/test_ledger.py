@@ -1,6 +1,7 @@
 """Ledger metadata and keys."""
 
 from datetime import UTC, datetime
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -64,7 +65,7 @@ def test_many_invalid_offsets_stay_in_the_file() -> None:
     ],
 )
 def test_counts_must_fill_the_range(change: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="offsets|invalid"):
+    with pytest.raises(ValueError, match=r"offsets|invalid"):
         LedgerRange.model_validate(entry(10, 20).model_dump() | change)
 
 
@@ -87,4 +88,4 @@ def test_gaps_and_overlaps_are_named() -> None:
 def test_spans_hold_exactly_the_offsets(offsets: set[int]) -> None:
     found = spans(sorted(offsets))
     assert {n for first, last in found for n in range(first, last + 1)} == offsets
-    assert all(later[0] > earlier[1] + 1 for earlier, later in zip(found, found[1:], strict=False))
+    assert all(later[0] > earlier[1] + 1 for earlier, later in pairwise(found))

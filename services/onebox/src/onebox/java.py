@@ -5,6 +5,7 @@ import hashlib
 import os
 import re
 import shutil
+import ssl
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,9 @@ SUITABLE_MAJORS = (17, 21)
 SYSTEM_TRUSTSTORES = (Path("/etc/ssl/certs/java/cacerts"), Path("/etc/pki/java/cacerts"))
 
 _WRITE_ARCHIVE = "-XX:ArchiveClassesAtExit="
+# The fixed password of every such store; it protects nothing.
+_STORE_PASSWORD = "changeit"  # noqa: S105
+
 _PROBE_SECONDS = 20
 _STALE_SECONDS = 3600
 
@@ -65,21 +69,42 @@ def find_java(preferred: Path | None = None, environ: Mapping[str, str] | None =
     return Java(home=home, major=major, bundled=True, skipped=tuple(skipped))
 
 
-def truststore_options(java: Java, environ: Mapping[str, str] | None = None) -> list[str]:
+def truststore_options(java: Java, scratch: Path, environ: Mapping[str, str] | None = None) -> list[str]:
     """JVM options that make `java` trust the authorities that the machine trusts.
 
     A machine's Java does so by itself. The bundled one has a store of its own, which does not know a company's
-    authority; it gets the system's store, else one that lies beside some Java of the machine, else none.
+    authority; it gets the system's store, else one that lies beside some Java of the machine, else one made in the
+    folder `scratch` from the system's certificates (PEM), else none.
     """
     if not java.bundled:
         return []
-    homes = [home for _, home in _machine_homes(None, os.environ if environ is None else environ)]
+    environ = os.environ if environ is None else environ
+    homes = [home for _, home in _machine_homes(None, environ)]
     beside = [home / part / "security" / "cacerts" for home in homes for part in ("lib", "jre/lib")]
     for store in (*SYSTEM_TRUSTSTORES, *beside):
         if store.is_file():
-            # "changeit" is the fixed password of every such store; it protects nothing.
-            return [f"-Djavax.net.ssl.trustStore={store}", "-Djavax.net.ssl.trustStorePassword=changeit"]
+            return _trust(store)
+    bundle = environ.get("SSL_CERT_FILE") or ssl.get_default_verify_paths().cafile
+    if bundle and Path(bundle).is_file():
+        return _trust(_store_from_pem(Path(bundle), scratch / "system-authorities.p12"))
     return []
+
+
+def _trust(store: Path) -> list[str]:
+    return [f"-Djavax.net.ssl.trustStore={store}", f"-Djavax.net.ssl.trustStorePassword={_STORE_PASSWORD}"]
+
+
+def _store_from_pem(bundle: Path, target: Path) -> Path:
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12
+
+    authorities = x509.load_pem_x509_certificates(bundle.read_bytes())
+    entries = [pkcs12.PKCS12Certificate(authority, str(n).encode()) for n, authority in enumerate(authorities)]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # Written aside and then moved: another fetch may be reading it.
+    draft = target.with_name(f"{target.name}-{time.monotonic_ns()}")
+    draft.write_bytes(pkcs12.serialize_java_truststore(entries, BestAvailableEncryption(_STORE_PASSWORD.encode())))
+    return draft.replace(target)
 
 
 def class_archive_options(java: Java, folder: Path) -> list[str]:

@@ -148,7 +148,8 @@ class Pace:
         self._calls: deque[float] = deque(maxlen=max(settings.daily_limit, settings.minute_limit))
         self._spent = 0
         self._first_round = symbols
-        self._even = max(interval / symbols, _DAY / settings.daily_limit, settings.spacing_seconds)
+        self._least = max(interval / symbols, settings.spacing_seconds)
+        self._first_call: float | None = None
         self._blocked_until = float("-inf")
         self._failures = 0
 
@@ -157,8 +158,8 @@ class Pace:
         now, calls, limits = self._clock(), self._calls, self._settings
         allowed = self._blocked_until
         if calls:
-            even = self._even if self._spent >= self._first_round else limits.spacing_seconds
-            allowed = max(allowed, calls[-1] + even)
+            spacing = limits.spacing_seconds if self._spent < self._first_round else self._even(now)
+            allowed = max(allowed, calls[-1] + spacing)
         for limit, period in ((limits.daily_limit, _DAY), (limits.minute_limit, _MINUTE)):
             if len(calls) >= limit:
                 allowed = max(allowed, calls[-limit] + period)
@@ -166,8 +167,17 @@ class Pace:
 
     def spend(self) -> None:
         """Count a call."""
-        self._calls.append(self._clock())
+        now = self._clock()
+        self._calls.append(now)
         self._spent += 1
+        if self._first_call is None:
+            self._first_call = now
+
+    def _even(self, now: float) -> float:
+        # The first round came at once, so on the first day the rest of the budget has to last for the rest of the day.
+        first_day = self._first_call is not None and now - self._first_call < _DAY
+        left = self._settings.daily_limit - (self._first_round if first_day else 0)
+        return max(self._least, _DAY / max(1, left))
 
     def succeeded(self) -> None:
         """The latest call was answered."""

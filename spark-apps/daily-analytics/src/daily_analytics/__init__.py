@@ -1,0 +1,1 @@
+"""daily-analytics: raw bars to indicators, a batch SparkApplication."""

@@ -1,7 +1,7 @@
 """From bars to `ticklake.tables.DAILY_COLUMNS`: pure functions of data frames, apart from reading and writing."""
 
 from pyspark.sql import DataFrame
-from pyspark.sql import functions as F  # noqa: N812
+from pyspark.sql import functions as F
 
 from daily_analytics.merge import PASSING, batch_rows, by_symbol, history_rows
 from daily_analytics.scan import scan_states, with_recursive_indicators

@@ -8,7 +8,7 @@ of its adjusted closes, volume by the inverse ratio of its closes (which are adj
 from collections.abc import Callable
 
 from pyspark.sql import Column, DataFrame
-from pyspark.sql import functions as F  # noqa: N812
+from pyspark.sql import functions as F
 
 from ticklake.tables import BAR_COLUMNS, DAILY_COLUMNS
 
@@ -19,7 +19,7 @@ STORED_COLUMNS = tuple(
     column for column in DAILY_COLUMNS if column.name in {"symbol", "close", "volume", *_RANK, *_ADJUSTED}
 )
 """What history needs of the stored rows."""
-PASSING = tuple(column.name for column in BAR_COLUMNS if column.name != "symbol") + ("adj_open",)
+PASSING = (*(column.name for column in BAR_COLUMNS if column.name != "symbol"), "adj_open")
 """Columns of the batch's own rows that only pass through."""
 
 

@@ -6,7 +6,7 @@ TA-Lib (functions EMA, MACD, RSI, ATR with their default settings), in the same 
 """
 
 from pyspark.sql import Column, DataFrame
-from pyspark.sql import functions as F  # noqa: N812 - as everybody calls it
+from pyspark.sql import functions as F
 
 FAST, SLOW, SIGNAL, WILDER = 12, 26, 9, 14
 

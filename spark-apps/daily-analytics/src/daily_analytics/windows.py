@@ -4,7 +4,7 @@ Definitions are those of TA-Lib where it has the indicator. A value is null unti
 """
 
 from pyspark.sql import Column, DataFrame, Window, WindowSpec
-from pyspark.sql import functions as F  # noqa: N812 - as everybody calls it
+from pyspark.sql import functions as F
 
 TRADING_YEAR = 252
 """Sessions of 52 weeks, and of the year that volatility is scaled to."""

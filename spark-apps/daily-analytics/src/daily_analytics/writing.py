@@ -45,7 +45,7 @@ def write_new(rows: "DataFrame", folder: str) -> str:
     Returns:
         what the new files' names begin with; no other attempt has the same.
     """
-    from pyspark.sql import functions as F  # noqa: N812
+    from pyspark.sql import functions as F
 
     name = f"part-{uuid.uuid4().hex}"
     (

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from pyspark.sql import SparkSession
-from pyspark.sql.streaming import StreamingQuery
+from pyspark.sql.streaming.query import StreamingQuery
 
 from stream_analytics import queries
 from stream_analytics.closed import ClosedWindows
@@ -19,7 +19,7 @@ from stream_analytics.failures import explained
 from stream_analytics.future import FutureTicks
 from stream_analytics.late import checkpoint_watermark, late_ticks, offset_range
 from stream_analytics.progress import Events, Metrics, watermark
-from stream_analytics.settings import StreamAnalyticsSettings
+from stream_analytics.settings import APP, StreamAnalyticsSettings
 from stream_analytics.ticks import METRICS, from_the_future, parsed, usable
 from ticklake import logs
 from ticklake.errors import StageError
@@ -27,12 +27,11 @@ from ticklake.kafka import ConfirmedProducer, topic_id
 from ticklake.metrics import Health, served
 from ticklake.names import QUARANTINE_TOPIC
 from ticklake.objects import ObjectStore
-from ticklake.spark import build_session, kafka_options
+from ticklake.spark import build_session, close_session, kafka_options, translated_errors
 
 if TYPE_CHECKING:
     from pyspark.sql.streaming.listener import StreamingQueryProgress
 
-CLIENT_ID = "stream-analytics"
 STOP_SECONDS = 8.0
 """A batch under way gets this long to end; cut off, it is repeated after the next start."""
 
@@ -126,7 +125,7 @@ class App:
     def _epoch(self) -> int:
         if self._first_batch is None:
             # Known only once the query has started, which is before its first batch asks.
-            query_id = self._spark.sparkContext.getLocalProperty("sql.streaming.queryId")
+            query_id = self._spark.sparkContext.getLocalProperty("sql.streaming.queryId") or ""
             self._first_batch = first_batch(self._store, self._settings.live.names, query_id, self._topic_id)
         return self._first_batch
 
@@ -145,6 +144,9 @@ class App:
 
     def _finished(self, progress: "StreamingQueryProgress") -> None:
         self._metrics.batch(progress)
+        log.debug(
+            "batch", query=progress.name, batch=progress.batchId, rows=progress.numInputRows, ms=progress.durationMs
+        )
         if progress.name != queries.CLOSED:
             return
         self._count_late(progress)
@@ -197,7 +199,7 @@ def run(settings: StreamAnalyticsSettings, stop: threading.Event) -> None:
             checked = pool.submit(_check, settings)
             spark = stack.enter_context(_session(settings))
             topic, store = checked.result()
-        producer = stack.enter_context(ConfirmedProducer(settings.kafka, CLIENT_ID))
+        producer = stack.enter_context(ConfirmedProducer(settings.kafka, APP))
         spark.streams.addListener(events)
         app = App(settings, spark, store, producer, topic, metrics, events)
         stack.callback(app.stop)
@@ -226,10 +228,9 @@ def _check(settings: StreamAnalyticsSettings) -> tuple[str, ObjectStore]:
 
 @contextmanager
 def _session(settings: StreamAnalyticsSettings) -> Iterator[SparkSession]:
-    spark = build_session("stream-analytics", settings.spark, settings.store, **queries.session_options(settings))
+    with translated_errors("start"):
+        spark = build_session(APP, settings.spark, settings.store, **queries.session_options(settings))
     try:
         yield spark
     finally:
-        stopper = threading.Thread(target=spark.stop, daemon=True)
-        stopper.start()
-        stopper.join(STOP_SECONDS / 4)
+        close_session(spark)

@@ -10,13 +10,12 @@ from datetime import UTC, datetime
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from stream_analytics.settings import APP
 from ticklake.errors import StageError
 from ticklake.kafka import ConfirmedProducer
 from ticklake.names import QUARANTINE_TOPIC, quarantine_key
 from ticklake.objects import ObjectStore
 from ticklake.quarantine import quarantined
-
-STAGE = "stream-analytics"
 
 
 class FutureTicks:
@@ -41,7 +40,7 @@ class FutureTicks:
         try:
             for row in rows:
                 message = quarantined(
-                    STAGE, self._reason, bytes(row.value), key=None if row.key is None else bytes(row.key),
+                    APP, self._reason, bytes(row.value), key=None if row.key is None else bytes(row.key),
                     topic=row.topic, partition=row.partition, offset=row.offset, symbol=row.symbol,
                     record_time=datetime.fromtimestamp(row.appended_ms / 1000, UTC),
                 )  # fmt: skip

@@ -17,7 +17,8 @@ from datetime import UTC, datetime
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from stream_analytics.windows import WindowSpec, micros, next_slide
+from stream_analytics.specs import WindowSpec, micros
+from stream_analytics.windows import next_slide
 
 _EARLIEST = -2
 

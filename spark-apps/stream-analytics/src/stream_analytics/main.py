@@ -1,16 +1,28 @@
-"""Entry point of stream-analytics."""
+"""Entry point of `stream-analytics`."""
 
+import threading
+from collections.abc import Sequence
 from typing import NoReturn
 
+from stream_analytics.settings import APP, StreamAnalyticsSettings
+from ticklake.spark import start_jvm
+from ticklake.spark_jvm import ONE_SHOT
 from ticklake.stage import service_main
 
 
-def main() -> NoReturn:
-    """Run the application until SIGTERM."""
-    from stream_analytics.app import run
-    from stream_analytics.settings import StreamAnalyticsSettings
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Sliding windows over live ticks, until SIGTERM or until enough are closed."""
+    service_main(APP, StreamAnalyticsSettings, _run, argv)
 
-    service_main("stream-analytics", StreamAnalyticsSettings, run)
+
+def _run(settings: StreamAnalyticsSettings, stop: threading.Event) -> None:
+    short = settings.stream.until_closed_windows > 0
+    # An archive of classes is written as the JVM ends, which takes longer than a service has for its stop.
+    spark = settings.spark if short else settings.spark.model_copy(update={"class_archive_dir": None})
+    start_jvm(APP, spark, ONE_SHOT if short else ())
+    from stream_analytics.app import run  # imports PySpark, which takes as long as the JVM's start
+
+    run(settings.model_copy(update={"spark": spark}), stop)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ update mode; no one query gives both, hence two with a state each. `running` can
 from datetime import timedelta
 
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql.streaming import StreamingQuery
+from pyspark.sql.streaming.query import StreamingQuery
 from pyspark.sql.streaming.readwriter import DataStreamWriter
 
 from stream_analytics.closed import ClosedWindows

@@ -6,9 +6,11 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings
 
-from stream_analytics.windows import WindowSpec
+from stream_analytics.specs import WindowSpec
 from ticklake.settings import KafkaSettings, LiveSettings, ServiceSettings, StoreSettings, settings_config
 from ticklake.spark import SparkSettings
+
+APP = "stream-analytics"
 
 FUTURE_TOLERANCE_SECONDS = 60.0
 WINDOW_LENGTHS = {"15m": timedelta(minutes=15), "1h": timedelta(hours=1)}

@@ -1,32 +1,16 @@
 """Sliding windows over ticks: which ones a tick lies in, and what is computed over each."""
 
-from dataclasses import dataclass
 from datetime import timedelta
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from stream_analytics.specs import WindowSpec, micros
 from ticklake.tables import WINDOW_COLUMNS
 
 LARGEST_VOLUME = 2**63 - 1
 
 _WATERMARK_DELAY_KEY = "spark.watermarkDelayMs"
-
-
-@dataclass(frozen=True)
-class WindowSpec:
-    """One kind of sliding window. Windows start at whole multiples of the slide since 1970-01-01T00:00:00Z."""
-
-    name: str
-    """`15m` or `1h`: the value of the column `window_length`, and the query's name in manifests."""
-    length: timedelta
-    slide: timedelta
-    """Divides the length."""
-
-
-def micros(duration: timedelta) -> int:
-    """`duration` in microseconds, the unit of Spark's timestamps."""
-    return duration // timedelta(microseconds=1)
 
 
 def next_slide(event_time: Column, spec: WindowSpec) -> Column:

@@ -1,0 +1,213 @@
+"""The stream against the real broker: what it sends, when it ends, what it says."""
+
+import json
+import signal
+import socket
+import subprocess
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from kafka import TopicPartition
+
+from stream_ticks.simulator import Start
+from stream_ticks.starts import DEFAULTS, find_starts
+from ticklake import kafka, manifests
+from ticklake.lineage import ObjectRef
+from ticklake.objects import ObjectStore
+from ticklake.records import Source, Tick
+from ticklake.settings import KafkaSettings, LiveSettings
+
+Environment = Callable[..., dict[str, str]]
+SYMBOLS = ("AAPL", "MSFT", "GOOGL", "AMZN", "META", "TSLA", "NVDA", "INTC")
+
+
+def read(settings: KafkaSettings, topic: str) -> list[Any]:
+    consumer = kafka.make_consumer(settings, "test", auto_offset_reset="earliest")
+    places = [TopicPartition(topic, number) for number in range(4)]
+    consumer.assign(places)
+    due, found = sum(consumer.end_offsets(places).values()), list[Any]()
+    while len(found) < due:
+        found += [record for records in consumer.poll(timeout_ms=2000).values() for record in records]
+    consumer.close()
+    return found
+
+
+def run(programs: Path, environment: dict[str, str], timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [programs / "stream-ticks"], env=environment, capture_output=True, text=True, timeout=timeout, check=False
+    )
+
+
+def test_an_accelerated_run_sends_the_same_ticks_each_time(
+    stage_env: Environment, programs: Path, kafka_settings: KafkaSettings, live: LiveSettings
+) -> None:
+    environment = stage_env(
+        TICKLAKE_METRICS_PORT="0", TICKLAKE_STREAM_SPEED_UP="600", TICKLAKE_STREAM_INTERVAL="6",
+        TICKLAKE_STREAM_START_EVENT_TIME="2026-01-30T15:00:00Z", TICKLAKE_STREAM_DURATION_EVENT_SECONDS="600",
+    )  # fmt: skip
+    for run_name in ("one", "two"):
+        done = run(programs, environment | {"TICKLAKE_STREAM_PRODUCER_RUN": run_name})
+        assert done.returncode == 0, done.stderr + done.stdout
+        assert '"source": "simulated"' in done.stdout
+    ticks = [Tick.model_validate_json(record.value) for record in read(kafka_settings, live.names.topic)]
+    assert len(ticks) == 2 * 8 * 100
+    begin = datetime(2026, 1, 30, 15, tzinfo=UTC)
+    by_run = {
+        name: {(t.symbol, t.sequence): (t.price, t.volume, t.event_time) for t in ticks if t.producer_run == name}
+        for name in ("one", "two")
+    }
+    assert by_run["one"] == by_run["two"]
+    assert by_run["one"].keys() == {(symbol, n) for symbol in SYMBOLS for n in range(100)}
+    assert all(at == begin + timedelta(seconds=6 * n) for (_, n), (_, _, at) in by_run["one"].items())
+    for record in read(kafka_settings, live.names.topic):
+        tick = Tick.model_validate_json(record.value)
+        assert (record.key, record.value) == (tick.symbol.encode(), tick.model_dump_json().encode())
+        assert tick.source is Source.SIMULATED
+
+
+def test_sigterm_ends_with_everything_confirmed(
+    stage_env: Environment, programs: Path, kafka_settings: KafkaSettings, live: LiveSettings
+) -> None:
+    port = _free_port()
+    environment = stage_env(TICKLAKE_METRICS_PORT=str(port), TICKLAKE_STREAM_RATE="2000")
+    with subprocess.Popen([programs / "stream-ticks"], env=environment, stdout=subprocess.PIPE, text=True) as process:
+        for _ in range(100):
+            time.sleep(0.1)
+            if read(kafka_settings, live.names.topic):
+                break
+        assert _get(port, "/readyz") == "ok\n"
+        assert 'ticklake_stream_ticks_ticks_total{source="simulated",symbol="AAPL"}' in _get(port, "/metrics")
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=10)
+        assert process.returncode == 0, output
+    said = [json.loads(line) for line in output.splitlines()]
+    [confirmed] = [line["ticks"] for line in said if line["event"] == "all ticks are confirmed"]
+    records = read(kafka_settings, live.names.topic)
+    assert len(records) == confirmed
+    keys = {(t.symbol, t.sequence) for t in (Tick.model_validate_json(r.value) for r in records)}
+    assert len(keys) == confirmed
+    newest = max(Tick.model_validate_json(r.value).event_time for r in records)
+    assert abs(datetime.now(UTC) - newest) < timedelta(seconds=15)
+
+
+def test_an_absent_broker_and_contradictions_are_one_line(
+    stage_env: Environment, programs: Path, live: LiveSettings
+) -> None:
+    for change, code, said in (
+        ({"TICKLAKE_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1", "TICKLAKE_KAFKA_TIMEOUT_SECONDS": "2"}, 1, "127.0.0.1:1"),
+        ({"TICKLAKE_LIVE_NAMESPACE": "", "TICKLAKE_STREAM_SPEED_UP": "2"}, 2, "TICKLAKE_LIVE_NAMESPACE"),
+        ({"TICKLAKE_STREAM_RATE": "0"}, 2, "TICKLAKE_STREAM_RATE"),
+    ):
+        done = run(programs, stage_env(TICKLAKE_METRICS_PORT="0") | change)
+        assert (done.returncode, done.stderr.count("\n")) == (code, 1), done.stderr
+        assert said in done.stderr
+
+
+class Quotes(BaseHTTPRequestHandler):
+    """GLOBAL_QUOTE as Alpha Vantage answers it: IBM moves, MSFT does not, NOPE is unknown."""
+
+    count = 0
+
+    def do_GET(self) -> None:
+        query = parse_qs(urlsplit(self.path).query)
+        symbol = query["symbol"][0]
+        type(self).count += 1
+        moved = type(self).count if symbol == "IBM" else 0
+        answer: dict[str, Any] = {"Global Quote": {}}
+        if query["apikey"] == ["wrong"]:
+            answer = {"Error Message": "the parameter apikey is invalid or missing."}
+        elif symbol != "NOPE":
+            answer = {
+                "Global Quote": {
+                    "01. symbol": symbol, "05. price": f"{100 + moved}.5000", "06. volume": str(1000 + moved),
+                    "07. latest trading day": "2026-01-30",
+                }
+            }  # fmt: skip
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps(answer).encode())
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def quotes() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Quotes) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/query"
+        server.shutdown()
+
+
+def test_alpha_vantage_quotes_become_ticks(
+    stage_env: Environment, programs: Path, kafka_settings: KafkaSettings, live: LiveSettings, quotes: str
+) -> None:
+    environment = stage_env(
+        TICKLAKE_METRICS_PORT="0", TICKLAKE_ALPHA_VANTAGE_BASE_URL=quotes, TICKLAKE_ALPHA_VANTAGE_API_KEY="SECRETKEY",
+        TICKLAKE_ALPHA_VANTAGE_SPACING_SECONDS="0.05", TICKLAKE_ALPHA_VANTAGE_MINUTE_LIMIT="1000000",
+        TICKLAKE_ALPHA_VANTAGE_DAILY_LIMIT="10000000", TICKLAKE_STREAM_SYMBOLS="IBM,MSFT,NOPE",
+        TICKLAKE_STREAM_INTERVAL="0.1", TICKLAKE_STREAM_MAX_TICKS="5", TICKLAKE_LOG_LEVEL="DEBUG",
+    )  # fmt: skip
+    done = run(programs, environment)
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert "SECRETKEY" not in done.stdout + done.stderr
+    assert "does not know this symbol" in done.stdout
+    ticks = [Tick.model_validate_json(record.value) for record in read(kafka_settings, live.names.topic)]
+    assert sorted((t.symbol, t.sequence) for t in ticks) == [
+        ("IBM", 0),
+        ("IBM", 1),
+        ("IBM", 2),
+        ("IBM", 3),
+        ("MSFT", 0),
+    ]
+    assert {t.source for t in ticks} == {Source.ALPHA_VANTAGE}
+    assert [t.volume for t in sorted(ticks, key=lambda t: t.sequence) if t.symbol == "IBM"][0] == 0
+
+    wrong = run(programs, environment | {"TICKLAKE_ALPHA_VANTAGE_API_KEY": "wrong"})
+    assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
+    assert "TICKLAKE_ALPHA_VANTAGE_API_KEY" in wrong.stderr
+
+
+def test_prices_start_at_the_newest_batch_in_the_lake(store: ObjectStore) -> None:
+    assert find_starts(store, ["AAPL", "XYZ"]) == [DEFAULTS["AAPL"], Start(100.0, 0.30)]
+    for batch_date, close in ((date(2026, 1, 29), 111.0), (date(2026, 1, 30), 222.0)):
+        rows = pa.table(
+            {
+                "session_date": [batch_date - timedelta(days=1), batch_date], "close": [1.0, close],
+                "volatility_20": [0.1, 0.25],
+            }
+        )  # fmt: skip
+        sink = BytesIO()
+        pq.write_table(rows, sink)
+        key = f"processed/historical/date={batch_date}/symbol=AAPL/part-0.parquet"
+        store.put(key, sink.getvalue())
+        manifests.write_daily(
+            store,
+            manifests.DailyManifest(
+                run_id="r", batch_id="r", batch_date=batch_date, source=Source.YAHOO, fetched_at=datetime.now(UTC),
+                spans={}, objects=(ObjectRef(key=key, rows=2, size=1, sha256="0", symbol="AAPL"),),
+            ),
+        )  # fmt: skip
+    assert find_starts(store, ["MSFT", "AAPL"]) == [DEFAULTS["MSFT"], Start(222.0, 0.25)]
+
+
+def _get(port: int, path: str) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=2) as answer:
+        return str(answer.read().decode())
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
