@@ -74,6 +74,21 @@ def test_newer_batch_replaces_and_older_never_does(
     assert of_old == dict.fromkeys(("AAPL", "MSFT"), (5, 0) if order[0] == "old" else (2, 3))
 
 
+@pytest.mark.parametrize("order", [("later", "backfill"), ("backfill", "later")])
+def test_a_backfill_of_an_earlier_date_never_undoes_a_later_date(
+    lake_run: Any, settings: LoadSettings, sql: Sql, order: tuple[str, str]
+) -> None:
+    later = lake_run(run_id="later", lift=1.0)
+    lake_run(
+        run_id="backfill",
+        batch_date=later.batch_date - timedelta(days=1),
+        fetched_at=later.fetched_at + timedelta(days=9),
+    )
+    for run_id in order:
+        load(settings, run_id)
+    assert sql(TABLE) == expected(later)
+
+
 def test_longer_history_is_never_replaced_by_a_shorter(lake_run: Any, settings: LoadSettings, sql: Sql) -> None:
     long = lake_run(run_id="long", history=200)
     lake_run(run_id="short", lift=1.0, fetched_at=long.fetched_at + timedelta(days=1))

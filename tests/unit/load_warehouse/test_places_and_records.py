@@ -113,14 +113,16 @@ def test_objects_are_grouped_by_rows() -> None:
 
 
 def test_rank() -> None:
-    def rank(second: int, batch: str, history: int) -> Rank:
-        return Rank(datetime(2024, 1, 1, 0, 0, second), batch, history)
+    def rank(second: int, batch: str, history: int, day: int = 3) -> Rank:
+        return Rank(date(2024, 1, day), datetime(2024, 1, 9, 0, 0, second), batch, history)
 
     ours = rank(5, "b", 10)
     assert rank(6, "a", 9).goes_before(ours)
     assert rank(5, "c", 10).goes_before(ours)
     assert rank(4, "a", 11).goes_before(ours)
     assert not rank(4, "c", 10).goes_before(ours)
+    assert rank(1, "a", 9, day=4).goes_before(ours)
+    assert not rank(9, "z", 10, day=2).goes_before(ours)
     assert not ours.goes_before(ours)
 
 

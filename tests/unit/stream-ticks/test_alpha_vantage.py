@@ -80,8 +80,8 @@ def test_a_quote_is_read(server: Server) -> None:
     ("field", "text", "daily"),
     [
         ("Note", "Our standard API call frequency is 5 calls per minute and 500 calls per day.", False),
-        ("Information", f"We have detected your API key as {KEY} and our standard API rate limit is 25 requests per day. "
-         "Please subscribe to any of the premium plans to remove all daily rate limits.", True),
+        ("Information", f"We have detected your API key as {KEY} and our standard API rate limit is 25 requests per "
+         "day. Please subscribe to any of the premium plans to remove all daily rate limits.", True),
         ("Information", "Please consider spreading out your free API requests more sparingly (1 request per second). "
          "Premium plans lift the free key rate limit (25 requests per day).", False),
     ],

@@ -8,13 +8,14 @@ values, every condition in its WHEN clause.
 from load_warehouse.schema import DAILY, WINDOWS, Table
 
 GOES_BEFORE = (
-    "S.HISTORY_SESSIONS >= T.HISTORY_SESSIONS AND "
-    "(S.FETCHED_AT > T.FETCHED_AT OR (S.FETCHED_AT = T.FETCHED_AT AND S.BATCH_ID >= T.BATCH_ID))"
+    "S.HISTORY_SESSIONS >= T.HISTORY_SESSIONS AND (S.BATCH_DATE > T.BATCH_DATE OR (S.BATCH_DATE = T.BATCH_DATE AND "
+    "(S.FETCHED_AT > T.FETCHED_AT OR (S.FETCHED_AT = T.FETCHED_AT AND S.BATCH_ID >= T.BATCH_ID))))"
 )
 """Whether a staged row S replaces the row T: its batch is newer or the same one, and its history is no shorter.
 
-A later split or dividend restates history, so the newer batch knows better. Two batches of the very same millisecond
-are ordered by id, so that it does not matter which is loaded first.
+A batch knows the splits and dividends up to its date, so the later date goes first, whichever was loaded first: a
+backfill of past dates never undoes what a later date restated. Batches of one date are ordered by when they were
+fetched, and those of one millisecond by id, so that it never matters which is loaded first.
 """
 
 

@@ -107,6 +107,7 @@ def warehouse_rows(session: Session, table: str, batch_id: str) -> Iterator[tupl
 class Rank:
     """What decides which of two rows of one session goes before the other."""
 
+    batch_date: date
     fetched_at: datetime
     """UTC, without a zone."""
     batch_id: str
@@ -114,8 +115,8 @@ class Rank:
 
     def goes_before(self, other: "Rank") -> bool:
         """Whether this row, being in the warehouse, rightly keeps `other` out."""
-        newer = (self.fetched_at, self.batch_id) > (other.fetched_at, other.batch_id)
-        return newer or self.history_sessions > other.history_sessions
+        own, others = ((r.batch_date, r.fetched_at, r.batch_id) for r in (self, other))
+        return own > others or self.history_sessions > other.history_sessions
 
 
 def parquet_ranks(body: bytes, symbol: str) -> dict[date, Rank]:
@@ -123,9 +124,9 @@ def parquet_ranks(body: bytes, symbol: str) -> dict[date, Rank]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    columns = [TICKER, "session_date", "fetched_at", "batch_id", "history_sessions"]
+    columns = [TICKER, "session_date", "batch_date", "fetched_at", "batch_id", "history_sessions"]
     table = pq.ParquetFile(pa.BufferReader(body)).read(columns=columns).select(columns)
-    table = table.set_column(2, "fetched_at", table.column("fetched_at").cast(pa.timestamp("us")))
+    table = table.set_column(3, "fetched_at", table.column("fetched_at").cast(pa.timestamp("us")))
     return {
         day: Rank(*rank)
         for ticker, day, *rank in zip(*(column.to_pylist() for column in table.columns), strict=True)
@@ -136,8 +137,8 @@ def parquet_ranks(body: bytes, symbol: str) -> dict[date, Rank]:
 def other_ranks(session: Session, table: str, batch_id: str, symbol: str) -> dict[date, Rank]:
     """The ranks of a symbol's rows in the warehouse that are of other batches."""
     found = session.rows(
-        f"SELECT SESSION_DATE, FETCHED_AT, BATCH_ID, HISTORY_SESSIONS FROM {table} "
+        f"SELECT SESSION_DATE, BATCH_DATE, FETCHED_AT, BATCH_ID, HISTORY_SESSIONS FROM {table} "
         "WHERE SYMBOL = %s AND BATCH_ID <> %s",
         (symbol, batch_id),
     )
-    return {day: Rank(fetched_at, batch, int(history)) for day, fetched_at, batch, history in found}
+    return {day: Rank(dated, fetched_at, batch, int(history)) for day, dated, fetched_at, batch, history in found}

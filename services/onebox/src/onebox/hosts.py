@@ -37,6 +37,7 @@ _PYTHON_PRELOAD = (
     "consume_historical.main",
     "load_warehouse.main",
     "load_warehouse.reconcile_main",
+    "load_warehouse.windows_main",
     "pandas",
     "pyarrow.parquet",
     "boto3",

@@ -115,7 +115,8 @@ def _install(java: Java, name: str, folder: Path, sums: dict[str, str], report: 
 def _fetch(java: Java, name: str, ivy_cache: Path, target: Path, on_count: Callable[[int], None], lock: int) -> None:
     """Have Ivy copy the set's jars to `target`; `on_count` is told the number of jars downloaded so far."""
     command = [
-        java.executable, "-XX:TieredStopAtLevel=1", "-Djava.net.useSystemProxies=true", *truststore_options(java, ivy_cache),
+        java.executable, "-XX:TieredStopAtLevel=1", "-Djava.net.useSystemProxies=true",
+        *truststore_options(java, ivy_cache),
         "-jar", _ivy(), "-settings", _DATA / "ivysettings.xml", "-cache", ivy_cache,
         "-ivy", _DATA / f"ivy-{name}.xml", "-retrieve", f"{target}/[artifact]-[revision].[ext]",
     ]  # fmt: skip

@@ -8,6 +8,7 @@ import shutil
 import ssl
 import subprocess
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,7 +99,10 @@ def _store_from_pem(bundle: Path, target: Path) -> Path:
     from cryptography import x509
     from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12
 
-    authorities = x509.load_pem_x509_certificates(bundle.read_bytes())
+    with warnings.catch_warnings():
+        # An old authority's odd serial number is no concern of a person who runs this.
+        warnings.simplefilter("ignore")
+        authorities = x509.load_pem_x509_certificates(bundle.read_bytes())
     entries = [pkcs12.PKCS12Certificate(authority, str(n).encode()) for n, authority in enumerate(authorities)]
     target.parent.mkdir(parents=True, exist_ok=True)
     # Written aside and then moved: another fetch may be reading it.

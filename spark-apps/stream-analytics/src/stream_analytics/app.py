@@ -1,11 +1,12 @@
 """Runs the queries until told to stop, until there is enough, or until one fails."""
 
+import logging
 import queue
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -60,10 +61,9 @@ class App:
         self._queries: dict[str, StreamingQuery] = {}
         self._first_batch: int | None = None
         self._closed = ClosedWindows(
-            store, settings.live.names, producer if settings.stream.running else None, self._epoch
+            store, settings.live.names, producer if settings.stream.running else None, self._epoch, self._on_closed
         )
         self._future: FutureTicks | None = None
-        self._reported: dict[str, int] = {}
         self._previous: tuple[int, datetime | None] = (-1, None)
 
     @property
@@ -112,15 +112,13 @@ class App:
     def stop(self) -> None:
         """Stop the queries. A batch that cannot end in time is cut off and repeated after the next start."""
         # Not in the middle of a write: what is half done would have to be done again.
-        waited = self._closed.idle.acquire(timeout=STOP_SECONDS / 2)
-        stoppers = [threading.Thread(target=query.stop, daemon=True) for query in self._queries.values()]
+        self._closed.stop(STOP_SECONDS / 2)
+        stoppers = [threading.Thread(target=_stop, args=(query,), daemon=True) for query in self._queries.values()]
         for thread in stoppers:
             thread.start()
         until = time.monotonic() + STOP_SECONDS / 2
         for thread in stoppers:
             thread.join(max(0.0, until - time.monotonic()))
-        if waited:
-            self._closed.idle.release()
 
     def _epoch(self) -> int:
         if self._first_batch is None:
@@ -151,15 +149,13 @@ class App:
             return
         self._count_late(progress)
         self._previous = (progress.batchId, watermark(progress))
-        new = {name: count - self._reported.get(name, 0) for name, count in self._closed.written.items()}
-        self._reported = dict(self._closed.written)
-        for name, count in new.items():
-            self._metrics.closed.labels(name).inc(count)
         counts = progress.observedMetrics.get(METRICS)
         if counts and (counts["invalid"] or counts["future"]):
             log.warning("ticks left out", batch=progress.batchId, invalid=counts["invalid"], future=counts["future"])
-        if any(new.values()):
-            log.info("windows closed", batch=progress.batchId, **{f"windows_{name}": new[name] for name in new})
+
+    def _on_closed(self, window: str, count: int) -> None:
+        self._metrics.closed.labels(window).inc(count)
+        log.info("windows closed", window=window, count=count)
 
     def _count_late(self, progress: "StreamingQueryProgress") -> None:
         if not any(operator.numRowsDroppedByWatermark for operator in progress.stateOperators):
@@ -189,6 +185,8 @@ def run(settings: StreamAnalyticsSettings, stop: threading.Event) -> None:
         ConfigurationError: a topic or the bucket is missing, or refuses us.
         StageError: a query failed; what it had not finished is repeated after the next start.
     """
+    # A failure inside `foreachBatch` comes back as an exception here; py4j would print its stack besides.
+    logging.getLogger("py4j").setLevel(logging.CRITICAL)
     metrics, events = Metrics(), Events()
     started: list[App] = []
     health = Health(alive=lambda: _alive(settings, events), ready=lambda: bool(started) and started[0].active)
@@ -207,6 +205,11 @@ def run(settings: StreamAnalyticsSettings, stop: threading.Event) -> None:
         started.append(app)
         log.info("started", topic=settings.live.names.topic, metrics_port=port, heartbeat=settings.heartbeat)
         app.wait(stop)
+
+
+def _stop(query: StreamingQuery) -> None:
+    with suppress(Exception):  # of a query that failed, or whose JVM has ended: it does not run either
+        query.stop()
 
 
 def _alive(settings: StreamAnalyticsSettings, events: Events) -> bool:

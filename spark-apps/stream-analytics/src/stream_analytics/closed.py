@@ -14,6 +14,7 @@ from ticklake.lineage import ObjectRef
 from ticklake.manifests import WindowManifest, write_windows
 from ticklake.names import LiveNames
 from ticklake.objects import ObjectStore
+from ticklake.spark import translated_errors
 from ticklake.tables import WINDOW_COLUMNS, Column
 
 if TYPE_CHECKING:
@@ -32,21 +33,30 @@ class ClosedWindows:
     Args:
         producer: sends the closed windows to the analytics topic too; None sends none.
         first_batch: number of Spark's batch 0 of this checkpoint, see `epochs`.
+        on_closed: is told how many windows of a length became visible to readers.
     """
 
     def __init__(
-        self, store: ObjectStore, live: LiveNames, producer: ConfirmedProducer | None, first_batch: Callable[[], int]
-    ) -> None:
+        self, store: ObjectStore, live: LiveNames, producer: ConfirmedProducer | None, first_batch: Callable[[], int],
+        on_closed: Callable[[str, int], None] = lambda *_: None,
+    ) -> None:  # fmt: skip
         self._store = store
         self._live = live
         self._producer = producer
         self._first_batch = first_batch
+        self._on_closed = on_closed
         self.written: Counter[str] = Counter()
         """Windows of each length written since the start."""
         self.failure: StageError | None = None
         """Why the last `write` failed; Spark itself only keeps a text."""
-        self.idle = threading.Lock()
-        """Held while a micro-batch is written."""
+        self._busy = threading.Lock()
+        self._stopping = False
+
+    def stop(self, patience_seconds: float) -> None:
+        """Take no further batch; wait for one under way, but no longer than that."""
+        self._stopping = True
+        if self._busy.acquire(timeout=patience_seconds):
+            self._busy.release()
 
     def write(self, batch: "DataFrame", batch_id: int) -> None:
         """Write the windows that closed in one micro-batch, and only then let readers know.
@@ -54,12 +64,17 @@ class ClosedWindows:
         Raises:
             StageError: the store or the broker did not take them; the batch is repeated after a restart.
         """
-        with self.idle:
+        with self._busy:
+            if self._stopping:
+                raise StageError("stopped before this batch")
             try:
-                self._write(batch, batch_id)
+                with translated_errors("compute closed windows"):
+                    self._write(batch, batch_id)
             except StageError as error:
-                self.failure = error
-                raise
+                if not self._stopping:
+                    self.failure = error
+                # Without its causes: Spark searches the whole text, Java's stack included, by a recursive pattern.
+                raise StageError(str(error)) from None
 
     def _write(self, batch: "DataFrame", batch_id: int) -> None:
         rows = (batch if self._producer is None else with_final_message(batch)).toArrow()
@@ -89,6 +104,7 @@ class ClosedWindows:
         reference = ObjectRef(key=key, rows=part.num_rows, size=len(body), sha256=digest)
         write_windows(self._store, self._live, WindowManifest(query=query, batch=number, objects=(reference,)))
         self.written[query] += part.num_rows
+        self._on_closed(query, part.num_rows)
 
 
 def arrow_schema() -> "pa.Schema":

@@ -50,4 +50,4 @@ class FutureTicks:
             self._producer.confirm()
         except StageError as error:
             self.failure = error
-            raise
+            raise StageError(str(error)) from None
