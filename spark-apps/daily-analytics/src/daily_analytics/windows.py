@@ -1,6 +1,10 @@
 """Indicators over a fixed number of sessions, and those over all so far: window functions with explicit frames.
 
 Definitions are those of TA-Lib where it has the indicator. A value is null until its window is full.
+
+Spark goes through a sliding frame anew for every row. So only short frames are gone through; the sum or extreme of a
+long one is put together from those of shorter ones that end earlier, e.g. 200 sessions from 4 times 50. Unlike a running
+total, from which what leaves the window is taken away again, this loses no digits however prices change.
 """
 
 from pyspark.sql import Column, DataFrame, Window, WindowSpec
@@ -9,10 +13,16 @@ from pyspark.sql import functions as F
 TRADING_YEAR = 252
 """Sessions of 52 weeks, and of the year that volatility is scaled to."""
 
+_SCRATCH = ("sum_5", "sum_50", "high_9", "high_63", "low_9", "low_63")
+
 
 def _sessions() -> WindowSpec:
     # A function, because a window cannot be described before there is a session.
     return Window.partitionBy("symbol").orderBy("session_date")
+
+
+def _last(sessions: int) -> WindowSpec:
+    return _sessions().rowsBetween(1 - sessions, Window.currentRow)
 
 
 def _so_far() -> WindowSpec:
@@ -44,21 +54,35 @@ def with_windows(bars: DataFrame) -> DataFrame:
     Args:
         bars: symbol, session_date, adj_high, adj_low, adj_close and the columns of `with_changes`.
     """
-    sma_20, deviation = _over(F.avg("adj_close"), 20), _over(F.stddev_pop("adj_close"), 20)
-    return bars.withColumns(
+    short = bars.withColumns(
         {
-            "sma_5": _over(F.avg("adj_close"), 5),
-            "sma_20": sma_20,
-            "sma_50": _over(F.avg("adj_close"), 50),
-            "sma_200": _over(F.avg("adj_close"), 200),
-            "bb_middle": sma_20,
-            "bb_upper": sma_20 + 2 * deviation,
-            "bb_lower": sma_20 - 2 * deviation,
-            "volatility_20": _over(F.stddev_samp("log_return"), 20, first=21) * F.lit(TRADING_YEAR**0.5),
-            "high_52w": _over(F.max("adj_high"), TRADING_YEAR),
-            "low_52w": _over(F.min("adj_low"), TRADING_YEAR),
+            "sum_5": F.sum("adj_close").over(_last(5)),
+            "high_9": F.max("adj_high").over(_last(9)),
+            "low_9": F.min("adj_low").over(_last(9)),
+            "deviation_20": F.stddev_pop("adj_close").over(_last(20)),
+            "volatility_20": _from(21, F.stddev_samp("log_return").over(_last(20)) * F.lit(TRADING_YEAR**0.5)),
         }
     )
+    middle = short.withColumns(
+        {
+            "sma_20": _from(20, _total("sum_5", 5, 4) / 20),
+            "sum_50": _total("sum_5", 5, 10),
+            "high_63": F.greatest(*_earlier("high_9", 9, 7)),
+            "low_63": F.least(*_earlier("low_9", 9, 7)),
+        }
+    )
+    return middle.withColumns(
+        {
+            "sma_5": _from(5, F.col("sum_5") / 5),
+            "sma_50": _from(50, F.col("sum_50") / 50),
+            "sma_200": _from(200, _total("sum_50", 50, 4) / 200),
+            "bb_middle": F.col("sma_20"),
+            "bb_upper": F.col("sma_20") + 2 * F.col("deviation_20"),
+            "bb_lower": F.col("sma_20") - 2 * F.col("deviation_20"),
+            "high_52w": _from(TRADING_YEAR, F.greatest(*_earlier("high_63", 63, 4))),
+            "low_52w": _from(TRADING_YEAR, F.least(*_earlier("low_63", 63, 4))),
+        }
+    ).drop(*_SCRATCH, "deviation_20")
 
 
 def with_running(bars: DataFrame) -> DataFrame:
@@ -70,18 +94,32 @@ def with_running(bars: DataFrame) -> DataFrame:
     Args:
         bars: symbol, session_date, adj_close, volume and the columns of `with_changes`.
     """
-    signed = F.when(F.col("change").isNull() | (F.col("change") > 0), F.col("volume")).when(
-        F.col("change") < 0, -F.col("volume")
+    signed = (
+        F.when(F.col("change").isNull() | (F.col("change") > 0), F.col("volume"))
+        .when(F.col("change") < 0, -F.col("volume"))
+        .otherwise(0.0)
     )
     return bars.withColumns(
         {
-            "obv": F.sum(F.coalesce(signed, F.lit(0)).cast("double")).over(_so_far()),
+            "obv": F.sum(signed).over(_so_far()),
             "drawdown": F.col("adj_close") / F.max("adj_close").over(_so_far()) - 1,
         }
     )
 
 
-def _over(aggregate: Column, sessions: int, *, first: int | None = None) -> Column:
-    """`aggregate` over the last `sessions` sessions, null before the symbol's session number `first`."""
-    frame = _sessions().rowsBetween(1 - sessions, Window.currentRow)
-    return F.when(F.col("history_sessions") >= (first or sessions), aggregate.over(frame))
+def _from(session: int, value: Column) -> Column:
+    """`value`, null before the symbol's session of that number."""
+    return F.when(F.col("history_sessions") >= session, value)
+
+
+def _earlier(column: str, length: int, count: int) -> list[Column]:
+    """The values of a `length`-session window that end now, `length` sessions ago, and so on, `count` in all."""
+    return [F.col(column), *(F.lag(column, place * length).over(_sessions()) for place in range(1, count))]
+
+
+def _total(column: str, length: int, count: int) -> Column:
+    """Their sum: that of a window of `length` x `count` sessions."""
+    total, *others = _earlier(column, length, count)
+    for other in others:
+        total = total + other
+    return total
