@@ -28,6 +28,8 @@ from ticklake.objects import ObjectStore
 from ticklake.settings import KafkaSettings, LiveSettings
 
 Environment = Callable[..., dict[str, str]]
+LARGE = b"x" * 1_000_000
+"""In quarantine's base64 it is larger than a topic takes."""
 SYMBOLS = ("AAPL", "MSFT", "GOOGL", "AMZN", "META", "TSLA", "NVDA", "INTC")
 
 
@@ -106,7 +108,7 @@ def test_every_message_is_archived_once_with_its_place_and_time(
     bad: list[tuple[str | None, bytes]] = [
         ("AAPL", b"not json"), ("MSFT", tick("MSFT", 1, price=-1)), ("GOOGL", tick("AMZN", 1)), (None, tick("META", 1)),
         ("TSLA", b""), ("NVDA", tick("NVDA", 1, volume=2**70)), ("INTC", tick("INTC", 1, extra=1)),
-        ("\xff", b"\xff\x00"),
+        ("\xff", b"\xff\x00"), ("AMZN", LARGE),
     ]  # fmt: skip
     produce(kafka_settings, live.names.topic, messages[:1600] + bad + messages[1600:])
     topic_id = kafka.topic_id(kafka_settings, live.names.topic)
@@ -152,7 +154,9 @@ def test_every_message_is_archived_once_with_its_place_and_time(
 
     # Quarantine: in the lake and in the topic, original bytes and place.
     for partition, offset in quarantined:
-        found = json.loads(store.get(f"quarantine/topic={live.names.topic}/partition={partition}/{offset:020d}.json"))
+        prefix = f"quarantine/topic={live.names.topic}/partition={partition}/{offset:020d}-"
+        (kept,) = store.list_objects(prefix)
+        found = json.loads(store.get(kept.key))
         assert base64.b64decode(found["original_base64"]) == truth[partition, offset].value
         assert found["reason"]
     in_topic = [json.loads(r.value) for r in log_of(kafka_settings, QUARANTINE_TOPIC, 1).values()]

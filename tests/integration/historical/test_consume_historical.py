@@ -10,6 +10,7 @@ import signal
 import subprocess
 import time
 from datetime import date
+from typing import Any
 
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
@@ -17,6 +18,7 @@ from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from fetch_historical.settings import SimulatedSettings
 from ticklake import lineage, names
 from ticklake.errors import ConfigurationError, ExitCode, IntegrityError, StageError
+from ticklake.objects import ObjectStore
 from ticklake.records import Source
 from ticklake.settings import KafkaSettings
 
@@ -29,6 +31,12 @@ def table(body: bytes) -> list[dict[str, str]]:
 
 def raw_objects(store) -> dict[str, bytes]:
     return {found.key: store.get(found.key) for found in store.list_objects("raw/historical/")}
+
+
+def quarantined_at(store: ObjectStore, place: Any) -> Any:
+    prefix = f"quarantine/topic={names.BATCH_TOPIC}/partition={place.partition}/{place.offset:020d}-"
+    (found,) = store.list_objects(prefix)
+    return json.loads(store.get(found.key))
 
 
 def test_one_csv_per_symbol_with_the_recorded_bars(fetch, consume, store, recorded, run_id):
@@ -84,9 +92,9 @@ def test_repeated_strange_and_malformed_messages_in_between(fetch, consume, inje
     record = consume()
     assert (record.rows_in, record.rows_out, record.quarantined) == (1199, 1196, 3)
     for metadata in bad:
-        stored = json.loads(store.get(names.quarantine_key(names.BATCH_TOPIC, metadata.partition, metadata.offset)))
+        stored = quarantined_at(store, metadata)
         assert (stored["topic"], stored["offset"]) == (names.BATCH_TOPIC, metadata.offset)
-    original = json.loads(store.get(names.quarantine_key(names.BATCH_TOPIC, bad[0].partition, bad[0].offset)))
+    original = quarantined_at(store, bad[0])
     assert base64.b64decode(original["original_base64"]) == b"\xff\x00 not JSON"
     before = raw_objects(store)
     assert consume().objects == record.objects

@@ -8,9 +8,8 @@ import pyarrow as pa
 from pydantic import ValidationError
 
 from ticklake.ledger_table import SCHEMA
+from ticklake.quarantine import reason_of
 from ticklake.records import Tick
-
-_INT64_MAX = 2**63 - 1
 
 
 class Message(Protocol):
@@ -50,7 +49,7 @@ def parse(partition: int, messages: Sequence[Message]) -> tuple[pa.RecordBatch, 
             tick = validate(message.value or b"")
             reason = _defect(tick, message.key)
         except ValidationError as error:
-            reason = _explain(error)
+            reason = reason_of(error)
         if reason:
             invalid.append(Invalid(message.offset, message.timestamp, message.key, message.value, reason))
         else:
@@ -76,13 +75,4 @@ def _defect(tick: Tick, key: bytes | None) -> str:
     """What the model alone cannot show, empty if nothing."""
     if key != tick.symbol.encode():
         return f"key: should be the symbol {tick.symbol}"
-    if tick.volume > _INT64_MAX or tick.sequence > _INT64_MAX:
-        return "volume, sequence: should fit 64 bits"
     return ""
-
-
-def _explain(error: ValidationError) -> str:
-    # The value stays out: it can be long, and the quarantined message carries it anyway.
-    first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-    where = ".".join(str(part) for part in first["loc"])
-    return f"{where}: {first['msg']}" if where else first["msg"]

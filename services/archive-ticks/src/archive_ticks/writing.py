@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 
 from archive_ticks.parsing import Invalid
 from archive_ticks.ranges import Encoded, Range
-from ticklake import logs, names
+from ticklake import logs, names, quarantine
 from ticklake.errors import IntegrityError, StageError
 from ticklake.kafka import ConfirmedProducer
 from ticklake.ledger import csv_key, hours, keys_in_hour, read_range
 from ticklake.ledger_table import csv_bytes, read_object
 from ticklake.objects import ObjectStore
-from ticklake.quarantine import quarantined
+from ticklake.quarantine import QuarantinedMessage, quarantined
 from ticklake.settings import KafkaSettings
 
 STAGE = "archive-ticks"
@@ -82,34 +82,28 @@ def mend_copies(
 def quarantine_into(kafka: KafkaSettings, store: ObjectStore, live: names.LiveNames) -> Quarantine:
     """A function that keeps a range's invalid messages in the quarantine topic and in the lake.
 
-    The lake has each once, since its key is where the message stood. The topic can have one again after a crash; its
-    key (topic, partition and offset) tells.
+    The producer is made for each range: invalid messages are rare.
     """
 
     def keep(sealed: Range) -> None:
         if not sealed.invalid:
             return
-        wrapped = [(message, _wrap(live.topic, sealed.partition, message)) for message in sealed.invalid]
+        wrapped = [_wrap(live.topic, sealed.partition, message) for message in sealed.invalid]
         with ConfirmedProducer(kafka, STAGE) as producer:
-            for message, body in wrapped:
-                key = f"{live.topic}/{sealed.partition}/{message.offset}".encode()
-                producer.send(names.QUARANTINE_TOPIC, key=key, value=body)
-        for message, body in wrapped:
-            store.put(names.quarantine_key(live.topic, sealed.partition, message.offset), body)
+            quarantine.keep(store, producer, wrapped)
         log.warning(
-            "quarantined messages", partition=sealed.partition, count=len(wrapped), first_offset=wrapped[0][0].offset,
+            "quarantined messages", partition=sealed.partition, count=len(wrapped), first_offset=wrapped[0].offset,
             reasons=_reasons(sealed.invalid),
         )  # fmt: skip
 
     return keep
 
 
-def _wrap(topic: str, partition: int, message: Invalid) -> bytes:
-    wrapped = quarantined(
+def _wrap(topic: str, partition: int, message: Invalid) -> QuarantinedMessage:
+    return quarantined(
         STAGE, message.reason, message.value, key=message.key, topic=topic, partition=partition, offset=message.offset,
         record_time=datetime.fromtimestamp(message.timestamp / 1000, UTC),
     )  # fmt: skip
-    return wrapped.model_dump_json().encode()
 
 
 def _reasons(invalid: Sequence[Invalid]) -> list[str]:

@@ -9,11 +9,11 @@ from consume_historical.assembly import Assembly, InvalidMessageError, SymbolBat
 from consume_historical.reading import opened
 from consume_historical.settings import ConsumeSettings
 from consume_historical.writing import write_symbol
-from ticklake import lineage, logs
+from ticklake import lineage, logs, quarantine
 from ticklake.errors import ConfigurationError, IntegrityError
 from ticklake.kafka import ConfirmedProducer
 from ticklake.lineage import ObjectRef, OffsetRange, StageRecord, SymbolResult
-from ticklake.names import BATCH_TOPIC, QUARANTINE_TOPIC, quarantine_key
+from ticklake.names import BATCH_TOPIC
 from ticklake.objects import ObjectStore
 from ticklake.pipeline import CONSUME, FETCH
 from ticklake.quarantine import QuarantinedMessage, quarantined
@@ -81,11 +81,7 @@ def _keep_refused(kafka: KafkaSettings, store: ObjectStore, refused: list[Quaran
     if not refused:
         return
     with ConfirmedProducer(kafka, CONSUME.program) as producer:
-        for message in refused:
-            place = (message.topic or "", message.partition or 0, message.offset or 0)
-            value = message.model_dump_json().encode()
-            store.put(quarantine_key(*place), value)
-            producer.send(QUARANTINE_TOPIC, key="/".join(map(str, place)).encode(), value=value)
+        quarantine.keep(store, producer, refused)
 
 
 def _compare(whole: dict[str, SymbolBatch], fetched: StageRecord) -> None:

@@ -2,9 +2,10 @@
 
 from fetch_historical.answers import Answer
 from fetch_historical.clean import Cleaned
+from ticklake import quarantine
 from ticklake.kafka import ConfirmedProducer
 from ticklake.lineage import SymbolResult
-from ticklake.names import BATCH_TOPIC, QUARANTINE_TOPIC, quarantine_row_key
+from ticklake.names import BATCH_TOPIC
 from ticklake.objects import ObjectStore
 from ticklake.pipeline import FETCH
 from ticklake.quarantine import quarantined
@@ -45,11 +46,11 @@ class BatchSender:
         )  # fmt: skip
 
     def _quarantine(self, answer: Answer, cleaned: Cleaned) -> None:
-        for row in cleaned.refused:
-            record = quarantined(
+        refused = [
+            quarantined(
                 FETCH.program, row.reason, row.original, run_id=self._run.run_id, symbol=answer.symbol,
-                record_time=answer.fetched_at,
-            )  # fmt: skip
-            value = record.model_dump_json().encode()
-            self._store.put(quarantine_row_key(self._run.run_id, answer.symbol, row.position), value)
-            self._producer.send(QUARANTINE_TOPIC, key=answer.symbol.encode(), value=value)
+                position=row.position, record_time=answer.fetched_at,
+            )
+            for row in cleaned.refused
+        ]  # fmt: skip
+        quarantine.keep(self._store, self._producer, refused)

@@ -6,6 +6,7 @@ one DuckDB over the files of one folder.
 """
 
 import argparse
+import asyncio
 import http.client
 import importlib
 import os
@@ -17,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from onebox.processes import LOOPBACK, Part
+
+_KEEP_CONNECTIONS_SECONDS = 24 * 3600
 
 
 class Warehouse(Part):
@@ -80,19 +83,34 @@ def serve(databases: Path, port: int) -> None:
     import uvicorn
     from fakesnow.instance import FakeSnow
 
-    server: Any = importlib.import_module("fakesnow.server")  # the package has a function of that name
-    server.shared_fs = FakeSnow(db_path=databases)
+    from onebox.warehouse_sessions import AbandonedSessions
+
+    fakesnow: Any = importlib.import_module("fakesnow.server")  # the package has a function of that name
+    fakesnow.shared_fs = FakeSnow(db_path=databases)
     # uvicorn stops on the signal, and then raises it once more for whoever handled it before: nobody, so that the
     # databases can be closed below.
     signal.signal(signal.SIGTERM, lambda *_: None)
-    # A client that keeps its connection open must not hold up the stop.
-    uvicorn.run(
-        server.app, host=LOOPBACK, port=port, log_level="warning", access_log=False, lifespan="off",
-        timeout_graceful_shutdown=3,
+    open_connections: set[Any] = set()
+    watched = AbandonedSessions(fakesnow.app, fakesnow.sessions, open_connections)
+    # A client that keeps its connection open must not hold up the stop. The server closes none itself: an open
+    # connection is how it knows that a session's client lives.
+    server = uvicorn.Server(
+        uvicorn.Config(
+            watched, host=LOOPBACK, port=port, log_level="warning", access_log=False, lifespan="off",
+            timeout_graceful_shutdown=3, timeout_keep_alive=_KEEP_CONNECTIONS_SECONDS,
+        )
     )  # fmt: skip
-    for session in server.sessions.values():
+    server.server_state.connections = open_connections
+
+    async def run() -> None:
+        watching = asyncio.create_task(watched.watch())
+        await server.serve()
+        watching.cancel()
+
+    asyncio.run(run())
+    for session in fakesnow.sessions.values():
         session.close()
-    server.shared_fs.duck_conn.close()  # writes DuckDB's log into the files
+    fakesnow.shared_fs.duck_conn.close()  # writes DuckDB's log into the files
 
 
 def main() -> None:

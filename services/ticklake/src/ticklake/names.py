@@ -78,9 +78,12 @@ def lineage_key(run_id: str, stage: str) -> str:
     return f"{lineage_prefix(run_id)}/{stage}.json"
 
 
-def quarantine_key(topic: str, partition: int, offset: int) -> str:
-    """Key of a quarantined Kafka message: a function of where it stood, so a retry writes the same object."""
-    return f"quarantine/topic={topic}/partition={partition}/{offset:020d}.json"
+def quarantine_key(topic: str, partition: int, offset: int, digest: str) -> str:
+    """Key of a quarantined Kafka message: a function of where it stood and of its bytes' SHA-256.
+
+    The digest keeps the messages of a topic that was made anew apart from the old one's at the same offset.
+    """
+    return f"quarantine/topic={topic}/partition={partition}/{offset:020d}-{digest[:8]}.json"
 
 
 def quarantine_row_key(run_id: str, symbol: str, position: int) -> str:

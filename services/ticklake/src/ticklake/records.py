@@ -143,10 +143,10 @@ class Tick(_Record):
     schema_version: Literal[1] = 1
     symbol: Symbol
     price: Price
-    volume: int = Field(ge=0)
+    volume: int = Field(ge=0, le=_INT64_MAX)
     """Shares traded in this tick."""
     event_time: UtcMs
-    sequence: int = Field(ge=0)
+    sequence: int = Field(ge=0, le=_INT64_MAX)
     """Counts up from 0 per symbol and producer run; (producer_run, symbol, sequence) is the identity."""
     producer_run: str = Field(min_length=1)
     source: Source

@@ -1,6 +1,7 @@
 """Spark sessions of the applications. Needs PySpark, which only their images and the one-box runner have."""
 
 import contextlib
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,8 +97,14 @@ def build_session(app_name: str, spark: SparkSettings, store: StoreSettings, **c
             waiting = _jvm.offered()
     for key, value in options.items():
         builder = builder.config(key, value)
+    logging.getLogger().addFilter(_not_of_py4j)
     with waiting:
         return builder.getOrCreate()
+
+
+def _not_of_py4j(record: logging.LogRecord) -> bool:
+    # It logs a lost connection with a traceback straight to the root logger; the error itself comes as an exception.
+    return "py4j" not in record.pathname
 
 
 def _same_store(session: "SparkSession", store: StoreSettings) -> "SparkSession":
@@ -158,24 +165,26 @@ def close_session(session: "SparkSession") -> None:
     close_jvm()
 
 
-def close_jvm() -> None:
-    """End the JVM that this process started, whatever it does; a session in it is gone. Does nothing without one."""
+def close_jvm(*, keep_archive: bool = True) -> None:
+    """End the JVM that this process started, whatever it does; a session in it is gone. Does nothing without one.
+
+    Args:
+        keep_archive: whether the JVM has done all that an archive of its classes is to speed up; see `SparkJvm`.
+    """
     global _jvm
     if _jvm is None:
         return
-    _jvm.close()
-    _jvm = None
-    forget_session()
-
-
-def forget_session() -> None:
-    """Have PySpark forget a session whose JVM is gone, so that the next one can be made in this process."""
     from pyspark import SparkContext
     from pyspark.sql import SparkSession
 
+    gateway = SparkContext._gateway
     with SparkContext._lock:
         SparkContext._gateway = SparkContext._jvm = SparkContext._active_spark_context = None
     SparkSession._instantiatedSession = None
+    if gateway is not None:
+        gateway.close()
+    _jvm.close(keep_archive=keep_archive)
+    _jvm = None
 
 
 def s3a_options(store: StoreSettings) -> dict[str, str]:

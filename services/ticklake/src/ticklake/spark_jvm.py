@@ -117,14 +117,17 @@ class SparkJvm:
                 os.environ.pop(name, None)
         self._connected = True
 
-    def close(self) -> None:
-        """End the JVM and remove its temporary files; at once unless it has an archive to write."""
+    def close(self, *, keep_archive: bool = False) -> None:
+        """End the JVM and remove its temporary files.
+
+        At once, unless it has an archive to write and `keep_archive` says that it loaded what belongs into one.
+        """
         atexit.unregister(self.close)
+        if self._pending_archive is None or not keep_archive:
+            self._process.kill()
         if self._process.stdin:
             with contextlib.suppress(OSError):
                 self._process.stdin.close()
-        if self._pending_archive is None:
-            self._process.kill()
         self._process.wait()
         if self._pending_archive is not None and self._archive is not None:
             # A JVM that maps a damaged archive crashes, so only a whole one gets the name that is looked for.

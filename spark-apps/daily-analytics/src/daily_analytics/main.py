@@ -4,14 +4,18 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from daily_analytics.settings import AnalyticsSettings
-from daily_analytics.stage import APP, run_stage
+from ticklake.lineage import StageRecord
+from ticklake.objects import ObjectStore
+from ticklake.pipeline import PROCESS
 from ticklake.settings import load
-from ticklake.stage import batch_main
+from ticklake.spark import start_jvm
+from ticklake.spark_jvm import ONE_SHOT
+from ticklake.stage import Run, batch_main
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """One batch from raw CSV to Parquet with indicators."""
-    batch_main(APP, AnalyticsSettings, run_stage, argv)
+    batch_main(PROCESS.program, AnalyticsSettings, _body, argv)
 
 
 def warm_up() -> None:
@@ -19,6 +23,14 @@ def warm_up() -> None:
     from daily_analytics.warm import warm
 
     warm(load(AnalyticsSettings))
+
+
+def _body(settings: AnalyticsSettings, run: Run) -> tuple[StageRecord, ObjectStore]:
+    # The JVM starts while the rest is imported.
+    start_jvm(PROCESS.program, settings.spark, ONE_SHOT)
+    from daily_analytics.stage import run_stage
+
+    return run_stage(settings, run)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 log = logs.get(__name__)
 
 APP = PROCESS.program
+_COMPUTE = "compute"
 
 
 @dataclass
@@ -44,6 +45,9 @@ class _Clock:
         now = time.perf_counter()
         self.timings[name] = round(now - self._since, 3)
         self._since = now
+
+    def has(self, name: str) -> bool:
+        return name in self.timings
 
 
 @dataclass(frozen=True)
@@ -63,12 +67,13 @@ def run_stage(settings: AnalyticsSettings, run: Run) -> tuple[StageRecord, Objec
     """
     started_at, clock = datetime.now(UTC), _Clock()
     store = ObjectStore(settings.store)
-    with _session(settings) as session:
+    with _session(settings, clock) as session:
         found = _input(store, run)
         clock.step("look")
         name = None
         if found.batch is not None:
             name = _compute(settings, session.result(), found, clock)
+    clock.step("stop Spark")
     written = Written((), {}, {})
     try:
         if name is not None:
@@ -86,7 +91,7 @@ def run_stage(settings: AnalyticsSettings, run: Run) -> tuple[StageRecord, Objec
 
 
 @contextlib.contextmanager
-def _session(settings: AnalyticsSettings) -> "Iterator[Future[SparkSession]]":
+def _session(settings: AnalyticsSettings, clock: _Clock) -> "Iterator[Future[SparkSession]]":
     """The session, on its way while the block begins; one that this process did not have before ends with the block."""
     # First of all: the JVM starts while Python goes on.
     start_jvm(APP, settings.spark, ONE_SHOT)
@@ -103,13 +108,12 @@ def _session(settings: AnalyticsSettings) -> "Iterator[Future[SparkSession]]":
     try:
         yield session
     finally:
-        if not kept:
-            if settings.spark.master is None:
-                close_session(session.result())
-            else:
-                # Whatever Spark still holds is of no use to anyone, so there is nothing to wait for.
-                close_jvm()
         pool.shutdown()
+        if not kept and settings.spark.master is not None:
+            # Whatever Spark still holds is of no use to anyone, so there is nothing to wait for.
+            close_jvm(keep_archive=clock.has(_COMPUTE))
+        elif not kept and session.exception() is None:
+            close_session(session.result())
 
 
 def _input(store: ObjectStore, run: Run) -> _Input:
@@ -166,7 +170,7 @@ def _compute(settings: AnalyticsSettings, session: "SparkSession", found: _Input
         older = reading.stored_rows(session, stored) if stored else None
         folder = f"s3a://{bucket}/{processed_daily_prefix(consumed.batch_date)}"
         name = writing.write_new(daily_analytics(bars, older, parts), folder)
-    clock.step("compute")
+    clock.step(_COMPUTE)
     return name
 
 

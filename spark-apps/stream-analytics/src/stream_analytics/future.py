@@ -13,9 +13,8 @@ from pyspark.sql import functions as F
 from stream_analytics.settings import APP
 from ticklake.errors import StageError
 from ticklake.kafka import ConfirmedProducer
-from ticklake.names import QUARANTINE_TOPIC, quarantine_key
 from ticklake.objects import ObjectStore
-from ticklake.quarantine import quarantined
+from ticklake.quarantine import keep, quarantined
 
 
 class FutureTicks:
@@ -44,9 +43,7 @@ class FutureTicks:
                     topic=row.topic, partition=row.partition, offset=row.offset, symbol=row.symbol,
                     record_time=datetime.fromtimestamp(row.appended_ms / 1000, UTC),
                 )  # fmt: skip
-                body = message.model_dump_json().encode()
-                self._store.put(quarantine_key(row.topic, row.partition, row.offset), body)
-                self._producer.send(QUARANTINE_TOPIC, key=row.symbol.encode(), value=body)
+                keep(self._store, self._producer, [message])
             self._producer.confirm()
         except StageError as error:
             self.failure = error
