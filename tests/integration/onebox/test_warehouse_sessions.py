@@ -53,8 +53,11 @@ def connect(warehouse: Warehouse) -> Iterator[Callable[[], Any]]:
     opened: list[Any] = []
 
     def connect() -> Any:
+        # The server answers a conflict with HTTP 500, which the connector tries again until this time is over.
         opened.append(
-            snowflake.connector.connect(**warehouse.connection_parameters, database="TICKLAKE", schema="MARKET")
+            snowflake.connector.connect(
+                **warehouse.connection_parameters, database="TICKLAKE", schema="MARKET", network_timeout=2
+            )
         )
         return opened[-1]
 

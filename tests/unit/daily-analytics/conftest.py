@@ -2,7 +2,6 @@
 
 import csv
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -30,39 +29,33 @@ def spark(onebox_tools: Tools) -> Iterator[SparkSession]:
     close_jvm()
 
 
-@dataclass(frozen=True)
-class Batch:
-    """What tells one batch's rows from another's."""
-
-    day: date = date(2013, 3, 1)
-    fetched_at: str = "2013-03-01T22:00:00.000Z"
-
-
 @pytest.fixture(scope="session")
 def bars(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., DataFrame]:
     """A function that turns pandas bars (session_date, open … stock_splits) per symbol into the batch's data frame."""
 
-    def make(symbols: dict[str, pd.DataFrame], batch: Batch = Batch()) -> DataFrame:
+    def make(
+        symbols: dict[str, pd.DataFrame], day: date = date(2013, 3, 1), fetched_at: str = "2013-03-01T22:00:00.000Z"
+    ) -> DataFrame:
         folder = tmp_path_factory.mktemp("bars")
-        files = [_write(folder, symbol, frame, batch) for symbol, frame in symbols.items()]
+        files = [_write(folder, symbol, frame, day, fetched_at) for symbol, frame in symbols.items()]
         return raw_bars(spark, files)
 
     return make
 
 
-def _write(folder: Path, symbol: str, frame: pd.DataFrame, batch: Batch) -> str:
-    path = folder / f"{symbol}-{batch.day}.csv"
+def _write(folder: Path, symbol: str, frame: pd.DataFrame, day: date, fetched_at: str) -> str:
+    path = folder / f"{symbol}.csv"
     with path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([column.name for column in BAR_COLUMNS])
         for number, bar in enumerate(frame.itertuples(index=False)):
-            writer.writerow(_row(symbol, number, bar, batch))
+            writer.writerow(_row(symbol, number, bar, day, fetched_at))
     return str(path)
 
 
-def _row(symbol: str, number: int, bar: Any, batch: Batch) -> Sequence[object]:
+def _row(symbol: str, number: int, bar: Any, day: date, fetched_at: str) -> Sequence[object]:
     return (
         symbol, bar.session_date, bar.open, bar.high, bar.low, bar.close, bar.adj_close, int(bar.volume),
-        bar.dividends, bar.stock_splits, "replay", f"batch-{batch.day}", batch.day, number, batch.fetched_at,
+        bar.dividends, bar.stock_splits, "replay", f"batch {day}", day, number, fetched_at,
         f"hash-{symbol}-{bar.session_date}",
     )  # fmt: skip

@@ -5,6 +5,7 @@ import os
 import sys
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -15,11 +16,6 @@ STREAM_TICKS = "stream-ticks"
 ARCHIVE_TICKS = "archive-ticks"
 STREAM_ANALYTICS = "stream-analytics"
 
-_MODULES = {
-    STREAM_TICKS: "stream_ticks.main",
-    ARCHIVE_TICKS: "archive_ticks.main",
-    STREAM_ANALYTICS: "stream_analytics.main",
-}
 _PROBE_SECONDS = 2
 
 
@@ -43,7 +39,7 @@ class Service:
     def start(self) -> None:
         """Start the process and return at once."""
         self.child = Child(
-            self.program, [sys.executable, "-m", _MODULES[self.program]], self.log, env=self._environment
+            self.program, [Path(sys.executable).with_name(self.program)], self.log, env=self._environment
         )
 
     def wait_ready(self, timeout: float = 120) -> None:

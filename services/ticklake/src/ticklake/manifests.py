@@ -1,6 +1,7 @@
 """Manifests: which files make up a dataset. Readers follow them and never take what merely lies in a folder."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from typing import Literal
 
@@ -65,8 +66,11 @@ def write_daily(store: ObjectStore, manifest: DailyManifest) -> None:
 
 def all_daily(store: ObjectStore) -> Iterator[DailyManifest]:
     """Manifests of every processed batch date, oldest date first."""
-    for found in store.list_objects(f"{names.PROCESSED_DAILY}/_manifests/"):
-        yield DailyManifest.model_validate_json(store.get(found.key))
+    keys = [found.key for found in store.list_objects(f"{names.PROCESSED_DAILY}/_manifests/")]
+    # Several at a time: years of daily runs leave many.
+    with ThreadPoolExecutor(16) as pool:
+        for body in pool.map(store.get, keys):
+            yield DailyManifest.model_validate_json(body)
 
 
 def _window_folder(live: names.LiveNames) -> str:

@@ -181,10 +181,11 @@ def close_jvm(*, keep_archive: bool = True) -> None:
     with SparkContext._lock:
         SparkContext._gateway = SparkContext._jvm = SparkContext._active_spark_context = None
     SparkSession._instantiatedSession = None
-    if gateway is not None:
-        gateway.close()
     _jvm.close(keep_archive=keep_archive)
     _jvm = None
+    # Only now: while the JVM holds a connection for its calls back to us, closing that would wait for ever.
+    if gateway is not None:
+        gateway.close()
 
 
 def s3a_options(store: StoreSettings) -> dict[str, str]:

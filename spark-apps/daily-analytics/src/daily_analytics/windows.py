@@ -3,8 +3,8 @@
 Definitions are those of TA-Lib where it has the indicator. A value is null until its window is full.
 
 Spark goes through a sliding frame anew for every row. So only short frames are gone through; the sum or extreme of a
-long one is put together from those of shorter ones that end earlier, e.g. 200 sessions from 4 times 50. Unlike a running
-total, from which what leaves the window is taken away again, this loses no digits however prices change.
+long one is put together from those of shorter ones that end earlier, e.g. 200 sessions from 4 times 50. A running
+total, from which what leaves the window is taken away again, would lose digits where prices fall by powers of ten.
 """
 
 from pyspark.sql import Column, DataFrame, Window, WindowSpec

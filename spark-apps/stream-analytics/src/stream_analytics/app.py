@@ -28,7 +28,7 @@ from ticklake.kafka import ConfirmedProducer, topic_id
 from ticklake.metrics import Health, served
 from ticklake.names import QUARANTINE_TOPIC
 from ticklake.objects import ObjectStore
-from ticklake.spark import build_session, close_session, kafka_options, translated_errors
+from ticklake.spark import build_session, close_jvm, kafka_options, translated_errors
 
 if TYPE_CHECKING:
     from pyspark.sql.streaming.listener import StreamingQueryProgress
@@ -195,7 +195,7 @@ def run(settings: StreamAnalyticsSettings, stop: threading.Event) -> None:
         with ThreadPoolExecutor(1) as pool:
             # The broker and the store are looked at while the JVM starts.
             checked = pool.submit(_check, settings)
-            spark = stack.enter_context(_session(settings))
+            spark = stack.enter_context(_session(settings, stop))
             topic, store = checked.result()
         producer = stack.enter_context(ConfirmedProducer(settings.kafka, APP))
         spark.streams.addListener(events)
@@ -230,10 +230,15 @@ def _check(settings: StreamAnalyticsSettings) -> tuple[str, ObjectStore]:
 
 
 @contextmanager
-def _session(settings: StreamAnalyticsSettings) -> Iterator[SparkSession]:
+def _session(settings: StreamAnalyticsSettings, stop: threading.Event) -> Iterator[SparkSession]:
+    done = False
     with translated_errors("start"):
         spark = build_session(APP, settings.spark, settings.store, **queries.session_options(settings))
     try:
         yield spark
+        # Told to stop, there is no time to write an archive of the classes that were loaded.
+        done = not stop.is_set()
     finally:
-        close_session(spark)
+        with suppress(Exception):  # its JVM may have ended already, which is then the error at hand
+            spark.stop()
+        close_jvm(keep_archive=done)

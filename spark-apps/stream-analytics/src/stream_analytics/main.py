@@ -17,12 +17,10 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 def _run(settings: StreamAnalyticsSettings, stop: threading.Event) -> None:
     short = settings.stream.until_closed_windows > 0
-    # An archive of classes is written as the JVM ends, which takes longer than a service has for its stop.
-    spark = settings.spark if short else settings.spark.model_copy(update={"class_archive_dir": None})
-    start_jvm(APP, spark, ONE_SHOT if short else ())
+    start_jvm(APP, settings.spark, ONE_SHOT if short else ())
     from stream_analytics.app import run  # imports PySpark, which takes as long as the JVM's start
 
-    run(settings.model_copy(update={"spark": spark}), stop)
+    run(settings, stop)
 
 
 if __name__ == "__main__":
