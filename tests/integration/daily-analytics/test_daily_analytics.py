@@ -250,6 +250,7 @@ def test_a_row_that_does_not_fit_the_schema_fails_the_stage_in_one_line(consumed
     with pytest.raises(StageError, match="Spark failed to compute") as caught:
         process("run 1", DAY)
     assert "\n" not in str(caught.value)
+    assert ref.key in str(caught.value)
     assert manifests.read_daily(store, DAY) is None
 
 

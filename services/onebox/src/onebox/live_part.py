@@ -8,15 +8,18 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from load_warehouse.session import Session
+from load_warehouse.windows_main import NAME as LOAD_WINDOWS
+from onebox import live_check
 from onebox.batch import run_program
 from onebox.host_client import Hosts
 from onebox.platform import Platform
 from onebox.processes import ChildFailed
 from onebox.report import Journal, Row
 from onebox.services import ARCHIVE_TICKS, STREAM_ANALYTICS, STREAM_TICKS, Service
-from ticklake import kafka, ledger, manifests
+from ticklake import kafka, manifests
 from ticklake.errors import IntegrityError, StageError
-from ticklake.names import WINDOWS_TABLE, LiveNames, live_names
+from ticklake.names import SCHEMA_OTHER, WINDOWS_TABLE, LiveNames, live_names
 from ticklake.objects import ObjectStore
 
 _SPEED_UP = 60
@@ -39,7 +42,7 @@ class LivePart:
         """Run the flow and enter its stages into the journal.
 
         Raises:
-            IntegrityError: a tick was lost or doubled between producer, archive and windows.
+            IntegrityError: a tick was lost or doubled on its way to the archive or into a window.
             StageError: a service failed, or no window was closed in time.
         """
         namespace = self.journal.run_id
@@ -71,7 +74,9 @@ class LivePart:
                 if (code := services[name].stop()) not in (0, None):
                     raise StageError(f"{name} ended with exit code {code}; see {services[name].log}")
         self._reconcile(store, live, time.monotonic() - began, int(late))
-        run_program(self.platform, self.hosts.python, "load-windows", [], {"TICKLAKE_LIVE_NAMESPACE": namespace})
+        self._load_windows(store, live, namespace)
+        # The lake has it all now; a topic per run would only pile up in the broker.
+        kafka.delete_topics(self.platform.kafka, [live.topic, live.analytics_topic])
 
     def _wait_for_windows(self, store: ObjectStore, live: LiveNames, services: dict[str, Service]) -> None:
         deadline = time.monotonic() + _DEADLINE_SECONDS
@@ -93,20 +98,31 @@ class LivePart:
             time.sleep(0.2)
 
     def _reconcile(self, store: ObjectStore, live: LiveNames, seconds: float, late: int) -> None:
-        sent = sum(kafka.end_offsets(self.platform.kafka, live.topic).values())
-        chains = ledger.verify_chain(store, live, kafka.topic_id(self.platform.kafka, live.topic))
-        archived = sum(part.rows for chain in chains.values() for part in chain)
-        invalid = sum(part.invalid_rows for chain in chains.values() for part in chain)
-        if sent != archived + invalid:
-            raise IntegrityError(f"{sent} ticks were sent, {archived} archived and {invalid} quarantined")
-        windows = sum(item.rows for found in manifests.all_windows(store, live) for item in found.objects)
-        for stage, rows_in, rows_out, quarantined, where in (
-            (STREAM_TICKS, sent, sent, 0, f"topic {live.topic}"),
-            (ARCHIVE_TICKS, sent, archived, invalid, f"{live.raw_prefix}/"),
-            (STREAM_ANALYTICS, sent, windows, late, f"{live.processed_prefix}/, {WINDOWS_TABLE}"),
+        counts = live_check.check(self.platform.kafka, store, live, late)
+        sent = counts.sent
+        for stage, rows_out, quarantined, where in (
+            (STREAM_TICKS, sent, 0, f"topic {live.topic}"),
+            (ARCHIVE_TICKS, counts.archived, counts.quarantined, f"{live.raw_prefix}/"),
+            (STREAM_ANALYTICS, counts.windows, late, f"{live.processed_prefix}/"),
         ):
             self.journal.rows.append(
-                Row(stage=stage, seconds=round(seconds, 2), rows_in=rows_in, rows_out=rows_out,
+                Row(stage=stage, seconds=round(seconds, 2), rows_in=sent, rows_out=rows_out,
                     quarantined=quarantined, where=where)
             )  # fmt: skip
-            self.say(f"  ✓ {stage}  {rows_out:,} {'windows' if stage == STREAM_ANALYTICS else 'rows'}")
+            self.say(f"  ✓ {stage}  {rows_out:,} {'windows closed' if stage == STREAM_ANALYTICS else 'ticks'}")
+
+    def _load_windows(self, store: ObjectStore, live: LiveNames, namespace: str) -> None:
+        began = time.monotonic()
+        run_program(self.platform, self.hosts.python, LOAD_WINDOWS, [], {"TICKLAKE_LIVE_NAMESPACE": namespace})
+        seconds = time.monotonic() - began
+        closed = sum(item.rows for manifest in manifests.all_windows(store, live) for item in manifest.objects)
+        with Session(self.platform.warehouse, LOAD_WINDOWS) as session:
+            table = f"{session.database}.{SCHEMA_OTHER}.{WINDOWS_TABLE}"
+            ((loaded,),) = session.rows(f"SELECT COUNT(*) FROM {table} WHERE FLOW = %s", (namespace,))  # noqa: S608
+        if loaded != closed:
+            raise IntegrityError(f"{closed} windows were closed, but {loaded} are in {table}")
+        self.journal.rows.append(
+            Row(stage=LOAD_WINDOWS, seconds=round(seconds, 2), rows_in=closed, rows_out=loaded, quarantined=0,
+                where=f"{SCHEMA_OTHER}.{WINDOWS_TABLE}")
+        )  # fmt: skip
+        self.say(f"  ✓ {LOAD_WINDOWS}  {loaded:,} windows in {seconds:.1f} s")

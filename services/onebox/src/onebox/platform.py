@@ -20,7 +20,10 @@ from onebox.warehouse import Warehouse
 from ticklake.kafka import ensure_topics
 from ticklake.names import batch_topics, live_names, live_topics
 from ticklake.objects import ObjectStore
-from ticklake.settings import KafkaSettings, StoreSettings, WarehouseSettings
+from ticklake.settings import KafkaSettings, StoreSettings, WarehouseSettings, load
+
+OWN_ACCOUNT = "TICKLAKE_WAREHOUSE_ACCOUNT"
+"""Set by a user who wants a Snowflake account in place of the local warehouse."""
 
 Say = Callable[[str], None]
 
@@ -59,7 +62,9 @@ class Platform:
 
     @property
     def warehouse(self) -> WarehouseSettings:
-        """How to reach the warehouse."""
+        """How to reach the warehouse: an account of the user's own where one is set, else the local server."""
+        if OWN_ACCOUNT in os.environ:
+            return load(WarehouseSettings)
         return WarehouseSettings(
             host="127.0.0.1", port=self.ports.warehouse, protocol="http", password=SecretStr("onebox")
         )
@@ -89,7 +94,7 @@ class Platform:
             "TICKLAKE_SPARK_JARS_DIR": str(self.tools.jars["spark"]),
             "TICKLAKE_CODE_VERSION": code_version(),
             "TICKLAKE_LOG_FORMAT": "json",
-            **({} if "TICKLAKE_WAREHOUSE_ACCOUNT" in own else local_warehouse),
+            **({} if OWN_ACCOUNT in own else local_warehouse),
         }
 
     def ensure_live_topics(self, namespace: str = "") -> None:

@@ -203,6 +203,12 @@ def ensure_topics(settings: KafkaSettings, topics: Iterable[TopicSpec], replicat
             client.create_topics(missing, wait_for_metadata=True)
 
 
+def delete_topics(settings: KafkaSettings, topics: Iterable[str]) -> None:
+    """Delete topics with all their messages."""
+    with admin(settings) as client, translated_errors(settings, "delete topics"):
+        client.delete_topics(list(topics))
+
+
 def topic_id(settings: KafkaSettings, topic: str) -> str:
     """The topic's id (a UUID): a topic made anew under the same name has another.
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,8 @@ from ticklake.spark_jvm import SparkJvm
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+_OBJECT = re.compile(r"s3a://[^\s,;'\"()]+")
 
 _jvm: SparkJvm | None = None
 """The JVM that this process started; PySpark knows one per process too."""
@@ -153,10 +156,18 @@ def _explained(action: str, cause: str) -> StageError:
 
 
 def _root_cause(exception: Any) -> str:
-    """The innermost exception's class and message."""
-    while (inner := exception.getCause()) is not None:
-        exception = inner
-    return str(exception.toString())
+    """The innermost exception's class and message, and the object that an outer one names."""
+    from py4j.protocol import Py4JError
+
+    chain = []
+    try:
+        while exception is not None:
+            chain.append(str(exception.toString()))
+            exception = exception.getCause()
+    except Py4JError:
+        chain.append("its JVM ended")
+    named = next((found[0].rstrip(".") for text in chain if (found := _OBJECT.search(text))), "")
+    return chain[-1] if named in chain[-1] else f"{chain[-1]} ({named})"
 
 
 def close_session(session: "SparkSession") -> None:
@@ -171,21 +182,17 @@ def close_jvm(*, keep_archive: bool = True) -> None:
     Args:
         keep_archive: whether the JVM has done all that an archive of its classes is to speed up; see `SparkJvm`.
     """
-    global _jvm
     if _jvm is None:
         return
     from pyspark import SparkContext
     from pyspark.sql import SparkSession
 
     gateway = SparkContext._gateway
-    with SparkContext._lock:
-        SparkContext._gateway = SparkContext._jvm = SparkContext._active_spark_context = None
+    SparkContext._gateway = SparkContext._jvm = SparkContext._active_spark_context = None
     SparkSession._instantiatedSession = None
-    _jvm.close(keep_archive=keep_archive)
-    _jvm = None
-    # Only now: while the JVM holds a connection for its calls back to us, closing that would wait for ever.
     if gateway is not None:
         gateway.close()
+    _jvm.close(keep_archive=keep_archive)
 
 
 def s3a_options(store: StoreSettings) -> dict[str, str]:

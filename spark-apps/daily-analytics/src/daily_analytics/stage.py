@@ -108,10 +108,12 @@ def _session(settings: AnalyticsSettings, clock: _Clock) -> "Iterator[Future[Spa
     try:
         yield session
     finally:
-        pool.shutdown()
         if not kept and settings.spark.master is not None:
             # Whatever Spark still holds is of no use to anyone, so there is nothing to wait for.
             close_jvm(keep_archive=clock.has(_COMPUTE))
+        pool.shutdown()
+        if not kept and settings.spark.master is not None:
+            close_jvm()  # a start that was cut short may have left PySpark something
         elif not kept and session.exception() is None:
             close_session(session.result())
 

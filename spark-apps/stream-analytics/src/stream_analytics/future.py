@@ -5,16 +5,19 @@ ever moves the watermark. This query of its own keeps them, at least once: a rep
 and the same origin in the topic. Messages that are no valid tick at all are the archive's to quarantine.
 """
 
+import itertools
 from datetime import UTC, datetime
 
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from stream_analytics.settings import APP
 from ticklake.errors import StageError
 from ticklake.kafka import ConfirmedProducer
 from ticklake.objects import ObjectStore
-from ticklake.quarantine import keep, quarantined
+from ticklake.quarantine import QuarantinedMessage, keep, quarantined
+
+_AT_ONCE = 500
 
 
 class FutureTicks:
@@ -37,14 +40,17 @@ class FutureTicks:
         # As a number: Python would turn a timestamp into the machine's own zone.
         rows = batch.select(*columns, F.unix_millis("timestamp").alias("appended_ms")).toLocalIterator()
         try:
-            for row in rows:
-                message = quarantined(
-                    APP, self._reason, bytes(row.value), key=None if row.key is None else bytes(row.key),
-                    topic=row.topic, partition=row.partition, offset=row.offset, symbol=row.symbol,
-                    record_time=datetime.fromtimestamp(row.appended_ms / 1000, UTC),
-                )  # fmt: skip
-                keep(self._store, self._producer, [message])
+            for first in rows:
+                some = [first, *itertools.islice(rows, _AT_ONCE - 1)]
+                keep(self._store, self._producer, [self._message(row) for row in some])
             self._producer.confirm()
         except StageError as error:
             self.failure = error
             raise StageError(str(error)) from None
+
+    def _message(self, row: Row) -> QuarantinedMessage:
+        return quarantined(
+            APP, self._reason, bytes(row.value), key=None if row.key is None else bytes(row.key),
+            topic=row.topic, partition=row.partition, offset=row.offset, symbol=row.symbol,
+            record_time=datetime.fromtimestamp(row.appended_ms / 1000, UTC),
+        )  # fmt: skip
