@@ -33,7 +33,7 @@ status: .venv/.runtime ## Show what runs
 setup: .venv/.dev ## Install everything that tests and checks need
 test: .venv/.dev ## Run all tests
 	@$(BIN)/onebox fetch-jars
-	@$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
+	@$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 lint: .venv/.dev ## Check style and types; changes nothing
 	@$(BIN)/ruff check services spark-apps tests
 	@$(BIN)/ruff format --check services spark-apps tests

@@ -1,5 +1,6 @@
 """`onebox live`: ticks, archive, streaming analytics and the daily batch, kept running until Ctrl-C."""
 
+import os
 import signal
 import threading
 import time
@@ -61,6 +62,11 @@ def live(options: LiveOptions) -> None:
         for each in watched:
             stack.callback(each.service.stop)
             each.service.start()
+        console.print(
+            f"Live: {_ticks_from()}, archive, streaming analytics and the daily batch; Ctrl-C stops everything"
+        )
+        for each in watched:
+            console.print(f"  {each.service.program}: metrics at http://127.0.0.1:{each.service.port}/metrics")
         worker = stack.enter_context(ThreadPoolExecutor(1, "batch"))
         _Loop(options, here, hosts, watched, worker, console.print, stop).run()
         console.print("Stopping everything …")
@@ -155,6 +161,12 @@ class _Loop:
             f"{datetime.now(UTC):%H:%M:%S} UTC  ticks sent {sent:,.0f}  archived {archived:,.0f}  "
             f"windows closed {closed:,.0f}"
         )
+
+
+def _ticks_from() -> str:
+    if os.environ.get("TICKLAKE_ALPHA_VANTAGE_API_KEY"):
+        return "ticks from Alpha Vantage"
+    return "simulated ticks (Alpha Vantage's with TICKLAKE_ALPHA_VANTAGE_API_KEY)"
 
 
 def next_batch_time(calendar_code: str, now: datetime) -> datetime:
