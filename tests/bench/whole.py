@@ -8,6 +8,7 @@ import statistics
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -59,7 +60,7 @@ class Whole:
 
     def prepare(self) -> int:
         """Run ours once, untimed, and write its rows for the old design; returns their count."""
-        with self._hosts() as hosts:
+        with self.hosts() as hosts:
             run_id = new_run_id()
             run_batch(self.platform, hosts, self.asked, run_id, lambda *_: None)
         store = ObjectStore(self.platform.store)
@@ -90,7 +91,7 @@ class Whole:
     def cold(self) -> Times:
         """One batch of ours with nothing running but broker, store and warehouse; the hosts' start is in it."""
         began = time.monotonic()
-        with self._hosts() as hosts:
+        with self.hosts() as hosts:
             times = self._ours(hosts)
             times["all"] = time.monotonic() - began
         return times
@@ -126,18 +127,19 @@ class Whole:
             raise RuntimeError(f"{arguments} failed:\n{done.stderr[-3000:]}")
         return time.monotonic() - began
 
-    def _hosts(self) -> "_RunningHosts":
-        return _RunningHosts(self.platform)
+    def hosts(self, *, warm: bool = False) -> "_RunningHosts":
+        """Stage hosts for a `with` block."""
+        return _RunningHosts(self.platform, warm=warm)
 
 
 class _RunningHosts:
     """Stage hosts of their own, stopped at the end."""
 
-    def __init__(self, platform: Platform) -> None:
-        self._platform, self._stack = platform, ExitStack()
+    def __init__(self, platform: Platform, *, warm: bool) -> None:
+        self._platform, self._warm, self._stack = platform, warm, ExitStack()
 
     def __enter__(self) -> Hosts:
-        hosts = make_hosts(self._platform)
+        hosts = make_hosts(self._platform, warm=self._warm, label=f"-{uuid.uuid4().hex[:8]}")
         for host in (hosts.spark, hosts.python):
             self._stack.callback(host.stop)
             host.start()
@@ -156,7 +158,7 @@ def compare(whole: Whole, repetitions: int, console: Console) -> None:
     """Run the contenders in turn and print the median of each stage and the ratios of the whole."""
     console.print(f"{whole.prepare():,} rows; {repetitions} rounds, the contenders in turn in each")
     found: dict[str, list[Times]] = {}
-    with whole._hosts() as hosts:
+    with whole.hosts(warm=True) as hosts:
         for _ in range(2):
             whole.warm(hosts)
         contenders: dict[str, Callable[[], Times]] = {

@@ -107,7 +107,7 @@ def _assert_live_readers_see(bench: Any, closed: dict[Any, Any]) -> None:
 def test_heartbeats_close_idle_windows_and_make_no_backlog_late(bench: Any, tick: Any, reference: Any) -> None:
     settings = {
         "TICKLAKE_STREAM_HEARTBEAT": "true", "TICKLAKE_STREAM_FUTURE_TOLERANCE_SECONDS": "60",
-        "TICKLAKE_STREAM_WATERMARK_SECONDS": "10", "TICKLAKE_STREAM_SLIDE_15M_SECONDS": "5",
+        "TICKLAKE_STREAM_WATERMARK_SECONDS": "5", "TICKLAKE_STREAM_SLIDE_15M_SECONDS": "5",
         "TICKLAKE_STREAM_CHECKPOINT": str(bench.logs / "checkpoints"), "TICKLAKE_STREAM_RUNNING": "false",
     }  # fmt: skip
     kinds = {"15m": (timedelta(minutes=15), timedelta(seconds=5)), "1h": (timedelta(hours=1), timedelta(minutes=5))}
@@ -129,7 +129,7 @@ def test_heartbeats_close_idle_windows_and_make_no_backlog_late(bench: Any, tick
     # Older than the watermark's delay by the time it is read, as after any downtime; and in several partitions.
     backlog = now_ticks(10, 3)
     bench.send(backlog)
-    time.sleep(15)
+    time.sleep(8)
     bench.start(**settings)
     ends = max(t.event_time for t in backlog) + timedelta(seconds=5)
     wanted = {

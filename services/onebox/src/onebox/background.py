@@ -1,9 +1,11 @@
 """`onebox up`, `down` and `status`: a platform with warm stage hosts that stays in the background."""
 
+import contextlib
 import os
 import signal
 import sys
 import threading
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -28,7 +30,11 @@ def up(path: Path) -> None:
         command: list[str | Path] = [sys.executable, "-m", "onebox.main", "serve", "--data", folder.root]
         print("Starting broker, store, warehouse and warm stage hosts in the background …", flush=True)
         server = Child("onebox serve", command, folder.log("onebox"), env=os.environ, detached=True)
-        server.wait_ready(lambda: folder.running() is not None, _START_SECONDS)
+        try:
+            server.wait_ready(lambda: folder.running() is not None, _START_SECONDS)
+        except BaseException:
+            server.stop(_STOP_SECONDS)  # it is detached, so nobody else would
+            raise
     status(path)
 
 
@@ -39,14 +45,14 @@ def down(path: Path) -> None:
     if running is None:
         print(f"Nothing runs on {folder.root}")
         return
-    server = psutil.Process(running.pid)
-    server.send_signal(signal.SIGTERM)
-    try:
-        server.wait(_STOP_SECONDS)
-    except psutil.TimeoutExpired:
-        raise StageError(
-            f"process {running.pid} did not stop within {_STOP_SECONDS} s; see {folder.log('onebox')}"
-        ) from None
+    server = folder.background(running)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(running.pid, signal.SIGTERM)
+    deadline = time.monotonic() + _STOP_SECONDS
+    while server.poll() is None:
+        if time.monotonic() > deadline:
+            raise StageError(f"process {running.pid} did not stop within {_STOP_SECONDS} s; see {server.log_path}")
+        time.sleep(0.1)
     print("Stopped")
 
 
@@ -66,7 +72,11 @@ def status(path: Path) -> None:
 
 
 def serve(path: Path, cache: Path) -> None:
-    """Run the platform and its hosts until SIGTERM."""
+    """Run the platform and its hosts until SIGTERM. A host that ends is started again.
+
+    Raises:
+        PartError: a server ended; everything else is stopped then.
+    """
     folder = DataFolder.at(path)
     stop = threading.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
@@ -74,7 +84,7 @@ def serve(path: Path, cache: Path) -> None:
     with ExitStack() as stack:
         stack.enter_context(folder.locked("platform"))
         here = platform.prepare(folder, platform.prepare_tools(cache, java_home(), print))
-        hosts = make_hosts(here)
+        hosts = make_hosts(here, warm=True)
         for host in (hosts.spark, hosts.python):
             stack.callback(host.stop)
             host.start()
@@ -82,9 +92,13 @@ def serve(path: Path, cache: Path) -> None:
         for host in (hosts.python, hosts.spark):
             host.wait_ready()
         stack.callback(folder.announce, None)
-        folder.announce(Running(pid=os.getpid(), ports=here.ports))
-        while not stop.is_set():
-            stop.wait(1)
+        folder.announce(Running(pid=os.getpid(), created=psutil.Process().create_time(), ports=here.ports))
+        while not stop.wait(1):
+            here.check()
+            for host in (hosts.python, hosts.spark):
+                if host.child is not None and host.child.poll() is not None:
+                    print(f"the {host.kind} host ended: starting it again", flush=True)
+                    host.restart()
 
 
 def attached(folder: DataFolder, tools: Tools) -> tuple[Platform, Hosts, int] | None:
@@ -92,5 +106,5 @@ def attached(folder: DataFolder, tools: Tools) -> tuple[Platform, Hosts, int] | 
     running = folder.running()
     if running is None:
         return None
-    here = Platform(folder, tools, running.ports)
+    here = Platform(folder, tools, running.ports, background=running)
     return here, make_hosts(here), running.pid

@@ -1,5 +1,6 @@
 """Runs the batch pipeline's stages in their order, each in a stage host, and says what each did."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from ticklake.pipeline import BATCH_STAGES, Stage
 
 _ATTEMPTS = 2
 _TAIL_LINES = 15
+_TAIL_BYTES = 64 * 1024
 
 
 class StageFailed(StageError):
@@ -59,25 +61,34 @@ def run_program(
 
     Raises:
         StageFailed: it failed for good.
+        ChildFailed: a server of the platform ended meanwhile, which the stage cannot do without.
     """
     log = platform.folder.log(program)
     request = Request(
         program=program, arguments=arguments, environment=platform.stage_env() | environment, log=str(log)
     )
     host.wait_ready()
-    for attempt in range(1, _ATTEMPTS + 1):
+    said = ""
+    for _ in range(_ATTEMPTS):
         start = log.stat().st_size if log.exists() else 0
-        code = host.run(request)
+        code = host.run(request, platform.check)
         if code == ExitCode.DONE:
             return
+        platform.check()
+        said = tail(log, start)
         if code == UNKNOWN_EXIT:
-            host.restart()
-        if code == ExitCode.UNUSABLE or attempt == _ATTEMPTS:
-            raise StageFailed(stage, program, code, log, tail(log, start))
+            said = f"{said}\n{host.tail()}".strip()
+            host.restart(platform.check)
+        elif code == ExitCode.UNUSABLE:
+            break
+    raise StageFailed(stage, program, code, log, said)
 
 
 def tail(log: Path, start: int) -> str:
     """The last lines that were written to `log` after position `start`."""
-    with log.open("rb") as file:
-        file.seek(start)
-        return "\n".join(file.read()[-64 * 1024 :].decode(errors="replace").splitlines()[-_TAIL_LINES:])
+    try:
+        with log.open("rb") as file:
+            file.seek(max(start, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
+            return "\n".join(file.read().decode(errors="replace").splitlines()[-_TAIL_LINES:])
+    except FileNotFoundError:
+        return ""  # the host ended before it came to the stage

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,9 +12,14 @@ from pathlib import Path
 
 from pydantic import BaseModel, SecretStr, ValidationError
 
-from ticklake.errors import ConfigurationError
+from onebox.processes import Child, ProcessIdentity
+from ticklake.errors import ConfigurationError, StageError
 
 DEFAULT_FOLDER = Path(".onebox")
+
+_ROOM_TO_START = 64 * 1024 * 1024
+_ROOM_TO_GO_ON = 1024 * 1024
+"""Bytes free on the folder's disk: with less, broker and store fail in ways that do not name the cause."""
 
 
 class Ports(BaseModel):
@@ -28,6 +34,8 @@ class Running(BaseModel):
     """What a background platform says of itself in `running.json`."""
 
     pid: int
+    created: float
+    """When the process started (Unix seconds): the id alone may be another process's by now."""
     ports: Ports
 
 
@@ -83,19 +91,34 @@ class DataFolder:
         """One log file per process."""
         return self.root / "logs"
 
+    @property
+    def scratch(self) -> Path:
+        """Temporary files of the stages that run."""
+        return self.root / "scratch"
+
     def log(self, name: str) -> Path:
         """The log file of the process called `name`."""
         return self.logs / f"{name}.log"
 
     def credentials(self) -> Credentials:
-        """The store's credentials, made at the first call."""
+        """The store's credentials, made at the first call.
+
+        Raises:
+            ConfigurationError: their file is damaged.
+        """
         path = self.root / "credentials.json"
         if not path.exists():
             made = {"access_key": "ticklake", "secret_key": secrets.token_urlsafe(24)}
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w") as file:
+            # Under its name only when it is whole: the disk may be full.
+            draft = path.with_suffix(f".{os.getpid()}")
+            draft.unlink(missing_ok=True)
+            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
                 json.dump(made, file)
-        return Credentials.model_validate_json(path.read_bytes())
+            draft.replace(path)
+        try:
+            return Credentials.model_validate_json(path.read_bytes())
+        except ValidationError:
+            raise ConfigurationError(f"{path} is damaged: delete it, and new keys are made") from None
 
     def last_ports(self) -> Ports | None:
         """Ports of the platform that ran here last, so that addresses stay the same where they are free."""
@@ -112,10 +135,13 @@ class DataFolder:
         """The background platform on this folder, None where there is none."""
         try:
             found = Running.model_validate_json((self.root / "running.json").read_bytes())
-            os.kill(found.pid, 0)
         except (OSError, ValidationError):
             return None
-        return found
+        return found if self.background(found).poll() is None else None
+
+    def background(self, running: Running) -> Child:
+        """The process of the background platform."""
+        return Child.adopt("onebox serve", ProcessIdentity(running.pid, running.created), self.log("onebox"))
 
     def announce(self, running: Running | None) -> None:
         """Say that a background platform runs here, or (None) that it stopped."""
@@ -127,13 +153,27 @@ class DataFolder:
         draft.write_text(running.model_dump_json())
         draft.replace(path)
 
+    def check_room(self, least: int = _ROOM_TO_GO_ON) -> None:
+        """Check that the folder's disk has `least` bytes free.
+
+        Raises:
+            StageError: it has less.
+        """
+        free = shutil.disk_usage(self.root).free
+        if free < least:
+            raise StageError(
+                f"the disk of {self.root} is full ({free / 2**20:.0f} MB free): make room, or choose another --data"
+            )
+
     @contextmanager
     def locked(self, name: str) -> Iterator[None]:
         """Hold this folder's lock called `name` (`platform` or `run`) while the block runs.
 
         Raises:
             ConfigurationError: another process holds it.
+            StageError: the disk is too full to begin anything.
         """
+        self.check_room(_ROOM_TO_START)
         with (self.root / f"{name}.lock").open("a+") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

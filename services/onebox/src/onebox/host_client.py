@@ -3,9 +3,13 @@
 import hashlib
 import json
 import os
+import select
+import shutil
 import socket
 import sys
 import tempfile
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,59 +20,106 @@ from onebox.processes import UNKNOWN_EXIT, Child
 from ticklake.errors import StageError
 from ticklake.pipeline import Kind, Stage
 
+_STOP_SECONDS = 90
+
+_START_SECONDS = 120
+_CHECK_SECONDS = 0.2
+
+
+def _nothing() -> None:
+    pass
+
 
 class Host:
     """The runner's side of a host process."""
 
-    def __init__(self, kind: str, sockets: Path, log: Path, environment: dict[str, str]) -> None:
-        """Name a host of `kind` (`python` or `spark`) with its socket in the folder `sockets`; nothing starts yet."""
+    def __init__(self, kind: str, path: Path, scratch: Path, log: Path, environment: dict[str, str]) -> None:
+        """Name a host of `kind` (`python`, `spark` or `warm-spark`) with its socket at `path`; nothing starts yet.
+
+        Args:
+            scratch: folder for the temporary files of the host and its stages, emptied at each start and removed at
+                the end: a stage that is killed cannot do so itself.
+        """
         self.kind, self._log, self._environment = kind, log, environment
-        self._socket = sockets / f"{kind}.sock"
+        self._socket, self._scratch = path, scratch
+        self._closed = False
         self.child: Child | None = None
 
     def start(self) -> None:
         """Start the process and return at once."""
         self._socket.unlink(missing_ok=True)
+        shutil.rmtree(self._scratch, ignore_errors=True)
+        self._scratch.mkdir(parents=True)
         command: list[str | Path] = [sys.executable, "-m", "onebox.hosts", self.kind, self._socket]
-        self.child = Child(f"{self.kind}-host", command, self._log, env={**os.environ, **self._environment})
+        environment = {**os.environ, **self._environment, "TMPDIR": str(self._scratch)}
+        self.child = Child(f"{self.kind}-host", command, self._log, env=environment)
 
-    def wait_ready(self, timeout: float = 120) -> None:
+    def wait_ready(self, timeout: float = _START_SECONDS) -> None:
         """Wait until the host takes requests; for one that another process started, only check that it does.
 
         Raises:
             PartError: it ended, or was not ready within `timeout` seconds.
         """
         if self.child is not None:
-            self.child.wait_ready(self._socket.exists, timeout)
+            self.child.wait_ready(self._answers, timeout)
 
-    def run(self, request: Request) -> int:
-        """Run one stage and return its exit code; 255 where the host itself ended meanwhile."""
+    def run(self, request: Request, check: Callable[[], None] = _nothing) -> int:
+        """Run one stage and return its exit code; 255 where the host itself ended meanwhile.
+
+        Args:
+            check: called again and again while the stage runs; what it raises ends the call, not the stage.
+        """
         with socket.socket(socket.AF_UNIX) as client:
             try:
                 client.connect(str(self._socket))
-                with client.makefile("rw") as peer:
-                    print(json.dumps(request), file=peer, flush=True)
-                    answer = peer.readline()
+                client.sendall(json.dumps(request).encode() + b"\n")
+                answer = b""
+                while not answer.endswith(b"\n"):
+                    if select.select([client], [], [], _CHECK_SECONDS)[0]:
+                        if not (part := client.recv(4096)):
+                            return UNKNOWN_EXIT
+                        answer += part
+                    elif self.child is not None and self.child.poll() is not None:
+                        return UNKNOWN_EXIT
+                    check()
             except OSError:
-                answer = ""
-        return int(json.loads(answer)["code"]) if answer else UNKNOWN_EXIT
+                return UNKNOWN_EXIT
+        return int(json.loads(answer)["code"])
 
-    def restart(self) -> None:
-        """Start the host again after it ended.
+    def tail(self) -> str:
+        """The last lines that the host itself wrote; none for one that another process started."""
+        return self.child.tail() if self.child is not None else ""
+
+    def restart(self, check: Callable[[], None] = _nothing) -> None:
+        """Start the host again after it ended; one that another process started is started again there.
 
         Raises:
-            StageError: another process started it, which must do so.
+            StageError: it does not come back, or was stopped on purpose.
         """
-        if self.child is None:
-            raise StageError(f"the {self.kind} host of the background platform ended: `onebox down`, then `onebox up`")
-        self.child.stop()
-        self.start()
-        self.wait_ready()
-
-    def stop(self) -> None:
-        """Stop the process; nothing happens if this object did not start it."""
+        if self._closed:
+            raise StageError(f"the {self.kind} host was stopped")
         if self.child is not None:
             self.child.stop()
+            self.start()
+            self.wait_ready()
+            return
+        deadline = time.monotonic() + _START_SECONDS
+        while not self._answers():
+            check()
+            if time.monotonic() > deadline:
+                raise StageError(f"the {self.kind} host of the background platform ended: see {self._log}")
+            time.sleep(_CHECK_SECONDS)
+
+    def stop(self) -> None:
+        """Stop the process, and with it the stage that it runs; nothing happens if this object did not start it."""
+        self._closed = True
+        if self.child is not None:
+            self.child.stop()
+            shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def _answers(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as client:
+            return client.connect_ex(str(self._socket)) == 0
 
 
 @dataclass(frozen=True)
@@ -78,19 +129,30 @@ class Hosts:
     python: Host
     spark: Host
 
+    def stop(self) -> None:
+        """Stop both, and whatever stage they run."""
+        self.python.stop()
+        self.spark.stop()
+
     def of(self, stage: Stage) -> Host:
         """The host that `stage` runs in."""
         return self.spark if stage.kind is Kind.SPARK else self.python
 
 
-def make_hosts(platform: Platform) -> Hosts:
-    """The hosts of `platform`; nothing starts yet, and those that run in the background can be used at once."""
+def make_hosts(platform: Platform, *, warm: bool = False, label: str = "") -> Hosts:
+    """The hosts of `platform`; nothing starts yet, and those that run in the background can be used at once.
+
+    Args:
+        warm: whether the Spark host does some work before it takes requests.
+        label: tells several pairs of hosts on one platform apart.
+    """
     sockets, environment = socket_folder(platform.folder), platform.stage_env()
 
-    def host(kind: str) -> Host:
-        return Host(kind, sockets, platform.folder.log(f"{kind}-host"), environment)
+    def host(name: str, kind: str) -> Host:
+        log, scratch = platform.folder.log(f"{name}-host{label}"), platform.folder.scratch / f"{name}{label}"
+        return Host(kind, sockets / f"{name}{label}.sock", scratch, log, environment)
 
-    return Hosts(host("python"), host("spark"))
+    return Hosts(host("python", "python"), host("spark", "warm-spark" if warm else "spark"))
 
 
 def socket_folder(folder: DataFolder) -> Path:

@@ -7,19 +7,23 @@ fork survives, and runs its stages in its own process, one after the other.
 A host takes one request per connection to its Unix socket: a JSON line in, a JSON line with the exit code out.
 """
 
+import contextlib
 import importlib
 import json
 import os
+import signal
 import socket
 import sys
+import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypedDict
 
 from ticklake import calendar
 from ticklake.settings import StageSettings
+from ticklake.spark import close_jvm
 
 PROGRAMS = {
     "fetch-historical": "fetch_historical.main",
@@ -61,8 +65,8 @@ def _call(request: Request) -> int:
     for name in [name for name in os.environ if name.startswith("TICKLAKE_")]:
         del os.environ[name]
     os.environ.update(request["environment"])
-    main: Callable[[Sequence[str]], Any] = importlib.import_module(PROGRAMS[request["program"]]).main
     try:
+        main: Callable[[Sequence[str]], Any] = importlib.import_module(PROGRAMS[request["program"]]).main
         main(request["arguments"])
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
@@ -81,22 +85,48 @@ def _redirect(log: str) -> None:
     os.close(descriptor)
 
 
-def _run_forked(request: Request) -> int:
+def _run_forked(request: Request, connection: socket.socket) -> int:
     child = os.fork()
     if child == 0:
         code = 1
         try:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            connection.close()  # else the runner would not see that the host ended
             _redirect(request["log"])
             code = _call(request)
             sys.stdout.flush()
             sys.stderr.flush()
         finally:
             os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    with _stopped_with(connection, child):
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def _run_here(request: Request) -> int:
+@contextlib.contextmanager
+def _stopped_with(connection: socket.socket, child: int) -> Iterator[None]:
+    """Stop the stage in process `child` if its runner hangs up: nobody waits for it any more."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        with contextlib.suppress(OSError):
+            if not connection.recv(1) and not ended.is_set():
+                os.kill(child, signal.SIGTERM)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        with contextlib.suppress(OSError):
+            connection.shutdown(socket.SHUT_RD)
+        thread.join()
+
+
+def _run_here(request: Request, _: socket.socket) -> int:
     own = os.dup(1)
+    # The stage sets a handler of its own, which speaks for the stage and must not outlast it.
+    handler = signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         _redirect(request["log"])
         return _call(request)
@@ -106,36 +136,54 @@ def _run_here(request: Request) -> int:
         os.dup2(own, 1)
         os.dup2(own, 2)
         os.close(own)
-
-
-def _warm_spark() -> None:
-    """Make the session that the applications then get, and run one small query, which loads most of Spark's classes."""
-    from daily_analytics.main import warm_up
-
-    warm_up()
+        signal.signal(signal.SIGTERM, handler)
 
 
 def main() -> None:
-    """Serve requests on a Unix socket until SIGTERM; arguments: `python` or `spark`, and the socket's path."""
+    """Serve requests on a Unix socket until SIGTERM.
+
+    Arguments: `python`, `spark` (a session, started) or `warm-spark` (one that has done some work), and the socket's
+    path.
+    """
     kind, path = sys.argv[1:3]
-    if kind == "spark":
-        run = _run_here
-        _warm_spark()
-    else:
-        run = _run_forked
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    if kind == "python":
         for module in _PYTHON_PRELOAD:
             importlib.import_module(module)
         # Building an exchange's calendar takes most of a second, and every fetch needs one.
         calendar.last_session(StageSettings().calendar, datetime.now(UTC).date())
-    Path(path).unlink(missing_ok=True)
+        _serve(Path(path), _run_forked)
+        return
+    from daily_analytics.main import start_session, warm_up
+
+    (warm_up if kind == "warm-spark" else start_session)()
+    worked = False
+
+    def run(request: Request, connection: socket.socket) -> int:
+        nonlocal worked
+        code = _run_here(request, connection)
+        worked = worked or code == 0
+        return code
+
+    try:
+        _serve(Path(path), run)
+    finally:
+        # After a stage that went through, the JVM has loaded what an archive of its classes is to hold.
+        close_jvm(keep_archive=worked)
+
+
+def _serve(path: Path, run: Callable[[Request, socket.socket], int]) -> None:
+    path.unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX) as server:
-        server.bind(path)
+        server.bind(str(path))
         server.listen()
         while True:
             connection, _ = server.accept()
-            with connection, connection.makefile("rw") as peer:
-                request: Request = json.loads(peer.readline())
-                print(json.dumps({"code": run(request)}), file=peer)
+            # A runner that hangs up, before or after it asked for something, does the host no harm.
+            with connection, contextlib.suppress(OSError), connection.makefile("rb") as lines:
+                if line := lines.readline():
+                    code = run(json.loads(line), connection)
+                    connection.sendall(json.dumps({"code": code}).encode() + b"\n")
 
 
 if __name__ == "__main__":

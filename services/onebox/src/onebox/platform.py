@@ -2,21 +2,23 @@
 
 import os
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
 from pydantic import SecretStr
 
 from onebox.broker import Broker
-from onebox.folder import DataFolder, Ports
+from onebox.folder import DataFolder, Ports, Running
 from onebox.jars import ensure_jars
 from onebox.java import Java, find_java
-from onebox.processes import free_port, port_in_use
+from onebox.processes import ChildFailed, Part, free_port, port_in_use
 from onebox.store import Store
 from onebox.warehouse import Warehouse
+from ticklake.errors import StageError
 from ticklake.kafka import ensure_topics
 from ticklake.names import batch_topics, live_names, live_topics
 from ticklake.objects import ObjectStore
@@ -24,6 +26,9 @@ from ticklake.settings import KafkaSettings, StoreSettings, WarehouseSettings, l
 
 OWN_ACCOUNT = "TICKLAKE_WAREHOUSE_ACCOUNT"
 """Set by a user who wants a Snowflake account in place of the local warehouse."""
+
+_LET_GO_SECONDS = 10
+"""A killed runner's servers are made to end within some five seconds."""
 
 Say = Callable[[str], None]
 
@@ -44,6 +49,24 @@ class Platform:
     folder: DataFolder
     tools: Tools
     ports: Ports
+    parts: list[Part] = field(default_factory=list, compare=False, repr=False)
+    """The servers that `started` runs; none where another process runs them."""
+    background: Running | None = None
+    """The process that runs them where that is not this one."""
+
+    def check(self) -> None:
+        """Check that the servers have not ended.
+
+        Raises:
+            ChildFailed: one did, or the process that runs them; the message has the tail of its log.
+        """
+        if self.background is not None:
+            server = self.folder.background(self.background)
+            if (code := server.poll()) is not None:
+                raise ChildFailed("the background platform", code, server.log_path, server.tail())
+        for part in self.parts:
+            if part.child is not None and (code := part.child.poll()) is not None:
+                raise ChildFailed(part.name, code, part.log_path, part.child.tail())
 
     @property
     def kafka(self) -> KafkaSettings:
@@ -63,7 +86,7 @@ class Platform:
     @property
     def warehouse(self) -> WarehouseSettings:
         """How to reach the warehouse: an account of the user's own where one is set, else the local server."""
-        if OWN_ACCOUNT in os.environ:
+        if os.environ.get(OWN_ACCOUNT):
             return load(WarehouseSettings)
         return WarehouseSettings(
             host="127.0.0.1", port=self.ports.warehouse, protocol="http", password=SecretStr("onebox")
@@ -92,9 +115,10 @@ class Platform:
             "TICKLAKE_STORE_SECRET_KEY": _secret(store.secret_key),
             "TICKLAKE_SPARK_MASTER": "local[2]",
             "TICKLAKE_SPARK_JARS_DIR": str(self.tools.jars["spark"]),
+            "TICKLAKE_SPARK_CLASS_ARCHIVE_DIR": str(self.tools.jars["spark"].parent),
             "TICKLAKE_CODE_VERSION": code_version(),
             "TICKLAKE_LOG_FORMAT": "json",
-            **({} if OWN_ACCOUNT in own else local_warehouse),
+            **({} if own.get(OWN_ACCOUNT) else local_warehouse),
         }
 
     def ensure_live_topics(self, namespace: str = "") -> None:
@@ -120,12 +144,23 @@ def prepare_tools(cache: Path, java_home: Path | None, say: Say) -> Tools:
 
 
 def prepare(folder: DataFolder, tools: Tools) -> Platform:
-    """A platform on `folder` with its ports chosen: those of the last time where they are free. Nothing starts yet."""
+    """A platform on `folder` with its ports chosen: those of the last time where they are free. Nothing starts yet.
+
+    To be called with the folder's lock `platform` held: a server that still answers then is one of a runner that was
+    killed, and about to end, or a stranger's.
+    """
     ports = folder.last_ports()
-    if ports is None or any(port_in_use(port) for port in (ports.kafka, ports.store, ports.warehouse)):
+    deadline = time.monotonic() + _LET_GO_SECONDS
+    while ports is not None and _in_use(ports) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    if ports is None or _in_use(ports):
         ports = Ports(kafka=free_port(), store=free_port(), warehouse=free_port())
         folder.remember_ports(ports)
     return Platform(folder, tools, ports)
+
+
+def _in_use(ports: Ports) -> bool:
+    return any(port_in_use(port) for port in (ports.kafka, ports.store, ports.warehouse))
 
 
 @contextmanager
@@ -134,6 +169,7 @@ def started(platform: Platform, say: Say) -> Iterator[None]:
 
     Raises:
         PartError: a server ended or was not ready in time; the message has the tail of its log.
+        StageError: whatever else fails, in the block too, is said to be the full disk's doing where the disk is full.
     """
     folder, tools, ports = platform.folder, platform.tools, platform.ports
     keys = folder.credentials()
@@ -148,14 +184,26 @@ def started(platform: Platform, say: Say) -> Iterator[None]:
     with ExitStack() as stack:
         for part in parts:
             stack.callback(part.stop)
+        stack.callback(platform.parts.clear)
+        stack.enter_context(_full_disk_named(folder))
         say("Starting broker, store and warehouse …")
         for part in parts:
             part.start()
+        platform.parts.extend(parts)
         for part in parts:
             part.wait_ready()
         ensure_topics(platform.kafka, [*batch_topics(), *live_topics(live_names())])
         ObjectStore(platform.store).create_bucket()
         yield
+
+
+@contextmanager
+def _full_disk_named(folder: DataFolder) -> Iterator[None]:
+    try:
+        yield
+    except (StageError, OSError):
+        folder.check_room()
+        raise
 
 
 def _secret(value: SecretStr | None) -> str:

@@ -1,6 +1,7 @@
 """`onebox run`: the batch pipeline and a short live part, once, from nothing running to nothing running."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -66,7 +67,10 @@ def run(options: RunOptions) -> None:
             journal = Journal(new_run_id())
             run_into(journal, here, hosts, asked, say)
         if options.live:
-            LivePart(here, hosts, journal, say).run()
+            with ThreadPoolExecutor(1) as aside:
+                # The live part has a Spark of its own: the batch's makes room.
+                aside.submit(hosts.spark.stop)
+                LivePart(here, hosts, journal, say).run()
         journal.reconciled = True
     journal.show(console)
     _where_to_look(options.folder, folder, asked, say)

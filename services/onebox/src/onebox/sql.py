@@ -11,10 +11,11 @@ from rich.table import Table
 from onebox.folder import DataFolder
 from onebox.processes import free_port
 from onebox.warehouse import Warehouse
-from ticklake.errors import ConfigurationError
-from ticklake.settings import WarehouseSettings
+from ticklake.errors import ConfigurationError, StageError
+from ticklake.settings import WarehouseSettings, load
 
 _MOST_ROWS = 1000
+_ANSWER_SECONDS = 60
 
 
 def query(path: Path, statement: str, *, as_csv: bool = False) -> None:
@@ -24,10 +25,10 @@ def query(path: Path, statement: str, *, as_csv: bool = False) -> None:
         as_csv: print every row as CSV with a header; otherwise a table of at most a thousand rows.
     """
     import snowflake.connector
-    from snowflake.connector.errors import Error
+    from snowflake.connector.errors import Error, OperationalError
 
     folder = DataFolder.at(path)
-    database = WarehouseSettings().database
+    database = load(WarehouseSettings).database
     with ExitStack() as stack:
         running = folder.running()
         server = Warehouse(folder.warehouse, folder.logs, running.ports.warehouse if running else free_port())
@@ -36,12 +37,19 @@ def query(path: Path, statement: str, *, as_csv: bool = False) -> None:
             stack.callback(server.stop)
             server.start()
             server.wait_ready()
-        connection = stack.enter_context(snowflake.connector.connect(**server.connection_parameters, database=database))
         try:
+            connection = stack.enter_context(
+                snowflake.connector.connect(
+                    **server.connection_parameters, database=database, login_timeout=_ANSWER_SECONDS,
+                    network_timeout=_ANSWER_SECONDS,
+                )
+            )  # fmt: skip
             cursor = connection.cursor()
             cursor.execute(statement)
             rows = cursor.fetchall() if as_csv else cursor.fetchmany(_MOST_ROWS + 1)
             headings = [column.name for column in cursor.description]
+        except OperationalError as error:
+            raise StageError(f"the warehouse at 127.0.0.1:{server.port} does not answer: {error.msg}") from error
         except Error as error:
             raise ConfigurationError(f"the warehouse says: {error.msg or error}") from error
     if as_csv:

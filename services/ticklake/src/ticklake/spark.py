@@ -190,9 +190,11 @@ def close_jvm(*, keep_archive: bool = True) -> None:
     gateway = SparkContext._gateway
     SparkContext._gateway = SparkContext._jvm = SparkContext._active_spark_context = None
     SparkSession._instantiatedSession = None
+    _jvm.close(keep_archive=keep_archive)
+    # Only after the JVM: `foreachBatch` and listeners make it hold connections to this process, and closing one that
+    # a thread here reads from waits until its other end is gone.
     if gateway is not None:
         gateway.close()
-    _jvm.close(keep_archive=keep_archive)
 
 
 def s3a_options(store: StoreSettings) -> dict[str, str]:

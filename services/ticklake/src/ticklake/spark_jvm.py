@@ -34,6 +34,7 @@ _PACKAGES = (
 """Packages of java.base that Spark reaches into, as org.apache.spark.launcher.JavaModuleOptions lists them."""
 
 _START_SECONDS = 60
+_FOLDER = "ticklake-spark-"
 _LOG_CONFIG = Path(__file__).parent / "spark_log4j2.properties"
 
 
@@ -58,7 +59,8 @@ class SparkJvm:
         """
         java = self._java(java_home)
         classpath = _classpath(jars_dir)
-        self._folder = Path(tempfile.mkdtemp(prefix="ticklake-spark-"))
+        _remove_left_folders()
+        self._folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-"))
         self._output: list[str] = []
         self._connected = False
         self._archive = _archive(java, classpath, archive_dir, archive_name)
@@ -196,6 +198,18 @@ def _archive(java: Path, classpath: list[str], archive_dir: Path | None, name: s
         state = path.stat()
         identity.update(f"{path} {state.st_size} {state.st_mtime_ns}".encode())
     return archive_dir / f"{name}-{identity.hexdigest()[:12]}.jsa"
+
+
+def _remove_left_folders() -> None:
+    """Temporary folders of processes that were killed, and so could not remove them."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*"):
+        owner = folder.name.removeprefix(_FOLDER).partition("-")[0]
+        try:
+            os.kill(int(owner), 0)
+        except ProcessLookupError:
+            shutil.rmtree(folder, ignore_errors=True)
+        except (PermissionError, ValueError):
+            pass  # another user's, and alive; or not ours at all
 
 
 def _ignore_interrupt() -> None:

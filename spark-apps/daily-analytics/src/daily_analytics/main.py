@@ -8,7 +8,7 @@ from ticklake.lineage import StageRecord
 from ticklake.objects import ObjectStore
 from ticklake.pipeline import PROCESS
 from ticklake.settings import load
-from ticklake.spark import start_jvm
+from ticklake.spark import build_session, start_jvm
 from ticklake.spark_jvm import ONE_SHOT
 from ticklake.stage import Run, batch_main
 
@@ -18,8 +18,15 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     batch_main(PROCESS.program, AnalyticsSettings, _body, argv)
 
 
+def start_session() -> None:
+    """Start the session that later calls of `main` in this process use; the store is not needed for that."""
+    settings = load(AnalyticsSettings)
+    start_jvm(PROCESS.program, settings.spark, ONE_SHOT)
+    build_session(PROCESS.program, settings.spark, settings.store)
+
+
 def warm_up() -> None:
-    """Start a session that later calls of `main` in this process use, with all that they need loaded."""
+    """Start that session and take a few made-up bars through it, so that all it needs is loaded and compiled."""
     from daily_analytics.warm import warm
 
     warm(load(AnalyticsSettings))

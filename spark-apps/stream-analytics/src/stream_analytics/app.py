@@ -147,7 +147,11 @@ class App:
         )
         if progress.name != queries.CLOSED:
             return
-        self._count_late(progress)
+        try:
+            with translated_errors("count late ticks"):
+                self._count_late(progress)
+        except StageError as error:  # the windows are right all the same
+            log.warning("late ticks, not counted", batch=progress.batchId, reason=str(error))
         self._previous = (progress.batchId, watermark(progress))
         counts = progress.observedMetrics.get(METRICS)
         if counts and (counts["invalid"] or counts["future"]):
