@@ -50,5 +50,8 @@ if __name__ == "__main__":
     if "unprepared" in sys.argv:
         reader.Reader._know_partitions = lambda *_: None  # type: ignore[method-assign]
     service_main(
-        "archive-ticks", ArchiveSettings, lambda settings, stop: Archive(settings, ObjectStore(settings.store)).run(stop), []
+        "archive-ticks",
+        ArchiveSettings,
+        lambda settings, stop: Archive(settings, ObjectStore(settings.store)).run(stop),
+        [],
     )

@@ -123,7 +123,7 @@ class Bench:
             probe.bind(("127.0.0.1", 0))
             self.ports.append(probe.getsockname()[1])
         env = self.environment(
-            TICKLAKE_STREAM_TRIGGER_SECONDS="0", TICKLAKE_METRICS_PORT=str(self.ports[-1]), **settings
+            TICKLAKE_WINDOWS_TRIGGER_SECONDS="0", TICKLAKE_METRICS_PORT=str(self.ports[-1]), **settings
         )
         number = len(self.started)
         with (self.logs / f"out-{number}").open("wb") as out, (self.logs / f"err-{number}").open("wb") as err:
@@ -198,7 +198,7 @@ class Bench:
             served = self.get("/metrics")
         except OSError:
             return 0.0
-        lines = [line for line in served.splitlines() if line.startswith(f"stream_analytics_{name} ")]
+        lines = [line for line in served.splitlines() if line.startswith(f"ticklake_stream_analytics_{name} ")]
         return float(lines[0].rpartition(" ")[2]) if lines else 0.0
 
 
@@ -216,7 +216,7 @@ def bench(
     def environment(**more: str) -> dict[str, str]:
         fast = {"TICKLAKE_SPARK_JAVA_OPTIONS": " ".join(ONE_SHOT)}
         # Only a run that ends by itself may write the archive: one that is killed would leave half of one.
-        if "TICKLAKE_STREAM_UNTIL_CLOSED_WINDOWS" in more or any(archives.glob("stream-analytics-*.jsa")):
+        if "TICKLAKE_WINDOWS_UNTIL_CLOSED_WINDOWS" in more or any(archives.glob("stream-analytics-*.jsa")):
             fast["TICKLAKE_SPARK_CLASS_ARCHIVE_DIR"] = str(archives)
         return stage_env(**fast, **more)
 

@@ -29,5 +29,5 @@ def test_a_new_checkpoint_goes_on_after_all_batches_of_the_old(store: ObjectStor
 
 def test_a_checkpoint_of_a_topic_made_anew_is_refused(store: ObjectStore) -> None:
     first_batch(store, LIVE, "query-a", "topic-1")
-    with pytest.raises(IntegrityError, match=r"topic-1.*made anew.*topic-2.*TICKLAKE_STREAM_CHECKPOINT"):
+    with pytest.raises(IntegrityError, match=r"topic-1.*made anew.*topic-2.*TICKLAKE_WINDOWS_CHECKPOINT"):
         first_batch(store, LIVE, "query-a", "topic-2")

@@ -31,7 +31,7 @@ def session(tick: Any, minutes: range, seed: int) -> list[Any]:
 
 @pytest.mark.timeout(420)
 def test_kills_stops_and_late_ticks_change_no_window(bench: Any, tick: Any, reference: Any, compare: Any) -> None:
-    checkpoint_in_the_lake = {"TICKLAKE_STREAM_CHECKPOINT": ""}
+    checkpoint_in_the_lake = {"TICKLAKE_WINDOWS_CHECKPOINT": ""}
     first, second = session(tick, range(80), 1), session(tick, range(80, 100), 2)
     malformed = [b"no tick", b"", b'{"symbol":"AAPL"}', first[0].message().replace(b'"symbol": "', b'"symbol": "?')]
 
@@ -106,9 +106,9 @@ def _assert_live_readers_see(bench: Any, closed: dict[Any, Any]) -> None:
 @pytest.mark.timeout(300)
 def test_heartbeats_close_idle_windows_and_make_no_backlog_late(bench: Any, tick: Any, reference: Any) -> None:
     settings = {
-        "TICKLAKE_STREAM_HEARTBEAT": "true", "TICKLAKE_STREAM_FUTURE_TOLERANCE_SECONDS": "60",
-        "TICKLAKE_STREAM_WATERMARK_SECONDS": "5", "TICKLAKE_STREAM_SLIDE_15M_SECONDS": "5",
-        "TICKLAKE_STREAM_CHECKPOINT": str(bench.logs / "checkpoints"), "TICKLAKE_STREAM_RUNNING": "false",
+        "TICKLAKE_WINDOWS_HEARTBEAT": "true", "TICKLAKE_WINDOWS_FUTURE_TOLERANCE_SECONDS": "60",
+        "TICKLAKE_WINDOWS_WATERMARK_SECONDS": "5", "TICKLAKE_WINDOWS_SLIDE_15M_SECONDS": "5",
+        "TICKLAKE_WINDOWS_CHECKPOINT": str(bench.logs / "checkpoints"), "TICKLAKE_WINDOWS_RUNNING": "false",
     }  # fmt: skip
     kinds = {"15m": (timedelta(minutes=15), timedelta(seconds=5)), "1h": (timedelta(hours=1), timedelta(minutes=5))}
 
@@ -158,8 +158,8 @@ def test_enough_closed_windows_end_the_program(bench: Any, tick: Any) -> None:
     bench.send(session(tick, range(20), 3))
     bench.send([tick("AAPL", 100.0, 1, START + timedelta(minutes=90), 99_999)])
     program = bench.start(
-        TICKLAKE_STREAM_UNTIL_CLOSED_WINDOWS="2", TICKLAKE_STREAM_UNTIL_SECONDS="100",
-        TICKLAKE_STREAM_CHECKPOINT=str(bench.logs / "checkpoints"),
+        TICKLAKE_WINDOWS_UNTIL_CLOSED_WINDOWS="2", TICKLAKE_WINDOWS_UNTIL_SECONDS="100",
+        TICKLAKE_WINDOWS_CHECKPOINT=str(bench.logs / "checkpoints"),
     )  # fmt: skip
     assert program.wait(110) == 0, bench.said()
     assert bench.errors() == ""
@@ -172,7 +172,7 @@ def test_enough_closed_windows_end_the_program(bench: Any, tick: Any) -> None:
     ("settings", "code", "said"),
     [
         ({"TICKLAKE_LIVE_NAMESPACE": "nowhere"}, 2, "has no topic stock-market-realtime.nowhere: create it"),
-        ({"TICKLAKE_STREAM_TRIGGER_SECONDS": "-1"}, 2, "TICKLAKE_STREAM_TRIGGER_SECONDS"),
+        ({"TICKLAKE_WINDOWS_TRIGGER_SECONDS": "-1"}, 2, "TICKLAKE_WINDOWS_TRIGGER_SECONDS"),
         ({"TICKLAKE_STORE_BUCKET": "no-such-bucket"}, 2, "has no bucket no-such-bucket: create it"),
     ],
 )

@@ -23,7 +23,7 @@ def test_checkpoints_of_flows_and_queries_lie_apart() -> None:
 
 
 def test_a_slide_must_divide_its_window(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TICKLAKE_STREAM_SLIDE_15M_SECONDS", "7")
+    monkeypatch.setenv("TICKLAKE_WINDOWS_SLIDE_15M_SECONDS", "7")
     with pytest.raises(ConfigurationError, match="slide_15m_seconds must divide 900"):
         load(StreamAnalyticsSettings)
 

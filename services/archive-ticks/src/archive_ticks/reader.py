@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from kafka import ConsumerRebalanceListener, TopicPartition
 from kafka import errors as kafka_errors
@@ -50,7 +51,7 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]  # the library ha
     def __init__(
         self, kafka: KafkaSettings, live: LiveNames, limits: RollSettings, resume_at: Callable[[int], int | None]
     ) -> None:
-        """Join the group.
+        """Prepare to join the group, which the first `poll` does.
 
         Args:
             resume_at: the offset that a partition which stays with this member is to go on from, None for a new one.
@@ -61,17 +62,50 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]  # the library ha
         self._kafka, self._topic, self._resume_at = kafka, live.topic, resume_at
         self.assigned: frozenset[int] = frozenset()
         self.joined = False
-        """Whether the group has ever assigned partitions to this member, be it none."""
+        """Whether the group has assigned partitions to this member, be it none, and no rebalance is under way."""
         self._held = False
-        self._consumer = make_consumer(
-            kafka, STAGE, group_id=live.archive_group, metadata_max_age_ms=30_000,
-            session_timeout_ms=int(limits.session_timeout_seconds * 1000),
-            heartbeat_interval_ms=int(limits.session_timeout_seconds * 1000 / 4),
-        )  # fmt: skip
-        self._consumer.subscribe([self._topic], listener=self)
+        self._options = {
+            "group_id": live.archive_group, "metadata_max_age_ms": 30_000,
+            "session_timeout_ms": int(limits.session_timeout_seconds * 1000),
+            "heartbeat_interval_ms": int(limits.session_timeout_seconds * 1000 / 4),
+        }  # fmt: skip
+        self._consumer = self._subscribed()
 
-    def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
-        """Nothing is stopped here: what is no longer assigned afterwards is dropped, and no write depends on it."""
+    def _subscribed(self) -> Any:
+        consumer = make_consumer(self._kafka, STAGE, **self._options)
+        try:
+            consumer.subscribe([self._topic], listener=self)
+            self._know_partitions(consumer)
+        except BaseException:
+            consumer.close(autocommit=False, timeout_ms=0)
+            raise
+        return consumer
+
+    def _know_partitions(self, consumer: Any) -> None:
+        # A leader that does not know the topic's partitions yet gives everyone none, and joins again once it does: a
+        # needless rebalance, and one of those whose answer the library can lose (see `archive_ticks.group`). Asking
+        # for an offset is the way to wait for what it knows that has a time limit.
+        with translated_errors(self._kafka, f"tell the partitions of {self._topic}"):
+            consumer.end_offsets([TopicPartition(self._topic, 0)], timeout_ms=int(self._kafka.timeout_seconds * 1000))
+
+    @property
+    def member_id(self) -> str:
+        """This member's id in the group; empty before the broker has given it one."""
+        return str(self._consumer.group_metadata().member_id)
+
+    def rejoin(self, seconds: float) -> None:
+        """Leave the group, as far as the broker answers in time, and start over as a new member without partitions.
+
+        Raises:
+            StageError: the broker does not answer; the old membership is kept.
+        """
+        former, self._consumer = self._consumer, self._subscribed()
+        self.assigned, self.joined = frozenset(), False
+        _close(former, seconds)
+
+    def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:  # noqa: ARG002
+        """Stop nothing: what is no longer assigned afterwards is dropped then, and no write depends on it."""
+        self.joined = False
 
     def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         """Set a position for each partition, so that Kafka's committed one is never used."""
@@ -138,10 +172,7 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]  # the library ha
 
     def close(self, seconds: float) -> None:
         """Leave the group."""
-        try:
-            self._consumer.close(autocommit=False, timeout_ms=int(seconds * 1000))
-        except kafka_errors.KafkaError as error:
-            log.debug("leaving the group failed", error=str(error))
+        _close(self._consumer, seconds)
 
     def ends(self, partitions: Collection[int], seconds: float) -> dict[int, int]:
         """Offset of the message to come, per partition.
@@ -171,6 +202,13 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]  # the library ha
             for place, found in firsts.items() if found is not None and found.timestamp >= 0
         }  # fmt: skip
         return {p.partition: Bounds(begins[p], ends[p.partition], times.get(p.partition)) for p in places}
+
+
+def _close(consumer: Any, seconds: float) -> None:
+    try:
+        consumer.close(autocommit=False, timeout_ms=int(seconds * 1000))
+    except kafka_errors.KafkaError as error:
+        log.debug("leaving the group failed", error=str(error))
 
 
 def locate(

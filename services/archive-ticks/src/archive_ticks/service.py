@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from archive_ticks.group import Membership, describe
 from archive_ticks.metrics import Metrics
 from archive_ticks.ranges import RangeBuilder
 from archive_ticks.reader import Reader, locate
@@ -19,6 +20,7 @@ log = logs.get(__name__)
 
 _POLL_SECONDS = 0.2
 _MONITOR_SECONDS, _MONITOR_TIMEOUT = 5.0, 2.0
+_GROUP_SECONDS = 2.5
 _TOPIC_CHECK_SECONDS = 60.0
 _RETRY_SECONDS = 1.0
 _STOP_SECONDS = 6.0
@@ -44,6 +46,9 @@ class Archive:
             store, self._live, self._topic_id, quarantine_into(settings.kafka, store, self._live), self._metrics
         )
         self._reader = Reader(settings.kafka, self._live, settings.roll, self._resume_at)
+        self._membership = Membership()
+        # The loop must not stand still for long while the broker is away.
+        self._monitoring = settings.kafka.model_copy(update={"timeout_seconds": _MONITOR_TIMEOUT})
 
     def run(self, stop: threading.Event) -> None:
         """Archive until `stop` is set, then write what is held, commit and leave the group.
@@ -67,11 +72,12 @@ class Archive:
     def _step(self) -> None:
         self._beat = time.monotonic()
         self._take(self._writer.results())
-        self._follow_assignment()
         self._attempt(self._locate_new, _RETRY_SECONDS)
         self._attempt(self._monitor, _MONITOR_SECONDS, every=_MONITOR_SECONDS)
+        self._attempt(self._check_group, _GROUP_SECONDS, every=_GROUP_SECONDS)
         self._attempt(self._check_topic, _TOPIC_CHECK_SECONDS, every=_TOPIC_CHECK_SECONDS)
         self._attempt(self._read, _RETRY_SECONDS)
+        self._follow_assignment()
         for lease in self._leases.values():
             self._writer.submit(lease, lease.builder.seal_if_old())
         self._limit_memory()
@@ -129,6 +135,7 @@ class Archive:
         for partition, offset in starts.items():
             self._lease(partition, offset)
             log.info("partition assigned", partition=partition, first_offset=offset)
+        self._next_try.pop(self._check_group, None)
 
     def _lease(self, partition: int, offset: int) -> None:
         self._leases[partition] = Lease(RangeBuilder(partition, offset, self._settings.roll))
@@ -169,6 +176,18 @@ class Archive:
         for partition, end in ends.items():
             self._metrics.lag.labels(str(partition)).set(end - self._archived[partition])
 
+    def _check_group(self) -> None:
+        try:
+            group = describe(self._monitoring, self._live)
+        except StageError:
+            self._membership.whole = False
+            raise
+        reads = self._reader.assigned if self._reader.joined else None
+        if fault := self._membership.fault(group, self._reader.member_id, reads):
+            log.warning("joining the group anew", reason=fault)
+            self._reader.rejoin(_LEAVE_SECONDS)
+            self._follow_assignment()
+
     def _check_topic(self) -> None:
         if kafka.topic_id(self._settings.kafka, self._live.topic) != self._topic_id:
             raise IntegrityError(f"topic {self._live.topic} was made anew while it was archived: start again")
@@ -189,7 +208,7 @@ class Archive:
 
     def _ready(self) -> bool:
         located = self._reader.joined and self._reader.assigned <= self._leases.keys()
-        return located and self._broker_answers and not self._writer.failing
+        return located and self._membership.whole and self._broker_answers and not self._writer.failing
 
 
 def run(settings: ArchiveSettings, stop: threading.Event) -> None:

@@ -156,7 +156,7 @@ class _Loop:
         by_name = {each.service.program: each.service for each in self.watched}
         sent = by_name[STREAM_TICKS].metric("ticklake_stream_ticks_ticks_total")
         archived = by_name[ARCHIVE_TICKS].metric("ticklake_archive_ticks_rows_total")
-        closed = by_name[STREAM_ANALYTICS].metric("ticklake_stream_analytics_windows_closed_total")
+        closed = by_name[STREAM_ANALYTICS].metric("ticklake_stream_analytics_closed_windows_total")
         return (
             f"{datetime.now(UTC):%H:%M:%S} UTC  ticks sent {sent:,.0f}  archived {archived:,.0f}  "
             f"windows closed {closed:,.0f}"

@@ -3,8 +3,9 @@
 Event time runs faster than the clock here, so the flow has topics, checkpoint and prefixes of its own.
 """
 
+import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -14,11 +15,10 @@ from onebox import live_check
 from onebox.batch import run_program
 from onebox.host_client import Hosts
 from onebox.platform import Platform
-from onebox.processes import ChildFailed
 from onebox.report import Journal, Row
 from onebox.services import ARCHIVE_TICKS, STREAM_ANALYTICS, STREAM_TICKS, Service
 from ticklake import kafka, manifests
-from ticklake.errors import IntegrityError, StageError
+from ticklake.errors import ExitCode, IntegrityError, StageError
 from ticklake.names import SCHEMA_OTHER, WINDOWS_TABLE, LiveNames, live_names
 from ticklake.objects import ObjectStore
 
@@ -26,7 +26,6 @@ _SPEED_UP = 60
 """Event time runs this many times as fast as the clock: a minute a second."""
 _DEADLINE_SECONDS = 180
 _ARCHIVE_SECONDS = 60
-_QUERIES = frozenset({"15m", "1h"})
 
 
 @dataclass
@@ -50,43 +49,49 @@ class LivePart:
         self.platform.ensure_live_topics(namespace)
         self.say(f"Live: simulated ticks, event time {_SPEED_UP} times as fast as the clock, until windows are closed")
         began = time.monotonic()
+        checkpoints = self.platform.folder.root / "checkpoints" / namespace
+        analytics = Service(
+            STREAM_ANALYTICS, self.platform, namespace, WINDOWS_TRIGGER_SECONDS="0",
+            WINDOWS_UNTIL_CLOSED_WINDOWS="1", WINDOWS_CHECKPOINT=checkpoints.as_uri(),
+        )  # fmt: skip
+        archive = Service(ARCHIVE_TICKS, self.platform, namespace, ARCHIVE_ROLL_SECONDS="5")
+        ticks = Service(
+            STREAM_TICKS, self.platform, namespace, STREAM_SOURCE="simulated", STREAM_SPEED_UP=str(_SPEED_UP)
+        )
         with ExitStack() as stack:
-            services = {
-                STREAM_ANALYTICS: Service(STREAM_ANALYTICS, self.platform, namespace, STREAM_TRIGGER_SECONDS="0"),
-                ARCHIVE_TICKS: Service(ARCHIVE_TICKS, self.platform, namespace, ARCHIVE_ROLL_SECONDS="5"),
-                STREAM_TICKS: Service(
-                    STREAM_TICKS, self.platform, namespace, STREAM_SOURCE="simulated", STREAM_SPEED_UP=str(_SPEED_UP)
-                ),
-            }
-            for service in services.values():
+            for service in (analytics, archive, ticks):
                 stack.callback(service.stop)
-            for name in (STREAM_ANALYTICS, ARCHIVE_TICKS):
-                services[name].start()
-            for name in (ARCHIVE_TICKS, STREAM_ANALYTICS):
-                services[name].wait_ready()
-            services[STREAM_TICKS].start()
-            self._wait_for_windows(store, live, services)
-            late = services[STREAM_ANALYTICS].metric("ticklake_stream_analytics_late_rows_total")
+            analytics.start()
+            archive.start()
+            archive.wait_ready()
+            analytics.wait_ready()
+            ticks.start()
+            late = self._wait_for_windows(analytics, (archive, ticks))
             # First what writes, then what reads, so that everything sent is also archived.
-            for name in (STREAM_TICKS, ARCHIVE_TICKS, STREAM_ANALYTICS):
-                if name == ARCHIVE_TICKS:
-                    self._wait_for_archive(live, services[name])
-                if (code := services[name].stop()) not in (0, None):
-                    raise StageError(f"{name} ended with exit code {code}; see {services[name].log}")
-        self._reconcile(store, live, time.monotonic() - began, int(late))
+            _stopped(ticks)
+            self._wait_for_archive(live, archive)
+            _stopped(archive)
+        shutil.rmtree(checkpoints, ignore_errors=True)
+        self._reconcile(store, live, time.monotonic() - began, late)
         self._load_windows(store, live, namespace)
         # The lake has it all now; a topic per run would only pile up in the broker.
         kafka.delete_topics(self.platform.kafka, [live.topic, live.analytics_topic])
 
-    def _wait_for_windows(self, store: ObjectStore, live: LiveNames, services: dict[str, Service]) -> None:
+    def _wait_for_windows(self, analytics: Service, others: Iterable[Service]) -> int:
+        """Wait until the analytics ends, as it does once it has written closed windows; returns its late ticks."""
         deadline = time.monotonic() + _DEADLINE_SECONDS
-        while {manifest.query for manifest in manifests.all_windows(store, live)} != _QUERIES:
-            for service in services.values():
-                if service.child is not None and (code := service.child.poll()) is not None:
-                    raise ChildFailed(service.program, code, service.log, service.child.tail())
+        late = 0.0
+        while (code := analytics.ended()) is None:
+            late = max(late, analytics.metric("ticklake_stream_analytics_late_ticks_total"))
+            for service in others:
+                if service.ended() is not None:
+                    raise service.failure()
             if time.monotonic() > deadline:
-                raise StageError(f"no window was closed within {_DEADLINE_SECONDS} s; see {self.platform.folder.logs}")
-            time.sleep(0.3)
+                raise StageError(f"no window was closed within {_DEADLINE_SECONDS} s; see {analytics.log}")
+            time.sleep(0.2)
+        if code != ExitCode.DONE:
+            raise analytics.failure()
+        return int(late)
 
     def _wait_for_archive(self, live: LiveNames, archive: Service) -> None:
         """Wait until the archive has written everything that was sent."""
@@ -126,3 +131,9 @@ class LivePart:
                 where=f"{SCHEMA_OTHER}.{WINDOWS_TABLE}")
         )  # fmt: skip
         self.say(f"  ✓ {LOAD_WINDOWS}  {loaded:,} windows in {seconds:.1f} s")
+
+
+def _stopped(service: Service) -> None:
+    """Stop `service`, which has to end with exit code 0."""
+    if service.stop() != ExitCode.DONE:
+        raise service.failure()

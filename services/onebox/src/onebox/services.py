@@ -10,7 +10,7 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 from onebox.platform import Platform
-from onebox.processes import LOOPBACK, Child, free_port
+from onebox.processes import LOOPBACK, UNKNOWN_EXIT, Child, ChildFailed, free_port
 
 STREAM_TICKS = "stream-ticks"
 ARCHIVE_TICKS = "archive-ticks"
@@ -67,6 +67,16 @@ class Service:
         except (urllib.error.URLError, TimeoutError):
             return 0
         return sum(sample.value for family in families for sample in family.samples if sample.name == name)
+
+    def ended(self) -> int | None:
+        """The exit code, None while the service runs or where it never started."""
+        return None if self.child is None else self.child.poll()
+
+    def failure(self) -> ChildFailed:
+        """The error that says how the service ended, with the end of its log."""
+        code = self.ended()
+        tail = "" if self.child is None else self.child.tail()
+        return ChildFailed(self.program, UNKNOWN_EXIT if code is None else code, self.log, tail)
 
     def stop(self, grace_seconds: float = 20) -> int | None:
         """Ask the service to stop and return its exit code; None where it never started."""

@@ -76,11 +76,11 @@ class SparkJvm:
             "_PYSPARK_DRIVER_CONN_INFO_PATH": str(self._connection_file),
             "SPARK_HOME": str(_spark_home()),
         }
-        # The gateway ends when its standard input does, hence with this process, however that ends. Ctrl-C is for
-        # this process alone: it closes the JVM in its own time.
+        # The gateway ends when its standard input does, hence with this process, however that ends. Signals to the
+        # whole group are for this process alone: it closes the JVM in its own time.
         self._process = subprocess.Popen(
             command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            text=True, errors="replace", preexec_fn=_ignore_interrupt,
+            text=True, errors="replace", preexec_fn=_ignore_signals,
         )  # fmt: skip
         threading.Thread(target=self._forward_output, daemon=True).start()
         atexit.register(self.close)
@@ -212,5 +212,6 @@ def _remove_left_folders() -> None:
             pass  # another user's, and alive; or not ours at all
 
 
-def _ignore_interrupt() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _ignore_signals() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

@@ -40,6 +40,6 @@ def first_batch(store: ObjectStore, live: LiveNames, query_id: str, topic_id: st
     if epoch.topic_id != topic_id:
         raise IntegrityError(
             f"the checkpoint holds offsets of an earlier topic {live.topic} ({epoch.topic_id}), which was made anew "
-            f"since ({topic_id}): set TICKLAKE_STREAM_CHECKPOINT to a new folder to start with the new topic"
+            f"since ({topic_id}): set TICKLAKE_WINDOWS_CHECKPOINT to a new folder to start with the new topic"
         )
     return epoch.first_batch

@@ -27,7 +27,7 @@ def explained_text(query: str, text: str, settings: StreamAnalyticsSettings) -> 
     if "data loss" in text or "may have been missed" in text or "OffsetOutOfRange" in kind:
         return IntegrityError(
             f"Kafka no longer has offsets of {topic} that were not read yet ({reason}); the archive may have them. To "
-            "go on with what is there, set TICKLAKE_STREAM_CHECKPOINT to a new folder"
+            "go on with what is there, set TICKLAKE_WINDOWS_CHECKPOINT to a new folder"
         )
     if "TimeoutException" in kind and "kafka" in text:
         return StageError(f"Kafka at {settings.kafka.bootstrap_servers} does not answer ({query}: {reason})")

@@ -52,10 +52,10 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
         def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(f"stream_analytics_{name}", text, labels, registry=registry)
+            return Counter(f"ticklake_stream_analytics_{name}", text, labels, registry=registry)
 
         def gauge(name: str, text: str) -> Gauge:
-            return Gauge(f"stream_analytics_{name}", text, ["query"], registry=registry)
+            return Gauge(f"ticklake_stream_analytics_{name}", text, ["query"], registry=registry)
 
         self.rows = counter("rows", "Messages read by the query of closed windows")
         self.invalid = counter("invalid_rows", "Messages left out: no valid tick")

@@ -17,9 +17,9 @@ WINDOW_LENGTHS = {"15m": timedelta(minutes=15), "1h": timedelta(hours=1)}
 
 
 class StreamSettings(BaseSettings):
-    """How the windows are computed (`TICKLAKE_STREAM_…`)."""
+    """How the windows are computed (`TICKLAKE_WINDOWS_…`)."""
 
-    model_config = settings_config("TICKLAKE_STREAM_")
+    model_config = settings_config("TICKLAKE_WINDOWS_")
 
     trigger_seconds: float = Field(default=60, ge=0)
     """A micro-batch starts at most this often; 0 is as fast as it goes."""
