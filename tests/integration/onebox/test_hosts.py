@@ -116,6 +116,13 @@ def slow_store() -> Iterator[int]:
 silent_port = pytest.fixture(slow_store)
 
 
+def stages(host: Host) -> list[psutil.Process]:
+    """The host's forked stages: they have its command, other than the guard beside it."""
+    assert host.child is not None
+    own = psutil.Process(host.child.pid)
+    return [child for child in own.children() if child.cmdline() == own.cmdline()]
+
+
 def started(host: Host, wanted: Request) -> tuple[threading.Thread, list[Any]]:
     """Run `wanted` in a thread and wait until its stage works; the result, or what was raised, goes to the list."""
     found: list[Any] = []
@@ -125,10 +132,8 @@ def started(host: Host, wanted: Request) -> tuple[threading.Thread, list[Any]]:
 
     thread = threading.Thread(target=run)
     thread.start()
-    assert host.child is not None
-    own = psutil.Process(host.child.pid)
     deadline = time.monotonic() + 20
-    while not own.children(recursive=True):
+    while not stages(host):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     time.sleep(0.5)
@@ -139,13 +144,12 @@ def test_a_stage_whose_runner_hangs_up_is_stopped(
     hosts: dict[str, Host], platform: Platform, tmp_path: Path, silent_port: int
 ) -> None:
     host = hosts["python"]
-    assert host.child is not None
     wanted = request(platform, tmp_path / "log", TICKLAKE_STORE_ENDPOINT=f"http://127.0.0.1:{silent_port}")
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(host._socket))
         client.sendall(json.dumps(wanted).encode() + b"\n")
         time.sleep(1.5)
-        (stage,) = psutil.Process(host.child.pid).children()
+        (stage,) = stages(host)
     stage.wait(5)
     assert "stopped by SIGTERM" in (tmp_path / "log").read_text()
 
@@ -157,9 +161,8 @@ def test_a_host_killed_within_a_stage_is_noticed_and_nothing_of_it_goes_on(
     wanted = request(platform, tmp_path / "log", TICKLAKE_STORE_ENDPOINT=f"http://127.0.0.1:{silent_port}")
     thread, found = started(host, wanted)
     assert host.child is not None
-    own = psutil.Process(host.child.pid)
-    (stage,) = own.children()
-    own.kill()
+    (stage,) = stages(host)
+    psutil.Process(host.child.pid).kill()
     thread.join(5)
     assert found == [UNKNOWN_EXIT]
     stage.wait(5)

@@ -50,6 +50,10 @@ _PYTHON_PRELOAD = (
 )
 
 
+FINISH = b"finish\n"
+"""Sent in place of a request: end, and take the time that this needs."""
+
+
 class Request(TypedDict):
     """One stage to run."""
 
@@ -140,13 +144,13 @@ def _run_here(request: Request, _: socket.socket) -> int:
 
 
 def main() -> None:
-    """Serve requests on a Unix socket until SIGTERM.
+    """Serve requests on a Unix socket until SIGTERM or `FINISH`.
 
     Arguments: `python`, `spark` (a session, started) or `warm-spark` (one that has done some work), and the socket's
     path.
     """
     kind, path = sys.argv[1:3]
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    _end_on_sigterm()
     if kind == "python":
         for module in _PYTHON_PRELOAD:
             importlib.import_module(module)
@@ -165,11 +169,18 @@ def main() -> None:
         worked = worked or code == 0
         return code
 
+    finished = False
     try:
         _serve(Path(path), run)
+        finished = True
     finally:
-        # After a stage that went through, the JVM has loaded what an archive of its classes is to hold.
-        close_jvm(keep_archive=worked)
+        # After a stage that went through, the JVM has loaded what an archive of its classes is to hold; writing one
+        # takes a while, for which there is no time after SIGTERM.
+        close_jvm(keep_archive=worked and finished)
+
+
+def _end_on_sigterm() -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 
 
 def _serve(path: Path, run: Callable[[Request, socket.socket], int]) -> None:
@@ -181,7 +192,10 @@ def _serve(path: Path, run: Callable[[Request, socket.socket], int]) -> None:
             connection, _ = server.accept()
             # A runner that hangs up, before or after it asked for something, does the host no harm.
             with connection, contextlib.suppress(OSError), connection.makefile("rb") as lines:
-                if line := lines.readline():
+                line = lines.readline()
+                if line == FINISH:
+                    return
+                if line:
                     code = run(json.loads(line), connection)
                     connection.sendall(json.dumps({"code": code}).encode() + b"\n")
 

@@ -66,10 +66,10 @@ def run(options: RunOptions) -> None:
             asked = sources.fall_back(asked, options.batch_date, failure.said.splitlines()[-1], say)
             journal = Journal(new_run_id())
             run_into(journal, here, hosts, asked, say)
-        if options.live:
-            with ThreadPoolExecutor(1) as aside:
-                # The live part has a Spark of its own: the batch's makes room.
-                aside.submit(hosts.spark.stop)
+        with ThreadPoolExecutor(1) as aside:
+            # The live part has a Spark of its own: the batch's makes room.
+            aside.submit(hosts.spark.finish)
+            if options.live:
                 LivePart(here, hosts, journal, say).run()
         journal.reconciled = True
     journal.show(console)

@@ -3,7 +3,6 @@
 import http.client
 import os
 import sys
-import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -56,7 +55,7 @@ class Service:
         try:
             with urllib.request.urlopen(f"http://{LOOPBACK}:{self.port}/readyz", timeout=_PROBE_SECONDS) as answer:
                 return bool(answer.status == http.client.OK)
-        except (urllib.error.URLError, TimeoutError):
+        except (OSError, http.client.HTTPException):
             return False
 
     def metric(self, name: str) -> float:
@@ -64,7 +63,7 @@ class Service:
         try:
             with urllib.request.urlopen(f"http://{LOOPBACK}:{self.port}/metrics", timeout=_PROBE_SECONDS) as answer:
                 families = text_string_to_metric_families(answer.read().decode())
-        except (urllib.error.URLError, TimeoutError):
+        except (OSError, http.client.HTTPException):
             return 0
         return sum(sample.value for family in families for sample in family.samples if sample.name == name)
 

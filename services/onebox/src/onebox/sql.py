@@ -1,6 +1,7 @@
 """`onebox sql`: one statement to the one-box warehouse, its answer as a table."""
 
 import csv
+import os
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -52,14 +53,20 @@ def query(path: Path, statement: str, *, as_csv: bool = False) -> None:
             raise StageError(f"the warehouse at 127.0.0.1:{server.port} does not answer: {error.msg}") from error
         except Error as error:
             raise ConfigurationError(f"the warehouse says: {error.msg or error}") from error
-    if as_csv:
-        csv.writer(sys.stdout).writerows([headings, *rows])
-    else:
-        _show(headings, rows)
+    try:
+        if as_csv:
+            csv.writer(sys.stdout).writerows([headings, *rows])
+        else:
+            _show(headings, rows)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever reads has seen enough, such as `head`. What is still to be flushed at the exit must not fail there.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _show(headings: list[str], rows: list[tuple[object, ...]]) -> None:
-    console = Console(soft_wrap=True, highlight=False)
+    # What looks like rich's markup is data.
+    console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
     table = Table()
     for heading in headings:
         table.add_column(heading, overflow="fold")
