@@ -50,9 +50,7 @@ def hosts(platform: Platform) -> Iterator[dict[str, Host]]:
 
 
 def request(platform: Platform, log: Path, **environment: str) -> Request:
-    return Request(
-        program=PROGRAM, arguments=ARGUMENTS, environment=platform.stage_env() | environment, log=str(log)
-    )
+    return Request(program=PROGRAM, arguments=ARGUMENTS, environment=platform.stage_env() | environment, log=str(log))
 
 
 @pytest.mark.parametrize("kind", ["python", "spark"])

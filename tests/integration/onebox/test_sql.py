@@ -41,7 +41,7 @@ def test_csv(programs: Path, folder: Path) -> None:
 
 
 def test_a_table_for_people(programs: Path, folder: Path) -> None:
-    done = sql(programs, folder, *"select 7 as answer, '[red]text' as words".split())
+    done = sql(programs, folder, *["select", "7", "as", "answer,", "'[red]text'", "as", "words"])
     assert (done.returncode, done.stderr) == (0, "")
     assert "ANSWER" in done.stdout
     assert "7" in done.stdout

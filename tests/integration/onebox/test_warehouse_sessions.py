@@ -74,9 +74,7 @@ def bars(connection: Any) -> list[tuple[str, float]]:
     return list(connection.cursor().execute("SELECT symbol, close FROM bars ORDER BY symbol").fetchall())
 
 
-@pytest.mark.parametrize(
-    ("kind", "statement"), [("implicit", MERGE), ("explicit", "UPDATE bars SET close = 100")]
-)
+@pytest.mark.parametrize(("kind", "statement"), [("implicit", MERGE), ("explicit", "UPDATE bars SET close = 100")])
 def test_the_transaction_of_a_killed_client_is_rolled_back(
     warehouse: Warehouse, connect: Callable[[], Any], kind: str, statement: str
 ) -> None:
@@ -149,7 +147,9 @@ def test_a_client_that_comes_back_too_late_cannot_commit_half_a_transaction(
     assert bars(connect()) == [("AAPL", 1.5)]
 
 
-def test_a_session_outside_a_transaction_is_kept(warehouse: Warehouse, connect: Callable[[], Any], tmp_path: Path) -> None:
+def test_a_session_outside_a_transaction_is_kept(
+    warehouse: Warehouse, connect: Callable[[], Any], tmp_path: Path
+) -> None:
     client = RawClient(warehouse.port)
     assert client.run("UPDATE bars SET close = 7")["success"] is True
     assert client.run("COMMIT")["success"] is True

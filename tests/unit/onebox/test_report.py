@@ -46,7 +46,11 @@ def test_the_report_holds_the_figures(tmp_path: Path) -> None:
     assert {
         row["stage"]: (row["seconds"], row["rows_in"], row["rows_out"], row["quarantined"]) for row in found["rows"]
     } == FIGURES
-    assert [row["where"] for row in found["rows"]] == ["topic stock_market_batch", "[MARKET].DAILY_ANALYTICS", "topic t"]
+    assert [row["where"] for row in found["rows"]] == [
+        "topic stock_market_batch",
+        "[MARKET].DAILY_ANALYTICS",
+        "topic t",
+    ]
     assert (found["run_id"], found["source"], found["batch_date"]) == ("run-7", "replay", "2013-03-01")
     assert found["reconciled"] is True
     assert found["notes"] == ["a note of fetch-historical", "a note of load-warehouse"]

@@ -27,6 +27,7 @@ _EMPTY_LOOKBACK = timedelta(days=2)
 """How far back to look for a chain of a partition whose log never held anything: there should be none."""
 _SHORT_LOG_SECONDS = 5.0
 """A broker that has just started can say for a moment that its log ends earlier than it does."""
+_KNOW_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -73,20 +74,18 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]  # the library ha
 
     def _subscribed(self) -> Any:
         consumer = make_consumer(self._kafka, STAGE, **self._options)
-        try:
-            consumer.subscribe([self._topic], listener=self)
-            self._know_partitions(consumer)
-        except BaseException:
-            consumer.close(autocommit=False, timeout_ms=0)
-            raise
+        consumer.subscribe([self._topic], listener=self)
+        self._know_partitions(consumer)
         return consumer
 
     def _know_partitions(self, consumer: Any) -> None:
         # A leader that does not know the topic's partitions yet gives everyone none, and joins again once it does: a
         # needless rebalance, and one of those whose answer the library can lose (see `archive_ticks.group`). Asking
         # for an offset is the way to wait for what it knows that has a time limit.
-        with translated_errors(self._kafka, f"tell the partitions of {self._topic}"):
-            consumer.end_offsets([TopicPartition(self._topic, 0)], timeout_ms=int(self._kafka.timeout_seconds * 1000))
+        try:
+            consumer.end_offsets([TopicPartition(self._topic, 0)], timeout_ms=int(_KNOW_SECONDS * 1000))
+        except kafka_errors.KafkaError as error:
+            log.debug("the partitions are not known yet", error=str(error))
 
     @property
     def member_id(self) -> str:

@@ -1,0 +1,101 @@
+"""`onebox run` on a data folder of a test's own, and the processes that come of it."""
+
+import csv
+import io
+import os
+import subprocess
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+SYMBOLS = ("AAPL", "MSFT", "V")
+DATE = "2024-06-28"
+RUN = ("run", "--source", "simulated", "--date", DATE, "--symbols", ",".join(SYMBOLS), "--no-live")
+SESSIONS = 252
+"""Sessions in New York from 2023-06-29 to 2024-06-28: 262 weekdays without the ten holidays that fall on one."""
+
+
+class Box:
+    """A data folder, what runs on it, and all processes that came of that (told by a variable in their environment)."""
+
+    def __init__(self, programs: Path, folder: Path) -> None:
+        self.folder, self._program, self._mark = folder, programs / "onebox", uuid.uuid4().hex
+        self._output = folder.parent / "output"
+
+    def start(self, *arguments: str, **environment: str) -> "subprocess.Popen[str]":
+        command = [self._program, *arguments, "--data", self.folder]
+        with self._output.open("w") as output:
+            return subprocess.Popen(
+                command, stdout=output, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+                env={**os.environ, "BOX_OF_THE_TEST": self._mark, **environment},
+            )  # fmt: skip
+
+    def call(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command to its end."""
+        return subprocess.run(
+            [self._program, *arguments, "--data", self.folder], capture_output=True, text=True, timeout=120,
+            check=False, env={**os.environ, "BOX_OF_THE_TEST": self._mark},
+        )  # fmt: skip
+
+    def run(self, **environment: str) -> "subprocess.Popen[str]":
+        """Start a run of three symbols."""
+        return self.start(*RUN, **environment)
+
+    def said(self) -> str:
+        return self._output.read_text()
+
+    def processes(self) -> list[psutil.Process]:
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.status() != psutil.STATUS_ZOMBIE and process.environ().get("BOX_OF_THE_TEST") == self._mark:
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return found
+
+    def process(self, *words: str) -> psutil.Process:
+        """The one process with these words in its command, its guard apart."""
+        (found,) = (
+            process for process in self.processes()
+            if process.name() != "sh" and all(any(word in part for part in process.cmdline()) for word in words)
+        )  # fmt: skip
+        return found
+
+    def wait_for_stage(self, program: str, running: "subprocess.Popen[str]") -> None:
+        log = self.folder / "logs" / f"{program}.log"
+        self.eventually(lambda: log.exists() or running.poll() is not None, 60)
+        assert running.poll() is None, self.said()
+
+    @staticmethod
+    def eventually(check: Callable[[], bool], seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while not check():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+    def check_next_run(self) -> None:
+        """A further run completes, and the warehouse holds every row exactly once."""
+        assert self.run().wait(120) == 0, self.said()
+        self.check_rows()
+
+    def check_rows(self) -> None:
+        """The warehouse holds every row exactly once, and nothing runs."""
+        assert self.start("sql", "--csv", "select symbol, session_date from MARKET_TEST.DAILY_ANALYTICS").wait(60) == 0
+        rows = [(row["SYMBOL"], row["SESSION_DATE"]) for row in csv.DictReader(io.StringIO(self.said()))]
+        assert len(set(rows)) == len(rows)
+        assert Counter(symbol for symbol, _ in rows) == dict.fromkeys(SYMBOLS, SESSIONS)
+        assert self.processes() == []
+
+
+@pytest.fixture
+def box(programs: Path, tmp_path: Path) -> Iterator[Box]:
+    box = Box(programs, tmp_path / "data")
+    yield box
+    for process in box.processes():
+        process.kill()
