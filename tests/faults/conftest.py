@@ -72,6 +72,11 @@ class Box:
         self.eventually(lambda: log.exists() or running.poll() is not None, 60)
         assert running.poll() is None, self.said()
 
+    def kill(self) -> None:
+        """End what a failed test left."""
+        for process in self.processes():
+            process.kill()
+
     @staticmethod
     def eventually(check: Callable[[], bool], seconds: float) -> None:
         deadline = time.monotonic() + seconds
@@ -95,7 +100,15 @@ class Box:
 
 @pytest.fixture
 def box(programs: Path, tmp_path: Path) -> Iterator[Box]:
+    """A data folder of this test's own."""
     box = Box(programs, tmp_path / "data")
     yield box
-    for process in box.processes():
-        process.kill()
+    box.kill()
+
+
+@pytest.fixture(scope="module")
+def shared_box(programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
+    """A data folder that a file's tests share, so that they need not start everything anew."""
+    box = Box(programs, tmp_path_factory.mktemp("box") / "data")
+    yield box
+    box.kill()

@@ -225,8 +225,10 @@ def test_a_stopped_host_is_not_started_again(platform: Platform) -> None:
     assert host.child is not None
     scratch = platform.folder.scratch / "python-once"
     assert scratch.is_dir()
+    assert host._socket.exists()
     host.stop()
     assert host.child.poll() is not None
     assert not scratch.exists()
+    assert not host._socket.exists()
     with pytest.raises(StageError, match="was stopped"):
         host.restart()

@@ -1,7 +1,7 @@
 """When `onebox live` runs its next batch: half an hour after each close of the New York exchange.
 
-Closes as the exchange publishes them: 16:00 New York time, 13:00 on early-close days; UTC is 5 hours later in winter and
-4 in summer.
+Closes as the exchange publishes them: 16:00 New York time, 13:00 on early-close days; UTC is 5 hours later in winter
+and 4 in summer.
 """
 
 from datetime import UTC, datetime

@@ -79,8 +79,8 @@ def serve(path: Path, cache: Path) -> None:
     """
     folder = DataFolder.at(path)
     stop = threading.Event()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signum, lambda *_: stop.set())
+    # While it starts, which takes a while, a signal ends it there and then.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with ExitStack() as stack:
         stack.enter_context(folder.locked("platform"))
         here = platform.prepare(folder, platform.prepare_tools(cache, java_home(), print))
@@ -93,6 +93,8 @@ def serve(path: Path, cache: Path) -> None:
             host.wait_ready()
         stack.callback(folder.announce, None)
         folder.announce(Running(pid=os.getpid(), created=psutil.Process().create_time(), ports=here.ports))
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signum, lambda *_: stop.set())
         while not stop.wait(1):
             here.check()
             for host in (hosts.python, hosts.spark):

@@ -48,6 +48,7 @@ class Host:
 
     def start(self) -> None:
         """Start the process and return at once."""
+        self._socket.parent.mkdir(mode=0o700, exist_ok=True)
         self._socket.unlink(missing_ok=True)
         shutil.rmtree(self._scratch, ignore_errors=True)
         self._scratch.mkdir(parents=True)
@@ -132,6 +133,9 @@ class Host:
         if self.child is not None:
             self.child.stop()
             shutil.rmtree(self._scratch, ignore_errors=True)
+            self._socket.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self._socket.parent.rmdir()  # unless another host's lies there too
 
     def _answers(self) -> bool:
         with socket.socket(socket.AF_UNIX) as client:
