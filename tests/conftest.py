@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from onebox import platform
@@ -15,6 +16,10 @@ from ticklake.kafka import ensure_topics
 from ticklake.names import live_topics
 from ticklake.objects import ObjectStore
 from ticklake.settings import KafkaSettings, LiveSettings, StoreSettings, WarehouseSettings
+
+# The same examples at every run, so that a red one is never luck; HYPOTHESIS_PROFILE=default looks for new ones.
+hypothesis.settings.register_profile("same", derandomize=True, deadline=None)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 
 @pytest.fixture(scope="session")

@@ -74,7 +74,7 @@ def test_the_report_has_every_stage_and_the_recorded_rows(report: dict[str, Any]
     rows = {row["stage"]: row for row in report["rows"]}
     assert list(rows) == [
         "fetch_historical_data", "consume_historical_data", "process_data", "load_to_snowflake", "pipeline_success",
-        "stream-ticks", "archive-ticks", "stream-analytics",
+        "stream-ticks", "archive-ticks", "stream-analytics", "load-windows",
     ]  # fmt: skip
     for stage in list(rows)[:5]:
         assert (rows[stage]["rows_in"], rows[stage]["rows_out"], rows[stage]["quarantined"]) == (total, total, 0), stage
@@ -83,7 +83,9 @@ def test_the_report_has_every_stage_and_the_recorded_rows(report: dict[str, Any]
     sent = rows["stream-ticks"]["rows_out"]
     assert sent > 0
     assert rows["archive-ticks"]["rows_out"] == sent
-    assert rows["stream-analytics"]["rows_out"] > 0
+    closed = rows["stream-analytics"]["rows_out"]
+    assert closed > 0
+    assert rows["load-windows"]["rows_out"] == closed
 
 
 def test_the_lake_holds_every_row_under_the_names_of_old(box: Box, report: dict[str, Any]) -> None:

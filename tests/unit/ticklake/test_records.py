@@ -49,6 +49,7 @@ def bar(**changes: object) -> DailyBar:
         ({"fetched_at": datetime(2026, 1, 1)}, "needs a zone"),
         ({"source": "guess"}, "yahoo"),
         ({"schema_version": 2}, "1"),
+        ({"schema_version": True}, "number"),
         ({"surprise": 1}, "Extra inputs"),
     ],
 )

@@ -11,7 +11,16 @@ from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+    model_validator,
+)
 
 Symbol = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9^][A-Z0-9.^=-]{0,19}$")]
 """A ticker in Yahoo's notation, e.g. `AAPL`, `BRK-B`, `^GSPC`."""
@@ -44,6 +53,17 @@ UtcMs = Annotated[datetime, AfterValidator(_whole_ms), PlainSerializer(iso_ms, r
 """A time in UTC, cut to whole milliseconds."""
 
 
+def _no_truth_value(value: object) -> object:
+    # To Python, and so to pydantic even where it is strict, True is the number 1; on the wire they differ.
+    if isinstance(value, bool):
+        raise ValueError("should be a number")
+    return value
+
+
+SchemaVersion = Annotated[Literal[1], BeforeValidator(_no_truth_value)]
+"""Version of a record's schema."""
+
+
 class Source(StrEnum):
     """Where a row comes from; on every row, never silent."""
 
@@ -70,7 +90,7 @@ class _Record(BaseModel):
 class _BatchRecord(_Record):
     """What bars and trailers share: which batch they belong to."""
 
-    schema_version: Literal[1] = 1
+    schema_version: SchemaVersion = 1
     symbol: Symbol
     source: Source
     batch_id: str = Field(min_length=1)
@@ -140,7 +160,7 @@ BatchMessage = Annotated[DailyBar | BatchTrailer, Field(discriminator="kind")]
 class Tick(_Record):
     """One trade print. Message key: the symbol."""
 
-    schema_version: Literal[1] = 1
+    schema_version: SchemaVersion = 1
     symbol: Symbol
     price: Price
     volume: int = Field(ge=0, le=_INT64_MAX)
