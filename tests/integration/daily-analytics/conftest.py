@@ -26,7 +26,7 @@ from ticklake.spark import SparkSettings, build_session, close_jvm
 from ticklake.stage import Run
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def spark_settings(onebox_platform: Platform) -> Iterator[SparkSettings]:
     tools = onebox_platform.tools
     settings = SparkSettings(master="local[2]", java_home=tools.java.home, jars_dir=tools.jars["spark"])

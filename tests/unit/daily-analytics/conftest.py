@@ -17,7 +17,7 @@ from ticklake.spark import SparkSettings, build_session, close_jvm
 from ticklake.tables import BAR_COLUMNS
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def spark(onebox_tools: Tools) -> Iterator[SparkSession]:
     settings = SparkSettings(
         master="local[2]", java_home=onebox_tools.java.home, jars_dir=onebox_tools.jars["spark"], log_level="ERROR"
@@ -29,7 +29,7 @@ def spark(onebox_tools: Tools) -> Iterator[SparkSession]:
     close_jvm()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def bars(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., DataFrame]:
     """A function that turns pandas bars (session_date, open … stock_splits) per symbol into the batch's data frame."""
 

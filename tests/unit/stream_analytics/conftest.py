@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def spark(onebox_tools: Tools) -> "Iterator[SparkSession]":
     settings = SparkSettings(master="local[1]", java_home=onebox_tools.java.home, jars_dir=onebox_tools.jars["spark"])
     start_jvm("stream-analytics-tests", settings, ONE_SHOT)
