@@ -11,14 +11,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from rich.console import Console
-
 from onebox import sources
 from onebox.batch import run_program
 from onebox.folder import DataFolder
 from onebox.host_client import Hosts
 from onebox.platform import Platform
-from onebox.report import Journal
+from onebox.report import Journal, plain_console
 from onebox.run import new_run_id, run_into, running_platform
 from onebox.services import ARCHIVE_TICKS, STREAM_ANALYTICS, STREAM_TICKS, Service
 from ticklake import calendar
@@ -48,7 +46,7 @@ def live(options: LiveOptions) -> None:
     Raises:
         StageError: a service cannot run with its settings.
     """
-    console = Console(soft_wrap=True, highlight=False)
+    console = plain_console()
     folder = DataFolder.at(options.folder)
     stop = threading.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
@@ -68,6 +66,8 @@ def live(options: LiveOptions) -> None:
         for each in watched:
             console.print(f"  {each.service.program}: metrics at http://127.0.0.1:{each.service.port}/metrics")
         worker = stack.enter_context(ThreadPoolExecutor(1, "batch"))
+        # Before the pool waits for its job: a batch that is under way ends with its host, and a retry is safe.
+        stack.callback(hosts.stop)
         _Loop(options, here, hosts, watched, worker, console.print, stop).run()
         console.print("Stopping everything …")
         # The producer first, then those who read from it.
@@ -102,6 +102,7 @@ class _Loop:
     def run(self) -> None:
         said = time.monotonic()
         while not self.stop.wait(0.5):
+            self.platform.check()
             for each in self.watched:
                 self._mend(each)
             self._schedule()

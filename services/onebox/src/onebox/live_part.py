@@ -63,14 +63,14 @@ class LivePart:
                 stack.callback(service.stop)
             analytics.start()
             archive.start()
-            archive.wait_ready()
-            analytics.wait_ready()
+            for service in (archive, analytics):
+                service.wait_ready(check=self.platform.check)
             ticks.start()
             late = self._wait_for_windows(analytics, (archive, ticks))
             # First what writes, then what reads, so that everything sent is also archived.
-            _stopped(ticks)
+            self._stop(ticks)
             self._wait_for_archive(live, archive)
-            _stopped(archive)
+            self._stop(archive)
         shutil.rmtree(checkpoints, ignore_errors=True)
         self._reconcile(store, live, time.monotonic() - began, late)
         self._load_windows(store, live, namespace)
@@ -82,6 +82,7 @@ class LivePart:
         deadline = time.monotonic() + _DEADLINE_SECONDS
         late = 0.0
         while (code := analytics.ended()) is None:
+            self.platform.check()
             late = max(late, analytics.metric("ticklake_stream_analytics_late_ticks_total"))
             for service in others:
                 if service.ended() is not None:
@@ -98,6 +99,7 @@ class LivePart:
         sent = sum(kafka.end_offsets(self.platform.kafka, live.topic).values())
         deadline = time.monotonic() + _ARCHIVE_SECONDS
         while sum(archive.metric(f"ticklake_archive_ticks_{name}_total") for name in ("rows", "invalid")) < sent:
+            self.platform.check()
             if time.monotonic() > deadline:
                 raise StageError(f"the archive did not catch up within {_ARCHIVE_SECONDS} s; see {archive.log}")
             time.sleep(0.2)
@@ -132,8 +134,8 @@ class LivePart:
         )  # fmt: skip
         self.say(f"  ✓ {LOAD_WINDOWS}  {loaded:,} windows in {seconds:.1f} s")
 
-
-def _stopped(service: Service) -> None:
-    """Stop `service`, which has to end with exit code 0."""
-    if service.stop() != ExitCode.DONE:
-        raise service.failure()
+    def _stop(self, service: Service) -> None:
+        """Stop `service`, which has to end with exit code 0; where a server died, that is what is said."""
+        if service.stop() != ExitCode.DONE:
+            self.platform.check()
+            raise service.failure()

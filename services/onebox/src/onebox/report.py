@@ -12,6 +12,11 @@ from ticklake.lineage import StageRecord, elapsed_seconds
 from ticklake.pipeline import Stage
 
 
+def plain_console() -> Console:
+    """A console that prints text as it is: paths and notes may look like markup."""
+    return Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
+
+
 class Row(BaseModel):
     """One stage in the closing table."""
 

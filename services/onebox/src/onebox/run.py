@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-from rich.console import Console
-
 from onebox import platform, sources
 from onebox.background import attached
 from onebox.batch import StageFailed, run_batch
@@ -17,10 +15,10 @@ from onebox.folder import DEFAULT_FOLDER, DataFolder
 from onebox.host_client import Hosts, make_hosts
 from onebox.live_part import LivePart
 from onebox.platform import Platform
-from onebox.report import Journal
+from onebox.report import Journal, plain_console
 from onebox.sources import BatchInput
 from ticklake import names
-from ticklake.errors import ExitCode
+from ticklake.errors import ConfigurationError, ExitCode
 from ticklake.lineage import StageRecord
 from ticklake.pipeline import FETCH, Stage
 from ticklake.records import Source
@@ -50,8 +48,10 @@ def run(options: RunOptions) -> None:
     Raises:
         StageError: something failed or did not reconcile; nothing is left running then either.
     """
-    console = Console(soft_wrap=True, highlight=False)
+    console = plain_console()
     say: Callable[[str], None] = console.print
+    if options.report and not options.report.parent.is_dir():
+        raise ConfigurationError(f"--report {options.report}: there is no folder {options.report.parent}")
     folder = DataFolder.at(options.folder)
     journal = Journal(new_run_id())
     with folder.locked("run"), running_platform(folder, options.cache, say) as (here, hosts):
@@ -63,14 +63,20 @@ def run(options: RunOptions) -> None:
                 raise
             if failure.code != ExitCode.FAILED:
                 raise
-            asked = sources.fall_back(asked, options.batch_date, failure.said.splitlines()[-1], say)
+            said = failure.said.strip() or str(failure)
+            asked = sources.fall_back(asked, options.batch_date, said.splitlines()[-1], say)
             journal = Journal(new_run_id())
             run_into(journal, here, hosts, asked, say)
         with ThreadPoolExecutor(1) as aside:
             # The live part has a Spark of its own: the batch's makes room.
-            aside.submit(hosts.spark.finish)
-            if options.live:
-                LivePart(here, hosts, journal, say).run()
+            finished = aside.submit(hosts.spark.finish)
+            try:
+                if options.live:
+                    LivePart(here, hosts, journal, say).run()
+            except BaseException:
+                hosts.spark.stop()  # else leaving would wait until it has finished
+                raise
+        finished.result()
         journal.reconciled = True
     journal.show(console)
     _where_to_look(options.folder, folder, asked, say)

@@ -4,6 +4,7 @@ import http.client
 import os
 import sys
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -41,14 +42,22 @@ class Service:
             self.program, [Path(sys.executable).with_name(self.program)], self.log, env=self._environment
         )
 
-    def wait_ready(self, timeout: float = 120) -> None:
+    def wait_ready(self, timeout: float = 120, check: Callable[[], None] = lambda: None) -> None:
         """Wait until the service says that it is ready.
+
+        Args:
+            check: called again and again meanwhile; what it raises ends the wait.
 
         Raises:
             PartError: it ended, or was not ready within `timeout` seconds.
         """
         assert self.child is not None, "start comes first"  # noqa: S101
-        self.child.wait_ready(self.ready, timeout)
+
+        def ready() -> bool:
+            check()
+            return self.ready()
+
+        self.child.wait_ready(ready, timeout)
 
     def ready(self) -> bool:
         """What the service's readiness probe answers."""

@@ -6,11 +6,11 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from onebox.folder import DataFolder
 from onebox.processes import free_port
+from onebox.report import plain_console
 from onebox.warehouse import Warehouse
 from ticklake.errors import ConfigurationError, StageError
 from ticklake.settings import WarehouseSettings, load
@@ -66,7 +66,7 @@ def query(path: Path, statement: str, *, as_csv: bool = False) -> None:
 
 def _show(headings: list[str], rows: list[tuple[object, ...]]) -> None:
     # What looks like rich's markup is data.
-    console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
+    console = plain_console()
     table = Table()
     for heading in headings:
         table.add_column(heading, overflow="fold")
