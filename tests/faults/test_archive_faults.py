@@ -26,7 +26,7 @@ from ticklake.settings import KafkaSettings, LiveSettings
 
 Environment = Callable[..., dict[str, str]]
 SYMBOLS = ("AAPL", "MSFT", "GOOGL", "AMZN", "META", "TSLA", "NVDA", "INTC")
-UNCONDITIONAL = [sys.executable, str(Path(__file__).with_name("unconditional_archive.py"))]
+HELD = [sys.executable, str(Path(__file__).with_name("held_archive.py"))]
 
 
 class Processes:
@@ -140,11 +140,13 @@ def test_archives_killed_in_the_middle_of_the_stream(
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("conditional", [True, False], ids=["conditional", "unconditional"])
 def test_an_archive_that_wakes_up_after_another_took_over(
-    stage_env: Environment, programs: Path, processes: Processes,
+    stage_env: Environment, processes: Processes,
     kafka_settings: KafkaSettings, live: LiveSettings, store: ObjectStore, conditional: bool,
+    tmp_path: Path,
 ) -> None:  # fmt: skip
     topic_id = kafka.topic_id(kafka_settings, live.names.topic)
-    archive = [str(programs / "archive-ticks")] if conditional else UNCONDITIONAL
+    archive = HELD if conditional else [*HELD, "unconditional"]
+    hold = tmp_path / "hold"
 
     def produce(run: str) -> None:
         with kafka.ConfirmedProducer(kafka_settings, "test") as producer:
@@ -156,11 +158,11 @@ def test_an_archive_that_wakes_up_after_another_took_over(
         wait_for(lambda: archived_offsets(store, live.names, topic_id) == messages, 40, processes)
 
     produce("first")
-    sleeper = processes.start(archive, archive_env(stage_env, 4))
+    sleeper = processes.start(archive, archive_env(stage_env, 0.5) | {"HOLD_FILE": str(hold)})
     archived(800)
+    hold.touch()
     produce("second")
-    time.sleep(0.7)  # it reads them, but they are too young to be written
-    assert archived_offsets(store, live.names, topic_id) == 800
+    wait_for(lambda: "held" in processes.log(sleeper), 20, processes)  # in the middle of a write
     sleeper.send_signal(signal.SIGSTOP)
     produce("third")
     heir = processes.start(archive, archive_env(stage_env, 0.5))
@@ -168,6 +170,7 @@ def test_an_archive_that_wakes_up_after_another_took_over(
     produce("fourth")  # ranges of its own, so whatever the sleeper writes when it wakes up has other bounds
     archived(3200)
     before = processes.log(sleeper).count('"archived"')
+    hold.unlink()
     sleeper.send_signal(signal.SIGCONT)
     lost = "another writer was first"
     wait_for(
