@@ -90,11 +90,15 @@ def _redirect(log: str) -> None:
 
 
 def _run_forked(request: Request, connection: socket.socket) -> int:
+    # Until the child has given up the host's handler, no SIGTERM may reach it: the handler would raise wherever it is
+    # called, which right after the fork is amid the renewal of the locks of `logging`.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     child = os.fork()
     if child == 0:
         code = 1
         try:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
             connection.close()  # else the runner would not see that the host ended
             _redirect(request["log"])
             code = _call(request)
@@ -102,6 +106,7 @@ def _run_forked(request: Request, connection: socket.socket) -> int:
             sys.stderr.flush()
         finally:
             os._exit(code)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     with _stopped_with(connection, child):
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
