@@ -62,7 +62,7 @@ class Whole:
         """Run ours once, untimed, and write its rows for the old design; returns their count."""
         with self.hosts() as hosts:
             run_id = new_run_id()
-            run_batch(self.platform, hosts, self.asked, run_id, lambda *_: None)
+            run_batch(self.platform, hosts, self.asked, run_id, lambda *_: None, print)
         store = ObjectStore(self.platform.store)
         rows: list[dict[str, str]] = []
         for raw in lineage.read(store, run_id, pipeline.CONSUME.program).objects:
@@ -111,7 +111,7 @@ class Whole:
             times[next(name for name, task in STAGES.items() if task == stage.task_id)] = now - last
             last = now
 
-        run_batch(self.platform, hosts, self.asked, new_run_id(), done)
+        run_batch(self.platform, hosts, self.asked, new_run_id(), done, print)
         return times
 
     def _process(self, arguments: list[str]) -> float:

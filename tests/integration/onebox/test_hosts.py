@@ -187,7 +187,7 @@ def attempts(platform: Platform, host: Host, **environment: str) -> tuple[StageF
     log = platform.folder.log(PROGRAM)
     log.unlink(missing_ok=True)
     with pytest.raises(StageFailed) as failed:
-        run_program(platform, host, PROGRAM, ARGUMENTS, environment)
+        run_program(platform, host, PROGRAM, ARGUMENTS, environment, print)
     return failed.value, sum(line.startswith(f"{PROGRAM}: ") for line in log.read_text().splitlines())
 
 

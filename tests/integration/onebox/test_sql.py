@@ -8,6 +8,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from load_warehouse.session import Session
+from onebox.platform import Platform
+
 pytestmark = pytest.mark.xdist_group("onebox-sql")
 
 
@@ -80,3 +83,24 @@ def test_a_reader_that_has_seen_enough_is_no_error(programs: Path, folder: Path)
     script = f'"{programs}/onebox" sql --data "{folder}" --csv "{statement}" | head -n 1; exit ${{PIPESTATUS[0]}}'
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "LONG\n", "")
+
+
+def test_an_account_of_ones_own_is_asked(
+    programs: Path, folder: Path, onebox_platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = onebox_platform.warehouse
+    with Session(own, "test") as session:
+        session.run("create database if not exists OWN_ACCOUNT")
+        session.run("create schema if not exists OWN_ACCOUNT.MARKET")
+        session.run("create or replace table OWN_ACCOUNT.MARKET.MINE as select 42 as answer")
+    for name, value in {
+        "ACCOUNT": "own", "HOST": str(own.host), "PORT": str(own.port), "PROTOCOL": "http", "USER": "any",
+        "PASSWORD": "any", "DATABASE": "OWN_ACCOUNT",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(f"TICKLAKE_WAREHOUSE_{name}", value)
+    done = sql(programs, folder, "--csv", "select answer from MARKET.MINE")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ANSWER\n42\n", "")
+    monkeypatch.delenv("TICKLAKE_WAREHOUSE_PASSWORD")
+    done = sql(programs, folder, "select 1")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "TICKLAKE_WAREHOUSE_PASSWORD" in done.stderr

@@ -10,8 +10,9 @@ import psutil
 import pytest
 import snowflake.connector
 
+from load_warehouse.session import connection_arguments
 from onebox.processes import free_port, port_in_use
-from onebox.warehouse import Warehouse
+from onebox.warehouse import Warehouse, local_settings
 
 
 @pytest.fixture
@@ -24,7 +25,8 @@ def warehouse(tmp_path: Path) -> Iterator[Warehouse]:
 
 
 def connect(warehouse: Warehouse, **more: Any) -> Any:
-    return snowflake.connector.connect(**warehouse.connection_parameters, database="TICKLAKE", schema="MARKET", **more)
+    arguments = connection_arguments(local_settings(warehouse.port), "test") | {"validate_default_parameters": False}
+    return snowflake.connector.connect(**(arguments | {"database": "TICKLAKE", "schema": "MARKET"} | more))
 
 
 def rows(warehouse: Warehouse, query: str) -> list[tuple[Any, ...]]:

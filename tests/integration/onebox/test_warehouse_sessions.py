@@ -14,8 +14,9 @@ import pytest
 import snowflake.connector
 from snowflake.connector.errors import Error
 
+from load_warehouse.session import connection_arguments
 from onebox.processes import free_port
-from onebox.warehouse import Warehouse
+from onebox.warehouse import Warehouse, local_settings
 
 MERGE = (
     "MERGE INTO bars USING staging ON bars.symbol = staging.symbol "
@@ -27,7 +28,7 @@ MERGE = (
 UNFINISHED = """
 import json, sys, time
 import snowflake.connector
-connection = snowflake.connector.connect(**json.loads(sys.argv[1]), database="TICKLAKE", schema="MARKET")
+connection = snowflake.connector.connect(**json.loads(sys.argv[1]))
 connection.autocommit(False) if sys.argv[2] == "implicit" else connection.cursor().execute("BEGIN")
 connection.cursor().execute(sys.argv[3])
 print("changed", flush=True)
@@ -47,6 +48,11 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
         server.stop()
 
 
+def parameters(warehouse: Warehouse) -> dict[str, Any]:
+    arguments = connection_arguments(local_settings(warehouse.port), "test")
+    return arguments | {"database": "TICKLAKE", "schema": "MARKET", "validate_default_parameters": False}
+
+
 @pytest.fixture
 def connect(warehouse: Warehouse) -> Iterator[Callable[[], Any]]:
     """Opens connections; the table `bars` holds AAPL 1.5, the table `staging` AAPL 9.5 and V 3.5."""
@@ -54,11 +60,7 @@ def connect(warehouse: Warehouse) -> Iterator[Callable[[], Any]]:
 
     def connect() -> Any:
         # The server answers a conflict with HTTP 500, which the connector tries again until this time is over.
-        opened.append(
-            snowflake.connector.connect(
-                **warehouse.connection_parameters, database="TICKLAKE", schema="MARKET", network_timeout=2
-            )
-        )
+        opened.append(snowflake.connector.connect(**(parameters(warehouse) | {"network_timeout": 2})))
         return opened[-1]
 
     cursor = connect().cursor()
@@ -78,7 +80,7 @@ def bars(connection: Any) -> list[tuple[str, float]]:
 def test_the_transaction_of_a_killed_client_is_rolled_back(
     warehouse: Warehouse, connect: Callable[[], Any], kind: str, statement: str
 ) -> None:
-    command = [sys.executable, "-c", UNFINISHED, json.dumps(warehouse.connection_parameters), kind, statement]
+    command = [sys.executable, "-c", UNFINISHED, json.dumps(parameters(warehouse)), kind, statement]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as client:
         assert client.stdout is not None
         assert client.stdout.readline() == "changed\n"

@@ -32,7 +32,7 @@ class Session:
         self.settings = settings
         self.where = settings.host or f"account {settings.account}"
         with explain_sign_in(settings, connector.errors.Error):
-            self._connection: SnowflakeConnection = connector.connect(**_arguments(settings, tag))
+            self._connection: SnowflakeConnection = connector.connect(**connection_arguments(settings, tag))
         self._errors = connector.errors.Error
 
     def __enter__(self) -> "Session":
@@ -121,7 +121,12 @@ def _connector() -> Any:
     return snowflake.connector
 
 
-def _arguments(settings: WarehouseSettings, tag: str) -> dict[str, Any]:
+def connection_arguments(settings: WarehouseSettings, tag: str) -> dict[str, Any]:
+    """What `snowflake.connector.connect` takes to sign in by `settings`.
+
+    Raises:
+        ConfigurationError: there is neither key nor password, or the key cannot be read.
+    """
     # At sign-in the connector would ask the metadata addresses of three clouds where it runs, and wait for them.
     os.environ.setdefault("SNOWFLAKE_DISABLE_PLATFORM_DETECTION", "true")
     arguments: dict[str, Any] = {

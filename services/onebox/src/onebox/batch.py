@@ -6,7 +6,7 @@ from pathlib import Path
 
 from onebox.host_client import Host, Hosts
 from onebox.hosts import Request
-from onebox.platform import Platform
+from onebox.platform import Platform, Say
 from onebox.processes import UNKNOWN_EXIT
 from onebox.sources import BatchInput
 from ticklake import lineage
@@ -34,8 +34,9 @@ class StageFailed(StageError):
 
 
 def run_batch(
-    platform: Platform, hosts: Hosts, asked: BatchInput, run_id: str, on_stage: Callable[[Stage, StageRecord], None]
-) -> None:
+    platform: Platform, hosts: Hosts, asked: BatchInput, run_id: str,
+    on_stage: Callable[[Stage, StageRecord], None], say: Say,
+) -> None:  # fmt: skip
     """Run every stage of the pipeline for `run_id`; `on_stage` is called as each is done.
 
     Raises:
@@ -43,18 +44,18 @@ def run_batch(
     """
     store = ObjectStore(platform.store)
     for stage in BATCH_STAGES:
-        run_stage(platform, hosts.of(stage), stage, asked, run_id)
+        run_stage(platform, hosts.of(stage), stage, asked, run_id, say)
         on_stage(stage, lineage.read(store, run_id, stage.program))
 
 
-def run_stage(platform: Platform, host: Host, stage: Stage, asked: BatchInput, run_id: str) -> None:
+def run_stage(platform: Platform, host: Host, stage: Stage, asked: BatchInput, run_id: str, say: Say) -> None:
     """Run one stage of the pipeline in `host`."""
     arguments = ["--date", asked.batch_date.isoformat(), "--run-id", run_id]
-    run_program(platform, host, stage.program, arguments, asked.environment(), stage)
+    run_program(platform, host, stage.program, arguments, asked.environment(), say, stage)
 
 
 def run_program(
-    platform: Platform, host: Host, program: str, arguments: list[str], environment: dict[str, str],
+    platform: Platform, host: Host, program: str, arguments: list[str], environment: dict[str, str], say: Say,
     stage: Stage | None = None,
 ) -> None:  # fmt: skip
     """Run a program in `host`, once more where its exit code says that this may help.
@@ -69,7 +70,9 @@ def run_program(
     )
     host.wait_ready()
     said = ""
-    for _ in range(_ATTEMPTS):
+    for attempt in range(_ATTEMPTS):
+        if attempt:
+            say(f"  … {stage.task_id if stage else program} failed and is tried once more: {_last_line(said)}")
         start = log.stat().st_size if log.exists() else 0
         code = host.run(request, platform.check)
         if code == ExitCode.DONE:
@@ -82,6 +85,10 @@ def run_program(
         elif code == ExitCode.UNUSABLE:
             break
     raise StageFailed(stage, program, code, log, said)
+
+
+def _last_line(said: str) -> str:
+    return said.splitlines()[-1] if said else "it said nothing"
 
 
 def tail(log: Path, start: int) -> str:

@@ -86,8 +86,14 @@ class Broker(Part):
             self._format(storage)
         properties = self._write_properties("server.properties", storage)
         self._archive_options = class_archive_options(self.java, self.jars_dir)
+        # A native library unpacked there outlives a broker that is killed.
+        scratch = self.data_dir / "tmp"
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir()
         crash = f"-XX:ErrorFile={self.log_dir}/kafka-crash-%p.log"
-        return self._java(*_JVM_OPTIONS, crash, *self._archive_options, "kafka.Kafka", properties)
+        return self._java(
+            *_JVM_OPTIONS, crash, f"-Djava.io.tmpdir={scratch}", *self._archive_options, "kafka.Kafka", properties
+        )
 
     def ready(self) -> bool:
         """Whether the broker is registered and hands out producer ids.

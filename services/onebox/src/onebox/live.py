@@ -144,7 +144,13 @@ class _Loop:
         elif now >= self.next_load:
             self.next_load = now + _LOAD_WINDOWS_EVERY
             self.job = self.worker.submit(
-                run_program, self.platform, self.hosts.python, "load-windows", [], {"TICKLAKE_LIVE_NAMESPACE": ""}
+                run_program,
+                self.platform,
+                self.hosts.python,
+                "load-windows",
+                [],
+                {"TICKLAKE_LIVE_NAMESPACE": ""},
+                self.say,
             )
 
     def _batch(self) -> None:

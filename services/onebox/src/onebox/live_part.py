@@ -120,7 +120,9 @@ class LivePart:
 
     def _load_windows(self, store: ObjectStore, live: LiveNames, namespace: str) -> None:
         began = time.monotonic()
-        run_program(self.platform, self.hosts.python, LOAD_WINDOWS, [], {"TICKLAKE_LIVE_NAMESPACE": namespace})
+        run_program(
+            self.platform, self.hosts.python, LOAD_WINDOWS, [], {"TICKLAKE_LIVE_NAMESPACE": namespace}, self.say
+        )
         seconds = time.monotonic() - began
         closed = sum(item.rows for manifest in manifests.all_windows(store, live) for item in manifest.objects)
         with Session(self.platform.warehouse, LOAD_WINDOWS) as session:

@@ -17,7 +17,7 @@ from onebox.jars import ensure_jars
 from onebox.java import Java, find_java
 from onebox.processes import ChildFailed, Part, free_port, port_in_use
 from onebox.store import Store
-from onebox.warehouse import Warehouse
+from onebox.warehouse import Warehouse, local_settings
 from ticklake.errors import StageError
 from ticklake.kafka import ensure_topics
 from ticklake.names import batch_topics, live_names, live_topics
@@ -88,9 +88,7 @@ class Platform:
         """How to reach the warehouse: an account of the user's own where one is set, else the local server."""
         if os.environ.get(OWN_ACCOUNT):
             return load(WarehouseSettings)
-        return WarehouseSettings(
-            host="127.0.0.1", port=self.ports.warehouse, protocol="http", password=SecretStr("onebox")
-        )
+        return local_settings(self.ports.warehouse)
 
     def stage_env(self) -> dict[str, str]:
         """The `TICKLAKE_…` variables, and JAVA_HOME, by which a stage program reaches this platform.

@@ -94,7 +94,7 @@ def run_into(journal: Journal, here: Platform, hosts: Hosts, asked: BatchInput, 
         row = journal.rows[-1]
         say(f"  ✓ {row.stage}  {row.rows_out:,} rows in {row.seconds:.1f} s")
 
-    run_batch(here, hosts, asked, journal.run_id, on_stage)
+    run_batch(here, hosts, asked, journal.run_id, on_stage, say)
 
 
 def _where(stage: Stage, asked: BatchInput) -> str:

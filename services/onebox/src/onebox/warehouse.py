@@ -17,7 +17,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr
+
 from onebox.processes import LOOPBACK, Part
+from ticklake.settings import WarehouseSettings, load
 
 _KEEP_CONNECTIONS_SECONDS = 24 * 3600
 
@@ -33,18 +36,6 @@ class Warehouse(Part):
     def __init__(self, data_dir: Path, log_dir: Path, port: int, *, detached: bool = False) -> None:
         super().__init__(port, log_dir, detached=detached)
         self.data_dir = data_dir
-
-    @property
-    def connection_parameters(self) -> dict[str, str | int]:
-        """Arguments for snowflake.connector.connect; database and schema are the caller's to add."""
-        return {
-            "account": "onebox",
-            "user": "ticklake",
-            "password": "local",  # fakesnow asks for none; the connector insists on one
-            "host": LOOPBACK,
-            "port": self.port,
-            "protocol": "http",
-        }
 
     def prepare(self) -> list[str | Path]:
         """Create the folders and return the server's command."""
@@ -76,6 +67,15 @@ class Warehouse(Part):
     @property
     def _stages(self) -> Path:
         return self.data_dir / "stages"
+
+
+def local_settings(port: int) -> WarehouseSettings:
+    """How to reach the server on `port`; the database is the one that the user's settings name."""
+    # fakesnow asks for no password; the connector insists on one.
+    return load(WarehouseSettings).model_copy(
+        update={"host": LOOPBACK, "port": port, "protocol": "http", "password": SecretStr("onebox"),
+                "private_key_file": None}
+    )  # fmt: skip
 
 
 def serve(databases: Path, port: int) -> None:
