@@ -112,7 +112,10 @@ def _where(stage: Stage, asked: BatchInput) -> str:
 def _where_to_look(given: Path, folder: DataFolder, asked: BatchInput, say: Callable[[str], None]) -> None:
     schema = names.SCHEMA_YAHOO if asked.source is Source.YAHOO else names.SCHEMA_OTHER
     # Text for a person to paste, nothing that runs here.
-    statement = f"select symbol, session_date, close, sma_20, rsi_14 from {schema}.{names.DAILY_TABLE} limit 5"  # noqa: S608
+    statement = (
+        f"select symbol, session_date, close, sma_20, rsi_14 from {schema}.{names.DAILY_TABLE} "  # noqa: S608
+        "order by session_date desc, symbol limit 5"
+    )
     place = "" if given == DEFAULT_FOLDER else f"--data {given} "
     say("Everything is stopped; what was made stays:" if folder.running() is None else "What was made:")
     say(f"  lake       {folder.store / 'buckets' / names.BUCKET} (plain files; over S3 while `onebox up` runs)")
