@@ -28,8 +28,10 @@ from ticklake.spark import close_jvm
 PROGRAMS = {
     "fetch-historical": "fetch_historical.main",
     "consume-historical": "consume_historical.main",
+    "validate-raw": "consume_historical.validate_main",
     "daily-analytics": "daily_analytics.main",
     "load-warehouse": "load_warehouse.main",
+    "validate-loaded": "load_warehouse.validate_main",
     "reconcile-run": "load_warehouse.reconcile_main",
     "load-windows": "load_warehouse.windows_main",
 }
@@ -39,7 +41,9 @@ _PYTHON_PRELOAD = (
     "fetch_historical.main",
     "fetch_historical.yahoo",
     "consume_historical.main",
+    "consume_historical.validate_main",
     "load_warehouse.main",
+    "load_warehouse.validate_main",
     "load_warehouse.reconcile_main",
     "load_warehouse.windows_main",
     "pandas",

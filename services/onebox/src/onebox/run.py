@@ -103,8 +103,10 @@ def _where(stage: Stage, asked: BatchInput) -> str:
     return {
         "fetch_historical_data": f"topic {names.BATCH_TOPIC}",
         "consume_historical_data": names.partition_day("raw/historical", day) + "/",
+        "validate_raw_data": "the batch as a whole is as expected",
         "process_data": names.processed_daily_prefix(day) + "/",
         "load_to_snowflake": f"{schema}.{names.DAILY_TABLE}",
+        "validate_loaded_data": "its rows in the warehouse are as expected",
         "pipeline_success": "every row compared by key and hash",
     }[stage.task_id]
 

@@ -1,6 +1,7 @@
 """Result records: what each stage of a run read and wrote; the next stage reads exactly that, the last reconciles."""
 
-from datetime import date, datetime
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -50,6 +51,23 @@ class ObjectRef(_Part):
     symbol: str | None = None
 
 
+class CheckResult(_Part):
+    """One data-quality check of a batch: a measured value and the most that it may be."""
+
+    name: str
+    observed: float
+    limit: float
+    """The check passes where `observed` is not above it."""
+    unit: str
+    detail: str = ""
+    """What is behind the value, such as the symbols or rows concerned."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether the value is within its limit."""
+        return self.observed <= self.limit
+
+
 class StageRecord(_Part):
     """The result of one batch stage in one run; `fetched = valid + quarantined` holds in every one."""
 
@@ -65,6 +83,8 @@ class StageRecord(_Part):
     symbols: dict[str, SymbolResult]
     offsets: tuple[OffsetRange, ...] = ()
     objects: tuple[ObjectRef, ...] = ()
+    checks: tuple[CheckResult, ...] = ()
+    """Of the validation stages: what was measured."""
     notes: tuple[str, ...] = ()
     """What a person should know, a line each: an unknown symbol, a gap, a fallback."""
     timings: dict[str, float] = {}
@@ -77,6 +97,18 @@ class StageRecord(_Part):
         """The record without its per-symbol and per-object parts, small enough for XCom."""
         short = self.model_dump(mode="json", exclude={"symbols", "objects", "offsets"})
         return short | {"symbols": len(self.symbols), "lineage": lineage_key(self.run_id, self.stage)}
+
+    @classmethod
+    def of_checks(
+        cls, stage: str, before: "StageRecord", checks: Sequence[CheckResult], started_at: datetime, code_version: str
+    ) -> "StageRecord":
+        """The record of a stage that validated the rows of `before` and changed nothing."""
+        return cls(
+            stage=stage, run_id=before.run_id, batch_id=before.batch_id, batch_date=before.batch_date,
+            source=before.source, rows_in=before.rows_out, rows_out=before.rows_out, quarantined=0,
+            symbols=before.symbols, checks=tuple(checks), started_at=started_at, finished_at=datetime.now(UTC),
+            code_version=code_version,
+        )  # fmt: skip
 
 
 def write(store: ObjectStore, record: StageRecord) -> None:

@@ -1,0 +1,13 @@
+"""Entry point of `validate-raw`."""
+
+from collections.abc import Sequence
+from typing import NoReturn
+
+from consume_historical.validate import ValidateSettings, validate_run
+from ticklake.pipeline import VALIDATE_RAW
+from ticklake.stage import batch_main
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Judge one batch's raw CSV."""
+    batch_main(VALIDATE_RAW.program, ValidateSettings, validate_run, argv)

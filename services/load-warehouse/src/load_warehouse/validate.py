@@ -1,0 +1,106 @@
+"""validate-loaded: judges what the warehouse holds of a batch, by questions that the warehouse itself answers."""
+# ruff: noqa: S608 - identifiers are this package's own and the checked database name; values are parameters
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+
+from pydantic import Field
+
+from load_warehouse.schema import AUDIT, DAILY, schema_of
+from load_warehouse.session import Session
+from load_warehouse.settings import LoadSettings
+from ticklake import calendar, lineage
+from ticklake.errors import ConfigurationError
+from ticklake.expectations import QualitySettings, conclude, most
+from ticklake.lineage import CheckResult, StageRecord
+from ticklake.objects import ObjectStore
+from ticklake.pipeline import LOAD, VALIDATE_LOADED
+from ticklake.stage import Run
+
+_BARS = (
+    "LOW > OPEN OR LOW > CLOSE OR LOW > HIGH OR HIGH < OPEN OR HIGH < CLOSE OR LOW <= 0 OR VOLUME < 0 "
+    "OR ADJ_CLOSE <= 0 OR NOT GREATEST(OPEN, HIGH, LOW, CLOSE, ADJ_CLOSE) < 1e12"
+)
+"""Condition of a row whose bar cannot be; the last one catches NaN, which sorts above every number."""
+_INDICATORS = (
+    "RSI_14 < 0 OR RSI_14 > 100 OR BB_LOWER > BB_MIDDLE OR BB_MIDDLE > BB_UPPER OR VOLATILITY_20 < 0 OR ATR_14 < 0 "
+    "OR DRAWDOWN > 0 OR LOW_52W > HIGH_52W"
+)
+_SESSIONS_NEEDED = {
+    "LOG_RETURN": 2, "SMA_5": 5, "SMA_20": 20, "SMA_50": 50, "SMA_200": 200, "EMA_12": 12, "EMA_26": 26, "MACD": 34,
+    "MACD_SIGNAL": 34, "RSI_14": 15, "BB_MIDDLE": 20, "ATR_14": 15, "VOLATILITY_20": 21, "HIGH_52W": 252,
+}  # fmt: skip
+"""Sessions that an indicator's window needs; with as many before it, a row must have a value."""
+
+
+class ValidateSettings(LoadSettings):
+    """All settings of this program."""
+
+    quality: QualitySettings = Field(default_factory=QualitySettings)
+
+
+def validate_run(settings: ValidateSettings, run: Run) -> tuple[StageRecord, ObjectStore]:
+    """See `ticklake.stage.batch_main`.
+
+    Raises:
+        ConfigurationError: the run has not loaded, or is of another date.
+        QualityError: the warehouse's rows break a limit.
+    """
+    started_at = datetime.now(UTC)
+    store = ObjectStore(settings.store)
+    loaded = lineage.read(store, run.run_id, LOAD.program)
+    if loaded.batch_date != run.batch_date:
+        raise ConfigurationError(f"run {run.run_id} is of {loaded.batch_date}, not of --date {run.batch_date}")
+    with Session(settings.warehouse, tag=f"ticklake {VALIDATE_LOADED.program} {run.run_id}") as session:
+        checks = list(_checks(session, loaded, settings.quality, settings.calendar))
+    return conclude(store, VALIDATE_LOADED.program, loaded, checks, started_at, settings.code_version), store
+
+
+def _checks(session: Session, loaded: StageRecord, limits: QualitySettings, code: str) -> Iterator[CheckResult]:
+    schema = f"{session.database}.{schema_of(loaded.source)}"
+    table, batch = f"{schema}.{DAILY.name}", (loaded.batch_id,)
+    empty = " OR ".join(f"({name} IS NULL AND HISTORY_SESSIONS >= {least})" for name, least in _SESSIONS_NEEDED.items())
+    found = session.run(
+        f"SELECT SYMBOL, COUNT(*), SUM(IFF({_BARS}, 1, 0)), SUM(IFF({_INDICATORS}, 1, 0)), SUM(IFF({empty}, 1, 0)) "
+        f"FROM {table} WHERE BATCH_ID = %s GROUP BY SYMBOL",
+        batch,
+    ).rows
+    held = {symbol: int(count) for symbol, count, *_ in found}
+    yield _none("rows missing or too many", {
+        symbol: abs(result.rows - held.get(symbol, 0)) for symbol, result in loaded.symbols.items()
+    })  # fmt: skip
+    for place, name in ((2, "impossible bars"), (3, "impossible indicators"), (4, "indicators without a value")):
+        yield _none(name, {row[0]: float(row[place]) for row in found})
+    twice = session.run(
+        f"SELECT SYMBOL, COUNT(*) - COUNT(DISTINCT SESSION_DATE) FROM {table} "
+        f"WHERE SYMBOL IN (SELECT SYMBOL FROM {table} WHERE BATCH_ID = %s) GROUP BY SYMBOL",
+        batch,
+    )
+    yield _none("sessions that are there twice", {symbol: float(count) for symbol, count in twice.rows})
+    ((audited,),) = session.run(f"SELECT COUNT(*) FROM {schema}.{AUDIT.name} WHERE BATCH_ID = %s", batch).rows
+    yield CheckResult(name="loads without an audit row", observed=int(not audited), limit=0, unit="loads")
+    yield _stale(session, table, loaded, limits, code)
+
+
+def _none(name: str, values: dict[str, float]) -> CheckResult:
+    """A check that no symbol has any such rows."""
+    _, symbol = most(values)
+    return CheckResult(name=name, observed=sum(values.values()), limit=0, unit="rows", detail=symbol)
+
+
+def _stale(session: Session, table: str, loaded: StageRecord, limits: QualitySettings, code: str) -> CheckResult:
+    """How many sessions each of the batch's symbols is behind, whichever batch brought its last row."""
+    last = calendar.last_session(code, loaded.batch_date)
+    rows = session.run(
+        f"SELECT SYMBOL, MAX(SESSION_DATE) FROM {table} "
+        f"WHERE SYMBOL IN (SELECT SYMBOL FROM {table} WHERE BATCH_ID = %s) GROUP BY SYMBOL",
+        (loaded.batch_id,),
+    ).rows
+    behind: dict[str, float] = {}
+    for symbol, day in rows:
+        newest: date = day
+        behind[symbol] = max(0, len(calendar.sessions(code, newest, last)) - 1)
+    observed, symbol = most(behind)
+    return CheckResult(
+        name="sessions behind", observed=observed, limit=limits.max_stale_sessions, unit="sessions", detail=symbol
+    )
