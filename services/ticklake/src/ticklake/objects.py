@@ -1,9 +1,11 @@
 """The lake: objects in an S3 bucket, with conditional writes and errors that say what to do."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 SHA256 = "sha256"
 """User metadata that holds an object's own SHA-256, in hex."""
 
+_MOST_AT_ONCE = 1000
+"""Objects that S3 removes in one request."""
+
 _REFUSED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "403", "Forbidden"}
 _ABSENT = {"NoSuchKey", "404", "NotFound"}
 _LOST_RACE = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}
@@ -33,6 +38,8 @@ class ObjectInfo:
     """Bytes."""
     etag: str = ""
     """Changes with the content; no checksum that could be computed elsewhere."""
+    modified: datetime | None = None
+    """When it was written, by the store's clock."""
 
 
 class ObjectStore:
@@ -153,7 +160,9 @@ class ObjectStore:
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
             for page in pages:
                 for item in page.get("Contents", []):
-                    yield ObjectInfo(item["Key"], item["Size"], item.get("ETag", "").strip('"'))
+                    yield ObjectInfo(
+                        item["Key"], item["Size"], item.get("ETag", "").strip('"'), item.get("LastModified")
+                    )
 
     def folders(self, prefix: str) -> list[str]:
         """Common prefixes directly below `prefix` (which ends in `/`), each with its trailing slash, in order."""
@@ -168,6 +177,24 @@ class ObjectStore:
         with self._errors(f"remove {key}"):
             self._client.delete_object(Bucket=self.bucket, Key=key)
 
+    def delete_all(self, keys: Iterable[str]) -> None:
+        """Remove many objects, a thousand to a request.
+
+        Raises:
+            StageError: some could not be removed, among the other failures; the message names the first.
+        """
+        rest = iter(keys)
+        while group := list(islice(rest, _MOST_AT_ONCE)):
+            with self._errors(f"remove {len(group)} objects"):
+                answer = self._client.delete_objects(
+                    Bucket=self.bucket, Delete={"Objects": [{"Key": key} for key in group], "Quiet": True}
+                )
+            if failed := answer.get("Errors"):
+                raise StageError(
+                    f"the store at {self._where} did not remove {len(failed)} objects, the first "
+                    f"{failed[0].get('Key')}: {failed[0].get('Code')}"
+                )
+
     def create_bucket(self) -> None:
         """Create the bucket unless it is there."""
         with self._errors("create the bucket"):
@@ -175,6 +202,37 @@ class ObjectStore:
                 self._client.create_bucket(Bucket=self.bucket)
             except ClientError as error:
                 if error_code(error) not in {"BucketAlreadyOwnedByYou", "BucketAlreadyExists"}:
+                    raise
+
+    def expire(self, days: dict[str, int]) -> None:
+        """Let objects under each prefix expire that many days after they were written; other rules are replaced.
+
+        Raises:
+            StageError: the store knows no expiry, among the other failures.
+        """
+        rules = [
+            {
+                "ID": prefix.strip("/").replace("/", "-"), "Status": "Enabled", "Filter": {"Prefix": prefix},
+                "Expiration": {"Days": number},
+            }
+            for prefix, number in sorted(days.items())
+        ]  # fmt: skip
+        with self._errors("set the expiry of objects"):
+            if rules:
+                configuration: Any = {"Rules": rules}
+                self._client.put_bucket_lifecycle_configuration(
+                    Bucket=self.bucket, LifecycleConfiguration=configuration
+                )
+            else:
+                self._client.delete_bucket_lifecycle(Bucket=self.bucket)
+
+    def check_sign_in(self) -> None:
+        """Check that the store knows the keys, whatever they allow."""
+        with self._errors("sign in"):
+            try:
+                self._client.list_objects_v2(Bucket=self.bucket, MaxKeys=1)
+            except ClientError as error:
+                if error_code(error) != "AccessDenied":
                     raise
 
 

@@ -63,12 +63,38 @@ def batch_main(
         _stop_on_sigterm()
         record, store = body(settings, run)
         lineage.write(store, record)
-        if settings.xcom_file.parent.is_dir():
-            settings.xcom_file.write_text(json.dumps(record.summary()))
+        hand_over(settings, record.summary())
         log.info(
             "done", rows_in=record.rows_in, rows_out=record.rows_out, quarantined=record.quarantined,
             seconds=round(lineage.elapsed_seconds(record), 2),
         )  # fmt: skip
+
+    sys.exit(guarded(name, work))
+
+
+def hand_over(settings: StageSettings, result: dict[str, object]) -> None:
+    """Give `result` to Airflow, where the stage runs under it."""
+    if settings.xcom_file.parent.is_dir():
+        settings.xcom_file.write_text(json.dumps(result))
+
+
+def task_main(
+    name: str, settings_type: type[S], body: Callable[[S, argparse.Namespace], dict[str, object]],
+    parser: Arguments, argv: Sequence[str] | None = None,
+) -> NoReturn:  # fmt: skip
+    """Run a program that ends by itself and belongs to no batch, and exit the process.
+
+    `body` gets the parsed arguments and returns the result for Airflow.
+    """
+
+    def work() -> None:
+        arguments = parser.parse_args(argv)
+        settings = load(settings_type)
+        logs.configure(settings.log_level, settings.log_format, stage=name)
+        _stop_on_sigterm()
+        result = body(settings, arguments)
+        hand_over(settings, result)
+        log.info("done", **result)
 
     sys.exit(guarded(name, work))
 
@@ -132,7 +158,7 @@ def _say(name: str, line: str) -> None:
 def _arguments(name: str, argv: Sequence[str] | None) -> Run:
     parser = Arguments(prog=name, description="Further settings come from TICKLAKE_… variables.")
     parser.add_argument("--date", type=iso_date, required=True, help="the batch's date, YYYY-MM-DD")
-    parser.add_argument("--run-id", type=_run_id, required=True, help="the run; a retry has the same one")
+    parser.add_argument("--run-id", type=run_id, required=True, help="the run; a retry has the same one")
     arguments = parser.parse_args(argv)
     return Run(arguments.run_id, arguments.date)
 
@@ -145,7 +171,8 @@ def iso_date(text: str) -> date:
         raise argparse.ArgumentTypeError(f"{text!r} is not a date like 2026-01-31") from None
 
 
-def _run_id(text: str) -> str:
+def run_id(text: str) -> str:
+    """`text` as a run's id, as an argument parser's type."""
     if not text.strip() or len(text) > 250 or not text.isprintable():
         raise argparse.ArgumentTypeError("a run id has 1 to 250 printable characters")
     return text

@@ -90,3 +90,20 @@ WINDOW_COLUMNS: tuple[Column, ...] = (
     Column("source", "string", "Where the ticks come from", nullable=False),
 )
 """Columns of the sliding windows; the key is (symbol, source, window_length, window_start)."""
+
+TICK_BAR_COLUMNS: tuple[Column, ...] = (
+    Column("symbol", "string", "Ticker", nullable=False),
+    Column("bar_length", "string", "1m or 1h", nullable=False),
+    Column("bar_start", "timestamp", "Start of the bar by event time, included (UTC)", nullable=False),
+    Column("open", "double", "Price of the first tick by event time and sequence", nullable=False),
+    Column("high", "double", "Highest price", nullable=False),
+    Column("low", "double", "Lowest price", nullable=False),
+    Column("close", "double", "Price of the last tick by event time and sequence", nullable=False),
+    Column("vwap", "double", "Price averaged by volume; the plain mean where the volume is 0", nullable=False),
+    Column("volume", "bigint", "Shares traded", nullable=False),
+    Column("tick_count", "bigint", "Ticks", nullable=False),
+    Column("first_event_time", "timestamp", "Event time of the first tick (UTC)", nullable=False),
+    Column("last_event_time", "timestamp", "Event time of the last tick (UTC)", nullable=False),
+    Column("source", "string", "Where the ticks come from", nullable=False),
+)
+"""Columns of the bars made from archived ticks; the key is (symbol, source, bar_length, bar_start)."""
