@@ -17,6 +17,8 @@ class Bucket(BaseModel):
 
     expire_days: dict[str, int] = Field(default_factory=dict)
     """Days after which objects under a prefix expire."""
+    folders: tuple[str, ...] = ()
+    """Prefixes, each with its trailing slash, that get an empty object of that name: some programs want to find one."""
 
 
 @dataclass(frozen=True)

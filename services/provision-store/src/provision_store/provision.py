@@ -36,6 +36,8 @@ def provision(settings: ProvisionSettings, stop: threading.Event) -> None:
     store = ObjectStore(settings.store)
     _wait(store, settings.provision_wait_seconds, stop)
     store.expire(wanted.bucket.expire_days)
+    for folder in wanted.bucket.folders:
+        store.put(folder, b"")
     admin = _admin(settings.store)
     for user in wanted.users:
         _ensure(admin, user)

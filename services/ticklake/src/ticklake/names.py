@@ -13,6 +13,8 @@ LIVE_TOPIC = "stock-market-realtime"
 ARCHIVE_GROUP = "stock-market-archive-group"
 ANALYTICS_TOPIC = "stock-market-analytics"
 QUARANTINE_TOPIC = "stock-market-quarantine"
+CHECK_TOPIC = "ticklake-check"
+"""Of the check that Kafka can be used at all."""
 
 BATCH_SYMBOLS = ("AAPL", "MSFT", "GOOGL", "AMZN", "META", "TSLA", "NVDA", "INTC", "JPM", "V")
 LIVE_SYMBOLS = BATCH_SYMBOLS[:8]
@@ -142,6 +144,11 @@ def batch_topics() -> tuple[TopicSpec, ...]:
         TopicSpec(BATCH_TOPIC, 3, {"retention.ms": str(7 * _DAY_MS)}),
         TopicSpec(QUARANTINE_TOPIC, 1, {"retention.ms": str(30 * _DAY_MS)}),
     )
+
+
+def check_topics() -> tuple[TopicSpec, ...]:
+    """The topic of the check that Kafka can be used."""
+    return (TopicSpec(CHECK_TOPIC, 1, {"retention.ms": str(_DAY_MS // 24)}),)
 
 
 def live_topics(names: LiveNames) -> tuple[TopicSpec, ...]:

@@ -1,0 +1,78 @@
+"""What must be true of the lake and the warehouse after the pipeline's run, counted by other means than its own."""
+
+import csv
+import io
+from collections import Counter
+
+import pyarrow.parquet as pq
+import snowflake.connector
+from pydantic import SecretStr
+from tests.e2e.cluster.tools import TrialFailed
+
+from ticklake import ledger, lineage, manifests, names
+from ticklake.objects import ObjectStore
+from ticklake.settings import StoreSettings
+
+SESSIONS = 251
+"""Of the New York Stock Exchange from 2023-06-29 to 2024-06-28, by its own calendar."""
+EXPECTED = dict.fromkeys(names.BATCH_SYMBOLS, SESSIONS)
+
+
+def same(what: str, found: object, wanted: object) -> None:
+    """Fail unless both are equal."""
+    if found != wanted:
+        raise TrialFailed(f"{what}: {found} instead of {wanted}")
+
+
+def store_at(port: int, access_key: str, secret_key: str, endpoint: str = "http://127.0.0.1") -> ObjectStore:
+    """The lake through a forwarded port."""
+    return ObjectStore(
+        StoreSettings(endpoint=f"{endpoint}:{port}", access_key=SecretStr(access_key), secret_key=SecretStr(secret_key))
+    )
+
+
+def lake(store: ObjectStore, run_id: str) -> None:
+    """Raw CSV and Parquet hold every row; the run says that it reconciled."""
+    consumed = lineage.read(store, run_id, "consume-historical")
+    raw: Counter[str] = Counter()
+    for ref in consumed.objects:
+        rows = list(csv.DictReader(io.StringIO(store.get(ref.key).decode())))
+        raw.update(row["symbol"] for row in rows)
+    same("rows of raw CSV by symbol", dict(raw), EXPECTED)
+    manifest = manifests.read_daily(store, consumed.batch_date)
+    if manifest is None:
+        raise TrialFailed(f"no manifest of {consumed.batch_date}")
+    parquet: Counter[str] = Counter()
+    for ref in manifest.objects:
+        parquet.update(pq.read_table(io.BytesIO(store.get(ref.key)), columns=["ticker"])["ticker"].to_pylist())
+    same("rows of Parquet by symbol", dict(parquet), EXPECTED)
+    done = lineage.read_run(store, run_id)
+    same("reconciled", (done.reconciled, done.disagreements), (True, ()))
+
+
+def warehouse(port: int, batch_id: str) -> None:
+    """The warehouse holds every row of the batch, and its audit names the load."""
+    with snowflake.connector.connect(
+        account="trial", user="trial", password="trial", host="127.0.0.1", port=port, protocol="http",
+        database="STOCK_MARKET",
+    ) as connection:  # fmt: skip
+        cursor = connection.cursor()
+        cursor.execute(
+            "select symbol, count(*) from MARKET_TEST.DAILY_ANALYTICS where batch_id = %s group by symbol", (batch_id,)
+        )
+        same("rows of the warehouse by symbol", dict(cursor.fetchall()), EXPECTED)
+        cursor.execute("select count(*) from MARKET_TEST.LOAD_AUDIT where batch_id = %s", (batch_id,))
+        same("loads in the audit", cursor.fetchone(), (1,))
+
+
+def archived(store: ObjectStore) -> int:
+    """How many ticks the archive holds; its chains have neither gap nor overlap."""
+    live, total = names.live_names(), 0
+    topics = {
+        key.topic_id
+        for found in store.list_objects(f"{live.raw_prefix}/") if (key := ledger.RangeKey.parse(found.key))
+    }  # fmt: skip
+    for topic in topics:
+        for ranges in ledger.verify_chain(store, live, topic).values():
+            total += sum(entry.rows for entry in ranges)
+    return total
