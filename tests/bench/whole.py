@@ -84,8 +84,7 @@ class Whole:
         """One batch of the old design, each stage a fresh process as it was."""
         arguments = {"produce": [str(self.work / "rows.jsonl")], "consume": [str(self.rows)]}
         return {
-            stage: self._process(["-m", "tests.bench.old_design", stage, *arguments.get(stage, [])])
-            for stage in SHARED
+            stage: self._process(["-m", "tests.bench.old_design", stage, *arguments.get(stage, [])]) for stage in SHARED
         }
 
     def bare_spark(self) -> Times:

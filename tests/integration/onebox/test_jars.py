@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from onebox import jars as jars_module
-from onebox.jars import SETS, JarsError, ensure_jars
+from onebox.jars import SETS, JarsError, ensure_jars, fetch_set
 from onebox.java import find_java
 
 JAVA = find_java()
@@ -179,3 +179,16 @@ def test_bundled_java_fetches_too(cache: Path) -> None:
     assert bundled.bundled
     ensure_jars(bundled, cache)
     assert (folder / "args4j-2.37.jar").is_file()
+
+
+def test_one_set_into_a_folder_with_the_ivy_of_a_spark_distribution(
+    filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "spark").mkdir()
+    (tmp_path / "spark" / "jars").symlink_to(jars_module._ivy().parent)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)  # no package pyspark
+    monkeypatch.setenv("SPARK_HOME", str(tmp_path / "spark"))
+    folder = tmp_path / "new" / "jars"
+    assert fetch_set(JAVA, "s3proxy", folder) == 21
+    assert sorted(folder.iterdir()) == sorted(folder.glob("*.jar"))
+    assert jar_names(folder) == jar_names(ensure_jars(JAVA, filled)["s3proxy"])

@@ -1,4 +1,4 @@
-"""A Kafka broker on the loopback interface: KRaft, broker and controller in one process."""
+"""A Kafka broker: KRaft, broker and controller in one process; on the loopback interface unless told otherwise."""
 
 import base64
 import fcntl
@@ -57,22 +57,25 @@ _FORMAT_SECONDS = 60
 class Broker(Part):
     """The broker. Topics and offsets live in `data_dir` and survive a restart, on the same or on another port.
 
-    `jars_dir` is the folder of the jar set `kafka`.
+    `jars_dir` is the folder of the jar set `kafka`. `address` is the interface that it listens on, `advertised` the
+    host name that clients are told to come to.
     """
 
     name = "kafka"
 
     def __init__(
-        self, java: Java, jars_dir: Path, data_dir: Path, log_dir: Path, port: int, *, detached: bool = False
-    ) -> None:
+        self, java: Java, jars_dir: Path, data_dir: Path, log_dir: Path, port: int, *, detached: bool = False,
+        address: str = LOOPBACK, advertised: str = LOOPBACK,
+    ) -> None:  # fmt: skip
         super().__init__(port, log_dir, detached=detached)
         self.java, self.jars_dir, self.data_dir = java, jars_dir, data_dir
+        self._address, self._advertised = address, advertised
         self._archive_options: list[str] = []
 
     @property
     def bootstrap_servers(self) -> str:
         """The address for clients."""
-        return f"{LOOPBACK}:{self.port}"
+        return f"{self._advertised}:{self.port}"
 
     def prepare(self) -> list[str | Path]:
         """Write server.properties, format the storage if it is new, and return the broker's command.
@@ -148,8 +151,8 @@ class Broker(Part):
     def _write_properties(self, file_name: str, storage: Path) -> Path:
         controller = free_port()
         settings = _SETTINGS | {
-            "listeners": f"PLAINTEXT://{LOOPBACK}:{self.port},CONTROLLER://{LOOPBACK}:{controller}",
-            "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{self.port}",
+            "listeners": f"PLAINTEXT://{self._address}:{self.port},CONTROLLER://{LOOPBACK}:{controller}",
+            "advertised.listeners": f"PLAINTEXT://{self._advertised}:{self.port}",
             "controller.quorum.voters": f"1@{LOOPBACK}:{controller}",
             "log.dirs": str(storage).replace("\\", "\\\\"),
         }

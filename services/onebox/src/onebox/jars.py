@@ -1,7 +1,8 @@
 """The jars of Kafka, s3proxy and Spark's connectors: fetched once by Ivy, checked by SHA-256 ever after.
 
 Each set is a list of pinned coordinates, `jars/ivy-<set>.xml`; `jars/SHA256SUMS` has the sum of every jar.
-`python -m onebox.jars --write-sums` writes the sums anew after a list was changed.
+`python -m onebox.jars --write-sums` writes the sums anew after a list was changed; `python -m onebox.jars --fetch
+spark --into DIR` fills a folder with one set, which is how an image gets its jars.
 """
 
 import argparse
@@ -144,11 +145,14 @@ def _fetch(java: Java, name: str, ivy_cache: Path, target: Path, on_count: Calla
 
 
 def _ivy() -> Path:
+    # The package pyspark brings it, and so does every Spark distribution.
     found = importlib.util.find_spec("pyspark")
-    jars = sorted(Path(found.origin).parent.glob("jars/ivy-*.jar")) if found and found.origin else []
+    home = os.environ.get("SPARK_HOME")
+    roots = [*([Path(found.origin).parent] if found and found.origin else []), *([Path(home)] if home else [])]
+    jars = [jar for root in roots for jar in sorted(root.glob("jars/ivy-*.jar"))]
     if not jars:
-        raise JarsError("the package pyspark, which brings Ivy, is not installed")
-    return jars[-1]
+        raise JarsError("the package pyspark, which brings Ivy, is not installed, and SPARK_HOME names no Spark")
+    return jars[0]
 
 
 def _read_sums() -> dict[str, dict[str, str]]:
@@ -203,13 +207,30 @@ def write_sums(java: Java) -> int:
     return len(lines)
 
 
+def fetch_set(java: Java, name: str, folder: Path) -> int:
+    """Fill `folder` with the checked jars of one set and nothing else. Returns their number; raises JarsError."""
+    sums = _read_sums()[name]
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    _install(java, name, folder, sums, lambda *_: None, lock=-1)
+    (folder / _STAMP).unlink()
+    return len(sums)
+
+
 def main() -> None:
-    """Write the sums anew; exit code 1 with one line where that fails."""
-    parser = argparse.ArgumentParser(description="The jars of the one-machine runner")
-    parser.add_argument("--write-sums", action="store_true", required=True, help="fetch all, write SHA256SUMS anew")
-    parser.parse_args()
+    """Write the sums anew, or fetch one set; exit code 1 with one line where that fails."""
+    parser = argparse.ArgumentParser(description="The jars that the platform's Java programs need")
+    task = parser.add_mutually_exclusive_group(required=True)
+    task.add_argument("--write-sums", action="store_true", help="fetch all, write SHA256SUMS anew")
+    task.add_argument("--fetch", choices=SETS, metavar="SET", help=f"fetch one set ({', '.join(SETS)}) into --into")
+    parser.add_argument("--into", type=Path, metavar="DIR", help="the folder to fill")
+    arguments = parser.parse_args()
+    if arguments.fetch and arguments.into is None:
+        parser.error("--fetch needs --into")
     try:
-        print(f"{write_sums(find_java())} jars recorded in {_SUMS}")
+        if arguments.fetch:
+            print(f"{fetch_set(find_java(), arguments.fetch, arguments.into)} jars in {arguments.into}")
+        else:
+            print(f"{write_sums(find_java())} jars recorded in {_SUMS}")
     except JarsError as error:
         raise SystemExit(str(error)) from None
 

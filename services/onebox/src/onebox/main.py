@@ -40,6 +40,21 @@ def _live(arguments: argparse.Namespace) -> None:
     )
 
 
+def _airflow(arguments: argparse.Namespace) -> None:
+    if arguments.words:
+        from onebox.airflow_parts import command_line
+        from onebox.folder import DataFolder
+
+        command_line(DataFolder.at(arguments.data), arguments.words)
+    from onebox import airflow
+
+    airflow.airflow(
+        airflow.AirflowOptions(
+            folder=arguments.data, cache=cache_folder(), source=arguments.source, symbols=arguments.symbols
+        )
+    )
+
+
 def _up(arguments: argparse.Namespace) -> None:
     from onebox import background
 
@@ -112,6 +127,11 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--report", type=Path, metavar="FILE.json", help="write the closing figures as JSON")
     run.add_argument("--no-live", action="store_true", help="leave the live part out")
     add_input(add("live", _live, "keep ticks, archive, streaming analytics and the daily batch running until Ctrl-C"))
+    orchestrated = add("airflow", _airflow, "keep Airflow running until Ctrl-C, its tasks local processes")
+    add_input(orchestrated)
+    orchestrated.add_argument(
+        "words", nargs=argparse.REMAINDER, metavar="…", help="with words: Airflow's own command, e.g. dags list"
+    )
     add("up", _up, "start broker, store, warehouse and warm stage hosts in the background")
     add("down", _down, "stop what up started")
     add("status", _status, "show what runs on this data folder and where")

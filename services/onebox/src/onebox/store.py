@@ -1,4 +1,4 @@
-"""An S3 server over a folder: s3proxy on the loopback interface."""
+"""An S3 server over a folder: s3proxy; on the loopback interface unless told otherwise."""
 
 import contextlib
 import http.client
@@ -24,6 +24,8 @@ _LOGGING = """<configuration>
 class Store(Part):
     """The S3 server. A bucket is a folder in `data_dir`/buckets, an object a file in it, its metadata the file's
     extended attributes. `jars_dir` is the folder of the jar set `s3proxy`. Requests use path-style addresses.
+
+    `address` is the interface that it listens on.
     """
 
     name = "s3proxy"
@@ -39,15 +41,17 @@ class Store(Part):
         secret_key: str,
         *,
         detached: bool = False,
+        address: str = LOOPBACK,
     ) -> None:
         super().__init__(port, log_dir, detached=detached)
+        self._address = address
         self.java, self.jars_dir, self.data_dir = java, jars_dir, data_dir
         self.access_key, self._secret_key = access_key, secret_key
         self._archive_options: list[str] = []
 
     @property
     def endpoint(self) -> str:
-        """The address for clients."""
+        """The address for clients on this machine."""
         return f"http://{LOOPBACK}:{self.port}"
 
     def prepare(self) -> list[str | Path]:
@@ -91,7 +95,7 @@ class Store(Part):
 
     def _write_properties(self, path: Path, buckets: Path) -> None:
         settings = {
-            "s3proxy.endpoint": self.endpoint,
+            "s3proxy.endpoint": f"http://{self._address}:{self.port}",
             "s3proxy.authorization": "aws-v2-or-v4",
             "s3proxy.identity": self.access_key,
             "s3proxy.credential": self._secret_key,

@@ -1,4 +1,6 @@
-"""A warehouse that speaks Snowflake's protocol: fakesnow, with DuckDB underneath, on the loopback interface.
+"""A warehouse that speaks Snowflake's protocol: fakesnow, with DuckDB underneath.
+
+It listens on the loopback interface unless told otherwise.
 
 fakesnow's own server keeps its databases in memory; a client can ask for files, but then gets a DuckDB of its own over
 them, and two such clients cannot work at once. So this module is also the server's program: it gives all clients
@@ -29,20 +31,27 @@ class Warehouse(Part):
     """The server. Each database is a file in `data_dir`/databases, which must be local, and survives a restart.
 
     Files that were PUT into a stage are lost at a restart: a load puts and copies in one go.
+
+    `address` is the interface that it listens on.
     """
 
     name = "fakesnow"
 
-    def __init__(self, data_dir: Path, log_dir: Path, port: int, *, detached: bool = False) -> None:
+    def __init__(
+        self, data_dir: Path, log_dir: Path, port: int, *, detached: bool = False, address: str = LOOPBACK
+    ) -> None:
         super().__init__(port, log_dir, detached=detached)
-        self.data_dir = data_dir
+        self.data_dir, self._address = data_dir, address
 
     def prepare(self) -> list[str | Path]:
         """Create the folders and return the server's command."""
         self._databases.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(self._stages, ignore_errors=True)
         self._stages.mkdir()
-        return [sys.executable, "-m", "onebox.warehouse", "--databases", self._databases, "--port", str(self.port)]
+        return [
+            sys.executable, "-m", "onebox.warehouse",
+            "--databases", self._databases, "--address", self._address, "--port", str(self.port),
+        ]  # fmt: skip
 
     def environment(self) -> Mapping[str, str]:
         """The runner's, with a temporary folder of its own: fakesnow never removes the one that it keeps stages in."""
@@ -78,7 +87,7 @@ def local_settings(port: int) -> WarehouseSettings:
     )  # fmt: skip
 
 
-def serve(databases: Path, port: int) -> None:
+def serve(databases: Path, address: str, port: int) -> None:
     """Serve the databases in the folder until SIGTERM."""
     import uvicorn
     from fakesnow.instance import FakeSnow
@@ -96,7 +105,7 @@ def serve(databases: Path, port: int) -> None:
     # connection is how it knows that a session's client lives.
     server = uvicorn.Server(
         uvicorn.Config(
-            watched, host=LOOPBACK, port=port, log_level="warning", access_log=False, lifespan="off",
+            watched, host=address, port=port, log_level="warning", access_log=False, lifespan="off",
             timeout_graceful_shutdown=3, timeout_keep_alive=_KEEP_CONNECTIONS_SECONDS,
         )
     )  # fmt: skip
@@ -117,9 +126,10 @@ def main() -> None:
     """Run the server's program."""
     parser = argparse.ArgumentParser(description="Serve DuckDB files in Snowflake's protocol")
     parser.add_argument("--databases", type=Path, required=True, help="folder of the database files")
-    parser.add_argument("--port", type=int, required=True, help="port on the loopback interface")
+    parser.add_argument("--address", default=LOOPBACK, help="interface to listen on, default %(default)s")
+    parser.add_argument("--port", type=int, required=True, help="port to listen on")
     arguments = parser.parse_args()
-    serve(arguments.databases, arguments.port)
+    serve(arguments.databases, arguments.address, arguments.port)
 
 
 if __name__ == "__main__":

@@ -47,6 +47,8 @@ def client_options(settings: KafkaSettings) -> dict[str, Any]:
 def translated_errors(settings: KafkaSettings, action: str) -> Iterator[None]:
     """Turn kafka-python's errors into the stage's, with one line that says what to do."""
     where = settings.bootstrap_servers
+    # The library goes on trying with a wrong password, until it is too late to tell that from a broker that is away.
+    signs_in = ", _USERNAME and _PASSWORD" if settings.security_protocol.startswith("SASL") else ""
     try:
         yield
     except (kafka_errors.SaslAuthenticationFailedError, kafka_errors.UnsupportedSaslMechanismError) as error:
@@ -64,7 +66,7 @@ def translated_errors(settings: KafkaSettings, action: str) -> Iterator[None]:
     except kafka_errors.KafkaError as error:
         raise StageError(
             f"Kafka at {where} does not {action} within {settings.timeout_seconds:g} s "
-            f"({type(error).__name__}): is the broker up, and TICKLAKE_KAFKA_BOOTSTRAP_SERVERS right?"
+            f"({type(error).__name__}): is the broker up, and TICKLAKE_KAFKA_BOOTSTRAP_SERVERS{signs_in} right?"
         ) from error
 
 
@@ -122,9 +124,14 @@ class ConfirmedProducer:
             StageError: this or an earlier message cannot be delivered.
         """
         with translated_errors(self._settings, f"take a message for {topic}"):
-            self._pending.append(
-                self._producer.send(topic, key=key, value=value, headers=list(headers), partition=partition)
-            )
+            try:
+                sent = self._producer.send(topic, key=key, value=value, headers=list(headers), partition=partition)
+            except kafka_errors.KafkaTimeoutError as error:
+                # To the library, a topic that its user may not see is one whose partitions it has yet to learn.
+                if topic in self._producer._metadata.unauthorized_topics:
+                    raise kafka_errors.TopicAuthorizationFailedError(topic) from error
+                raise
+            self._pending.append(sent)
         self._sent += 1
         if self._sent % self._CHECK_EVERY == 0:
             self._settle(wait=False)

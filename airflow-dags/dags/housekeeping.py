@@ -1,0 +1,31 @@
+"""# Housekeeping
+
+Removes what has served its time, day by day: old checkpoints and expired raw objects by the platform's policy
+(`keep-house`), and Airflow's own records of runs older than `TICKLAKE_TASKS_METADATA_DAYS`. Running it twice does no
+harm.
+
+By itself it runs at 02:30 UTC unless `TICKLAKE_SCHEDULE_HOUSEKEEPING=manual`.
+"""
+
+from ticklake.pipeline import Stage
+from ticklake.settings import load
+from ticklake_airflow.dags import DATE, daily, stage_dag
+from ticklake_airflow.settings import ScheduleSettings, TaskSettings
+from ticklake_airflow.stages import BATCH_DATE, stage_task
+
+tasks = load(TaskSettings)
+
+with stage_dag(
+    "housekeeping",
+    doc=__doc__,
+    description="Old checkpoints, expired raw objects, Airflow's old records",
+    params={"date": DATE},
+    tags=["ticklake", "maintenance"],
+    **daily(load(ScheduleSettings)),
+) as dag:
+    stage_task(Stage("keep_house", "archive-ticks", "keep-house"), tasks)
+    stage_task(
+        Stage("clean_airflow_metadata", "airflow-dags", "clean-metadata"),
+        tasks,
+        arguments=("--date", BATCH_DATE, "--days", str(tasks.metadata_days)),
+    )

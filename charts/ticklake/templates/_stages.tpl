@@ -1,0 +1,151 @@
+{{/*
+Every program of the platform, and the least that it needs. The rest of the chart is made from this table: accounts,
+Kafka rights, store policies, network flows, the manifests that Airflow submits.
+
+  image      key of .Values.images
+  runs       deployment, pod (submitted by Airflow), spark (submitted by Airflow), stream (a standing SparkApplication)
+             or job (of the chart itself)
+  kafka      read, write: topics; groups: consumer groups
+  store      read, write, delete: prefixes that end in "/", or keys; what can be read can be listed
+  metadata   Airflow's database
+  s3a        the prefixes that are reached through Hadoop's S3A, which looks at parent folders and uploads in parts
+  warehouse, internet   further destinations
+*/}}
+{{- define "ticklake.stages" -}}
+{{- $live := include "ticklake.live" . | fromYaml -}}
+{{- $events := ternary ", spark-events/" "" .Values.spark.history.enabled -}}
+fetch-historical:
+  image: fetch-historical
+  runs: pod
+  kafka:
+    write: [stock_market_batch, stock-market-quarantine]
+  store:
+    read: [raw/source/]
+    write: [raw/source/, "quarantine/run_id=*/", "lineage/run_id=*/fetch-historical.json"]
+  internet: true
+consume-historical:
+  image: consume-historical
+  runs: pod
+  kafka:
+    read: [stock_market_batch]
+    groups: [stock-market-batch-consumer-group]
+    write: [stock-market-quarantine]
+  store:
+    read: [lineage/, raw/historical/]
+    write: [raw/historical/, quarantine/topic=stock_market_batch/, "lineage/run_id=*/consume-historical.json"]
+validate-raw:
+  image: consume-historical
+  runs: pod
+  store:
+    read: [lineage/, raw/historical/]
+    write: ["lineage/run_id=*/validate-raw.json"]
+daily-analytics:
+  image: spark-apps
+  runs: spark
+  s3a: [raw/historical/, processed/historical/{{ $events }}]
+  store:
+    read: [lineage/, raw/historical/, processed/historical/{{ $events }}]
+    write: [processed/historical/, "lineage/run_id=*/daily-analytics.json"{{ $events }}]
+    delete: [processed/historical/{{ $events }}]
+load-warehouse:
+  image: load-warehouse
+  runs: pod
+  store:
+    read: [lineage/, processed/historical/, {{ $live.processed }}]
+    write: ["lineage/run_id=*/load-warehouse.json"]
+  warehouse: true
+validate-loaded:
+  image: load-warehouse
+  runs: pod
+  store:
+    read: [lineage/]
+    write: ["lineage/run_id=*/validate-loaded.json"]
+  warehouse: true
+reconcile-run:
+  image: load-warehouse
+  runs: pod
+  store:
+    read: [lineage/, raw/historical/, processed/historical/, quarantine/]
+    write: ["lineage/run_id=*/reconcile-run.json", "lineage/run_id=*/run.json"]
+  warehouse: true
+load-windows:
+  image: load-warehouse
+  runs: pod
+  store:
+    read: [{{ $live.processed }}]
+  warehouse: true
+tick-bars:
+  image: archive-ticks
+  runs: pod
+  store:
+    read: [{{ $live.raw }}, {{ $live.processed }}bars/]
+    write: [{{ $live.processed }}bars/, {{ $live.processed }}_bars/]
+    delete: [{{ $live.processed }}bars/]
+keep-house:
+  image: archive-ticks
+  runs: pod
+  store:
+    read: [raw/, quarantine/, accelerated/]
+    delete: [raw/source/, raw/historical/, raw/realtime/, quarantine/, accelerated/]
+clean-metadata:
+  image: airflow-dags
+  runs: pod
+  metadata: true
+stream-ticks:
+  image: stream-ticks
+  runs: deployment
+  kafka:
+    write: [{{ $live.topic }}]
+  store:
+    read: [processed/historical/]
+  internet: true
+archive-ticks:
+  image: archive-ticks
+  runs: deployment
+  kafka:
+    read: [{{ $live.topic }}]
+    groups: [{{ $live.archiveGroup }}]
+    write: [stock-market-quarantine]
+  store:
+    read: [{{ $live.raw }}]
+    write: [{{ $live.raw }}, quarantine/topic={{ $live.topic }}/]
+stream-analytics:
+  image: spark-apps
+  runs: stream
+  s3a: [{{ $live.checkpoints }}{{ $events }}]
+  kafka:
+    read: [{{ $live.topic }}]
+    write: [{{ $live.analyticsTopic }}, stock-market-quarantine]
+  store:
+    read: [{{ $live.processed }}, {{ $live.checkpoints }}{{ $events }}]
+    write: [{{ $live.processed }}, {{ $live.checkpoints }}, quarantine/topic={{ $live.topic }}/{{ $events }}]
+    delete: [{{ $live.checkpoints }}{{ $events }}]
+check-platform:
+  image: provision-store
+  runs: job
+  kafka:
+    read: [ticklake-check]
+    write: [ticklake-check]
+  store:
+    read: [checks/]
+    write: [checks/]
+    delete: [checks/]
+{{- if .Values.airflow.backup.enabled }}
+airflow-backup:
+  image: provision-store
+  runs: job
+  metadata: true
+  store:
+    read: [backups/]
+    write: [backups/]
+{{- end }}
+{{- if .Values.spark.history.enabled }}
+spark-history:
+  image: spark-apps
+  runs: deployment
+  s3a: [spark-events/]
+  store:
+    read: [spark-events/]
+    delete: [spark-events/]
+{{- end }}
+{{- end -}}

@@ -1,0 +1,94 @@
+"""A real Kafka broker and a real MinIO server, which ask for a sign-in and look at rights."""
+
+import subprocess
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from chart_objects import Manifest
+from confluent_kafka.admin import (
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ResourcePatternType,
+    ResourceType,
+    ScramCredentialInfo,
+    ScramMechanism,
+    UserScramCredentialUpsertion,
+)
+
+from onebox.broker import Broker
+from onebox.processes import LOOPBACK, free_port
+
+_WAIT_SECONDS = 30
+
+
+class SecuredBroker(Broker):
+    """A broker with a second listener, `secured_port`, for SCRAM-SHA-512; on the first one everybody may do all."""
+
+    def __init__(self, *arguments: object, **keywords: object) -> None:
+        super().__init__(*arguments, **keywords)  # type: ignore[arg-type]
+        self.secured_port = free_port()
+
+    def _write_properties(self, file_name: str, storage: Path) -> Path:
+        path = super()._write_properties(file_name, storage)
+        settings = dict(line.split("=", 1) for line in path.read_text().splitlines())
+        secured = f"SECURED://{LOOPBACK}:{self.secured_port}"
+        module = "org.apache.kafka.common.security.scram.ScramLoginModule"
+        settings["listeners"] += f",{secured}"
+        settings["advertised.listeners"] += f",{secured}"
+        settings["listener.security.protocol.map"] += ",SECURED:SASL_PLAINTEXT"
+        settings |= {
+            "sasl.enabled.mechanisms": "SCRAM-SHA-512",
+            "listener.name.secured.scram-sha-512.sasl.jaas.config": f"{module} required;",
+            # What Strimzi sets for `authorization: simple`.
+            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "super.users": "User:ANONYMOUS",
+        }
+        path.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
+        return path
+
+    def add_users(self, users: Iterable[Manifest], passwords: dict[str, str]) -> None:
+        """Do what Strimzi's user operator does with these KafkaUsers."""
+        admin = AdminClient({"bootstrap.servers": self.bootstrap_servers})
+        acls: list[AclBinding] = []
+        upsertions = []
+        for user in users:
+            name = user["metadata"]["name"]
+            how = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096)
+            upsertions.append(UserScramCredentialUpsertion(name, how, passwords[name].encode()))
+            acls += [binding for acl in user["spec"]["authorization"]["acls"] for binding in _bindings(name, acl)]
+        for done in admin.alter_user_scram_credentials(upsertions).values():
+            done.result(_WAIT_SECONDS)
+        for done in admin.create_acls(acls).values():
+            done.result(_WAIT_SECONDS)
+
+
+def _bindings(user: str, acl: Manifest) -> list[AclBinding]:
+    resource = acl["resource"]
+    return [
+        AclBinding(
+            ResourceType[resource["type"].upper()], resource["name"],
+            ResourcePatternType[resource["patternType"].upper()], f"User:{user}", "*",
+            AclOperation[operation.upper()], AclPermissionType.ALLOW,
+        )
+        for operation in acl["operations"]
+    ]  # fmt: skip
+
+
+@contextmanager
+def minio_server(program: str, folder: Path, environment: dict[str, str]) -> Iterator[str]:
+    """A MinIO server on `folder` while the block runs; yields its address."""
+    port = free_port()
+    address, console = f"{LOOPBACK}:{port}", f"{LOOPBACK}:0"
+    command = [program, "server", folder / "data", "--address", address, "--console-address", console]
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(
+            command, env={**environment, "HOME": str(folder)}, stdout=log, stderr=subprocess.STDOUT
+        )
+    try:
+        yield f"http://{address}"
+    finally:
+        server.terminate()
+        server.wait(20)

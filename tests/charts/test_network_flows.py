@@ -1,0 +1,158 @@
+"""The connections that the policies allow are those that the platform needs, neither more nor fewer."""
+
+from collections.abc import Callable
+
+import pytest
+from chart_flows import Endpoint, Flow, flows
+from chart_objects import Manifest, pods
+
+KAFKA_PODS = {"strimzi.io/cluster": "ticklake", "strimzi.io/kind": "Kafka"}
+AIRFLOW = {"tier": "airflow", "release": "airflow"}
+
+OTHERS = {
+    "broker": Endpoint(KAFKA_PODS | {"strimzi.io/name": "ticklake-kafka"}),
+    "broker-2": Endpoint(KAFKA_PODS | {"strimzi.io/name": "ticklake-kafka"}),
+    "entity-operator": Endpoint(KAFKA_PODS | {"strimzi.io/name": "ticklake-entity-operator"}),
+    "store": Endpoint({"v1.min.io/tenant": "ticklake-store"}),
+    "store-2": Endpoint({"v1.min.io/tenant": "ticklake-store"}),
+    "scheduler": Endpoint(AIRFLOW | {"component": "scheduler"}),
+    "triggerer": Endpoint(AIRFLOW | {"component": "triggerer"}),
+    "dag-processor": Endpoint(AIRFLOW | {"component": "dag-processor"}),
+    "api-server": Endpoint(AIRFLOW | {"component": "api-server"}),
+    "migrations": Endpoint(AIRFLOW | {"component": "run-airflow-migrations"}),
+    "postgresql": Endpoint({"app.kubernetes.io/name": "postgresql", "app.kubernetes.io/instance": "airflow"}),
+    "stranger": Endpoint({"app": "stranger"}),
+    "dns": Endpoint({"k8s-app": "kube-dns"}, "kube-system"),
+    "prometheus": Endpoint({"app.kubernetes.io/name": "prometheus"}, "monitoring"),
+    "minio-operator": Endpoint({"name": "minio-operator"}, "minio-operator"),
+    "stranger elsewhere": Endpoint({"name": "minio-operator"}, "default"),
+    "kubernetes": Endpoint(address="10.96.0.1"),
+    "neighbour": Endpoint(address="10.1.2.3"),
+    "internet": Endpoint(address="93.184.216.34"),
+}
+"""What is in the cluster and around it besides our own pods."""
+
+OUTSIDE = ("kubernetes", "neighbour", "internet")
+BROKERS = ("broker", "broker-2")
+
+PORTS = [("TCP", port) for port in (
+    22, 53, 80, 443, 465, 587, 4040, 5432, 6443, 7078, 7079, 7080, 8080, 8443, 8793, 8794, 9000, 9090, 9091, 9092,
+    9093, 9094, 9100, 18080,
+)] + [("UDP", 53)]  # fmt: skip
+
+KAFKA_USERS = (
+    "fetch-historical", "consume-historical", "stream-ticks", "archive-ticks", "stream-analytics driver",
+    "stream-analytics executor", "check-platform",
+)  # fmt: skip
+STORE_USERS = (
+    "fetch-historical", "consume-historical", "validate-raw", "daily-analytics driver", "daily-analytics executor",
+    "load-warehouse", "validate-loaded", "reconcile-run", "load-windows", "tick-bars", "keep-house", "stream-ticks",
+    "archive-ticks", "stream-analytics driver", "stream-analytics executor", "check-platform",
+)  # fmt: skip
+WAREHOUSE_USERS = ("load-warehouse", "validate-loaded", "reconcile-run", "load-windows")
+ASKS_THE_INTERNET = ("fetch-historical", "stream-ticks")
+API_USERS = (
+    "daily-analytics driver", "stream-analytics driver", "scheduler", "triggerer", "entity-operator", "store",
+    "store-2",
+)  # fmt: skip
+METRICS = ("stream-ticks", "archive-ticks", "stream-analytics driver")
+AIRFLOW_PODS = ("scheduler", "triggerer", "dag-processor", "api-server", "migrations")
+
+
+def _table(listener: int) -> set[Flow]:
+    """What the platform needs with its own Kafka and store, and Snowflake."""
+    table = {(user, broker, f"TCP/{listener}") for user in KAFKA_USERS for broker in BROKERS}
+    table |= {(a, b, f"TCP/{port}") for a in BROKERS for b in BROKERS for port in (9090, 9091) if a != b}
+    table |= {("entity-operator", broker, "TCP/9091") for broker in BROKERS}
+    stores = ("store", "store-2")
+    askers = (*STORE_USERS, "provision-store", "minio-operator", *stores)
+    table |= {(user, store, "TCP/9000") for user in askers for store in stores if user != store}
+    table |= {(user, "internet", f"TCP/{port}") for user in WAREHOUSE_USERS for port in (80, 443)}
+    table |= {(user, "internet", "TCP/443") for user in ASKS_THE_INTERNET}
+    table |= _api(*API_USERS)
+    table |= {("prometheus", user, "TCP/9100") for user in METRICS}
+    for app in ("daily-analytics", "stream-analytics"):
+        table |= {(f"{app} executor", f"{app} driver", "TCP/7078"), (f"{app} executor", f"{app} driver", "TCP/7079")}
+        table |= {(f"{app} driver", f"{app} executor", "TCP/7080")}
+    table |= {(user, "postgresql", "TCP/5432") for user in (*AIRFLOW_PODS, "clean-metadata")}
+    table |= {(user, "api-server", "TCP/8080") for user in AIRFLOW_PODS if user != "api-server"}
+    table |= {("api-server", to, f"TCP/{port}") for to in ("scheduler", "triggerer") for port in (8793, 8794)}
+    return table
+
+
+def _api(*users: str) -> set[Flow]:
+    # The API server has no labels to name it by: unless its addresses are set, any address on its ports.
+    return {(user, to, f"TCP/{port}") for user in users for to in OUTSIDE for port in (443, 6443)}
+
+
+def _own(objects: list[Manifest]) -> dict[str, Endpoint]:
+    found = {}
+    for pod in pods(objects):
+        role = pod.labels.get("spark-role")
+        name = pod.labels["app.kubernetes.io/component"]
+        found[f"{name} {role}" if role else name] = Endpoint(pod.labels)
+    return found
+
+
+def _computed(objects: list[Manifest], further: dict[str, Endpoint] | None = None) -> set[Flow]:
+    policies = [each for each in objects if each["kind"] == "NetworkPolicy"]
+    endpoints = OTHERS | _own(objects) | (further or {})
+    found = flows(policies, endpoints, PORTS)
+    names = {flow for flow in found if flow[1] == "dns" and flow[2].endswith("/53")}
+    inside = {name for name, each in endpoints.items() if not each.address and each.namespace == "ticklake"}
+    assert names == {(name, "dns", port) for name in inside for port in ("TCP/53", "UDP/53")}
+    return found - names
+
+
+def _difference(found: set[Flow], wanted: set[Flow]) -> dict[str, list[Flow]]:
+    return {"too much": sorted(found - wanted), "too little": sorted(wanted - found)}
+
+
+NOTHING: dict[str, list[Flow]] = {"too much": [], "too little": []}
+
+
+def test_the_flows_with_snowflake(rendered: Callable[[str], list[Manifest]]) -> None:
+    assert _difference(_computed(rendered("default")), _table(9093)) == NOTHING
+
+
+def test_the_flows_in_production(rendered: Callable[[str], list[Manifest]]) -> None:
+    wanted = _table(9093)
+    wanted |= {
+        (user, store, "TCP/9000") for user in ("airflow-backup", "spark-history") for store in ("store", "store-2")
+    }
+    wanted |= {("airflow-backup", "postgresql", "TCP/5432")}
+    wanted |= _api(*BROKERS)  # which zone they are in
+    assert _difference(_computed(rendered("production")), wanted) == NOTHING
+
+
+def test_the_flows_on_kind(rendered: Callable[[str], list[Manifest]]) -> None:
+    # The warehouse is in a namespace beside, on its own port.
+    wanted = {flow for flow in _table(9092) if flow[0] not in WAREHOUSE_USERS or flow[1] != "internet"}
+    wanted |= {(user, "warehouse", "TCP/8080") for user in WAREHOUSE_USERS}
+    warehouse = {"warehouse": Endpoint({"app": "warehouse"}, "ticklake-parts")}
+    assert _difference(_computed(rendered("kind"), warehouse), wanted) == NOTHING
+
+
+def test_the_flows_with_external_parts(rendered: Callable[[str], list[Manifest]]) -> None:
+    gone = {"broker", "broker-2", "entity-operator", "store", "store-2", "minio-operator", "provision-store"}
+    wanted = {flow for flow in _table(9093) if not {*flow[:2]} & gone}
+    wanted = {flow for flow in wanted if not (flow[0] in WAREHOUSE_USERS and flow[1] == "internet")}
+    # No peers are set, so they may be anywhere: outside, or in another namespace.
+    anywhere = (*OUTSIDE, "prometheus", "dns", "stranger elsewhere")
+    wanted |= {(user, to, "TCP/9094") for user in KAFKA_USERS for to in anywhere}
+    wanted |= {(user, to, "TCP/8443") for user in STORE_USERS for to in anywhere}
+    wanted |= {(user, to, "TCP/8080") for user in WAREHOUSE_USERS for to in anywhere}
+    found = {flow for flow in _computed(rendered("external")) if not {*flow[:2]} & gone}
+    assert _difference(found, wanted) == NOTHING
+
+
+@pytest.mark.parametrize("name", ["dns", "default-deny", "archive-ticks", "store", "daily-analytics-executor"])
+def test_a_missing_policy_is_noticed(rendered: Callable[[str], list[Manifest]], name: str) -> None:
+    fewer = [each for each in rendered("default") if each["metadata"]["name"] != f"ticklake-{name}"
+             or each["kind"] != "NetworkPolicy"]  # fmt: skip
+    try:
+        found = _computed(fewer)
+    except AssertionError:
+        assert name in ("dns", "default-deny")
+        return
+    assert _difference(found, _table(9093)) != NOTHING

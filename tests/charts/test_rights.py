@@ -1,0 +1,194 @@
+"""Each stage's user of Kafka and of the store may do what its program does, and nothing else."""
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+
+import pytest
+from chart_objects import Manifest, find
+from chart_rights import StorePolicy
+
+from ticklake import names
+from ticklake.ledger import csv_key, range_key
+
+DAY = date(2026, 1, 30)
+MOMENT = datetime(2026, 1, 30, 21, 5, 7, tzinfo=UTC)
+LIVE = names.live_names()
+
+SOURCE = names.source_answer_key("run-1", "AAPL")
+RAW = names.raw_daily_key("AAPL", DAY, MOMENT)
+PROCESSED = f"{names.processed_daily_prefix(DAY)}/symbol=AAPL/part-0.parquet"
+PROCESSED_MANIFEST = names.processed_daily_manifest_key(DAY)
+TICKS = range_key(LIVE, "0f3c2d1b-aaaa-bbbb-cccc-000000000000", 2, 17, MOMENT)
+WINDOWS = f"{LIVE.processed_prefix}/query=15m/batch=000000000001/windows.parquet"
+BARS = f"{LIVE.processed_prefix}/bars/date=2026-01-30/hour=21/bars-0.parquet"
+BARS_MANIFEST = f"{LIVE.processed_prefix}/_bars/date=2026-01-30/hour=21.json"
+EPOCH = f"{LIVE.processed_prefix}/_epochs/q.json"
+CHECKPOINT = f"{LIVE.checkpoint_prefix}/closed/offsets/7"
+QUARANTINED_ROW = names.quarantine_row_key("run-1", "AAPL", 3)
+QUARANTINED_BATCH = names.quarantine_key(names.BATCH_TOPIC, 0, 5, "ab" * 32)
+QUARANTINED_TICK = names.quarantine_key(names.LIVE_TOPIC, 0, 5, "ab" * 32)
+TRIAL = f"{names.live_names('trial').raw_prefix}/year=2026/month=01/day=30/hour=21/x.parquet"
+CHECK = "checks/1"
+BACKUP = "backups/airflow/1.dump"
+EVENTS = "spark-events/eventlog_v2_1/events_1"
+
+
+def _record(program: str) -> str:
+    return names.lineage_key("run-1", program)
+
+
+PROGRAMS = (
+    "fetch-historical", "consume-historical", "validate-raw", "daily-analytics", "load-warehouse", "validate-loaded",
+    "reconcile-run", "run",
+)  # fmt: skip
+RECORDS = tuple(_record(program) for program in PROGRAMS)
+KEYS = (
+    SOURCE, RAW, PROCESSED, PROCESSED_MANIFEST, TICKS, csv_key(TICKS), WINDOWS, EPOCH, BARS, BARS_MANIFEST, CHECKPOINT,
+    QUARANTINED_ROW, QUARANTINED_BATCH, QUARANTINED_TICK, TRIAL, CHECK, BACKUP, EVENTS, *RECORDS,
+)  # fmt: skip
+
+REALTIME = {WINDOWS, EPOCH, BARS, BARS_MANIFEST}
+EXPIRING = {
+    SOURCE, RAW, TICKS, csv_key(TICKS), QUARANTINED_ROW, QUARANTINED_BATCH, QUARANTINED_TICK, TRIAL,
+}  # fmt: skip
+
+READS = {
+    "fetch-historical": {SOURCE},
+    "consume-historical": {RAW, *RECORDS},
+    "validate-raw": {RAW, *RECORDS},
+    "daily-analytics": {RAW, PROCESSED, PROCESSED_MANIFEST, EVENTS, *RECORDS},
+    "load-warehouse": {PROCESSED, PROCESSED_MANIFEST, *REALTIME, *RECORDS},
+    "validate-loaded": {*RECORDS},
+    "reconcile-run": {
+        RAW, PROCESSED, PROCESSED_MANIFEST, QUARANTINED_ROW, QUARANTINED_BATCH, QUARANTINED_TICK, *RECORDS,
+    },
+    "load-windows": {*REALTIME},
+    "stream-ticks": {PROCESSED, PROCESSED_MANIFEST},
+    "archive-ticks": {TICKS, csv_key(TICKS)},
+    "stream-analytics": {*REALTIME, CHECKPOINT, EVENTS},
+    "tick-bars": {TICKS, csv_key(TICKS), BARS},
+    "keep-house": EXPIRING,
+    "check-platform": {CHECK},
+    "airflow-backup": {BACKUP},
+    "spark-history": {EVENTS},
+}  # fmt: skip
+WRITES = {
+    "fetch-historical": {SOURCE, QUARANTINED_ROW, _record("fetch-historical")},
+    "consume-historical": {RAW, QUARANTINED_BATCH, _record("consume-historical")},
+    "validate-raw": {_record("validate-raw")},
+    "daily-analytics": {PROCESSED, PROCESSED_MANIFEST, EVENTS, _record("daily-analytics")},
+    "load-warehouse": {_record("load-warehouse")},
+    "validate-loaded": {_record("validate-loaded")},
+    "reconcile-run": {_record("reconcile-run"), _record("run")},
+    "load-windows": set(),
+    "stream-ticks": set(),
+    "archive-ticks": {TICKS, csv_key(TICKS), QUARANTINED_TICK},
+    "stream-analytics": {*REALTIME, CHECKPOINT, QUARANTINED_TICK, EVENTS},
+    "tick-bars": {BARS, BARS_MANIFEST},
+    "keep-house": set(),
+    "check-platform": {CHECK},
+    "airflow-backup": {BACKUP},
+    "spark-history": set(),
+}
+REMOVES = {
+    "daily-analytics": {PROCESSED, PROCESSED_MANIFEST, EVENTS},
+    "stream-analytics": {CHECKPOINT, EVENTS},
+    "tick-bars": {BARS},
+    "keep-house": EXPIRING,
+    "check-platform": {CHECK},
+    "spark-history": {EVENTS},
+}  # fmt: skip
+
+
+@pytest.fixture
+def policies(rendered: Callable[[str], list[Manifest]]) -> dict[str, StorePolicy]:
+    """The policies in production, where every part is on."""
+    data = find(rendered("production"), "ConfigMap", "ticklake-store-policies")["data"]
+    return {
+        key.removesuffix(".json"): StorePolicy(text, names.BUCKET)
+        for key, text in data.items() if key != "bucket.json"
+    }  # fmt: skip
+
+
+def test_every_user_of_the_store_is_looked_at(policies: dict[str, StorePolicy]) -> None:
+    assert set(policies) == set(READS) == set(WRITES)
+
+
+@pytest.mark.parametrize(
+    ("action", "wanted"),
+    [("GetObject", READS), ("PutObject", WRITES), ("DeleteObject", REMOVES)],
+    ids=lambda x: str(x)[:12],
+)
+def test_rights_in_the_store(policies: dict[str, StorePolicy], action: str, wanted: dict[str, set[str]]) -> None:
+    found = {user: {key for key in KEYS if policy.may(action, key)} for user, policy in policies.items()}
+    assert found == {user: wanted.get(user, set()) for user in policies}
+
+
+def test_what_can_be_read_can_be_listed(policies: dict[str, StorePolicy]) -> None:
+    # Without the right to list, a key that is not there is "forbidden" on Amazon S3, not "absent".
+    for user, keys in READS.items():
+        for key in keys:
+            assert policies[user].may_list(f"{key.rpartition('/')[0]}/"), (user, key)
+    assert not policies["fetch-historical"].may_list("processed/historical/")
+    assert not any(policy.may_list("") for policy in policies.values())
+
+
+@pytest.mark.parametrize(
+    ("user", "folder"),
+    [("daily-analytics", names.PROCESSED_DAILY), ("stream-analytics", LIVE.checkpoint_prefix),
+     ("daily-analytics", "spark-events"), ("stream-analytics", "spark-events")],
+)  # fmt: skip
+def test_s3a_may_look_at_the_parents_of_what_it_makes(policies: dict[str, StorePolicy], user: str, folder: str) -> None:
+    """It asks of each parent folder whether it is an object, and whether something lies in it."""
+    parts = folder.split("/")
+    for end in range(1, len(parts) + 1):
+        parent = "/".join(parts[:end])
+        assert policies[user].may("GetObject", parent)
+        assert policies[user].may_list(f"{parent}/")
+    assert not policies[user].may("GetObject", "quarantine")
+
+
+TOPIC_RIGHTS = {
+    "fetch-historical": {("write", names.BATCH_TOPIC), ("write", names.QUARANTINE_TOPIC)},
+    "consume-historical": {
+        ("read", names.BATCH_TOPIC), ("group", names.BATCH_GROUP), ("write", names.QUARANTINE_TOPIC),
+    },
+    "stream-ticks": {("write", names.LIVE_TOPIC)},
+    "archive-ticks": {("read", names.LIVE_TOPIC), ("group", names.ARCHIVE_GROUP), ("write", names.QUARANTINE_TOPIC)},
+    # Spark assigns partitions itself and so joins no group.
+    "stream-analytics": {
+        ("read", names.LIVE_TOPIC), ("write", names.ANALYTICS_TOPIC), ("write", names.QUARANTINE_TOPIC),
+    },
+    "check-platform": {("read", names.CHECK_TOPIC), ("write", names.CHECK_TOPIC)},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["default", "kind", "production"])
+def test_rights_in_kafka(rendered: Callable[[str], list[Manifest]], name: str) -> None:
+    users = [each for each in rendered(name) if each["kind"] == "KafkaUser"]
+    found = {}
+    for user in users:
+        assert user["spec"]["authentication"] == {"type": "scram-sha-512"}
+        assert user["spec"]["authorization"]["type"] == "simple"
+        acls = user["spec"]["authorization"]["acls"]
+        assert all("Describe" in acl["operations"] for acl in acls)
+        assert all(acl["resource"]["patternType"] == "literal" for acl in acls)
+        found[user["metadata"]["name"].removeprefix("ticklake-")] = {
+            ("group" if acl["resource"]["type"] == "group" else operation.lower(), acl["resource"]["name"])
+            for acl in acls for operation in acl["operations"] if operation != "Describe"
+        }  # fmt: skip
+    assert found == TOPIC_RIGHTS
+
+
+def test_rights_of_airflow(rendered: Callable[[str], list[Manifest]]) -> None:
+    """Pods and SparkApplications in its namespace, and nothing else."""
+    objects = rendered("production")
+    role = find(objects, "Role", "ticklake-airflow")
+    made = {(resource, verb) for rule in role["rules"] for resource in rule["resources"] for verb in rule["verbs"]}
+    assert {resource for resource, verb in made if verb == "create"} == {"pods", "pods/exec", "sparkapplications"}
+    assert {resource for resource, verb in made if verb == "delete"} == {"pods", "sparkapplications"}
+    assert not {resource for resource, _ in made} & {"secrets", "configmaps", "serviceaccounts", "roles", "*"}
+    assert not {verb for _, verb in made} & {"*", "deletecollection", "update"}
+    bound = find(objects, "RoleBinding", "ticklake-airflow")["subjects"]
+    assert [each["name"] for each in bound] == ["airflow-scheduler", "airflow-triggerer"]
+    assert not [each["kind"] for each in objects if each["kind"] in ("ClusterRole", "ClusterRoleBinding")]

@@ -1,0 +1,79 @@
+"""Airflow as a library: without its logging set-up, which would outlast these tests, and with a home of its own."""
+
+import json
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+# The modules beside this file, which are no tests.
+sys.path.insert(0, str(Path(__file__).parent))
+
+from kube_api import Api
+
+DAGS = Path(__file__).parents[3] / "airflow-dags" / "dags"
+MANIFESTS = Path(__file__).parent / "manifests"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def as_library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What must be set before Airflow is imported, hence imports inside of fixtures and tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("_AIRFLOW__AS_LIBRARY", "1")
+        patch.setenv("AIRFLOW_HOME", str(tmp_path_factory.mktemp("airflow")))
+        patch.setenv("AIRFLOW_CONN_KUBERNETES_DEFAULT", "kubernetes://")
+        yield
+
+
+@pytest.fixture
+def bag(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """A function that loads the DAGs with these settings, given without their `TICKLAKE_`."""
+
+    def load(**settings: str) -> Any:
+        from airflow.dag_processing.dagbag import DagBag
+
+        for name, value in {"TASKS_TEMPLATES": str(MANIFESTS), **settings}.items():
+            monkeypatch.setenv(f"TICKLAKE_{name}", value)
+        return DagBag(dag_folder=str(DAGS), include_examples=False)
+
+    return load
+
+
+@pytest.fixture
+def context() -> dict[str, Any]:
+    """What a task of a backfilled run of 5 July 2024 finds in its templates."""
+    import pendulum
+
+    class DagRun:
+        run_type, run_id = "backfill", "backfill__2024-07-05T20:30:00+00:00"
+        run_after = pendulum.datetime(2024, 7, 5, 20, 30)
+        data_interval_start = pendulum.datetime(2024, 7, 5)
+
+    return {
+        "params": {"date": None, "source": None, "symbols": None, "hour": None}, "ds": "2024-07-05",
+        "run_id": DagRun.run_id, "dag_run": DagRun(),
+    }  # fmt: skip
+
+
+@pytest.fixture
+def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
+    server = Api()
+    threading.Thread(target=server.server.serve_forever, daemon=True).start()
+    config = {
+        "apiVersion": "v1", "kind": "Config", "current-context": "here",
+        "clusters": [{"name": "here", "cluster": {"server": f"http://127.0.0.1:{server.server.server_port}"}}],
+        "users": [{"name": "nobody", "user": {}}],
+        "contexts": [{"name": "here", "context": {"cluster": "here", "user": "nobody"}}],
+    }  # fmt: skip
+    (tmp_path / "config").write_text(yaml.safe_dump(config))
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_KUBERNETES_DEFAULT",
+        json.dumps({"conn_type": "kubernetes", "extra": {"kube_config_path": str(tmp_path / "config")}}),
+    )
+    yield server
+    server.server.shutdown()
+    server.server.server_close()
