@@ -13,8 +13,8 @@ from ticklake import ledger, lineage, manifests, names
 from ticklake.objects import ObjectStore
 from ticklake.settings import StoreSettings
 
-SESSIONS = 251
-"""Of the New York Stock Exchange from 2023-06-29 to 2024-06-28, by its own calendar."""
+SESSIONS = 252
+"""Of the New York Stock Exchange from 2023-06-29 to 2024-06-28, by its published holidays: 128 in 2023, 124 in 2024."""
 EXPECTED = dict.fromkeys(names.BATCH_SYMBOLS, SESSIONS)
 
 
