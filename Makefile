@@ -26,6 +26,12 @@ build_args = $(foreach name,VERSION REVISION UV_VERSION PYTHON_IMAGE $(1),--buil
              $(foreach name,PIP_INDEX_URL UV_DEFAULT_INDEX $(2),$(if $($(name)),--build-arg $(name)))
 build = $(DOCKER) build $(BUILD_FLAGS) $(call build_args,$(1),$(2)) --tag $(IMAGE_PREFIX)/$(@:image-%=%):$(VERSION)
 
+# --- deployment ---
+NAMESPACE ?= ticklake
+# Name, chart, repository, version: a release in a namespace of its own name, waited for until it is ready.
+release = helm upgrade --install $(1) $(2) --repo $(3) --version $(4) --namespace $(1) --create-namespace \
+          --values charts/values-$(1).yaml --wait --timeout 10m
+
 MEMBERS := $(sort $(dir $(wildcard services/*/pyproject.toml spark-apps/*/pyproject.toml)))
 SOURCES := $(wildcard services/*/src spark-apps/*/src airflow-dags/src)
 CODE := services spark-apps airflow-dags tests
@@ -55,6 +61,18 @@ images: $(addprefix image-,$(IMAGES)) ## Build all images with Docker and print 
 	@for image in $(IMAGES); do $(DOCKER) image inspect --format '{{index .RepoTags 0}} {{.Size}}' \
 	  $(IMAGE_PREFIX)/$$image:$(VERSION); done | awk '{printf "%-36s %6.0f MB\n", $$1, $$2 / 1e6}'
 
+##@ Deploy
+.PHONY: operators deploy
+operators: ## Install the operators on the cluster of KUBECONFIG with Helm
+	@$(call release,strimzi,strimzi-kafka-operator,https://strimzi.io/charts/,$(STRIMZI_CHART_VERSION))
+	@$(call release,minio-operator,operator,https://operator.min.io,$(MINIO_OPERATOR_CHART_VERSION))
+	@$(call release,spark-operator,spark-operator,https://kubeflow.github.io/spark-operator,$(SPARK_OPERATOR_CHART_VERSION))
+deploy: operators ## Install operators, platform and Airflow there (ARGS="-f charts/ticklake/values-kind.yaml")
+	@helm upgrade --install ticklake charts/ticklake --namespace $(NAMESPACE) --create-namespace \
+	  --wait --timeout 15m $(ARGS)
+	@helm upgrade --install airflow airflow --repo https://airflow.apache.org --version $(AIRFLOW_CHART_VERSION) \
+	  --namespace $(NAMESPACE) --values charts/values-airflow.yaml --wait --timeout 15m
+
 ##@ Develop
 .PHONY: test lint fmt bench e2e lock setup clean
 setup: .venv/.dev ## Install everything that tests and checks need
@@ -82,7 +100,7 @@ clean: ## Remove the environment and caches; the data of runs (.onebox) stays
 .PHONY: help
 help: ## Show this
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
-	  /^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	  /^[a-z0-9-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # --- images ----------------------------------------------------------------------------------------------------------
 

@@ -71,11 +71,9 @@ DAILY_COLUMNS: tuple[Column, ...] = BAR_COLUMNS + INDICATOR_COLUMNS
 TICKER = "ticker"
 """In the Parquet files the symbol stands under this name: `symbol` is the partition folder's."""
 
-WINDOW_COLUMNS: tuple[Column, ...] = (
-    Column("symbol", "string", "Ticker", nullable=False),
-    Column("window_length", "string", "15m or 1h", nullable=False),
-    Column("window_start", "timestamp", "Start of the window, included (UTC)", nullable=False),
-    Column("window_end", "timestamp", "End of the window, excluded (UTC)", nullable=False),
+_TICKER_COLUMN = Column("symbol", "string", "Ticker", nullable=False)
+
+_OF_TICKS: tuple[Column, ...] = (
     Column("open", "double", "Price of the first tick by event time and sequence", nullable=False),
     Column("high", "double", "Highest price", nullable=False),
     Column("low", "double", "Lowest price", nullable=False),
@@ -83,27 +81,31 @@ WINDOW_COLUMNS: tuple[Column, ...] = (
     Column("vwap", "double", "Price averaged by volume; the plain mean where the volume is 0", nullable=False),
     Column("volume", "bigint", "Shares traded", nullable=False),
     Column("tick_count", "bigint", "Ticks", nullable=False),
-    Column("moving_average", "double", "Mean price of the ticks", nullable=False),
-    Column("volatility", "double", "Sample standard deviation of the ticks' prices; null for a single tick"),
+)
+
+_ENDS: tuple[Column, ...] = (
     Column("first_event_time", "timestamp", "Event time of the first tick (UTC)", nullable=False),
     Column("last_event_time", "timestamp", "Event time of the last tick (UTC)", nullable=False),
     Column("source", "string", "Where the ticks come from", nullable=False),
 )
+
+WINDOW_COLUMNS: tuple[Column, ...] = (
+    _TICKER_COLUMN,
+    Column("window_length", "string", "15m or 1h", nullable=False),
+    Column("window_start", "timestamp", "Start of the window, included (UTC)", nullable=False),
+    Column("window_end", "timestamp", "End of the window, excluded (UTC)", nullable=False),
+    *_OF_TICKS,
+    Column("moving_average", "double", "Mean price of the ticks", nullable=False),
+    Column("volatility", "double", "Sample standard deviation of the ticks' prices; null for a single tick"),
+    *_ENDS,
+)
 """Columns of the sliding windows; the key is (symbol, source, window_length, window_start)."""
 
 TICK_BAR_COLUMNS: tuple[Column, ...] = (
-    Column("symbol", "string", "Ticker", nullable=False),
+    _TICKER_COLUMN,
     Column("bar_length", "string", "1m or 1h", nullable=False),
     Column("bar_start", "timestamp", "Start of the bar by event time, included (UTC)", nullable=False),
-    Column("open", "double", "Price of the first tick by event time and sequence", nullable=False),
-    Column("high", "double", "Highest price", nullable=False),
-    Column("low", "double", "Lowest price", nullable=False),
-    Column("close", "double", "Price of the last tick by event time and sequence", nullable=False),
-    Column("vwap", "double", "Price averaged by volume; the plain mean where the volume is 0", nullable=False),
-    Column("volume", "bigint", "Shares traded", nullable=False),
-    Column("tick_count", "bigint", "Ticks", nullable=False),
-    Column("first_event_time", "timestamp", "Event time of the first tick (UTC)", nullable=False),
-    Column("last_event_time", "timestamp", "Event time of the last tick (UTC)", nullable=False),
-    Column("source", "string", "Where the ticks come from", nullable=False),
+    *_OF_TICKS,
+    *_ENDS,
 )
 """Columns of the bars made from archived ticks; the key is (symbol, source, bar_length, bar_start)."""
