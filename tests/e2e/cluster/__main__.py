@@ -22,6 +22,8 @@ ROOT = Path(__file__).parents[3]
 HERE = Path(__file__).parent
 DAG = "stock_market_pipeline"
 DATE = "2024-06-28"
+OPERATORS = {"kafka": "kafkas.kafka.strimzi.io", "store": "tenants.minio.min.io"}
+"""Parts, and the kind of object by which an operator's presence shows."""
 IMAGES = (
     "fetch-historical", "consume-historical", "load-warehouse", "provision-store", "stream-ticks", "archive-ticks",
     "spark-apps", "airflow-dags", "onebox-parts",
@@ -35,7 +37,7 @@ class Trial:
         self.options = options
         self.platform = Cluster(options.namespace)
         self.parts = Cluster(f"{options.namespace}-parts")
-        self.external = options.parts == "plain"
+        self.plain: list[str] = options.plain
         self.keys = ("trial", secrets.token_hex(16))
 
     @contextmanager
@@ -59,9 +61,11 @@ class Trial:
         # What an earlier trial left has other keys, and data of its own.
         self.parts.kubectl("delete", "pods,jobs", "--all", "--wait")
         image = f"ticklake/onebox-parts:{self.options.tag}"
-        self.parts.apply(json.dumps(parts.manifests(self.parts.namespace, image, *self.keys)))
+        wanted = [*self.plain, "warehouse"]
+        self.parts.apply(json.dumps(parts.manifests(wanted, self.parts.namespace, image, *self.keys)))
         self.parts.kubectl("wait", "--for=condition=Ready", "pod", "-l", "part", "--timeout=300s")
-        self.parts.kubectl("wait", "--for=condition=Complete", "job/prepare", "--timeout=300s")
+        for part in self.plain:
+            self.parts.kubectl("wait", "--for=condition=Complete", f"job/prepare-{part}", "--timeout=300s")
 
     def _filled(self, name: str) -> str:
         return Template((HERE / name).read_text()).substitute(namespace=self.parts.namespace)
@@ -73,7 +77,7 @@ class Trial:
         self.platform.secret("trial-store-keys", **{"access-key": self.keys[0], "secret-key": self.keys[1]})
         with ExitStack() as stack:
             files = [ROOT / "charts/ticklake/values-kind.yaml"]
-            for name in ("values-trial.yaml", *(["values-external.yaml"] if self.external else [])):
+            for name in ("values-trial.yaml", *(f"values-{part}.yaml" for part in self.plain)):
                 path = self.options.work / name
                 path.write_text(self._filled(name))
                 stack.callback(path.unlink)
@@ -139,10 +143,14 @@ class Trial:
 
     def upgrade(self) -> None:
         """A second installation of the same keeps passwords."""
-        names = ("ticklake-airflow-credentials",)
-        before = {name: self.platform.get("secret", name)["data"] for name in names}
+        before = self._credentials()
         self.install()
-        checks.same("secrets", {name: self.platform.get("secret", name)["data"] for name in names} == before, True)
+        checks.same("credentials are kept", self._credentials() == before, True)
+
+    def _credentials(self) -> dict[str, Any]:
+        found = self.platform.get("secrets")["items"]
+        # Helm's own record of a release changes with each.
+        return {each["metadata"]["name"]: each["data"] for each in found if not each["type"].startswith("helm.sh/")}
 
     def remove(self) -> None:
         """Everything that was installed."""
@@ -156,7 +164,7 @@ class Trial:
 
     @contextmanager
     def _store(self) -> Iterator[checks.ObjectStore]:
-        if self.external:
+        if "store" in self.plain:
             with self.parts.forwarded("svc/store", 9000) as port:
                 yield checks.store_at(port, *self.keys)
         else:
@@ -181,8 +189,8 @@ def options() -> argparse.Namespace:
     parser.add_argument("--load", default="kind load docker-image", help="command that hands an image to the nodes")
     parser.add_argument("--skip-build", action="store_true", help="the images are there already")
     parser.add_argument(
-        "--parts", choices=("auto", "operators", "plain"), default="auto",
-        help="Kafka and store by Strimzi and the MinIO operator, or as plain pods; auto: as the cluster has them",
+        "--plain", choices=("kafka", "store", "none"), action="append",
+        help="part to run as a plain pod (again for another, or none); by default what has no operator here",
     )  # fmt: skip
     parser.add_argument(
         "--airflow-chart", default="airflow --repo https://airflow.apache.org --version 1.22.0",
@@ -193,9 +201,9 @@ def options() -> argparse.Namespace:
     parser.add_argument("--keep", action="store_true", help="leave everything running")
     parser.add_argument("--work", type=Path, default=Path("/tmp"), help="folder for files of the trial")
     found = parser.parse_args()
-    if found.parts == "auto":
-        both = has_crd("kafkas.kafka.strimzi.io") and has_crd("tenants.minio.min.io")
-        found.parts = "operators" if both else "plain"
+    if found.plain is None:
+        found.plain = [part for part, crd in OPERATORS.items() if not has_crd(crd)]
+    found.plain = [part for part in found.plain if part != "none"]
     return found
 
 
@@ -208,7 +216,7 @@ def main() -> None:
             raise TrialFailed("this cluster has no Spark operator: install it, see README.md")
         with trial.step("Images"):
             trial.images()
-        with trial.step("Parts" if trial.external else "Warehouse"):
+        with trial.step(f"Plain pods: {', '.join([*trial.plain, 'warehouse'])}"):
             trial.start_parts()
         with trial.step("Chart ticklake"):
             trial.install()

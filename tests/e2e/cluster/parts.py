@@ -1,17 +1,21 @@
 """Kafka, a store and a warehouse as plain pods of the project's own parts, for clusters without operators for them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 PORTS = {"kafka": 9092, "store": 9000, "warehouse": 8080}
+PREPARED = ("kafka", "store")
+"""What an operator would bring up, and fill, where the cluster has it."""
 
 
-def manifests(namespace: str, image: str, access_key: str, secret_key: str) -> dict[str, Any]:
-    """Everything as one list, to be applied into `namespace`."""
+def manifests(wanted: Sequence[str], namespace: str, image: str, access_key: str, secret_key: str) -> dict[str, Any]:
+    """The parts in `wanted` as one list, to be applied into `namespace`."""
     keys = {"access-key": access_key, "secret-key": secret_key}
     items = [{"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "store-keys"}, "stringData": keys}]
-    for part, port in PORTS.items():
-        items += [_service(part, port), _pod(part, _container(part, image, namespace))]
-    items.append(_prepare(image, namespace))
+    for part in wanted:
+        items += [_service(part, PORTS[part]), _pod(part, _container(part, image, namespace))]
+        if part in PREPARED:
+            items.append(_prepare(part, image, namespace))
     return {"apiVersion": "v1", "kind": "List", "items": items}
 
 
@@ -25,12 +29,13 @@ def _pod(part: str, container: dict[str, Any]) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": _spec(container)}
 
 
-def _prepare(image: str, namespace: str) -> dict[str, Any]:
-    """Creates topics and bucket, as an operator's owner would have."""
-    container = _container("prepare", image, namespace) | {"readinessProbe": None}
+def _prepare(part: str, image: str, namespace: str) -> dict[str, Any]:
+    """Creates the part's topics or bucket, as an operator's owner would have."""
+    container = _container(part, image, namespace) | {"command": ["onebox-part", part, "--prepare"]}
+    del container["readinessProbe"]
     template = {"spec": _spec(container) | {"restartPolicy": "OnFailure"}}
     return {
-        "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "prepare"},
+        "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": f"prepare-{part}"},
         "spec": {"backoffLimit": 10, "template": template},
     }  # fmt: skip
 
@@ -57,7 +62,7 @@ def _container(part: str, image: str, namespace: str) -> dict[str, Any]:
             _key("TICKLAKE_STORE_ACCESS_KEY", "access-key"),
             _key("TICKLAKE_STORE_SECRET_KEY", "secret-key"),
         ],
-        "readinessProbe": {"tcpSocket": {"port": PORTS.get(part, 0)}, "periodSeconds": 3},
+        "readinessProbe": {"tcpSocket": {"port": PORTS[part]}, "periodSeconds": 3},
         "resources": {"requests": {"cpu": "50m", "memory": "384Mi"}, "limits": {"memory": "1Gi"}},
         "securityContext": {
             "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},

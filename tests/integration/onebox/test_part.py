@@ -96,8 +96,9 @@ def test_kafka_and_store_from_outside(jars: Path, tmp_path: Path) -> None:
             "TICKLAKE_STORE_ENDPOINT": f"http://{host}:{store}",
         }  # fmt: skip
         for _ in range(2):  # the second finds everything there
-            done = ask("prepare", env=client)
-            assert (done.returncode, done.stderr) == (0, "")
+            for part in ("kafka", "store"):
+                done = ask(part, "--prepare", env=client)
+                assert (done.returncode, done.stderr) == (0, "")
         first = topic_id(settings, "stock_market_batch")
         ObjectStore(lake).put("a/b", b"kept")
     with running("kafka", kafka_env), running("store", environment(tmp_path, jars, store)):
@@ -130,4 +131,5 @@ def test_wrong_settings_are_named(jars: Path, tmp_path: Path) -> None:
         "onebox-part store: set TICKLAKE_STORE_ACCESS_KEY and TICKLAKE_STORE_SECRET_KEY: the store's one key pair\n"
     )
     assert ask("kafka", env=env | {"TICKLAKE_PART_PORT": "0"}).returncode == 2
-    assert ask("prepare", "--ready", env=env).returncode == 2
+    assert ask("kafka", "--prepare", "--ready", env=env).returncode == 2
+    assert ask("warehouse", "--prepare", env=env).returncode == 2

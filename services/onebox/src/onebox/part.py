@@ -45,23 +45,24 @@ class PartSettings(BaseSettings):
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
-    """Become the server, ask whether it is ready, or prepare Kafka and the store; exit codes as for stages."""
+    """Become the server, ask whether it is ready, or prepare what it is to hold; exit codes as for stages."""
     parser = Arguments(prog="onebox-part", description=__doc__, epilog="Settings come from TICKLAKE_… variables.")
-    parser.add_argument(
-        "part", choices=[*PORTS, "prepare"],
-        help="the server to run; prepare: create the topics and the bucket where they are missing",
+    parser.add_argument("part", choices=PORTS, help="the server")
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument("--ready", action="store_true", help="only ask whether it is ready, for a probe")
+    instead.add_argument(
+        "--prepare", action="store_true",
+        help="as a client of it, create the topics (kafka) or the bucket (store) where they are missing",
     )  # fmt: skip
-    parser.add_argument("--ready", action="store_true", help="only ask whether that server is ready, for a probe")
     arguments = parser.parse_args(argv)
-    if arguments.ready and arguments.part == "prepare":
-        parser.error("argument --ready: prepare is not a server")
+    if arguments.prepare and arguments.part not in _PREPARE:
+        parser.error(f"argument --prepare: {arguments.part} needs no preparation")
     sys.exit(guarded(f"onebox-part {arguments.part}", lambda: _do(arguments)))
 
 
 def _do(arguments: argparse.Namespace) -> None:
-    if arguments.part == "prepare":
-        ensure_topics(load(KafkaSettings), [*batch_topics(), *live_topics(live_names()), *check_topics()])
-        ObjectStore(load(StoreSettings)).create_bucket()
+    if arguments.prepare:
+        _PREPARE[arguments.part]()
         return
     part = build(arguments.part, load(PartSettings))
     if arguments.ready:
@@ -72,6 +73,17 @@ def _do(arguments: argparse.Namespace) -> None:
     command = [str(word) for word in part.prepare()]
     # The server takes this process's place, so that it gets the container's signals and its output is the log.
     os.execve(command[0], command, dict(part.environment() or os.environ))  # noqa: S606
+
+
+def _create_topics() -> None:
+    ensure_topics(load(KafkaSettings), [*batch_topics(), *live_topics(live_names()), *check_topics()])
+
+
+def _create_bucket() -> None:
+    ObjectStore(load(StoreSettings)).create_bucket()
+
+
+_PREPARE = {"kafka": _create_topics, "store": _create_bucket}
 
 
 def _answers(part: Part) -> bool:
