@@ -1,7 +1,6 @@
 """validate-raw: judges a batch's raw CSV before anything is computed from it."""
 
 import csv
-import hashlib
 import io
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +11,7 @@ from typing import NamedTuple
 from pydantic import Field
 
 from ticklake import calendar, lineage
-from ticklake.errors import ConfigurationError, IntegrityError
+from ticklake.errors import ConfigurationError
 from ticklake.expectations import QualitySettings, conclude, most, some
 from ticklake.lineage import CheckResult, ObjectRef, StageRecord
 from ticklake.objects import ObjectStore
@@ -61,12 +60,7 @@ def validate_run(settings: ValidateSettings, run: Run) -> tuple[StageRecord, Obj
 
 
 def _read(store: ObjectStore, ref: ObjectRef) -> tuple[str, list[Bar]]:
-    try:
-        body = store.get(ref.key)
-    except KeyError:
-        raise IntegrityError(f"{ref.key} with {ref.rows} rows is gone: run {CONSUME.program} again") from None
-    if hashlib.sha256(body).hexdigest() != ref.sha256:
-        raise IntegrityError(f"{ref.key} is not the object that was written (SHA-256): run {CONSUME.program} again")
+    body = lineage.fetch(store, ref, f"run {CONSUME.program} again")
     rows = csv.DictReader(io.StringIO(body.decode(), newline=""))
     bars = [
         Bar(date.fromisoformat(row["session_date"]), float(row["adj_close"]), int(row["volume"])) for row in rows

@@ -4,12 +4,12 @@ The files that go to the warehouse are written here rather than passed on: few a
 with times that carry no zone, so that what arrives does not depend on a session's time zone.
 """
 
-import hashlib
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from ticklake import lineage
 from ticklake.errors import IntegrityError
 from ticklake.lineage import ObjectRef
 from ticklake.objects import ObjectStore
@@ -30,17 +30,7 @@ def fetch(store: ObjectStore, refs: Sequence[ObjectRef]) -> list[bytes]:
         IntegrityError: an object is gone, or not the one that its record names.
     """
     with ThreadPoolExecutor(max(1, min(_READERS, len(refs)))) as pool:
-        return list(pool.map(lambda ref: _verified(store, ref), refs))
-
-
-def _verified(store: ObjectStore, ref: ObjectRef) -> bytes:
-    try:
-        body = store.get(ref.key)
-    except KeyError:
-        raise IntegrityError(f"{ref.key} is gone from the lake; its record names {ref.rows} rows in it") from None
-    if hashlib.sha256(body).hexdigest() != ref.sha256:
-        raise IntegrityError(f"{ref.key} was changed after it was written: its SHA-256 is not its record's")
-    return body
+        return list(pool.map(lambda ref: lineage.fetch(store, ref), refs))
 
 
 def parts(refs: Iterable[ObjectRef], rows: int = ROWS_PER_PART) -> Iterator[list[ObjectRef]]:

@@ -71,15 +71,16 @@ def _checks(session: Session, loaded: StageRecord, limits: QualitySettings, code
     })  # fmt: skip
     for place, name in ((2, "impossible bars"), (3, "impossible indicators"), (4, "indicators without a value")):
         yield _none(name, {row[0]: float(row[place]) for row in found})
-    twice = session.run(
-        f"SELECT SYMBOL, COUNT(*) - COUNT(DISTINCT SESSION_DATE) FROM {table} "
+    # Of the batch's symbols, whichever batch brought their rows.
+    symbols = session.run(
+        f"SELECT SYMBOL, COUNT(*) - COUNT(DISTINCT SESSION_DATE), MAX(SESSION_DATE) FROM {table} "
         f"WHERE SYMBOL IN (SELECT SYMBOL FROM {table} WHERE BATCH_ID = %s) GROUP BY SYMBOL",
         batch,
-    )
-    yield _none("sessions that are there twice", {symbol: float(count) for symbol, count in twice.rows})
+    ).rows
+    yield _none("sessions that are there twice", {symbol: float(count) for symbol, count, _ in symbols})
     ((audited,),) = session.run(f"SELECT COUNT(*) FROM {schema}.{AUDIT.name} WHERE BATCH_ID = %s", batch).rows
     yield CheckResult(name="loads without an audit row", observed=int(not audited), limit=0, unit="loads")
-    yield _stale(session, table, loaded, limits, code)
+    yield _stale({symbol: newest for symbol, _, newest in symbols}, loaded.batch_date, limits, code)
 
 
 def _none(name: str, values: dict[str, float]) -> CheckResult:
@@ -88,19 +89,12 @@ def _none(name: str, values: dict[str, float]) -> CheckResult:
     return CheckResult(name=name, observed=sum(values.values()), limit=0, unit="rows", detail=symbol)
 
 
-def _stale(session: Session, table: str, loaded: StageRecord, limits: QualitySettings, code: str) -> CheckResult:
-    """How many sessions each of the batch's symbols is behind, whichever batch brought its last row."""
-    last = calendar.last_session(code, loaded.batch_date)
-    rows = session.run(
-        f"SELECT SYMBOL, MAX(SESSION_DATE) FROM {table} "
-        f"WHERE SYMBOL IN (SELECT SYMBOL FROM {table} WHERE BATCH_ID = %s) GROUP BY SYMBOL",
-        (loaded.batch_id,),
-    ).rows
-    behind: dict[str, float] = {}
-    for symbol, day in rows:
-        newest: date = day
-        behind[symbol] = max(0, len(calendar.sessions(code, newest, last)) - 1)
-    observed, symbol = most(behind)
+def _stale(newest: dict[str, date], batch_date: date, limits: QualitySettings, code: str) -> CheckResult:
+    """How many sessions each symbol's newest row is behind."""
+    last = calendar.last_session(code, batch_date)
+    observed, symbol = most(
+        {symbol: max(0, len(calendar.sessions(code, day, last)) - 1) for symbol, day in newest.items()}
+    )
     return CheckResult(
         name="sessions behind", observed=observed, limit=limits.max_stale_sessions, unit="sessions", detail=symbol
     )

@@ -4,20 +4,21 @@ import threading
 import time
 import uuid
 from collections.abc import Sequence
+from functools import partial
 from typing import NoReturn
 
 from kafka import TopicPartition
 
 from provision_store.settings import CheckSettings
+from provision_store.waiting import until_done
 from ticklake import logs
-from ticklake.errors import ConfigurationError, IntegrityError, StageError
+from ticklake.errors import IntegrityError
 from ticklake.kafka import ConfirmedProducer, make_consumer, translated_errors
 from ticklake.objects import ObjectStore
 from ticklake.stage import service_main
 
 log = logs.get(__name__)
 
-_PAUSE_SECONDS = 3
 _NAME = "check-platform"
 
 
@@ -30,20 +31,13 @@ def check(settings: CheckSettings, stop: threading.Event) -> None:
     """
     deadline = time.monotonic() + settings.check_wait_seconds
     for what, attempt in (("store", _check_store), ("kafka", _check_kafka)):
-        while True:
-            try:
-                attempt(settings, uuid.uuid4().hex.encode())
-                log.info("written and read back", where=what)
-                break
-            except ConfigurationError:
-                raise
-            except StageError as error:
-                if time.monotonic() > deadline or stop.wait(_PAUSE_SECONDS):
-                    raise
-                log.info("waiting", where=what, reason=str(error))
+        left = deadline - time.monotonic()
+        until_done(what, partial(attempt, settings), left, stop)
+        log.info("written and read back", where=what)
 
 
-def _check_store(settings: CheckSettings, token: bytes) -> None:
+def _check_store(settings: CheckSettings) -> None:
+    token = uuid.uuid4().hex.encode()
     store = ObjectStore(settings.store)
     key = f"{settings.check_prefix}/{token.decode()}.txt"
     if not store.put_if_absent(key, token) or store.put_if_absent(key, b"second"):
@@ -54,7 +48,8 @@ def _check_store(settings: CheckSettings, token: bytes) -> None:
         raise IntegrityError(f"the store gave back something else than was written to {key}")
 
 
-def _check_kafka(settings: CheckSettings, token: bytes) -> None:
+def _check_kafka(settings: CheckSettings) -> None:
+    token = uuid.uuid4().hex.encode()
     topic = settings.check_topic
     with ConfirmedProducer(settings.kafka, _NAME) as producer:
         producer.send(topic, key=b"check", value=token)

@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,14 +14,13 @@ from pydantic import SecretStr
 from provision_store import plan
 from provision_store.plan import Plan, User
 from provision_store.settings import ProvisionSettings
+from provision_store.waiting import until_done
 from ticklake import logs
 from ticklake.errors import ConfigurationError, StageError
 from ticklake.objects import ObjectStore
 from ticklake.settings import StoreSettings
 
 log = logs.get(__name__)
-
-_PAUSE_SECONDS = 3
 
 
 def provision(settings: ProvisionSettings, stop: threading.Event) -> None:
@@ -34,7 +32,7 @@ def provision(settings: ProvisionSettings, stop: threading.Event) -> None:
     """
     wanted = plan.read(settings.provision_dir)
     store = ObjectStore(settings.store)
-    _wait(store, settings.provision_wait_seconds, stop)
+    until_done("store", store.create_bucket, settings.provision_wait_seconds, stop)
     store.expire(wanted.bucket.expire_days)
     for folder in wanted.bucket.folders:
         store.put(folder, b"")
@@ -44,20 +42,6 @@ def provision(settings: ProvisionSettings, stop: threading.Event) -> None:
         log.info("user ready", user=user.name, policy=user.policy_name)
     _check(settings.store, wanted)
     log.info("store ready", bucket=store.bucket, users=len(wanted.users))
-
-
-def _wait(store: ObjectStore, seconds: float, stop: threading.Event) -> None:
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            store.create_bucket()
-            return
-        except ConfigurationError:
-            raise
-        except StageError as error:
-            if time.monotonic() > deadline or stop.wait(_PAUSE_SECONDS):
-                raise
-            log.info("waiting for the store", reason=str(error))
 
 
 def _admin(store: StoreSettings) -> MinioAdmin:

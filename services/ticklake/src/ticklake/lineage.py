@@ -1,12 +1,13 @@
 """Result records: what each stage of a run read and wrote; the next stage reads exactly that, the last reconciles."""
 
+import hashlib
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ticklake.errors import ConfigurationError, StageError
+from ticklake.errors import ConfigurationError, IntegrityError, StageError
 from ticklake.names import lineage_key
 from ticklake.objects import ObjectStore
 from ticklake.pipeline import BATCH_STAGES
@@ -129,6 +130,25 @@ def read(store: ObjectStore, run_id: str, stage: str) -> StageRecord:
         raise ConfigurationError(f"run {run_id} has no result of {stage} ({key}): run that stage first") from None
     except ValidationError as error:
         raise StageError(f"{key} is not a readable result record: {error.errors()[0]['msg']}") from error
+
+
+def fetch(store: ObjectStore, ref: ObjectRef, remedy: str = "") -> bytes:
+    """The bytes of an object that a record names.
+
+    Args:
+        remedy: what to do where it is not there, for the error's line.
+
+    Raises:
+        IntegrityError: it is gone, or not the object that was written.
+    """
+    more = f": {remedy}" if remedy else ""
+    try:
+        body = store.get(ref.key)
+    except KeyError:
+        raise IntegrityError(f"{ref.key} with {ref.rows} rows is gone from the lake{more}") from None
+    if hashlib.sha256(body).hexdigest() != ref.sha256:
+        raise IntegrityError(f"{ref.key} is not the object that was written, it was changed since (SHA-256){more}")
+    return body
 
 
 class SymbolLineage(_Part):

@@ -1,13 +1,13 @@
 """The stage's input: exactly the objects that records and manifests name, with an explicit schema."""
 
 import csv
-import hashlib
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING
 
+from ticklake import lineage
 from ticklake.errors import IntegrityError
 from ticklake.lineage import ObjectRef
 from ticklake.manifests import SessionSpan
@@ -48,12 +48,7 @@ def look_at(store: ObjectStore, objects: Iterable[ObjectRef]) -> RawBatch | None
 
 
 def _look_at(store: ObjectStore, ref: ObjectRef) -> tuple[str, SessionSpan, datetime]:
-    try:
-        body = store.get(ref.key)
-    except KeyError:
-        raise IntegrityError(f"{ref.key} is gone from the lake: run consume-historical again") from None
-    if hashlib.sha256(body).hexdigest() != ref.sha256:
-        raise IntegrityError(f"{ref.key} was changed after it was written: run consume-historical again")
+    body = lineage.fetch(store, ref, "run consume-historical again")
     lines = body.decode(errors="replace").splitlines()
     try:
         header, first, last = csv.reader((lines[0], lines[1], lines[-1]))
