@@ -17,6 +17,11 @@ from kube_api import Api
 
 DAGS = Path(__file__).parents[3] / "airflow-dags" / "dags"
 MANIFESTS = Path(__file__).parent / "manifests"
+"""A pod's, for every program that has one, and the SparkApplication's."""
+POD_PROGRAMS = (
+    "fetch-historical", "consume-historical", "validate-raw", "load-warehouse", "validate-loaded", "reconcile-run",
+    "tick-bars", "keep-house", "clean-metadata",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -29,14 +34,25 @@ def as_library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session")
+def templates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a manifest per program, as the chart's ConfigMap is mounted."""
+    folder = tmp_path_factory.mktemp("templates")
+    pod = (MANIFESTS / "pod.yaml").read_text()
+    for program in POD_PROGRAMS:
+        (folder / f"{program}.yaml").write_text(pod.replace("PROGRAM", program))
+    (folder / "daily-analytics.yaml").write_text((MANIFESTS / "daily-analytics.yaml").read_text())
+    return folder
+
+
 @pytest.fixture
-def bag(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+def bag(monkeypatch: pytest.MonkeyPatch, templates: Path) -> Callable[..., Any]:
     """A function that loads the DAGs with these settings, given without their `TICKLAKE_`."""
 
     def load(**settings: str) -> Any:
         from airflow.dag_processing.dagbag import DagBag
 
-        for name, value in {"TASKS_TEMPLATES": str(MANIFESTS), **settings}.items():
+        for name, value in {"TASKS_TEMPLATES": str(templates), **settings}.items():
             monkeypatch.setenv(f"TICKLAKE_{name}", value)
         return DagBag(dag_folder=str(DAGS), include_examples=False)
 
