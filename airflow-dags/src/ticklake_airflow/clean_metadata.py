@@ -13,7 +13,6 @@ from typing import NoReturn
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings
 
-from ticklake.errors import ExitCode
 from ticklake.settings import load, settings_config
 from ticklake.stage import Arguments, guarded, iso_date
 
@@ -31,7 +30,7 @@ class MetadataSettings(BaseSettings):
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Remove records older than `--days` before `--date`; replaces this process by Airflow's own command."""
-    sys.exit(guarded("clean-metadata", lambda: _clean(argv)) or ExitCode.DONE)
+    sys.exit(guarded("clean-metadata", lambda: _clean(argv)))
 
 
 def _clean(argv: Sequence[str] | None) -> None:

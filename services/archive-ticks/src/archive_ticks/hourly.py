@@ -52,12 +52,16 @@ def make_bars(settings: BarSettings, hour: datetime) -> dict[str, object]:
     if hour + _HOUR > datetime.now(UTC):
         raise ConfigurationError(f"the hour from {hour:%Y-%m-%d %H:%M} UTC is not over")
     store, live = ObjectStore(settings.store), settings.live.names
-    entries = list(_entries(store, live, hour, settings.bars_late_hours))
-    _check_chains(entries)
+    entries = sorted(
+        _entries(store, live, hour, settings.bars_late_hours), key=lambda item: (_place(item), item[1].first_offset)
+    )
+    partitions = [list(items) for _, items in groupby(entries, key=_place)]
+    for items in partitions:
+        ledger.check_chain([entry for _, entry in items])
     tables, read = [], []
     # All ticks of a symbol are in one partition, so no more than a partition's hour is held at a time.
-    for _, of_one in groupby(sorted(entries, key=_place), key=_place):
-        ticks, refs = _ticks(store, hour, [key for key, entry in of_one if _concerns(entry, hour)])
+    for items in partitions:
+        ticks, refs = _ticks(store, hour, [key for key, entry in items if _concerns(entry, hour)])
         read += refs
         if ticks is not None:
             tables += [bars.make(ticks, length) for length in bars.LENGTHS]
@@ -92,12 +96,6 @@ def _place(item: tuple[RangeKey, LedgerRange]) -> tuple[str, int]:
     return item[1].topic_id, item[1].partition
 
 
-def _check_chains(entries: list[tuple[RangeKey, LedgerRange]]) -> None:
-    ordered = sorted(entries, key=lambda item: (*_place(item), item[1].first_offset))
-    for _, items in groupby(ordered, key=_place):
-        ledger.check_chain([entry for _, entry in items])
-
-
 def _ticks(store: ObjectStore, hour: datetime, keys: list[RangeKey]) -> tuple[pa.Table | None, list[ObjectRef]]:
     """The hour's distinct ticks in one partition's objects, and those objects that have any."""
     parts, refs = [], []
@@ -118,6 +116,9 @@ def _concerns(entry: LedgerRange, hour: datetime) -> bool:
 
 def _write(store: ObjectStore, live: LiveNames, hour: datetime, made: pa.Table, read: list[ObjectRef]) -> BarManifest:
     """The bars' file, then the manifest that names it, then the end of what it replaces."""
+    ticks = _counted(made, "1m")
+    if ticks != _counted(made, "1h"):
+        raise IntegrityError(f"{ticks} ticks are in minute bars, {_counted(made, '1h')} in hour bars")
     folder = f"{live.processed_prefix}/bars/date={hour:%Y-%m-%d}/hour={hour:%H}/"
     objects: tuple[ObjectRef, ...] = ()
     if made.num_rows:
@@ -129,9 +130,6 @@ def _write(store: ObjectStore, live: LiveNames, hour: datetime, made: pa.Table, 
         key = f"{folder}bars-{digest[:12]}.parquet"
         store.put(key, body)
         objects = (ObjectRef(key=key, rows=whole.num_rows, size=len(body), sha256=digest),)
-    ticks = _counted(made, "1m")
-    if ticks != _counted(made, "1h"):
-        raise IntegrityError(f"{ticks} ticks are in minute bars, {_counted(made, '1h')} in hour bars")
     manifest = BarManifest(objects=objects, hour=hour, ticks=ticks, read=tuple(read))
     manifests.write_bars(store, live, manifest)
     named = {item.key for item in objects}
