@@ -1,8 +1,11 @@
 """Real servers for the tests: one broker, store and warehouse per test process; names of its own for each test."""
 
 import os
+import shutil
+import subprocess
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import hypothesis
@@ -12,6 +15,7 @@ from onebox import platform
 from onebox.environment import cache_folder
 from onebox.folder import DataFolder
 from onebox.platform import Platform
+from onebox.processes import LOOPBACK, free_port
 from ticklake.kafka import ensure_topics
 from ticklake.names import live_topics
 from ticklake.objects import ObjectStore
@@ -97,3 +101,30 @@ def stage_env(
 def programs() -> Path:
     """The folder of the console scripts."""
     return Path(__file__).parents[1] / ".venv" / "bin"
+
+
+@pytest.fixture(scope="session")
+def minio_server() -> Callable[[Path, dict[str, str]], AbstractContextManager[str]]:
+    """Starts a MinIO server on a folder, with an environment, while a block runs; the block gets its address.
+
+    No package brings the program: `go install github.com/minio/minio@latest`.
+    """
+    program = shutil.which("minio") or shutil.which("minio", path=Path.home() / "go" / "bin")
+    if program is None:
+        pytest.skip("there is no program minio on the PATH")
+
+    @contextmanager
+    def server(folder: Path, environment: dict[str, str]) -> Iterator[str]:
+        address = f"{LOOPBACK}:{free_port()}"
+        command = [program, "server", folder / "data", "--address", address, "--console-address", f"{LOOPBACK}:0"]
+        with (folder / "log").open("wb") as log:
+            process = subprocess.Popen(
+                command, env={**environment, "HOME": str(folder)}, stdout=log, stderr=subprocess.STDOUT
+            )
+        try:
+            yield f"http://{address}"
+        finally:
+            process.terminate()
+            process.wait(20)
+
+    return server

@@ -1,8 +1,6 @@
-"""A real Kafka broker and a real MinIO server, which ask for a sign-in and look at rights."""
+"""A real Kafka broker that asks for a sign-in and looks at rights."""
 
-import subprocess
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 
 from chart_objects import Manifest
@@ -75,20 +73,3 @@ def _bindings(user: str, acl: Manifest) -> list[AclBinding]:
         )
         for operation in acl["operations"]
     ]  # fmt: skip
-
-
-@contextmanager
-def minio_server(program: str, folder: Path, environment: dict[str, str]) -> Iterator[str]:
-    """A MinIO server on `folder` while the block runs; yields its address."""
-    port = free_port()
-    address, console = f"{LOOPBACK}:{port}", f"{LOOPBACK}:0"
-    command = [program, "server", folder / "data", "--address", address, "--console-address", console]
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(
-            command, env={**environment, "HOME": str(folder)}, stdout=log, stderr=subprocess.STDOUT
-        )
-    try:
-        yield f"http://{address}"
-    finally:
-        server.terminate()
-        server.wait(20)

@@ -1,21 +1,18 @@
-"""Every stage against a real Kafka and a real MinIO server, each as the users and with the rights the chart gives it.
-
-No package brings MinIO: `go install github.com/minio/minio@latest`.
-"""
+"""Every stage against a real Kafka and a real MinIO server, each with the users and rights of the chart."""
 
 import base64
 import os
-import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 from chart_objects import VALUE_SETS, Manifest, find, render
 from pydantic import SecretStr
-from secured_servers import SecuredBroker, minio_server
+from secured_servers import SecuredBroker
 
 from onebox.platform import Platform
 from onebox.processes import free_port
@@ -25,7 +22,7 @@ from ticklake.kafka import ensure_topics, topic_id
 from ticklake.objects import ObjectStore
 from ticklake.settings import KafkaSettings, StoreSettings
 
-MINIO = shutil.which("minio") or shutil.which("minio", path=Path.home() / "go" / "bin")
+MinioServer = Callable[[Path, dict[str, str]], AbstractContextManager[str]]
 FLOW = "trial"
 BATCH = ("--date", "2013-03-01", "--run-id", "rights")
 ROWS = 500
@@ -45,13 +42,13 @@ def _secret(objects: list[Manifest], name: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def minio(objects: list[Manifest], tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreSettings]:
+def minio(
+    objects: list[Manifest], minio_server: MinioServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[StoreSettings]:
     """The server, its administrator the one of the chart's Secret."""
-    if MINIO is None:
-        pytest.skip("there is no program minio on the PATH")
     admin = _secret(objects, "ticklake-store-admin")
     lines = (line.removeprefix("export ").split("=", 1) for line in admin["config.env"].splitlines())
-    with minio_server(MINIO, tmp_path_factory.mktemp("minio"), dict(lines)) as endpoint:
+    with minio_server(tmp_path_factory.mktemp("minio"), dict(lines)) as endpoint:
         yield StoreSettings(
             endpoint=endpoint, access_key=SecretStr(admin["access-key"]), secret_key=SecretStr(admin["secret-key"])
         )

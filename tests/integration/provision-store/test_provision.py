@@ -1,10 +1,10 @@
-"""provision-store against a real MinIO server, which no package brings: `go install github.com/minio/minio@latest`."""
+"""provision-store against a real MinIO server."""
 
 import json
 import shutil
-import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -17,26 +17,17 @@ from ticklake.errors import ConfigurationError, StageError
 from ticklake.objects import ObjectStore
 from ticklake.settings import StoreSettings
 
-MINIO = shutil.which("minio") or shutil.which("minio", path=Path.home() / "go" / "bin")
 BUCKET = "arn:aws:s3:::stock-market-data"
 
 
 @pytest.fixture(scope="module")
-def minio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreSettings]:
-    if MINIO is None:
-        pytest.skip("there is no program minio on the PATH")
-    folder, port = tmp_path_factory.mktemp("minio"), free_port()
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(
-            [MINIO, "server", folder / "data", "--address", f"127.0.0.1:{port}", "--console-address", "127.0.0.1:0"],
-            env={"MINIO_ROOT_USER": "admin", "MINIO_ROOT_PASSWORD": "adminsecret", "HOME": str(folder)},
-            stdout=log, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-    yield StoreSettings(
-        endpoint=f"http://127.0.0.1:{port}", access_key=SecretStr("admin"), secret_key=SecretStr("adminsecret")
-    )
-    server.terminate()
-    server.wait(20)
+def minio(
+    minio_server: Callable[[Path, dict[str, str]], AbstractContextManager[str]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[StoreSettings]:
+    administrator = {"MINIO_ROOT_USER": "admin", "MINIO_ROOT_PASSWORD": "adminsecret"}
+    with minio_server(tmp_path_factory.mktemp("minio"), administrator) as endpoint:
+        yield StoreSettings(endpoint=endpoint, access_key=SecretStr("admin"), secret_key=SecretStr("adminsecret"))
 
 
 def write(folder: Path, *users: str) -> Path:
