@@ -33,6 +33,7 @@ _PACKAGES = (
 )  # fmt: skip
 """Packages of java.base that Spark reaches into, as org.apache.spark.launcher.JavaModuleOptions lists them."""
 
+_UNUSED_SECONDS = 7 * 24 * 3600
 _START_SECONDS = 60
 _FOLDER = "ticklake-spark-"
 _LOG_CONFIG = Path(__file__).parent / "spark_log4j2.properties"
@@ -143,8 +144,11 @@ class SparkJvm:
             return []
         quiet = ["-Xshare:auto", "-Xlog:disable", "-Xlog:all=error:stderr"]
         if self._archive.is_file():
+            with contextlib.suppress(OSError):  # a folder that is shared and read-only
+                os.utime(self._archive)
             return [f"-XX:SharedArchiveFile={self._archive}", *quiet]
         self._archive.parent.mkdir(parents=True, exist_ok=True)
+        _remove_unused(self._archive)
         self._pending_archive = self._archive.with_suffix(f".{os.getpid()}-{time.monotonic_ns()}")
         return [f"-XX:ArchiveClassesAtExit={self._pending_archive}", *quiet]
 
@@ -198,6 +202,14 @@ def _archive(java: Path, classpath: list[str], archive_dir: Path | None, name: s
         state = path.stat()
         identity.update(f"{path} {state.st_size} {state.st_mtime_ns}".encode())
     return archive_dir / f"{name}-{identity.hexdigest()[:12]}.jsa"
+
+
+def _remove_unused(archive: Path) -> None:
+    """Archives of the same program that no run has used for long: each fits one class path, and they are large."""
+    for other in archive.parent.glob(f"{archive.name.rpartition('-')[0]}-*"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - other.stat().st_mtime > _UNUSED_SECONDS:
+                other.unlink()
 
 
 def _remove_left_folders() -> None:
