@@ -30,6 +30,21 @@ class StagePodOperator(KubernetesPodOperator):
     but the platform's.
     """
 
+    _result: Any = None
+
+    def execute(self, context: Context) -> Any:
+        """Start the pod and wait for it, or take over the one that an earlier attempt left.
+
+        Where that one has ended meanwhile there is nothing to wait for, and its result is the task's.
+        """
+        returned = super().execute(context)
+        return self._result if returned is None else returned
+
+    def trigger_reentry(self, context: Context, event: dict[str, Any]) -> Any:
+        """Go on after the wait."""
+        self._result = super().trigger_reentry(context, event)
+        return self._result
+
     def build_pod_request_obj(self, context: Context | None = None, *, dry_run: bool = False) -> k8s.V1Pod:
         """The pod of this attempt."""
         pod = super().build_pod_request_obj(context, dry_run=dry_run)

@@ -1,5 +1,6 @@
 """One stage as one task. Where it runs is a setting; the DAG's text is the same."""
 
+import os
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -58,6 +59,8 @@ def _in_kubernetes(
         "namespace": settings.namespace,
         "env_vars": dict(overrides or {}),
         "annotations": {"ticklake/run-id": RUN_ID},
+        # The operator would find out by itself; the triggerer, which waits for the pod, looks for a file unless told.
+        "in_cluster": True if "KUBERNETES_SERVICE_HOST" in os.environ else None,
         "deferrable": settings.deferrable,
         "poll_interval": settings.poll_seconds,
         "logging_interval": settings.log_seconds,

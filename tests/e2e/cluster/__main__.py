@@ -117,6 +117,8 @@ class Trial:
                 raise TrialFailed(f"the run ended as {state}; {failed['task_id']} said:\n{said}")
             total = sum(checks.EXPECTED.values())
             for task in tasks:
+                # A task that only a retry brought to green has a fault that the next run may meet again.
+                checks.same(f"attempts of {task['task_id']}", task["try_number"], 1)
                 result = airflow.result(DAG, dag_run, task["task_id"])
                 counts = (result["rows_in"], result["rows_out"], result["quarantined"])
                 checks.same(f"rows of {task['task_id']} (XCom)", counts, (total, total, 0))

@@ -1,6 +1,7 @@
 """As much of a Kubernetes API server as tasks need that go on after their pod has ended, and such tasks."""
 
 import json
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -10,6 +11,8 @@ class Api:
 
     def __init__(self) -> None:
         self.objects: dict[str, dict[str, Any]] = {}
+        self.listed: list[dict[str, Any]] = []
+        """Pods that a search by labels finds."""
         self.deleted: list[str] = []
         self.created: list[dict[str, Any]] = []
         api = self
@@ -32,7 +35,8 @@ class Api:
                 if path.endswith(("/pods", "/events")):
                     kind = "PodList" if path.endswith("/pods") else "EventList"
                     version = "v1" if kind == "PodList" else "events.k8s.io/v1"
-                    return self.answer(200, {"kind": kind, "apiVersion": version, "metadata": {}, "items": []})
+                    items = api.listed if kind == "PodList" else []
+                    return self.answer(200, {"kind": kind, "apiVersion": version, "metadata": {}, "items": items})
                 found = api.objects.get(path)
                 return self.answer(200 if found else 404, found or {"kind": "Status", "code": 404})
 
@@ -72,6 +76,7 @@ class TaskInstance:
     """What the operators ask of a task instance."""
 
     dag_id, run_id, try_number, map_index = "stock_market_pipeline", "run", 1, -1
+    start_date = datetime.now(UTC)
 
     def __init__(self, task_id: str) -> None:
         self.task_id = task_id
