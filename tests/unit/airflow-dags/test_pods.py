@@ -144,6 +144,7 @@ def test_a_pod_of_an_earlier_attempt_that_has_ended_gives_its_result(
     api.put_pod("validate-loaded-x1", "base", 0, "")
     (pod,) = api.objects.values()
     pod["metadata"]["labels"]["try_number"] = "1"
+    pod["status"]["phase"] = "Running"  # as long as the container runs that hands the result over
     api.listed = [pod]
     task.extract_xcom = lambda pod: {"rows_in": 1, "pod": pod.metadata.name}  # comes by exec, which takes a cluster
     ti = TaskInstance(task.task_id)

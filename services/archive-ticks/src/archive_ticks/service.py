@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 from archive_ticks.group import Membership, describe
 from archive_ticks.metrics import Metrics
@@ -11,7 +12,7 @@ from archive_ticks.reader import Reader, locate
 from archive_ticks.settings import ArchiveSettings
 from archive_ticks.writer import Done, Lease, Writer
 from archive_ticks.writing import mend_copies, quarantine_into
-from ticklake import kafka, logs
+from ticklake import calendar, kafka, logs
 from ticklake.errors import ConfigurationError, IntegrityError, StageError
 from ticklake.metrics import Health, served
 from ticklake.objects import ObjectStore
@@ -95,7 +96,7 @@ class Archive:
             raise
         except StageError as error:
             self._next_try[work] = time.monotonic() + retry_seconds
-            self._metrics.kafka_errors.inc()
+            self._metrics.kafka_errors.labels(work.__name__.lstrip("_")).inc()
             log.warning("will try again", error=str(error), seconds=retry_seconds)
 
     def _read(self) -> None:
@@ -109,6 +110,7 @@ class Archive:
         for partition, messages in found.items():
             lease = self._leases.get(partition)
             if lease is not None and not lease.void:
+                self._metrics.last_read.labels(str(partition)).set(messages[-1].timestamp / 1000)
                 self._writer.submit(lease, lease.builder.add(messages))
 
     def _resume_at(self, partition: int) -> int | None:
@@ -134,6 +136,7 @@ class Archive:
         self._broker_answers = True
         for partition, offset in starts.items():
             self._lease(partition, offset)
+            self._metrics.assigned(partition)
             log.info("partition assigned", partition=partition, first_offset=offset)
         self._next_try.pop(self._check_group, None)
 
@@ -165,8 +168,11 @@ class Archive:
             self._held = False
             log.info("reading goes on", bytes=held)
         self._reader.hold(self._held, self._leases.keys())
+        self._metrics.held_bytes.set(held)
+        self._metrics.paused.set(self._held)
 
     def _monitor(self) -> None:
+        self._metrics.market_open.set(calendar.is_open(self._settings.calendar, datetime.now(UTC)))
         try:
             ends = self._reader.ends(self._leases.keys(), _MONITOR_TIMEOUT)
         except StageError:

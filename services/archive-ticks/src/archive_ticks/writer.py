@@ -143,20 +143,21 @@ class Writer:
             try:
                 encoded = encoded or encode(sealed, self._live, self._topic_id)
                 if not quarantined:
-                    self._quarantine(sealed)
+                    with self._metrics.writing("quarantine"):
+                        self._quarantine(sealed)
                     quarantined = True
                 if placed is None:
                     placed = self._place(lease, encoded)
                     if not placed.ours:
                         return placed
-                self._metrics.bytes.labels("csv").inc(put_copy(self._store, encoded))
+                with self._metrics.writing("copy"):
+                    self._metrics.bytes.labels("csv").inc(put_copy(self._store, encoded))
                 self.failing = False
                 return placed
             except (ConfigurationError, IntegrityError):
                 raise
             except StageError as error:
                 self.failing = True
-                self._metrics.write_errors.inc()
                 delay = min(_BACKOFF_LAST, _BACKOFF_FIRST * 2**attempt) * random.uniform(0.5, 1)  # noqa: S311
                 attempt += 1
                 log.warning("writing failed, will try again", error=str(error), seconds=round(delay, 1))
@@ -164,7 +165,8 @@ class Writer:
         return placed
 
     def _place(self, lease: Lease, encoded: Encoded) -> Placed:
-        placed, entry = put_range(self._store, encoded), encoded.entry
+        with self._metrics.writing("object"):
+            placed, entry = put_range(self._store, encoded), encoded.entry
         self.failing = False
         if placed.ours:
             self._metrics.archived(entry, len(encoded.parquet))

@@ -2,12 +2,14 @@
 
 import time
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
 from ticklake.errors import StageError
 from ticklake.kafka import ConfirmedProducer
 
 _PREFIX = "ticklake_stream_ticks"
+SOURCE_ERRORS = ("limited", "failed", "unknown_symbol")
+"""Kinds of failed calls of the source."""
 _STALE_SECONDS = 10.0
 _STUCK_SECONDS = 180.0
 
@@ -16,14 +18,27 @@ class Metrics:
     """The metrics, registered with `registry`."""
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
-        self.ticks = Counter(f"{_PREFIX}_ticks", "Ticks handed to Kafka", ("symbol", "source"), registry=registry)
-        self.unconfirmed = Gauge(f"{_PREFIX}_unconfirmed", "Ticks that Kafka has not confirmed", registry=registry)
-        self.send_errors = Counter(f"{_PREFIX}_send_errors", "Ticks that could not be sent", registry=registry)
-        self.source_errors = Counter(f"{_PREFIX}_source_errors", "Failed calls of the source", registry=registry)
-        self.skipped = Counter(f"{_PREFIX}_skipped_rounds", "Rounds left out after a pause", registry=registry)
-        self.last_event = Gauge(
-            f"{_PREFIX}_last_event_timestamp_seconds", "Event time of the newest tick", registry=registry
-        )
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"{_PREFIX}_{name}", text, labels, registry=registry)
+
+        def gauge(name: str, text: str) -> Gauge:
+            return Gauge(f"{_PREFIX}_{name}", text, registry=registry)
+
+        self.ticks = counter("ticks", "Ticks handed to Kafka", "symbol", "source")
+        self.bytes = counter("bytes", "Bytes of the ticks handed to Kafka")
+        self.unconfirmed = gauge("unconfirmed", "Ticks that Kafka has not confirmed")
+        self.send_errors = counter("send_errors", "Ticks that could not be sent")
+        self.source_errors = counter("source_errors", "Failed calls of the source", "kind")
+        self.skipped = counter("skipped_rounds", "Rounds left out after a pause")
+        self.last_event = gauge("last_event_timestamp_seconds", "Event time of the newest tick")
+        self.last_confirmed = gauge("last_confirmed_timestamp_seconds", "When Kafka last confirmed ticks")
+        self.send_seconds = Histogram(
+            f"{_PREFIX}_send_duration_seconds", "Time to hand one round to the client; long where its buffer is full",
+            registry=registry, buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30),
+        )  # fmt: skip
+        # A counter that appears with its first error has no earlier value to have grown from.
+        for kind in SOURCE_ERRORS:
+            self.source_errors.labels(kind)
 
 
 class Pulse:
@@ -48,6 +63,8 @@ class Pulse:
         self._beat = time.monotonic()
         if waiting == 0 or sent - waiting > self._done:
             self._confirmed = self._beat
+        if sent - waiting > self._done:
+            metrics.last_confirmed.set_to_current_time()
         self._done = sent - waiting
         return waiting
 

@@ -92,9 +92,10 @@ def _ask(client: Client, pace: Pace, symbol: str, ticks: QuoteTicks, sender: Sen
         return True
     if isinstance(answer, Unknown):
         pace.succeeded()
+        sender.metrics.source_errors.labels("unknown_symbol").inc()
         log.error("Alpha Vantage does not know this symbol, going on without it", symbol=symbol)
         return False
-    sender.metrics.source_errors.inc()
+    sender.metrics.source_errors.labels("limited" if isinstance(answer, Limited) else "failed").inc()
     if isinstance(answer, Limited):
         seconds = pace.limited(answer)
         log.warning("Alpha Vantage's limit is reached", reason=answer.reason, seconds=round(seconds),

@@ -1,5 +1,6 @@
 """Hands ticks to the producer and keeps count."""
 
+import time
 from collections.abc import Iterable, Sequence
 
 from stream_ticks.metrics import Metrics, Pulse
@@ -27,18 +28,22 @@ class Sender:
         """
         producer, topic, sent = self._producer, self._topic, 0
         counts: dict[bytes, int] = {}
+        size, started = 0, time.monotonic()
         try:
             for key, value in messages:
                 producer.send(topic, key=key, value=value)
                 counts[key] = counts.get(key, 0) + 1
+                size += len(value)
                 sent += 1
         except StageError:
             self.metrics.send_errors.inc()
             raise
         finally:
             self.sent += sent
+            self.metrics.bytes.inc(size)
             for key, number in counts.items():
                 self.metrics.ticks.labels(key.decode(), self.source.value).inc(number)
+        self.metrics.send_seconds.observe(time.monotonic() - started)
         self.metrics.last_event.set(last_event_ms / 1000)
         self.check()
 

@@ -56,3 +56,26 @@ def last_closed_session(code: str, now: datetime) -> date:
     while session_close(code, session) > now:
         session = last_session(code, session - timedelta(days=1))
     return session
+
+
+def is_open(code: str, at: datetime) -> bool:
+    """Whether the exchange trades at `at`: between a session's open and close, its midday break left out."""
+    exchange = _calendar(code)
+    if exchange.last_session.date() < at.date() + timedelta(days=7):
+        # A calendar reaches a year ahead of its making, and a service may run longer than that.
+        _calendar.cache_clear()
+        exchange = _calendar(code)
+    # A session can open the evening before the day that it is named after, or close after midnight UTC.
+    for day in (at.date() + timedelta(days=off) for off in (-1, 0, 1)):
+        if not exchange.is_session(str(day)) or not session_open(code, day) <= at < session_close(code, day):
+            continue
+        if not exchange.session_has_break(str(day)):
+            return True
+        starts, ends = (exchange.session_break_start(str(day)), exchange.session_break_end(str(day)))
+        return not starts <= at < ends
+    return False
+
+
+def zone(code: str) -> str:
+    """The exchange's time zone, e.g. `America/New_York`."""
+    return str(_calendar(code).tz)

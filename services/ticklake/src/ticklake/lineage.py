@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ticklake.errors import ConfigurationError, IntegrityError, StageError
-from ticklake.names import lineage_key
+from ticklake.names import failure_key, lineage_key
 from ticklake.objects import ObjectStore
 from ticklake.pipeline import BATCH_STAGES
 from ticklake.records import Source, SymbolStatus, UtcMs
@@ -130,6 +130,32 @@ def read(store: ObjectStore, run_id: str, stage: str) -> StageRecord:
         raise ConfigurationError(f"run {run_id} has no result of {stage} ({key}): run that stage first") from None
     except ValidationError as error:
         raise StageError(f"{key} is not a readable result record: {error.errors()[0]['msg']}") from error
+
+
+class StageFailure(_Part):
+    """That a stage ended with an error, and why; under `failures/` beside the run's records, the latest one only.
+
+    It stands until a record of the same stage and run is newer: a retry that went well. A stage that was killed, or
+    that could not reach the store, leaves none.
+    """
+
+    schema_version: Literal[1] = 1
+    stage: str
+    run_id: str
+    batch_date: date
+    kind: str
+    """The error's class, such as `IntegrityError`."""
+    reason: str
+    """The line that the stage ended with."""
+    exit_code: int
+    started_at: UtcMs
+    failed_at: UtcMs
+    code_version: str
+
+
+def write_failure(store: ObjectStore, failure: StageFailure) -> None:
+    """Store why a stage failed, replacing what an earlier try left."""
+    store.put(failure_key(failure.run_id, failure.stage), failure.model_dump_json(indent=1).encode())
 
 
 def fetch(store: ObjectStore, ref: ObjectRef, remedy: str = "") -> bytes:

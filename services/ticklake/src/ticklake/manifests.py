@@ -70,6 +70,11 @@ def read_daily(store: ObjectStore, batch_date: date) -> DailyManifest | None:
         return None
 
 
+def list_daily(store: ObjectStore) -> Iterator[ObjectInfo]:
+    """Where the manifests of processed batch dates are, oldest date first, without reading them."""
+    return store.list_objects(f"{names.PROCESSED_DAILY}/_manifests/")
+
+
 def write_daily(store: ObjectStore, manifest: DailyManifest) -> None:
     """Make `manifest` the one that its date's readers follow."""
     store.put(names.processed_daily_manifest_key(manifest.batch_date), manifest.model_dump_json(indent=1).encode())
@@ -77,7 +82,7 @@ def write_daily(store: ObjectStore, manifest: DailyManifest) -> None:
 
 def all_daily(store: ObjectStore) -> Iterator[DailyManifest]:
     """Manifests of every processed batch date, oldest date first."""
-    keys = [found.key for found in store.list_objects(f"{names.PROCESSED_DAILY}/_manifests/")]
+    keys = [found.key for found in list_daily(store)]
     # Several at a time: years of daily runs leave many.
     with ThreadPoolExecutor(16) as pool:
         for body in pool.map(store.get, keys):
@@ -100,9 +105,17 @@ def all_windows(store: ObjectStore, live: names.LiveNames) -> Iterator[WindowMan
         yield read_windows(store, found.key)
 
 
-def list_windows(store: ObjectStore, live: names.LiveNames) -> Iterator[ObjectInfo]:
-    """Where the manifests of a live flow's finished micro-batches are, by query and batch, without reading them."""
-    return store.list_objects(_window_folder(live))
+def list_windows(
+    store: ObjectStore, live: names.LiveNames, query: str | None = None, after: str = ""
+) -> Iterator[ObjectInfo]:
+    """Where the manifests of a live flow's finished micro-batches are, by query and batch, without reading them.
+
+    Args:
+        query: of this query (`15m` or `1h`) only.
+        after: only keys behind this one in order.
+    """
+    folder = _window_folder(live) + (f"query={query}/" if query else "")
+    return store.list_objects(folder, after=after)
 
 
 def read_windows(store: ObjectStore, key: str) -> WindowManifest:

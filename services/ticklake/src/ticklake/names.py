@@ -12,6 +12,10 @@ BATCH_GROUP = "stock-market-batch-consumer-group"
 LIVE_TOPIC = "stock-market-realtime"
 ARCHIVE_GROUP = "stock-market-archive-group"
 ANALYTICS_TOPIC = "stock-market-analytics"
+ALERTS_TOPIC = "stock-market-alerts"
+ALERTS_STATE_TOPIC = "stock-market-alerts-state"
+"""What the rules have seen, per symbol, and the rules themselves."""
+ALERTS_GROUP = "stock-market-alerts-group"
 QUARANTINE_TOPIC = "stock-market-quarantine"
 CHECK_TOPIC = "ticklake-check"
 """Of the check that Kafka can be used at all."""
@@ -80,6 +84,11 @@ def lineage_key(run_id: str, stage: str) -> str:
     return f"{lineage_prefix(run_id)}/{stage}.json"
 
 
+def failure_key(run_id: str, stage: str) -> str:
+    """Key of what is kept of one stage's latest failure."""
+    return f"{lineage_prefix(run_id)}/failures/{stage}.json"
+
+
 def quarantine_key(topic: str, partition: int, offset: int, digest: str) -> str:
     """Key of a quarantined Kafka message: a function of where it stood and of its bytes' SHA-256.
 
@@ -107,14 +116,23 @@ class LiveNames:
     raw_prefix: str
     processed_prefix: str
     checkpoint_prefix: str
+    alerts_topic: str
+    alerts_state_topic: str
+    alerts_group: str
+
+    def delivery_group(self, target: str) -> str:
+        """Group whose offsets say how far alerts were delivered to `target`."""
+        base, dot, space = self.alerts_group.partition(".")
+        return f"{base.removesuffix('-group')}-delivery-{target}{dot}{space}"
 
 
 def live_names(namespace: str = "") -> LiveNames:
     """Names of the live flow called `namespace`; the empty one is the real flow."""
     if not namespace:
         return LiveNames(
-            LIVE_TOPIC, ANALYTICS_TOPIC, ARCHIVE_GROUP, "raw/realtime", "processed/realtime", "checkpoints/realtime"
-        )
+            LIVE_TOPIC, ANALYTICS_TOPIC, ARCHIVE_GROUP, "raw/realtime", "processed/realtime", "checkpoints/realtime",
+            ALERTS_TOPIC, ALERTS_STATE_TOPIC, ALERTS_GROUP,
+        )  # fmt: skip
     space = slug(namespace)
     return LiveNames(
         topic=f"{LIVE_TOPIC}.{space}",
@@ -123,6 +141,9 @@ def live_names(namespace: str = "") -> LiveNames:
         raw_prefix=f"accelerated/{space}/raw/realtime",
         processed_prefix=f"accelerated/{space}/processed/realtime",
         checkpoint_prefix=f"accelerated/{space}/checkpoints/realtime",
+        alerts_topic=f"{ALERTS_TOPIC}.{space}",
+        alerts_state_topic=f"{ALERTS_STATE_TOPIC}.{space}",
+        alerts_group=f"{ALERTS_GROUP}.{space}",
     )
 
 
@@ -135,7 +156,8 @@ class TopicSpec:
     config: dict[str, str]
 
 
-_DAY_MS = 24 * 60 * 60 * 1000
+_HOUR_MS = 60 * 60 * 1000
+_DAY_MS = 24 * _HOUR_MS
 
 
 def batch_topics() -> tuple[TopicSpec, ...]:
@@ -156,4 +178,10 @@ def live_topics(names: LiveNames) -> tuple[TopicSpec, ...]:
     return (
         TopicSpec(names.topic, 4, {"retention.ms": str(7 * _DAY_MS), "message.timestamp.type": "LogAppendTime"}),
         TopicSpec(names.analytics_topic, 4, {"retention.ms": str(_DAY_MS), "cleanup.policy": "compact,delete"}),
-    )
+        TopicSpec(names.alerts_topic, 1, {"retention.ms": str(7 * _DAY_MS)}),
+        # Each symbol's state is written every few seconds. The lag keeps what a stalled writer may have overwritten.
+        TopicSpec(
+            names.alerts_state_topic, 1,
+            {"cleanup.policy": "compact", "segment.ms": str(_HOUR_MS), "min.compaction.lag.ms": str(_HOUR_MS)},
+        ),
+    )  # fmt: skip

@@ -154,10 +154,12 @@ class ObjectStore:
                     return None
                 raise
 
-    def list_objects(self, prefix: str) -> Iterator[ObjectInfo]:
-        """All objects whose key starts with `prefix`, in the order of their keys."""
+    def list_objects(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
+        """All objects whose key starts with `prefix`, in the order of their keys; only those behind `after`."""
         with self._errors(f"list {prefix}"):
-            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.bucket, Prefix=prefix, **({"StartAfter": after} if after else {})
+            )
             for page in pages:
                 for item in page.get("Contents", []):
                     yield ObjectInfo(

@@ -9,20 +9,22 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import NoReturn, TypeVar
 
 from ticklake import lineage, logs
 from ticklake.errors import ExitCode, StageError
-from ticklake.lineage import StageRecord
+from ticklake.lineage import StageFailure, StageRecord
 from ticklake.objects import ObjectStore
-from ticklake.settings import StageSettings, load
+from ticklake.settings import StageSettings, StoreSettings, load
 
 S = TypeVar("S", bound=StageSettings)
 
 log = logs.get(__name__)
 
 _STOP_SECONDS = 9.5
+_NOTE_SECONDS = 3.0
+_REASON_LENGTH = 500
 
 
 class Arguments(argparse.ArgumentParser):
@@ -61,8 +63,13 @@ def batch_main(
         settings = load(settings_type)
         logs.configure(settings.log_level, settings.log_format, stage=name, run_id=run.run_id)
         _stop_on_sigterm()
-        record, store = body(settings, run)
-        lineage.write(store, record)
+        started_at = datetime.now(UTC)
+        try:
+            record, store = body(settings, run)
+            lineage.write(store, record)
+        except Exception as error:
+            _keep_failure(name, settings, run, error, started_at)
+            raise
         hand_over(settings, record.summary())
         log.info(
             "done", rows_in=record.rows_in, rows_out=record.rows_out, quarantined=record.quarantined,
@@ -70,6 +77,23 @@ def batch_main(
         )  # fmt: skip
 
     sys.exit(guarded(name, work))
+
+
+def _keep_failure(name: str, settings: StageSettings, run: Run, error: Exception, started_at: datetime) -> None:
+    """Leave a note of the failure in the lake, for who watches the runs. That it cannot be written changes nothing."""
+    where = getattr(settings, "store", None)
+    if not isinstance(where, StoreSettings):
+        return
+    failure = StageFailure(
+        stage=name, run_id=run.run_id, batch_date=run.batch_date, kind=type(error).__name__,
+        reason=" ".join(str(error).split())[:_REASON_LENGTH], exit_code=getattr(error, "exit_code", ExitCode.FAILED),
+        started_at=started_at, failed_at=datetime.now(UTC), code_version=settings.code_version,
+    )  # fmt: skip
+    try:
+        # The stage is over, and the store may be what it failed with: no long wait for it.
+        lineage.write_failure(ObjectStore(where.model_copy(update={"timeout_seconds": _NOTE_SECONDS})), failure)
+    except StageError as second:
+        log.warning("the failure is not noted in the lake", reason=str(second))
 
 
 def hand_over(settings: StageSettings, result: dict[str, object]) -> None:

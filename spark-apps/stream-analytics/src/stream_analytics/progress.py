@@ -5,7 +5,7 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 from pyspark.sql.streaming.listener import StreamingQueryListener
 
 from stream_analytics.late import LateTicks
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
         QueryTerminatedEvent,
         StreamingQueryProgress,
     )
+
+
+_BEHIND = "maxOffsetsBehindLatest"
+"""Of Spark's Kafka source, a number as text."""
 
 
 class Events(StreamingQueryListener):
@@ -55,7 +59,7 @@ class Metrics:
             return Counter(f"ticklake_stream_analytics_{name}", text, labels, registry=registry)
 
         def gauge(name: str, text: str) -> Gauge:
-            return Gauge(f"ticklake_stream_analytics_{name}", text, ["query"], registry=registry)
+            return Gauge(f"ticklake_stream_analytics_{name}", text, ("query",), registry=registry)
 
         self.rows = counter("rows", "Messages read by the query of closed windows")
         self.invalid = counter("invalid_rows", "Messages left out: no valid tick")
@@ -63,18 +67,30 @@ class Metrics:
         self.late = counter("late_ticks", "Ticks that missed some or all of their windows", "window", "missed")
         self.closed = counter("closed_windows", "Closed windows written to the lake", "window")
         self.batches = counter("batches", "Finished micro-batches", "query")
-        self.batch_seconds = gauge("batch_seconds", "Duration of the last micro-batch")
+        self.batch_seconds = Histogram(
+            "ticklake_stream_analytics_batch_duration_seconds", "Duration of a micro-batch", ("query",),
+            registry=registry, buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 60, 120, 300),
+        )  # fmt: skip
         self.batch_time = gauge("last_batch_timestamp_seconds", "When the last micro-batch started, Unix time")
-        self.watermark_lag = gauge("watermark_lag_seconds", "Clock minus watermark")
+        self.watermark = gauge("watermark_timestamp_seconds", "The watermark, in event time")
+        self.lag = gauge("lag", "Messages in the log that are not read, in the partition that has most of them")
+        self.state_rows = gauge("state_rows", "Open windows that the query holds")
+        self.state_bytes = gauge("state_bytes", "Memory of the open windows")
 
     def batch(self, progress: "StreamingQueryProgress") -> None:
         """Take in a finished micro-batch."""
         name = progress.name or ""
         self.batches.labels(name).inc()
-        self.batch_seconds.labels(name).set(progress.durationMs.get("triggerExecution", 0) / 1000)
+        self.batch_seconds.labels(name).observe(progress.durationMs.get("triggerExecution", 0) / 1000)
         self.batch_time.labels(name).set(utc(progress.timestamp).timestamp())
         if (seen := watermark(progress)) is not None and seen.timestamp() > 0:
-            self.watermark_lag.labels(name).set(time.time() - seen.timestamp())
+            self.watermark.labels(name).set(seen.timestamp())
+        behind = [int(metrics[_BEHIND]) for source in progress.sources if _BEHIND in (metrics := source.metrics or {})]
+        if behind:
+            self.lag.labels(name).set(max(behind))
+        if progress.stateOperators:
+            self.state_rows.labels(name).set(sum(operator.numRowsTotal for operator in progress.stateOperators))
+            self.state_bytes.labels(name).set(sum(operator.memoryUsedBytes for operator in progress.stateOperators))
         if counts := progress.observedMetrics.get(METRICS):
             self.rows.inc(counts["rows"])
             self.invalid.inc(counts["invalid"])
