@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fetch_historical.backoff import full_jitter, retry_after_seconds
 from fetch_historical.period import Period, batch_period, closed_sessions
+from ticklake.backoff import full_jitter, retry_after_seconds
 from ticklake.errors import ConfigurationError
 
 NOW = datetime(2026, 1, 30, 12, 0, tzinfo=UTC)

@@ -26,11 +26,11 @@ from yfinance.data import YfData
 from yfinance.exceptions import YFException, YFRateLimitError
 
 from fetch_historical.answers import ROWS, Reply, SourceUnavailableError, empty_rows
-from fetch_historical.backoff import full_jitter, retry_after_seconds
 from fetch_historical.http_session import ChartFacts, YahooSession
 from fetch_historical.period import Period
 from fetch_historical.settings import YahooSettings
 from ticklake import logs
+from ticklake.backoff import full_jitter, retry_after_seconds
 from ticklake.records import SymbolStatus
 
 if TYPE_CHECKING:

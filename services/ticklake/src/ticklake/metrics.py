@@ -1,7 +1,7 @@
 """Prometheus metrics and health of long-running stages, on one small HTTP server: /metrics, /livez, /readyz."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from socketserver import ThreadingMixIn
 from typing import Any
@@ -36,12 +36,16 @@ class _QuietHandler(WSGIRequestHandler):
 
 
 @contextmanager
-def served(health: Health, port: int, *, host: str = "", registry: CollectorRegistry = REGISTRY) -> Iterator[int]:
+def served(
+    health: Health, port: int, *, host: str = "", registry: CollectorRegistry = REGISTRY,
+    pages: Mapping[str, Callable[[], bytes]] | None = None,
+) -> Iterator[int]:  # fmt: skip
     """Serve metrics and health in the background while the block runs; yields the port.
 
     Args:
         port: 0 picks a free one.
         host: the address to listen on; the empty one is all of them, as a probe needs.
+        pages: further pages of JSON by path, made anew at each request.
 
     Raises:
         ConfigurationError: the port is in use.
@@ -56,6 +60,9 @@ def served(health: Health, port: int, *, host: str = "", registry: CollectorRegi
             return [b"ok\n" if good else b"no\n"]
         if path == "/metrics":
             return metrics_app(environ, start_response)
+        if pages is not None and path in pages:
+            start_response("200 OK", [("Content-Type", "application/json")])
+            return [pages[path]()]
         start_response("404 Not Found", [("Content-Type", "text/plain")])
         return [b"/metrics /livez /readyz\n"]
 

@@ -156,8 +156,8 @@ class TopicSpec:
     config: dict[str, str]
 
 
-_HOUR_MS = 60 * 60 * 1000
-_DAY_MS = 24 * _HOUR_MS
+_TEN_MINUTES_MS = 10 * 60 * 1000
+_DAY_MS = 24 * 60 * 60 * 1000
 
 
 def batch_topics() -> tuple[TopicSpec, ...]:
@@ -179,9 +179,13 @@ def live_topics(names: LiveNames) -> tuple[TopicSpec, ...]:
         TopicSpec(names.topic, 4, {"retention.ms": str(7 * _DAY_MS), "message.timestamp.type": "LogAppendTime"}),
         TopicSpec(names.analytics_topic, 4, {"retention.ms": str(_DAY_MS), "cleanup.policy": "compact,delete"}),
         TopicSpec(names.alerts_topic, 1, {"retention.ms": str(7 * _DAY_MS)}),
-        # Each symbol's state is written every few seconds. The lag keeps what a stalled writer may have overwritten.
+        # One partition for states, one for the rules. Each symbol's state is written again and again: small segments
+        # keep short what a start reads. The lag keeps what a writer that stood still may have overwritten.
         TopicSpec(
-            names.alerts_state_topic, 1,
-            {"cleanup.policy": "compact", "segment.ms": str(_HOUR_MS), "min.compaction.lag.ms": str(_HOUR_MS)},
+            names.alerts_state_topic, 2,
+            {
+                "cleanup.policy": "compact", "segment.ms": str(_TEN_MINUTES_MS),
+                "min.compaction.lag.ms": str(_TEN_MINUTES_MS), "min.cleanable.dirty.ratio": "0.1",
+            },
         ),
     )  # fmt: skip

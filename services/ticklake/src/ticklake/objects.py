@@ -156,10 +156,9 @@ class ObjectStore:
 
     def list_objects(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
         """All objects whose key starts with `prefix`, in the order of their keys; only those behind `after`."""
+        behind: Any = {"StartAfter": after} if after else {}
         with self._errors(f"list {prefix}"):
-            pages = self._client.get_paginator("list_objects_v2").paginate(
-                Bucket=self.bucket, Prefix=prefix, **({"StartAfter": after} if after else {})
-            )
+            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix, **behind)
             for page in pages:
                 for item in page.get("Contents", []):
                     yield ObjectInfo(

@@ -1,0 +1,1 @@
+"""Market alerts: rules evaluated on the live ticks."""

@@ -1,0 +1,211 @@
+"""Delivery: one thread per target reads the alerts topic and sends, at its own pace and at least once.
+
+The topic is the queue. A receiver that is dead holds up its own thread alone, an alert that was not delivered when the
+process ended is delivered by the next one, and offsets are committed after the delivery.
+"""
+
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from kafka import TopicPartition
+from kafka import errors as kafka_errors
+from kafka.structs import OffsetAndMetadata
+from pydantic import ValidationError
+
+from market_alerts.metrics import Metrics
+from market_alerts.rules import Rule, Target
+from market_alerts.settings import AlertSettings
+from market_alerts.targets import NotNow, Refused, Send, sender
+from ticklake import logs
+from ticklake.alerts import Alert
+from ticklake.backoff import full_jitter
+from ticklake.errors import ConfigurationError, StageError
+from ticklake.kafka import make_consumer, translated_errors
+
+log = logs.get(__name__)
+
+_POLL_SECONDS = 0.25
+_RETRY_SECONDS = 1.0
+_HELD = 100
+"""Alerts taken from the topic at a time."""
+_LEAVE_SECONDS = 1.0
+
+
+@dataclass
+class _Waiting:
+    place: TopicPartition
+    offset: int
+    alert: Alert
+    attempts: int = 0
+    next_try: float = 0.0
+    """By the monotonic clock."""
+
+
+class Delivery:
+    """The way of alerts to one target.
+
+    Of several processes the one that evaluates partition 0 of the live topic delivers: the alerts topic has a single
+    partition, and a second group to keep in order would bring nothing but rebalances.
+    """
+
+    def __init__(self, settings: AlertSettings, target: Target, rules: Mapping[str, Rule], metrics: Metrics) -> None:
+        self.target: Target = target
+        self.active = False
+        """Whether this process is the one that delivers."""
+        self.failure: StageError | None = None
+        """What ended the thread though nobody asked it to."""
+        self._settings, self._options, self._metrics = settings, settings.delivery, metrics
+        self._send: Send = sender(target, settings.delivery)
+        self._rules = rules
+        self._waiting: deque[_Waiting] = deque()
+        self._stop = threading.Event()
+        self._rng = random.Random()  # noqa: S311 - spreads repetitions
+        self._thread = threading.Thread(target=self._run, name=f"delivery-{target}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to deliver."""
+        self._thread.start()
+
+    def ask_to_stop(self) -> None:
+        """End after the attempt that is under way."""
+        self._stop.set()
+
+    def join(self, seconds: float) -> None:
+        """Wait until the thread has ended, but no longer than `seconds`."""
+        self._thread.join(seconds)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            if not self.active:
+                self._stop.wait(_POLL_SECONDS)
+                continue
+            try:
+                self._read_and_deliver()
+            except ConfigurationError as error:
+                self.failure = error
+                return
+            except StageError as error:
+                self._metrics.kafka_errors.inc()
+                log.warning("will try again", target=self.target, error=str(error), seconds=_RETRY_SECONDS)
+                self._stop.wait(_RETRY_SECONDS)
+            except Exception as error:  # a thread's traceback would end up nowhere
+                log.exception("delivery ended", target=self.target)
+                self.failure = StageError(f"delivery to {self.target} ended: {type(error).__name__}")
+                return
+
+    def _read_and_deliver(self) -> None:
+        kafka, live = self._settings.kafka, self._settings.live.names
+        consumer = make_consumer(
+            kafka, f"market-alerts-{self.target}", group_id=live.delivery_group(self.target),
+            auto_offset_reset="earliest", max_poll_records=_HELD,
+        )  # fmt: skip
+        # Begins where it was committed; at the very first start with the oldest alert, most being too old then.
+        consumer.assign([TopicPartition(live.alerts_topic, 0)])
+        self._waiting.clear()
+        try:
+            while self.active and not self._stop.is_set():
+                if not self._waiting:
+                    self._read(consumer)
+                elif (wait := self._waiting[0].next_try - time.monotonic()) > 0:
+                    self._stop.wait(min(wait, _POLL_SECONDS))
+                else:
+                    self._attempt(consumer)
+        finally:
+            try:
+                consumer.close(autocommit=False, timeout_ms=int(_LEAVE_SECONDS * 1000))
+            except kafka_errors.KafkaError as error:
+                log.debug("closing failed", error=str(error))
+
+    def _read(self, consumer: Any) -> None:
+        with translated_errors(self._settings.kafka, "let alerts be read"):
+            found = consumer.poll(timeout_ms=int(_POLL_SECONDS * 1000))
+        for place, records in found.items():
+            for record in records:
+                self._take(place, record)
+            if not self._waiting:
+                self._commit(consumer, place, records[-1].offset + 1)
+        self._tell_oldest()
+
+    def _tell_oldest(self) -> None:
+        self._metrics.oldest_waiting.labels(self.target).set(
+            self._waiting[0].alert.raised_at.timestamp() if self._waiting else 0
+        )
+
+    def _take(self, place: TopicPartition, record: Any) -> None:
+        try:
+            alert = Alert.model_validate_json(record.value or b"")
+        except ValidationError:
+            log.warning("no alert", topic=place.topic, offset=record.offset)
+            return
+        rule = self._rules.get(alert.rule)
+        if rule is not None and rule.targets is not None and self.target not in rule.targets:
+            return
+        if rule is not None and alert.state == "cleared" and not rule.notify_cleared:
+            return
+        self._waiting.append(_Waiting(place, record.offset, alert))
+
+    def _attempt(self, consumer: Any) -> None:
+        item, reason = self._waiting[0], ""
+        age = _age(item.alert)
+        if age > self._options.give_up_seconds:
+            reason = "too old"
+        else:
+            item.attempts += 1
+            try:
+                self._send(item.alert)
+            except NotNow as error:
+                self._later(item, error)
+                return
+            except Refused as error:
+                reason = str(error)
+        self._waiting.popleft()
+        self._note(item, reason)
+        self._tell_oldest()
+        self._commit(consumer, item.place, item.offset + 1)
+
+    def _later(self, item: _Waiting, error: NotNow) -> None:
+        seconds = full_jitter(
+            item.attempts - 1, self._options.retry_seconds, self._options.retry_cap_seconds, self._rng
+        )
+        seconds = max(seconds, min(error.after_seconds or 0, self._options.give_up_seconds))
+        item.next_try = time.monotonic() + seconds
+        self._metrics.failed_attempts.labels(self.target).inc()
+        log.warning(
+            "alert not delivered, will try again", target=self.target, alert_id=item.alert.alert_id, reason=str(error),
+            attempts=item.attempts, seconds=round(seconds, 2),
+        )  # fmt: skip
+
+    def _note(self, item: _Waiting, reason: str) -> None:
+        alert, age = item.alert, _age(item.alert)
+        what = {
+            "target": self.target, "alert_id": alert.alert_id, "rule": alert.rule, "symbol": alert.symbol,
+            "state": alert.state, "attempts": item.attempts, "seconds": round(age, 3),
+        }  # fmt: skip
+        if reason:
+            kind = "too_old" if reason == "too old" else "refused"
+            self._metrics.not_delivered.labels(self.target, kind).inc()
+            log.error("alert not delivered", reason=reason, **what)
+        else:
+            self._metrics.delivered.labels(self.target).inc()
+            self._metrics.delivery_delay.labels(self.target).observe(age)
+            log.info("alert delivered", **what)
+
+    def _commit(self, consumer: Any, place: TopicPartition, next_offset: int) -> None:
+        # That it fails means no more than that an alert may be sent once more.
+        try:
+            consumer.commit(
+                {place: OffsetAndMetadata(next_offset, "", -1)},
+                timeout_ms=int(self._settings.kafka.timeout_seconds * 1000),
+            )
+        except (kafka_errors.KafkaError, AssertionError) as error:
+            log.warning("commit failed", target=self.target, error=type(error).__name__)
+
+
+def _age(alert: Alert) -> float:
+    return max(0.0, (datetime.now(UTC) - alert.raised_at).total_seconds())

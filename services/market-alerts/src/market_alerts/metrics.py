@@ -1,0 +1,45 @@
+"""Prometheus metrics of market-alerts."""
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+
+_PREFIX = "ticklake_market_alerts"
+_DELAYS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 600)
+
+
+class Metrics:
+    """The metrics, registered with `registry`."""
+
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"{_PREFIX}_{name}", text, labels, registry=registry)
+
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(f"{_PREFIX}_{name}", text, labels, registry=registry)
+
+        def histogram(name: str, text: str, *labels: str) -> Histogram:
+            return Histogram(f"{_PREFIX}_{name}", text, labels, buckets=_DELAYS, registry=registry)
+
+        self.ticks = counter("ticks", "Ticks evaluated")
+        self.ignored = counter("ignored", "Messages left out: invalid, late or from the future", "reason")
+        self.raised = counter("raised", "Alerts raised", "rule", "severity")
+        self.cleared = counter("cleared", "Alerts cleared", "rule")
+        self.suppressed = counter("suppressed", "Alerts held back by a quiet time", "rule")
+        self.repeated = counter("repeated", "Alerts met again after a restart that are on the topic already")
+        self.evaluation_delay = histogram(
+            "evaluation_delay_seconds", "From a tick's append to its evaluation, of each batch's last tick"
+        )
+        self.alert_delay = histogram(
+            "alert_delay_seconds", "From a tick's append to its alert's confirmation by the broker"
+        )
+        self.lag = gauge("lag", "Messages in the log that are not evaluated", "partition")
+        self.last_event = gauge("last_event_timestamp_seconds", "Event time of the newest tick")
+        self.series = gauge("series", "Symbols per source that are watched")
+        self.kafka_errors = counter("kafka_errors", "Failed calls of the broker")
+        self.state_seconds = histogram("state_save_seconds", "Time to save the state and commit")
+        self.delivered = counter("delivered", "Alerts delivered", "target")
+        self.not_delivered = counter("not_delivered", "Alerts given up", "target", "reason")
+        self.failed_attempts = counter("failed_attempts", "Failed attempts to deliver", "target")
+        self.delivery_delay = histogram("delivery_delay_seconds", "From an alert's making to its delivery", "target")
+        self.oldest_waiting = gauge(
+            "oldest_waiting_timestamp_seconds", "When the alert that waits for delivery was made; 0 for none", "target"
+        )

@@ -1,0 +1,235 @@
+"""The loop of market-alerts: read ticks, evaluate, alerts to Kafka, then the state, then the commit."""
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from market_alerts import state
+from market_alerts.delivery import Delivery
+from market_alerts.metrics import Metrics
+from market_alerts.partition import Partition
+from market_alerts.reader import Begin, Position, Reader
+from market_alerts.rules import load_rules
+from market_alerts.sending import Sending
+from market_alerts.settings import AlertSettings
+from ticklake import kafka, logs
+from ticklake.errors import ConfigurationError, IntegrityError, StageError
+from ticklake.kafka import ConfirmedProducer
+from ticklake.metrics import Health, served
+
+log = logs.get(__name__)
+
+_POLL_SECONDS = 0.2
+_RETRY_SECONDS = 1.0
+_MONITOR_SECONDS, _MONITOR_TIMEOUT = 5.0, 2.0
+_TOPIC_CHECK_SECONDS = 60.0
+_JOIN_SECONDS, _MOST_JOIN_SECONDS = 20.0, 80.0
+"""How long to wait for a place in the group before joining anew; doubled each time, for the sake of slow machines."""
+_STUCK_SECONDS = 180.0
+_STOP_COMMIT_SECONDS, _LEAVE_SECONDS, _DELIVERY_SECONDS = 2.0, 1.0, 2.0
+
+
+class MarketAlerts:
+    """One process of the service."""
+
+    def __init__(self, settings: AlertSettings, metrics: Metrics | None = None) -> None:
+        """Read the rules and check what can be checked before anything runs.
+
+        Raises:
+            ConfigurationError: rules or settings are wrong, or a topic is missing.
+            StageError: the broker does not answer.
+        """
+        self._settings, self._live, self._metrics = settings, settings.live.names, metrics or Metrics()
+        self._rules = load_rules(settings.alerts.rules_file)
+        targets = settings.check_targets(self._rules)
+        by_name = {rule.name: rule for rule in self._rules}
+        self._deliveries = [Delivery(settings, target, by_name, self._metrics) for target in targets]
+        self._topic_id = kafka.topic_id(settings.kafka, self._live.topic)
+        for topic in (self._live.alerts_topic, self._live.alerts_state_topic):
+            kafka.topic_id(settings.kafka, topic)
+        self._partitions: dict[int, Partition] = {}
+        self._reader = Reader(
+            settings.kafka, self._live, settings.alerts.session_timeout_seconds, lambda number: self._resume_at(number)
+        )
+        self._beat = self._joined_at = self._saved_at = time.monotonic()
+        self._next_try: dict[Callable[[], None], float] = {self._check_topic: self._beat + _TOPIC_CHECK_SECONDS}
+        self._join_seconds, self._broker_answers = _JOIN_SECONDS, False
+
+    def run(self, stop: threading.Event) -> None:
+        """Evaluate until `stop` is set, then save the state, commit and leave the group.
+
+        Raises:
+            ConfigurationError: the broker refuses this client.
+            IntegrityError: the live topic was made anew, or a position is outside the log.
+            StageError: the broker did not take an alert or the state; the next start goes on from the last commit.
+        """
+        with ExitStack() as stack:
+            health = Health(alive=self._alive, ready=self._ready)
+            port = stack.enter_context(served(health, self._settings.metrics_port))
+            stack.callback(self._reader.close, _LEAVE_SECONDS)
+            producer = stack.enter_context(ConfirmedProducer(self._settings.kafka, "market-alerts", linger_ms=2))
+            state.send_rules(producer, self._live, self._rules)
+            producer.confirm()
+            sending = Sending(producer, self._live, self._metrics)
+            stack.callback(self._end_deliveries)
+            for delivery in self._deliveries:
+                delivery.start()
+            log.info(
+                "watching", topic=self._live.topic, rules=[rule.name for rule in self._rules],
+                targets=[delivery.target for delivery in self._deliveries], metrics_port=port,
+            )  # fmt: skip
+            while not stop.is_set():
+                self._step(producer, sending)
+            for delivery in self._deliveries:
+                delivery.ask_to_stop()
+            self._save(producer, sending, _STOP_COMMIT_SECONDS)
+
+    def _step(self, producer: ConfirmedProducer, sending: Sending) -> None:
+        self._beat = time.monotonic()
+        for delivery in self._deliveries:
+            if delivery.failure is not None:
+                raise delivery.failure
+        self._attempt(self._follow_assignment)
+        self._attempt(self._begin_new)
+        for delivery in self._deliveries:
+            delivery.active = 0 in self._partitions
+        self._attempt(self._monitor, every=_MONITOR_SECONDS)
+        self._attempt(self._check_topic, every=_TOPIC_CHECK_SECONDS)
+        try:
+            found = self._reader.poll(_POLL_SECONDS)
+        except (ConfigurationError, IntegrityError):
+            raise
+        except StageError as error:
+            self._broker_answers = False
+            self._will_retry(error)
+            time.sleep(_POLL_SECONDS)
+            return
+        sending.evaluate(self._partitions, found)
+        if time.monotonic() - self._saved_at >= self._settings.alerts.state_seconds:
+            self._save(producer, sending, self._settings.kafka.timeout_seconds)
+
+    def _attempt(self, work: Callable[[], None], every: float = 0) -> None:
+        """Do `work` if it is due; after a failure that a retry may mend, again in a second."""
+        if time.monotonic() < self._next_try.get(work, 0):
+            return
+        try:
+            work()
+            self._next_try[work] = time.monotonic() + every
+        except (ConfigurationError, IntegrityError):
+            raise
+        except StageError as error:
+            self._next_try[work] = time.monotonic() + _RETRY_SECONDS
+            self._will_retry(error)
+
+    def _will_retry(self, error: StageError) -> None:
+        self._metrics.kafka_errors.inc()
+        log.warning("will try again", error=str(error))
+
+    def _resume_at(self, number: int) -> int | None:
+        partition = self._partitions.get(number)
+        return None if partition is None else partition.next_offset
+
+    def _follow_assignment(self) -> None:
+        if not self._reader.joined:
+            if time.monotonic() - self._joined_at > self._join_seconds:
+                self._joined_at = time.monotonic()
+                log.warning("joining the group anew", group=self._live.alerts_group, after=self._join_seconds)
+                self._join_seconds = min(2 * self._join_seconds, _MOST_JOIN_SECONDS)
+                self._reader.rejoin(_LEAVE_SECONDS)
+            return
+        self._joined_at, self._join_seconds = time.monotonic(), _JOIN_SECONDS
+        for number in set(self._partitions) - self._reader.assigned:
+            del self._partitions[number]
+            self._metrics.lag.remove_by_labels({"partition": str(number)})
+            log.info("partition taken away", partition=number)
+
+    def _begin_new(self) -> None:
+        """Read new partitions from where their last owner committed, with the state from then."""
+        new = sorted(self._reader.assigned - set(self._partitions))
+        if not new or not self._reader.joined:
+            return
+        # Before the ends of the partitions: what stands on the alerts topic by now came of ticks before those.
+        alerts_end = state.alerts_end(self._settings.kafka, self._live)
+        warm_up = self._settings.alerts.warm_up_minutes * 60
+        begins = {number: self._reader.locate(number, warm_up) for number in new}
+        known = [begin.position.alerts_from for begin in begins.values() if begin.position.alerts_from is not None]
+        ids = state.alert_ids(self._settings.kafka, self._live, min(known)) if known else frozenset()
+        partitions = [self._partition(number, begin, ids, alerts_end) for number, begin in begins.items()]
+        restored = state.restore(self._settings.kafka, self._live, self._topic_id, partitions)
+        # From here on a crash does not make ticks silent that come after this start.
+        first = [each for each in partitions if begins[each.number].first_start]
+        if first:
+            self._reader.commit({each.number: _position(each) for each in first}, self._settings.kafka.timeout_seconds)
+        for each in partitions:
+            self._partitions[each.number] = each
+            self._reader.start(each.number, each.next_offset)
+        log.info(
+            "reading", partitions=new, offsets=[each.next_offset for each in partitions],
+            to_catch_up=sum(each.catch_up_until - each.next_offset for each in partitions), series=restored,
+        )  # fmt: skip
+
+    def _partition(self, number: int, begin: Begin, ids: frozenset[str], alerts_end: int) -> Partition:
+        options, position = self._settings.alerts, begin.position
+        return Partition(
+            number, self._topic_id, self._rules, int(options.lateness_seconds * 1000),
+            self._settings.future_tolerance_ms, next_offset=position.offset, silent_until=position.silent_until,
+            catch_up_until=begin.end, known_ids=ids,
+            alerts_from=alerts_end if position.alerts_from is None else position.alerts_from,
+        )  # fmt: skip
+
+    def _save(self, producer: ConfirmedProducer, sending: Sending, seconds: float) -> None:
+        """The state to its topic, and only then the commit: what is committed can be gone on from."""
+        self._saved_at = time.monotonic()
+        moved = [each for each in self._partitions.values() if each.next_offset != each.saved_offset]
+        if not moved or not self._reader.joined:
+            return
+        with self._metrics.state_seconds.time():
+            for partition in moved:
+                state.send_state(producer, self._live, self._topic_id, partition)
+            producer.confirm()
+            for partition in moved:
+                partition.all_sent(sending.alerts_end)
+            positions = {each.number: _position(each) for each in moved}
+            try:
+                self._reader.commit(positions, seconds)
+            except ConfigurationError:
+                raise
+            except StageError as error:  # in a rebalance, for one
+                self._will_retry(error)
+                return
+        for partition in moved:
+            partition.saved_offset = positions[partition.number].offset
+
+    def _monitor(self) -> None:
+        self._broker_answers = False
+        ends = self._reader.ends(self._partitions.keys(), _MONITOR_TIMEOUT)
+        self._broker_answers = True
+        for number, end in ends.items():
+            self._metrics.lag.labels(str(number)).set(max(0, end - self._partitions[number].next_offset))
+
+    def _check_topic(self) -> None:
+        if kafka.topic_id(self._settings.kafka, self._live.topic) != self._topic_id:
+            raise IntegrityError(f"topic {self._live.topic} was made anew while it was read: start again")
+
+    def _end_deliveries(self) -> None:
+        deadline = time.monotonic() + _DELIVERY_SECONDS
+        for delivery in self._deliveries:
+            delivery.ask_to_stop()
+        for delivery in self._deliveries:
+            delivery.join(max(0.0, deadline - time.monotonic()))
+
+    def _alive(self) -> bool:
+        return time.monotonic() - self._beat < _STUCK_SECONDS
+
+    def _ready(self) -> bool:
+        return self._reader.joined and self._broker_answers and self._reader.assigned <= self._partitions.keys()
+
+
+def _position(partition: Partition) -> Position:
+    return Position(partition.next_offset, partition.alerts_from, partition.silent_until)
+
+
+def run(settings: AlertSettings, stop: threading.Event) -> None:
+    """Watch the live topic of `settings` until `stop` is set."""
+    MarketAlerts(settings).run(stop)
