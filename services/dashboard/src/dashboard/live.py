@@ -1,0 +1,186 @@
+"""Live prices in memory: the newest ticks of each symbol and what the page shows of them."""
+
+import threading
+from bisect import insort
+from collections import deque
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from ticklake.records import Tick
+
+SPARKLINE = 60
+_DAY_MS = 86_400_000
+_OTHER_SOURCE_MS = 30_000
+"""Silence of a symbol's source after which another one takes its place; two at once never mix nor alternate."""
+_REMEMBERED = 2000
+"""Identities by which a tick that was sent twice is told; it comes again soon or never."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class HeldTick:
+    """A tick as it is held; sorts by event time."""
+
+    event_ms: int
+    sequence: int
+    price: float
+    volume: int
+    arrived_ms: int
+    """The broker's time of the message."""
+
+
+@dataclass
+class SymbolState:
+    """One symbol's ticks of one source."""
+
+    source: str
+    ticks: list[HeldTick] = field(default_factory=list)
+    """By event time, oldest first."""
+    day: int = -1
+    """UTC day, in days since 1970, that high, low and volume are of."""
+    high: float = 0.0
+    low: float = 0.0
+    volume: int = 0
+    first_price: float = 0.0
+    arrived_ms: int = 0
+    seen: deque[tuple[str, int]] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
+    seen_set: set[tuple[str, int]] = field(default_factory=set)
+
+    def add(self, tick: HeldTick, identity: tuple[str, int], most: int) -> bool:
+        """Take a tick; False for one that was taken before."""
+        if identity in self.seen_set:
+            return False
+        if len(self.seen) == self.seen.maxlen:
+            self.seen_set.discard(self.seen[0])
+        self.seen.append(identity)
+        self.seen_set.add(identity)
+        if not self.ticks:
+            self.first_price = tick.price
+        if not self.ticks or tick > self.ticks[-1]:
+            self.ticks.append(tick)
+        else:
+            insort(self.ticks, tick)
+        if len(self.ticks) > most + most // 10 + 1:
+            # In pieces: taking each single one off a list's front would cost as much as the list is long.
+            del self.ticks[: len(self.ticks) - most]
+        self.arrived_ms = max(self.arrived_ms, tick.arrived_ms)
+        self._count(tick)
+        return True
+
+    def _count(self, tick: HeldTick) -> None:
+        day = tick.event_ms // _DAY_MS
+        if day > self.day:
+            self.day, self.high, self.low, self.volume = day, tick.price, tick.price, 0
+        if day == self.day:
+            self.high, self.low = max(self.high, tick.price), min(self.low, tick.price)
+            self.volume += tick.volume
+
+    def sparkline(self) -> list[float]:
+        """At most `SPARKLINE` prices, evenly taken, the first and the last among them."""
+        count = len(self.ticks)
+        if count <= SPARKLINE:
+            return [tick.price for tick in self.ticks]
+        step = (count - 1) / (SPARKLINE - 1)
+        return [self.ticks[round(number * step)].price for number in range(SPARKLINE)]
+
+
+class LiveState:
+    """All symbols' ticks. One thread adds, any number reads.
+
+    Args:
+        ticks_per_symbol: newest ticks held of each.
+        most_symbols: ticks of further symbols are left out.
+    """
+
+    def __init__(self, ticks_per_symbol: int, most_symbols: int) -> None:
+        self._most_ticks, self._most_symbols = ticks_per_symbol, most_symbols
+        self._lock = threading.Lock()
+        self._symbols: dict[str, SymbolState] = {}
+        self._changed: set[str] = set()
+        self._newest: tuple[int, str] | None = None
+        self.left_out = 0
+        """Ticks of symbols beyond the limit, and of a second source."""
+
+    def add(self, tick: Tick, arrived_ms: int) -> bool:
+        """Take a tick; False for one that was taken before, is of a symbol too many or of a second source."""
+        event_time: datetime = tick.event_time
+        held = HeldTick(round(event_time.timestamp() * 1000), tick.sequence, tick.price, tick.volume, arrived_ms)
+        with self._lock:
+            state = self._state_for(tick.symbol, tick.source.value, arrived_ms)
+            if state is None:
+                self.left_out += 1
+                return False
+            if not state.add(held, (tick.producer_run, tick.sequence), self._most_ticks):
+                return False
+            self._changed.add(tick.symbol)
+            if self._newest is None or arrived_ms >= self._newest[0]:
+                self._newest = (arrived_ms, tick.source.value)
+            return True
+
+    def _state_for(self, symbol: str, source: str, arrived_ms: int) -> SymbolState | None:
+        state = self._symbols.get(symbol)
+        if state is not None and state.source == source:
+            return state
+        full = state is None and len(self._symbols) >= self._most_symbols
+        if full or (state is not None and arrived_ms - state.arrived_ms < _OTHER_SOURCE_MS):
+            return None
+        state = self._symbols[symbol] = SymbolState(source)
+        return state
+
+    def symbols(self) -> list[str]:
+        """Symbols with ticks, in order."""
+        with self._lock:
+            return sorted(self._symbols)
+
+    def newest(self) -> tuple[int, str] | None:
+        """When the newest tick arrived (milliseconds since 1970) and its source; None before the first."""
+        return self._newest
+
+    def source_of(self, symbol: str) -> str | None:
+        """The source of a symbol's ticks; None where there are none."""
+        state = self._symbols.get(symbol)
+        return state.source if state else None
+
+    def session_dates(self) -> dict[str, tuple[str, datetime]]:
+        """Per symbol its ticks' source and the newest one's event time."""
+        with self._lock:
+            return {name: (state.source, _time(state.ticks[-1].event_ms)) for name, state in self._symbols.items()}
+
+    def take_changed(self) -> set[str]:
+        """The symbols that changed since the last call."""
+        with self._lock:
+            changed, self._changed = self._changed, set()
+            return changed
+
+    def ticks(self, symbol: str, limit: int) -> tuple[str, list[HeldTick]] | None:
+        """The source and the newest ticks of a symbol, oldest first; None where there are none."""
+        with self._lock:
+            state = self._symbols.get(symbol)
+            return (state.source, state.ticks[-min(limit, self._most_ticks) :]) if state else None
+
+    def quote(self, symbol: str, previous_close: float | None, *, full: bool) -> dict[str, Any]:
+        """A symbol's price as `models.Quote` has it, or `models.QuoteChange` if not `full`.
+
+        Raises:
+            KeyError: there are no ticks of it.
+        """
+        with self._lock:
+            state = self._symbols[symbol]
+            last = state.ticks[-1]
+            base = previous_close or state.first_price
+            quote: dict[str, Any] = {
+                "symbol": symbol, "price": last.price, "change": last.price - base,
+                "change_percent": (last.price / base - 1) * 100, "volume": state.volume, "high": state.high,
+                "low": state.low, "event_time": _time(last.event_ms), "arrived_at": _time(last.arrived_ms),
+                "source": state.source,
+            }  # fmt: skip
+            if full:
+                since = "first_tick" if previous_close is None else "previous_close"
+                quote |= {
+                    "previous_close": previous_close, "change_since": since, "sparkline": state.sparkline(),
+                }  # fmt: skip
+            return quote
+
+
+def _time(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)

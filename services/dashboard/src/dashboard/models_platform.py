@@ -1,0 +1,169 @@
+"""What the platform side of the API answers: runs, quarantine, lag, alerts."""
+
+from datetime import date
+from typing import Any, Literal
+
+from pydantic import ConfigDict, Field
+
+from dashboard.models import Model, Quote, Status, Window
+from ticklake.records import UtcMs
+
+
+class RunItem(Model):
+    """One pipeline run in short."""
+
+    run_id: str
+    batch_date: date
+    source: str
+    state: Literal["succeeded", "incomplete"] = Field(
+        description="`succeeded`: every stage is done and the run reconciled; `incomplete`: under way or failed"
+    )
+    started_at: UtcMs
+    finished_at: UtcMs = Field(description="End of the last stage that is done")
+    seconds: float = Field(description="From the first stage's start to the last one's end")
+    rows_in: int = Field(description="Rows that the source gave")
+    rows_out: int = Field(description="Rows that left the last stage that is done")
+    quarantined: int
+    stages_done: int
+    stages_total: int
+    reconciled: bool | None = Field(description="Whether all places hold the same rows; null before that was checked")
+
+
+class Runs(Model):
+    """Runs, newest first."""
+
+    items: list[RunItem]
+    next_cursor: str | None
+
+
+class Check(Model):
+    """One data-quality check: passed where `observed` is not above `limit`."""
+
+    name: str
+    observed: float
+    limit: float
+    unit: str
+    detail: str
+    passed: bool
+
+
+class StageItem(Model):
+    """One stage of a run."""
+
+    stage: str
+    started_at: UtcMs
+    finished_at: UtcMs
+    seconds: float
+    rows_in: int
+    rows_out: int
+    quarantined: int
+    notes: list[str]
+    checks: list[Check]
+    timings: dict[str, float] = Field(description="Seconds per step")
+    code_version: str
+    objects: int = Field(description="Objects written")
+    bytes: int = Field(description="Their size together")
+
+
+class RunSymbol(Model):
+    """One symbol in a run."""
+
+    symbol: str
+    status: str
+    rows: int
+    quarantined: int
+    missing_sessions: int
+
+
+class LineageNode(Model):
+    """A place that rows were in, or a stage that they went through."""
+
+    id: str
+    kind: Literal["source", "topic", "object_group", "table", "stage"]
+    label: str
+    detail: str
+
+
+class LineageEdge(Model):
+    """Rows that went from one node to another."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    from_: str = Field(alias="from")
+    to: str
+    rows: int
+
+
+class LineageGraph(Model):
+    """What came from where."""
+
+    nodes: list[LineageNode]
+    edges: list[LineageEdge]
+
+
+class RunDetail(RunItem):
+    """One run in full."""
+
+    disagreements: list[str] = Field(description="Of the reconciliation, a line each")
+    stages: list[StageItem]
+    symbols: list[RunSymbol]
+    lineage: LineageGraph
+
+
+class QuarantineItem(Model):
+    """What failed validation."""
+
+    key: str = Field(description="Object in the lake")
+    at: UtcMs = Field(description="When the record came in, else when it was put aside")
+    where: str = Field(description="Topic, partition and offset, or run, symbol and position")
+    stage: str
+    reason: str
+    symbol: str | None
+    run_id: str | None
+    excerpt: str = Field(description="Beginning of the original, as text")
+
+
+class Quarantine(Model):
+    """Quarantined messages and rows, newest first."""
+
+    items: list[QuarantineItem]
+    next_cursor: str | None
+
+
+class LagItem(Model):
+    """How far a consumer group is behind in one partition."""
+
+    group: str
+    topic: str
+    partition: int
+    position: int | None = Field(description="Committed offset; null where the group has committed none")
+    end: int = Field(description="Offset of the message to come")
+    lag: int | None
+
+
+class Lag(Model):
+    """Consumer lag."""
+
+    items: list[LagItem]
+
+
+class Alerts(Model):
+    """Market alerts, newest first."""
+
+    items: list[dict[str, Any]] = Field(description="As market-alerts puts them on its topic")
+
+
+class AlertRules(Model):
+    """The rules that market-alerts evaluates."""
+
+    configured: bool = Field(description="Whether market-alerts has published any")
+    items: list[dict[str, Any]] = Field(description="As its rules file has them")
+
+
+class Hello(Model):
+    """The event `hello`: the whole state."""
+
+    quotes: list[Quote]
+    windows: list[Window] = Field(description="Of each symbol and length the running window that closes next")
+    alerts: list[dict[str, Any]] = Field(description="The newest 20, newest first")
+    status: Status

@@ -1,0 +1,135 @@
+/** The page: header, watchlist and the view that the address asks for. */
+
+import { ApiError, get, NO_ANSWER } from "./api.js";
+import { say } from "./dom.js";
+import { setUpHelp } from "./help.js";
+import { failed, skeleton } from "./panel.js";
+import { current } from "./router.js";
+import { setUpShell } from "./shell.js";
+import { emit, listed, on, state } from "./state.js";
+import { startStream } from "./stream.js";
+import { markTab, setUpTabs } from "./tabs.js";
+import { expose } from "./testing.js";
+import { setUpTheme } from "./theme.js";
+import { setUpToasts } from "./toasts.js";
+import { setUpWatchlist } from "./watchlist.js";
+
+const SYMBOLS_EVERY_MS = 60_000;
+const SYMBOLS_RETRY_MS = 5_000;
+const phone = matchMedia("(max-width: 860px)");
+const panel = document.getElementById("panel");
+const tabs = document.getElementById("tabs");
+const TITLES = { chart: "Chart", risk: "Risk", compare: "Compare", platform: "Platform", alerts: "Alerts", watchlist: "Watchlist" };
+const MODULES = {
+  chart: () => import("./chart-view.js"),
+  risk: () => import("./risk.js"),
+  compare: () => import("./compare.js"),
+  platform: () => import("./platform.js"),
+  alerts: () => import("./alerts.js"),
+};
+
+let shown = { view: null, end: null, update: null };
+let turn = 0;
+
+async function route() {
+  const asked = current();
+  const mine = ++turn;
+  // The watchlist is a view of its own only where it does not stand beside the others.
+  const view = asked.view === "watchlist" && !phone.matches ? "chart" : asked.view;
+  document.body.dataset.view = view;
+  markTab(tabs, view);
+  panel.setAttribute("aria-labelledby", `tab-${view}`);
+  if (view === "chart") select(asked.view === "chart" ? asked.part : null);
+  document.title = `${view === "chart" && state.selected ? state.selected : TITLES[view]} · ticklake`;
+  if (view === "watchlist") return leave();
+  if (shown.view === view) return shown.update?.(asked);
+  leave();
+  panel.replaceChildren(skeleton(8, true));
+  try {
+    const { mount } = await load(view);
+    if (mine !== turn) return undefined;
+    panel.replaceChildren();
+    shown = { view, ...mount(panel, asked) };
+    if (panel.dataset.opened) say(`${TITLES[view]} view`);
+    panel.dataset.opened = "yes";
+  } catch (error) {
+    if (error.status === undefined) console.error(error);
+    if (mine === turn) panel.replaceChildren(failed(error, () => route()));
+  }
+  return undefined;
+}
+
+function load(view) {
+  return MODULES[view]().catch(() => {
+    throw new ApiError(0, NO_ANSWER);
+  });
+}
+
+function leave() {
+  shown.end?.();
+  shown = { view: null, end: null, update: null };
+  panel.replaceChildren();
+}
+
+function select(symbol) {
+  const chosen = symbol ?? state.selected ?? listed()[0] ?? null;
+  if (chosen === state.selected) return;
+  state.selected = chosen;
+  emit("selected", chosen);
+}
+
+async function loadSymbols() {
+  let again = SYMBOLS_EVERY_MS;
+  try {
+    const { items } = await get("symbols");
+    const before = state.symbolsKnown && JSON.stringify(state.symbols);
+    state.symbols = items;
+    state.symbolsKnown = true;
+    if (!items.some((each) => each.sessions > 0)) again = SYMBOLS_RETRY_MS;
+    if (before !== JSON.stringify(items)) emit("symbols");
+  } catch {
+    // What is wrong stands in the banner, from the stream's status.
+    again = SYMBOLS_RETRY_MS;
+    if (!state.symbolsKnown) emit("symbols");
+  }
+  setTimeout(loadSymbols, again);
+}
+
+/** A chart was asked for before any symbol was known. */
+function firstSymbol() {
+  if (state.selected || document.body.dataset.view !== "chart" || !listed().length) return;
+  select(null);
+  route();
+}
+
+setUpTheme(document.getElementById("theme"));
+setUpHelp(document.getElementById("help"), document.getElementById("help-open"));
+setUpTabs(tabs);
+setUpShell();
+setUpWatchlist(document.getElementById("watchlist"));
+setUpToasts(document.getElementById("toasts"));
+expose();
+for (const name of ["quotes", "symbols", "status"]) on(name, firstSymbol);
+const badge = document.getElementById("alert-count");
+let missed = 0;
+const countUnseen = (by) => {
+  missed = document.body.dataset.view === "alerts" ? 0 : missed + by;
+  badge.hidden = missed === 0;
+  badge.replaceChildren(String(missed), Object.assign(document.createElement("span"), { className: "visually-hidden", textContent: " new" }));
+};
+on("alert", (alert) => countUnseen(alert.state === "raised" ? 1 : 0));
+addEventListener("hashchange", () => {
+  route();
+  countUnseen(0);
+});
+document.getElementById("skip").addEventListener("click", (event) => {
+  // The address says which view is open, so the link must not change it.
+  event.preventDefault();
+  panel.focus();
+});
+phone.addEventListener("change", route);
+startStream();
+// The other views' code comes while nothing else is to do, so that they open at once, also when the server is away.
+(globalThis.requestIdleCallback ?? setTimeout)(() => setTimeout(() => Object.keys(MODULES).map((view) => load(view).catch(() => {})), 2_000));
+loadSymbols();
+route();

@@ -1,0 +1,145 @@
+/** Daily candles with volume, indicators and the live price. */
+
+import { arrow, compact, direction, percent, price, session, two } from "./format.js";
+import { INDICATORS } from "./indicators.js";
+import { Panes, writeLegend } from "./panes.js";
+import { state } from "./state.js";
+import { publish } from "./testing.js";
+import { colour } from "./theme.js";
+
+const LABELS = { price: "Price and volume", rsi: "Relative strength index", macd: "Moving average convergence divergence" };
+
+/**
+ * @typedef {{symbol: string, source: string, adjusted: boolean, bars: object[], columns: Map<string, Map<string, number>>,
+ *   indicators: string[]}} Daily bars oldest first; columns by name, then by session
+ */
+export class PriceChart {
+  /** @param {HTMLElement} place */
+  constructor(place) {
+    this.place = place;
+    this.panes = null;
+  }
+
+  /**
+   * Draw `data` anew.
+   * @param {Daily} data
+   * @param {{from: number, to: number} | null} range positions to show; null for all
+   */
+  draw(data, range) {
+    this.panes?.remove();
+    this.data = data;
+    this.series = {};
+    const times = data.bars.map((bar) => bar.session_date);
+    this.panes = new Panes(this.place, {
+      label: data.symbol, times, describe: (at) => this.describe(at), onPoint: (at) => this.write(at),
+      localization: { priceFormatter: price, timeFormatter: session },
+    });
+    this.drawPrice(times);
+    for (const name of data.indicators) this.drawIndicator(INDICATORS[name], times);
+    this.panes.show(range?.from ?? 0, range?.to ?? times.length + 2);
+    this.panes.align();
+    this.write(null);
+    this.setLive();
+    publish("daily", () => this.published());
+  }
+
+  drawPrice(times) {
+    const { bars } = this.data;
+    const pane = this.panes.add("price", `${this.data.symbol}: ${LABELS.price}. Arrow keys read bar by bar, plus and minus zoom.`);
+    const [up, down] = [colour("up"), colour("down")];
+    const volume = pane.chart.addHistogramSeries({ priceScaleId: "volume", priceFormat: { type: "custom", formatter: compact, minMove: 1 }, lastValueVisible: false, priceLineVisible: false });
+    volume.setData(bars.map((bar, at) => ({ time: times[at], value: bar.volume, color: colour(bar.close >= bar.open ? "up" : "down", 0.3) })));
+    pane.chart.priceScale("volume").applyOptions({ scaleMargins: { top: 0.82, bottom: 0 } });
+    pane.chart.priceScale("right").applyOptions({ scaleMargins: { top: 0.16, bottom: 0.22 } });
+    // Rising candles are hollow: direction shows without colour too.
+    const candles = pane.chart.addCandlestickSeries({
+      upColor: colour("surface"), borderUpColor: up, wickUpColor: up, downColor: down, borderDownColor: down, wickDownColor: down,
+      priceLineVisible: false, lastValueVisible: false,
+    });
+    candles.setData(bars.map((bar, at) => ({ time: times[at], open: bar.open, high: bar.high, low: bar.low, close: bar.close })));
+    pane.anchor = candles;
+    pane.values = bars.map((bar) => bar.close);
+    Object.assign(this.series, { candles, volume });
+  }
+
+  drawIndicator({ pane: where, lines }, times) {
+    const pane = this.panes.panes.find((each) => each.name === where) ?? this.panes.add(where, LABELS[where]);
+    for (const line of lines) {
+      const column = this.data.columns.get(line.name) ?? new Map();
+      const values = times.map((day) => column.get(day) ?? null);
+      const quiet = { priceLineVisible: false, lastValueVisible: false, crosshairMarkerVisible: false, ...(where === "rsi" ? RSI_SCALE : {}) };
+      const series = line.histogram
+        ? pane.chart.addHistogramSeries({ ...quiet, base: 0 })
+        : pane.chart.addLineSeries({ ...quiet, color: colour(line.colour), lineWidth: line.name.startsWith("bb") ? 1 : 1.5, lineStyle: line.dashed ? 2 : 0 });
+      series.setData(values.map((value, at) => point(times[at], value, line)));
+      this.series[line.name] = series;
+      if (where === "macd") pane.chart.priceScale("right").applyOptions({ scaleMargins: { top: 0.24, bottom: 0.06 } });
+      if (where === "rsi") pane.chart.priceScale("right").applyOptions({ scaleMargins: { top: 0.06, bottom: 0.06 } });
+      if (!pane.anchor) [pane.anchor, pane.values] = [series, values];
+      if (where === "rsi") for (const level of [30, 70]) series.createPriceLine({ price: level, color: colour("line-strong"), lineWidth: 1, lineStyle: 2, axisLabelVisible: false, title: "" });
+    }
+  }
+
+  /** Move the live price's line. */
+  setLive() {
+    const quote = state.quotes.get(this.data?.symbol);
+    if (!quote || !this.series?.candles) return;
+    const look = { price: quote.price, color: colour(direction(quote.change) || "muted"), lineWidth: 1, lineStyle: 1, axisLabelVisible: true, title: "live" };
+    if (this.live && this.liveOf === this.series.candles) this.live.applyOptions(look);
+    else [this.live, this.liveOf] = [this.series.candles.createPriceLine(look), this.series.candles];
+  }
+
+  write(at) {
+    const { bars } = this.data;
+    const index = at ?? bars.length - 1;
+    const bar = bars[index];
+    if (!bar) return;
+    for (const pane of this.panes.panes) {
+      const lines = this.data.indicators.map((name) => INDICATORS[name]).filter((each) => each.pane === pane.name).flatMap((each) => each.lines);
+      const entries = lines.map((line) => [line.label, two(this.data.columns.get(line.name)?.get(bar.session_date)), line.colour]);
+      writeLegend(pane.legend, pane.name === "price" ? [...this.ofBar(index), ...entries] : entries);
+    }
+  }
+
+  ofBar(index) {
+    const { bars } = this.data;
+    const [bar, before] = [bars[index], bars[index - 1]];
+    const change = before ? (bar.close / before.close - 1) * 100 : null;
+    return [
+      ["", session(bar.session_date)], ["O", price(bar.open)], ["H", price(bar.high)], ["L", price(bar.low)], ["C", price(bar.close)],
+      ["", before ? `${arrow(change)} ${percent(change)}` : "", null, direction(change)], ["Vol", compact(bar.volume)],
+    ];
+  }
+
+  describe(at) {
+    const bar = this.data.bars[at];
+    const lines = this.data.indicators.flatMap((name) => INDICATORS[name].lines);
+    const more = lines.map((line) => `${line.label} ${two(this.data.columns.get(line.name)?.get(bar.session_date))}`);
+    return [session(bar.session_date), `open ${price(bar.open)}`, `high ${price(bar.high)}`, `low ${price(bar.low)}`, `close ${price(bar.close)}`, `volume ${compact(bar.volume)}`, ...more].join(", ");
+  }
+
+  published() {
+    const series = Object.fromEntries(Object.entries(this.series).map(([name, each]) => [name, each.data()]));
+    return { symbol: this.data.symbol, source: this.data.source, range: this.panes.range(), series };
+  }
+
+  /** Take the chart away. */
+  remove() {
+    publish("daily", null);
+    this.panes?.remove();
+    this.panes = null;
+    this.series = {};
+    this.data = null;
+  }
+}
+
+function point(time, value, line) {
+  if (value === null) return { time };
+  return line.histogram ? { time, value, color: colour(value >= 0 ? "up" : "down", 0.55) } : { time, value };
+}
+
+// RSI is read against its whole scale.
+const RSI_SCALE = {
+  autoscaleInfoProvider: () => ({ priceRange: { minValue: 0, maxValue: 100 } }),
+  priceFormat: { type: "custom", formatter: (value) => value.toFixed(0), minMove: 1 },
+};

@@ -1,0 +1,98 @@
+"""The page in a real Chromium, on the real dashboard, broker and store."""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# The module that the API's tests share, and those beside this file.
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parent))
+
+from browser_rig import DESKTOP, Page, Site, site_running
+from dashboard_rig import FilledLake, fill_lake
+
+from onebox.platform import Platform
+
+REQUIRED = "TICKLAKE_REQUIRE_BROWSER"
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """A running Chromium; the tests are left out, with how to get one, where there is none."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if program is None:
+        told = "there is no Chromium: apt-get install chromium"
+        if os.environ.get(REQUIRED):
+            pytest.fail(f"{told} ({REQUIRED} is set)")
+        pytest.skip(told)
+    from playwright.sync_api import sync_playwright
+
+    # Not for the whole session: while it runs, this thread has an event loop, which other tests' asyncio.run refuses.
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=program, args=["--no-sandbox"] if os.geteuid() == 0 else []
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(chromium: Any) -> Iterator[Callable[..., Page]]:
+    """Opens pages; at the end none may have logged an error or asked another origin for anything."""
+    with ExitStack() as stack:
+        pages: list[Page] = []
+
+        def new(url: str, *, away: bool = False, **context: Any) -> Page:
+            made = chromium.new_context(**{"viewport": DESKTOP, "reduced_motion": "reduce"} | context)
+            stack.callback(made.close)
+            page = Page(made.new_page(), url, away=away)
+            page.tab.on("console", lambda said: page.errors.append(said.text) if said.type == "error" else None)
+            page.tab.on("pageerror", lambda error: page.errors.append(str(error)))
+            page.tab.on(
+                "request", lambda asked: None if asked.url.startswith(url) else page.strangers.append(asked.url)
+            )
+            pages.append(page)
+            return page
+
+        yield new
+        for page in pages:
+            assert page.strangers == []
+            assert page.faults() == []
+
+
+@pytest.fixture(scope="session")
+def filled_lake(onebox_platform: Platform, programs: Path) -> FilledLake:
+    """One batch through every stage."""
+    return fill_lake(onebox_platform, programs)
+
+
+@pytest.fixture(scope="module")
+def site(
+    chromium: Any, onebox_platform: Platform, programs: Path, filled_lake: FilledLake,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Site]:  # fmt: skip
+    """A dashboard with everything: history, ticks and windows."""
+    folder = tmp_path_factory.mktemp("site")
+    # Nobody sends ticks between the tests.
+    with site_running(onebox_platform, programs, filled_lake.store, folder, DASHBOARD_STALE_SECONDS="900") as running:
+        running.windows()
+        running.server.wait("/symbols/AAPL/windows?length=15m", lambda answer: len(answer["items"]) == 61)
+        running.server.wait("/symbols", lambda answer: any(item["sessions"] for item in answer["items"]))
+        yield running
+
+
+@pytest.fixture
+def new_site(
+    chromium: Any, onebox_platform: Platform, programs: Path, tmp_path: Path
+) -> Iterator[Callable[..., Site]]:  # fmt: skip
+    """Starts a dashboard of the test's own; keywords are variables without TICKLAKE_."""
+    with ExitStack() as stack:
+        yield lambda store, **more: stack.enter_context(
+            site_running(onebox_platform, programs, store, tmp_path, **more)
+        )

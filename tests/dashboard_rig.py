@@ -1,0 +1,155 @@
+"""What tests of the dashboard share: a lake filled by the real batch programs, ticks for the topic, the real server."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+from onebox.platform import Platform
+from onebox.processes import free_port
+from ticklake.kafka import ConfirmedProducer
+from ticklake.objects import ObjectStore
+from ticklake.pipeline import BATCH_STAGES
+from ticklake.records import Source, Tick
+from ticklake.settings import KafkaSettings, StoreSettings
+
+REPLAY_DATE = date(2013, 3, 1)
+"""The last session of the recorded bars."""
+
+
+@dataclass(frozen=True)
+class FilledLake:
+    """A bucket in which one batch ran through every stage."""
+
+    store: StoreSettings
+    run_id: str
+    batch_date: date
+    symbols: tuple[str, ...]
+
+
+def fill_lake(
+    platform: Platform, programs: Path, symbols: Sequence[str] = ("AAPL", "IBM", "MSFT"), stages: int | None = None
+) -> FilledLake:
+    """Run the batch pipeline's programs on recorded real bars, one year up to `REPLAY_DATE`, in a new bucket."""
+    settings = platform.store.model_copy(update={"bucket": f"dash-{uuid.uuid4().hex[:12]}"})
+    ObjectStore(settings).create_bucket()
+    run_id = f"run-{uuid.uuid4().hex[:8]}"
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("TICKLAKE_")}
+    environment = kept | platform.stage_env() | {
+        "TICKLAKE_STORE_BUCKET": settings.bucket, "TICKLAKE_SOURCE": "replay", "TICKLAKE_SYMBOLS": ",".join(symbols),
+        "TICKLAKE_WAREHOUSE_DATABASE": f"TEST_{uuid.uuid4().hex[:12].upper()}",
+    }  # fmt: skip
+    for stage in BATCH_STAGES[:stages]:
+        command = [programs / stage.program, "--date", str(REPLAY_DATE), "--run-id", run_id]
+        subprocess.run(command, env=environment, check=True, timeout=240, stdout=subprocess.DEVNULL)
+    return FilledLake(settings, run_id, REPLAY_DATE, tuple(symbols))
+
+
+@dataclass
+class Dashboard:
+    """The dashboard as a process."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+    metrics_url: str
+    log: Path
+
+    def get(self, path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
+        """Status, headers (lower case) and body of a GET."""
+        request = urllib.request.Request(self.url + path, headers=headers)
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return answer.status, {k.lower(): v for k, v in answer.headers.items()}, answer.read()
+        except urllib.error.HTTPError as error:
+            return error.code, {k.lower(): v for k, v in error.headers.items()}, error.read()
+
+    def json(self, path: str) -> Any:
+        """The body of a GET of the API that succeeds."""
+        status, _, body = self.get(f"/api/v1{path}")
+        assert status == 200, body.decode()
+        return json.loads(body)
+
+    def wait(self, path: str, good: Callable[[Any], bool], seconds: float = 30) -> Any:
+        """The answer of the API once it is as wanted."""
+        deadline = time.monotonic() + seconds
+        while True:
+            status, _, body = self.get(f"/api/v1{path}")
+            answer = json.loads(body)
+            if status == 200 and good(answer):
+                return answer
+            assert time.monotonic() < deadline, (status, answer)
+            time.sleep(0.1)
+
+    def metrics(self) -> str:
+        """What /metrics says."""
+        with urllib.request.urlopen(self.metrics_url + "/metrics", timeout=10) as answer:
+            return str(answer.read().decode())
+
+    def stop(self, seconds: float = 12) -> float:
+        """SIGTERM; it has to end with 0. Returns how long it took."""
+        asked = time.monotonic()
+        self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(seconds) == 0, self.log.read_text()
+        return time.monotonic() - asked
+
+
+@contextlib.contextmanager
+def dashboard_running(programs: Path, environment: dict[str, str], folder: Path, **more: str) -> Iterator[Dashboard]:
+    """The server of `environment` on free ports while the block runs; keywords are variables without TICKLAKE_."""
+    port, metrics_port = free_port(), free_port()
+    log = folder / f"dashboard-{port}.log"
+    own = {"DASHBOARD_PORT": str(port), "METRICS_PORT": str(metrics_port), "DASHBOARD_REFRESH_SECONDS": "1"} | more
+    with log.open("wb") as target:
+        process = subprocess.Popen(
+            [programs / "dashboard"], stdout=target, stderr=subprocess.STDOUT,
+            env=environment | {f"TICKLAKE_{name}": value for name, value in own.items()},
+        )  # fmt: skip
+    server = Dashboard(process, f"http://127.0.0.1:{port}", f"http://127.0.0.1:{metrics_port}", log)
+    try:
+        deadline = time.monotonic() + 90
+        while True:
+            assert process.poll() is None, log.read_text()
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"{server.metrics_url}/readyz", timeout=2):
+                break
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.2)
+        yield server
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait(10)
+
+
+@dataclass
+class TickSender:
+    """Sends ticks whose event time is now."""
+
+    kafka: KafkaSettings
+    topic: str
+    source: Source = Source.SIMULATED
+    producer_run: str = field(default_factory=lambda: uuid.uuid4().hex)
+    sequence: int = 0
+
+    def send(self, *prices: tuple[str, float], volume: int = 100, at: datetime | None = None) -> list[Tick]:
+        """One tick for each (symbol, price), delivered when this returns."""
+        sent = []
+        with ConfirmedProducer(self.kafka, "test", linger_ms=0) as producer:
+            for symbol, price in prices:
+                tick = Tick(
+                    symbol=symbol, price=price, volume=volume, event_time=at or datetime.now(UTC),
+                    sequence=self.sequence, producer_run=self.producer_run, source=self.source,
+                )  # fmt: skip
+                self.sequence += 1
+                producer.send(self.topic, key=symbol.encode(), value=tick.model_dump_json().encode())
+                sent.append(tick)
+        return sent

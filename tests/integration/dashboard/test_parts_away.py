@@ -1,0 +1,94 @@
+"""Broker and store away at the start, and gone and back later: the server goes on, says so, and mends itself."""
+
+import json
+import time
+from datetime import date, timedelta
+
+import pytest
+from dashboard_rig import TickSender, dashboard_running
+from lake_writer import put_batch
+from pydantic import SecretStr
+
+from onebox.broker import Broker
+from onebox.processes import free_port
+from onebox.store import Store
+from ticklake.kafka import ensure_topics
+from ticklake.names import live_names, live_topics
+from ticklake.objects import ObjectStore
+from ticklake.settings import KafkaSettings, StoreSettings
+
+DAYS = [date(2026, 1, 5) + timedelta(days=n) for n in range(3)]
+
+
+@pytest.fixture
+def parts(onebox_tools, tmp_path):
+    """A broker and a store that this test may stop; not started yet."""
+    java, jars = onebox_tools.java, onebox_tools.jars
+    broker = Broker(java, jars["kafka"], tmp_path / "kafka", tmp_path, free_port())
+    store = Store(java, jars["s3proxy"], tmp_path / "store", tmp_path, free_port(), "key", "secret-key")
+    yield broker, store
+    for part in (broker, store):
+        part.stop()
+
+
+@pytest.mark.timeout(300)
+def test_the_server_outlives_its_parts(parts, programs, stage_env, tmp_path):
+    broker, store = parts
+    kafka = KafkaSettings(bootstrap_servers=f"127.0.0.1:{broker.port}")
+    settings = StoreSettings(endpoint=store.endpoint, access_key=SecretStr("key"), secret_key=SecretStr("secret-key"))
+    environment = stage_env(
+        TICKLAKE_KAFKA_BOOTSTRAP_SERVERS=kafka.bootstrap_servers, TICKLAKE_STORE_ENDPOINT=settings.endpoint,
+        TICKLAKE_STORE_ACCESS_KEY="key", TICKLAKE_STORE_SECRET_KEY="secret-key", TICKLAKE_LIVE_NAMESPACE="",
+        TICKLAKE_STORE_BUCKET=settings.bucket,
+    )  # fmt: skip
+    with dashboard_running(programs, environment, tmp_path) as server:
+        # Nothing is there: the page itself is served, and what cannot be answered is a 503.
+        status = server.wait("/status", lambda s: "does not answer" in s["broker"]["detail"])
+        assert (status["store"]["state"], status["broker"]["state"]) == ("error", "error")
+        assert server.get("/")[0] == 200
+        for path in ("/symbols", "/symbols/A/bars", "/runs", "/quarantine", "/lag"):
+            code, headers, body = server.get(f"/api/v1{path}")
+            assert (code, headers["content-type"], headers["retry-after"]) == (503, "application/problem+json", "5")
+            assert "does not answer" in json.loads(body)["detail"]
+
+        for part in parts:
+            part.start()
+        for part in parts:
+            part.wait_ready()
+        ensure_topics(kafka, live_topics(live_names()))
+        lake = ObjectStore(settings)
+        lake.create_bucket()
+        put_batch(lake, DAYS[0], {"A": dict.fromkeys(DAYS, 10.0), "B": dict.fromkeys(DAYS, 5.0)})
+        sender = TickSender(kafka, live_names().topic)
+        sender.send(("A", 11.0))
+        # Measured against the close in the lake, as the ticks' source is that of the batch.
+        quote = server.wait("/quotes", lambda q: q["items"] and q["items"][0]["previous_close"], 60)["items"][0]
+        assert (quote["change"], quote["change_since"]) == (pytest.approx(1.0), "previous_close")
+        assert len(server.wait("/symbols/A/bars", lambda bars: bars["items"])["items"]) == 3
+        server.wait("/status", lambda s: s["broker"]["state"] == s["store"]["state"] == "ok")
+
+        # Gone: what is in memory is still shown.
+        gone = time.monotonic()
+        for part in parts:
+            part.stop()
+        for part in ("store", "broker"):
+            server.wait("/status", lambda s, part=part: s[part]["state"] == "error", 30)
+            print(f"{part} noticed {time.monotonic() - gone:.1f} s after both were told to stop")
+        assert server.json("/quotes")["items"][0]["price"] == 11.0
+        assert len(server.json("/symbols/A/bars")["items"]) == 3
+        assert server.get("/api/v1/symbols/B/bars")[0] == 503
+
+        back = time.monotonic()
+        for part in parts:
+            part.start()
+        for part in parts:
+            part.wait_ready()
+        sender.send(("A", 12.0))
+        print(f"both are up {time.monotonic() - back:.1f} s after the start")
+        server.wait("/quotes", lambda q: q["items"][0]["price"] == 12.0, 60)
+        print(f"prices move {time.monotonic() - back:.1f} s after it")
+        assert server.json("/quotes")["items"][0]["volume"] == 200
+        server.wait("/status", lambda s: s["broker"]["state"] == s["store"]["state"] == "ok", 60)
+        print(f"all is well {time.monotonic() - back:.1f} s after it")
+        assert len(server.wait("/symbols/B/bars", lambda bars: True)["items"]) == 3
+        assert server.stop() < 10

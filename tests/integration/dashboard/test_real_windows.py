@@ -1,0 +1,50 @@
+"""The windows of the real streaming application, through the topic and the lake, as the API shows them."""
+
+import io
+import subprocess
+import time
+
+import pyarrow.parquet as pq
+import pytest
+
+from ticklake import manifests
+from ticklake.records import iso_ms
+
+
+@pytest.mark.timeout(300)
+def test_windows_of_the_streaming_application(serve, stage_env, programs, store, live, tmp_path):
+    environment = stage_env(
+        TICKLAKE_METRICS_PORT="0", TICKLAKE_STREAM_SOURCE="simulated", TICKLAKE_STREAM_SPEED_UP="60",
+        TICKLAKE_STREAM_SYMBOLS="AAPL", TICKLAKE_STREAM_START_FROM_LAKE="false", TICKLAKE_WINDOWS_TRIGGER_SECONDS="0",
+        TICKLAKE_WINDOWS_UNTIL_CLOSED_WINDOWS="1", TICKLAKE_WINDOWS_UNTIL_SECONDS="200",
+        TICKLAKE_WINDOWS_CHECKPOINT=(tmp_path / "checkpoints").as_uri(),
+    )  # fmt: skip
+    with (tmp_path / "log").open("wb") as log:
+        ticks = subprocess.Popen([programs / "stream-ticks"], env=environment, stdout=log, stderr=log)
+        analytics = subprocess.Popen([programs / "stream-analytics"], env=environment, stdout=log, stderr=log)
+    try:
+        assert analytics.wait(240) == 0, (tmp_path / "log").read_text()[-3000:]
+    finally:
+        for process in (ticks, analytics):
+            process.kill()
+            process.wait(10)
+    server = serve()
+    server.wait("/symbols/AAPL/windows?length=1h&limit=2000", lambda answer: len(answer["items"]) > 1)
+    for length in ("15m", "1h"):
+        stored = {}
+        for manifest in manifests.all_windows(store, live.names):
+            for ref in manifest.objects if manifest.query == length else ():
+                for row in pq.read_table(io.BytesIO(store.get(ref.key))).to_pylist():
+                    stored[iso_ms(row["window_start"])] = row
+        time.sleep(1.5)  # longer than the listing is held
+        shown = server.json(f"/symbols/AAPL/windows?length={length}&limit=2000")["items"]
+        final = {window["window_start"]: window for window in shown if window["final"]}
+        assert final.keys() == stored.keys()
+        for start, row in stored.items():
+            window = final[start]
+            for name in ("open", "high", "low", "close", "vwap", "volume", "tick_count", "moving_average", "source"):
+                assert window[name] == row[name], name
+            assert window["upper_band"] == pytest.approx(row["moving_average"] + 2 * row["volatility"])
+        running = [window for window in shown if not window["final"]]
+        assert running
+        assert min(window["window_start"] for window in running) > max(final)
