@@ -15,7 +15,7 @@ DOCKER ?= docker
 IMAGE_PREFIX ?= ticklake
 # Further flags of every build, e.g. --network=host, --pull, --build-arg=HTTPS_PROXY=…
 BUILD_FLAGS ?=
-LIVE_SERVICES := stream-ticks archive-ticks
+LIVE_SERVICES := stream-ticks archive-ticks market-alerts batch-exporter dashboard
 BATCH_SERVICES := fetch-historical consume-historical load-warehouse provision-store
 IMAGES := $(BATCH_SERVICES) $(LIVE_SERVICES) spark-apps airflow-dags onebox-parts
 ifeq ($(REVISION),unknown)

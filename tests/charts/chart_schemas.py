@@ -76,16 +76,26 @@ def _definitions(folder: Path) -> dict[tuple[str, str], Any]:
     return found
 
 
-def _strict(schema: Any) -> Any:
-    """The schema in JSON Schema's words, with fields that it does not name forbidden."""
+_CONDITIONS = ("oneOf", "anyOf", "allOf", "not")
+
+
+def _strict(schema: Any, *, closed: bool = True) -> Any:
+    """The schema in JSON Schema's words; where `closed`, fields that it does not name are forbidden.
+
+    A condition names only the fields that it is about, so it forbids none.
+    """
     if isinstance(schema, list):
-        return [_strict(each) for each in schema]
+        return [_strict(each, closed=closed) for each in schema]
     if not isinstance(schema, dict):
         return schema
-    result = {key: _strict(value) for key, value in schema.items() if key not in ("properties", "format", "default")}
+    result = {
+        key: _strict(value, closed=closed and key not in _CONDITIONS)
+        for key, value in schema.items()
+        if key not in ("properties", "format", "default")
+    }
     if "properties" in schema:
-        result["properties"] = {name: _strict(each) for name, each in schema["properties"].items()}
-        if not schema.get("x-kubernetes-preserve-unknown-fields"):
+        result["properties"] = {name: _strict(each, closed=closed) for name, each in schema["properties"].items()}
+        if closed and not schema.get("x-kubernetes-preserve-unknown-fields"):
             result.setdefault("additionalProperties", False)
     if schema.get("x-kubernetes-int-or-string"):
         result.pop("type", None)

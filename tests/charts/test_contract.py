@@ -16,7 +16,7 @@ from ticklake.settings import KafkaSettings, StoreSettings, WarehouseSettings
 ROOT = CHART.parents[1]
 FURTHER = ("load-windows", "tick-bars", "keep-house", "clean-metadata")
 """Programs that Airflow starts besides the pipeline's stages."""
-LIVE = ("stream-ticks", "archive-ticks")
+LIVE = ("stream-ticks", "archive-ticks", "market-alerts", "dashboard")
 
 
 def _topics(objects: list[Manifest]) -> dict[str, tuple[int, dict[str, str]]]:

@@ -37,17 +37,17 @@ BROKERS = ("broker", "broker-2")
 
 PORTS = [("TCP", port) for port in (
     22, 53, 80, 443, 465, 587, 4040, 5432, 6443, 7078, 7079, 7080, 8080, 8443, 8793, 8794, 9000, 9090, 9091, 9092,
-    9093, 9094, 9100, 18080,
+    9093, 9094, 9100, 9404, 18080,
 )] + [("UDP", 53)]  # fmt: skip
 
 KAFKA_USERS = (
     "fetch-historical", "consume-historical", "stream-ticks", "archive-ticks", "stream-analytics driver",
-    "stream-analytics executor", "check-platform",
+    "stream-analytics executor", "check-platform", "dashboard", "market-alerts",
 )  # fmt: skip
 STORE_USERS = (
     "fetch-historical", "consume-historical", "validate-raw", "daily-analytics driver", "daily-analytics executor",
     "load-warehouse", "validate-loaded", "reconcile-run", "load-windows", "tick-bars", "keep-house", "stream-ticks",
-    "archive-ticks", "stream-analytics driver", "stream-analytics executor", "check-platform",
+    "archive-ticks", "stream-analytics driver", "stream-analytics executor", "check-platform", "dashboard",
 )  # fmt: skip
 WAREHOUSE_USERS = ("load-warehouse", "validate-loaded", "reconcile-run", "load-windows")
 ASKS_THE_INTERNET = ("fetch-historical", "stream-ticks")
@@ -55,7 +55,7 @@ API_USERS = (
     "daily-analytics driver", "stream-analytics driver", "scheduler", "triggerer", "entity-operator", "store",
     "store-2",
 )  # fmt: skip
-METRICS = ("stream-ticks", "archive-ticks", "stream-analytics driver")
+METRICS = ("stream-ticks", "archive-ticks", "stream-analytics driver", "dashboard", "market-alerts")
 AIRFLOW_PODS = ("scheduler", "triggerer", "dag-processor", "api-server", "migrations")
 
 
@@ -69,6 +69,7 @@ def _table(listener: int) -> set[Flow]:
     table |= {(user, store, "TCP/9000") for user in askers for store in stores if user != store}
     table |= {(user, "internet", f"TCP/{port}") for user in WAREHOUSE_USERS for port in (80, 443)}
     table |= {(user, "internet", "TCP/443") for user in ASKS_THE_INTERNET}
+    table |= {("market-alerts", "internet", f"TCP/{port}") for port in (443, 465, 587)}
     table |= _api(*API_USERS)
     table |= {("prometheus", user, "TCP/9100") for user in METRICS}
     for app in ("daily-analytics", "stream-analytics"):
@@ -122,6 +123,11 @@ def test_the_flows_in_production(rendered: Callable[[str], list[Manifest]]) -> N
     }
     wanted |= {("airflow-backup", "postgresql", "TCP/5432")}
     wanted |= _api(*BROKERS)  # which zone they are in
+    wanted |= {("batch-exporter", store, "TCP/9000") for store in ("store", "store-2")}
+    wanted |= {("prometheus", store, "TCP/9000") for store in ("store", "store-2")}
+    wanted |= {("prometheus", broker, "TCP/9404") for broker in BROKERS}
+    wanted |= {("prometheus", f"{app} driver", "TCP/4040") for app in ("daily-analytics", "stream-analytics")}
+    wanted |= {("prometheus", "batch-exporter", "TCP/9100")}
     assert _difference(_computed(rendered("production")), wanted) == NOTHING
 
 

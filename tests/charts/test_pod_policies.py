@@ -32,6 +32,7 @@ def test_all_kinds_of_pods_are_looked_at(rendered: Callable[[str], list[Manifest
     found = {pod.where for pod in pods(rendered("production"))}
     assert {
         "Deployment/ticklake-archive-ticks", "Deployment/ticklake-stream-ticks", "Deployment/ticklake-spark-history",
+        "Deployment/ticklake-dashboard", "Deployment/ticklake-market-alerts",
         "SparkApplication/ticklake-stream-analytics driver", "SparkApplication/ticklake-stream-analytics executor",
         "task fetch-historical", "task reconcile-run", "task daily-analytics driver", "task daily-analytics executor",
         "CronJob/ticklake-airflow-backup", "Pod/ticklake-check-platform", "Job/ticklake-provision-store-1",

@@ -41,7 +41,15 @@ PROGRAMS = (
     "fetch-historical", "consume-historical", "validate-raw", "daily-analytics", "load-warehouse", "validate-loaded",
     "reconcile-run", "run",
 )  # fmt: skip
-RECORDS = tuple(_record(program) for program in PROGRAMS)
+FAILURES = tuple(names.failure_key("run-1", program) for program in PROGRAMS[:-1])
+
+
+def _results(program: str) -> tuple[str, str]:
+    """What a stage leaves of a run: its record, or why it failed."""
+    return _record(program), names.failure_key("run-1", program)
+
+
+RECORDS = (*(_record(program) for program in PROGRAMS), *FAILURES)
 KEYS = (
     SOURCE, RAW, PROCESSED, PROCESSED_MANIFEST, TICKS, csv_key(TICKS), WINDOWS, EPOCH, BARS, BARS_MANIFEST, CHECKPOINT,
     QUARANTINED_ROW, QUARANTINED_BATCH, QUARANTINED_TICK, TRIAL, CHECK, BACKUP, EVENTS, *RECORDS,
@@ -68,24 +76,31 @@ READS = {
     "stream-analytics": {*REALTIME, CHECKPOINT, EVENTS},
     "tick-bars": {TICKS, csv_key(TICKS), BARS},
     "keep-house": EXPIRING,
+    "batch-exporter": {*RECORDS},
+    "dashboard": {
+        PROCESSED, PROCESSED_MANIFEST, *REALTIME, BARS, BARS_MANIFEST,
+        QUARANTINED_ROW, QUARANTINED_BATCH, QUARANTINED_TICK, *RECORDS,
+    },
     "check-platform": {CHECK},
     "airflow-backup": {BACKUP},
     "spark-history": {EVENTS},
 }  # fmt: skip
 WRITES = {
-    "fetch-historical": {SOURCE, QUARANTINED_ROW, _record("fetch-historical")},
-    "consume-historical": {RAW, QUARANTINED_BATCH, _record("consume-historical")},
-    "validate-raw": {_record("validate-raw")},
-    "daily-analytics": {PROCESSED, PROCESSED_MANIFEST, EVENTS, _record("daily-analytics")},
-    "load-warehouse": {_record("load-warehouse")},
-    "validate-loaded": {_record("validate-loaded")},
-    "reconcile-run": {_record("reconcile-run"), _record("run")},
+    "fetch-historical": {SOURCE, QUARANTINED_ROW, *_results("fetch-historical")},
+    "consume-historical": {RAW, QUARANTINED_BATCH, *_results("consume-historical")},
+    "validate-raw": {*_results("validate-raw")},
+    "daily-analytics": {PROCESSED, PROCESSED_MANIFEST, EVENTS, *_results("daily-analytics")},
+    "load-warehouse": {*_results("load-warehouse")},
+    "validate-loaded": {*_results("validate-loaded")},
+    "reconcile-run": {*_results("reconcile-run"), _record("run")},
     "load-windows": set(),
     "stream-ticks": set(),
     "archive-ticks": {TICKS, csv_key(TICKS), QUARANTINED_TICK},
     "stream-analytics": {*REALTIME, CHECKPOINT, QUARANTINED_TICK, EVENTS},
     "tick-bars": {BARS, BARS_MANIFEST},
     "keep-house": set(),
+    "batch-exporter": set(),
+    "dashboard": set(),
     "check-platform": {CHECK},
     "airflow-backup": {BACKUP},
     "spark-history": set(),
@@ -159,6 +174,17 @@ TOPIC_RIGHTS = {
     "stream-analytics": {
         ("read", names.LIVE_TOPIC), ("write", names.ANALYTICS_TOPIC), ("write", names.QUARANTINE_TOPIC),
     },
+    "dashboard": {
+        ("read", LIVE.topic), ("read", LIVE.analytics_topic),
+        ("read", LIVE.alerts_topic), ("read", LIVE.alerts_state_topic), ("look at topic", names.BATCH_TOPIC),
+        ("look at group", names.BATCH_GROUP), ("look at group", LIVE.archive_group),
+        ("look at group", LIVE.alerts_group),
+    },
+    "market-alerts": {
+        ("read", LIVE.topic), ("group", LIVE.alerts_group), ("read", LIVE.alerts_topic), ("write", LIVE.alerts_topic),
+        *(("group", LIVE.delivery_group(target)) for target in ("email", "slack", "webhook")),
+        ("read", LIVE.alerts_state_topic), ("write", LIVE.alerts_state_topic),
+    },
     "check-platform": {("read", names.CHECK_TOPIC), ("write", names.CHECK_TOPIC)},
 }  # fmt: skip
 
@@ -176,6 +202,9 @@ def test_rights_in_kafka(rendered: Callable[[str], list[Manifest]], name: str) -
         found[user["metadata"]["name"].removeprefix("ticklake-")] = {
             ("group" if acl["resource"]["type"] == "group" else operation.lower(), acl["resource"]["name"])
             for acl in acls for operation in acl["operations"] if operation != "Describe"
+        } | {
+            (f"look at {acl['resource']['type']}", acl["resource"]["name"])
+            for acl in acls if acl["operations"] == ["Describe"]
         }  # fmt: skip
     assert found == TOPIC_RIGHTS
 

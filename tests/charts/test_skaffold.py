@@ -79,7 +79,7 @@ def test_builds_are_those_of_make(image: str) -> None:
     for name in wanted - {"SERVICE"}:
         assert arguments[name] == "{{." + name + "}}"
         assert name in ENVIRONMENT
-    live = image.removeprefix(OWN) in ("stream-ticks", "archive-ticks")
+    live = image.removeprefix(OWN) in ("stream-ticks", "archive-ticks", "market-alerts", "batch-exporter", "dashboard")
     assert docker.get("target") == ({True: "live", False: "batch"}[live] if "SERVICE" in arguments else None)
 
 

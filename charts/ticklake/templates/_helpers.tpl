@@ -85,6 +85,9 @@ Strimzi 1.x (kafka.strimzi.io/v1; or use your own Kafka: kafka.external.enabled=
 {{- if and (not .Values.store.external.enabled) (not ($has.Has "minio.min.io/v2/Tenant")) -}}
 the MinIO operator (minio.min.io/v2; or use your own S3: store.external.enabled=true); {{/**/ -}}
 {{- end -}}
+{{- if and .Values.monitoring.enabled (not ($has.Has "monitoring.coreos.com/v1/PodMonitor")) -}}
+the Prometheus operator (monitoring.coreos.com/v1; or go without: monitoring.enabled=false); {{/**/ -}}
+{{- end -}}
 {{- if not ($has.Has "sparkoperator.k8s.io/v1beta2/SparkApplication") -}}
 the Spark operator (sparkoperator.k8s.io/v1beta2); {{/**/ -}}
 {{- end -}}

@@ -8,6 +8,10 @@
 topic: stock-market-realtime{{ $suffix }}
 analyticsTopic: stock-market-analytics{{ $suffix }}
 archiveGroup: stock-market-archive-group{{ $suffix }}
+alertsTopic: stock-market-alerts{{ $suffix }}
+alertsStateTopic: stock-market-alerts-state{{ $suffix }}
+alertsGroup: stock-market-alerts-group{{ $suffix }}
+alertsDelivery: [{{ range $n, $target := list "email" "slack" "webhook" }}{{ if $n }}, {{ end }}stock-market-alerts-delivery-{{ $target }}{{ $suffix }}{{ end }}]
 raw: {{ $prefix }}raw/realtime/
 processed: {{ $prefix }}processed/realtime/
 checkpoints: {{ $prefix }}checkpoints/realtime/
@@ -23,6 +27,10 @@ checkpoints: {{ $prefix }}checkpoints/realtime/
   spec: {{ $topics.live | toJson }}
 - name: {{ $live.analyticsTopic }}
   spec: {{ $topics.analytics | toJson }}
+- name: {{ $live.alertsTopic }}
+  spec: {{ $topics.alerts | toJson }}
+- name: {{ $live.alertsStateTopic }}
+  spec: {{ $topics.alertsState | toJson }}
 - name: stock-market-quarantine
   spec: {{ $topics.quarantine | toJson }}
 - name: ticklake-check

@@ -77,6 +77,22 @@ topologySpreadConstraints:
 {{- if $spec.warehouse }}
 {{- include "ticklake.env.warehouse" $root }}
 {{- end }}
+{{- if eq .stage "dashboard" }}
+- name: TICKLAKE_DASHBOARD_HOST
+  value: 0.0.0.0
+{{- with $own.signIn.existingSecret }}
+- name: TICKLAKE_DASHBOARD_USER
+  valueFrom:
+    secretKeyRef: {name: {{ . }}, key: user}
+- name: TICKLAKE_DASHBOARD_PASSWORD
+  valueFrom:
+    secretKeyRef: {name: {{ . }}, key: password}
+{{- end }}
+{{- end }}
+{{- if and (eq .stage "market-alerts") $own.rules }}
+- name: TICKLAKE_ALERTS_RULES_FILE
+  value: /etc/ticklake/alerts/rules.yaml
+{{- end }}
 {{- range $name, $value := $own.env }}
 - name: {{ $name }}
   value: {{ $value | quote }}
@@ -181,6 +197,11 @@ topologySpreadConstraints:
     items: [{key: private-key, path: private-key}]
     defaultMode: 0440
 {{- end }}
+{{- if and (eq .stage "market-alerts") (index $root.Values.stages .stage).rules }}
+- name: rules
+  configMap:
+    name: {{ include "ticklake.fullname" $root }}-market-alerts
+{{- end }}
 {{- end -}}
 
 {{- define "ticklake.volumeMounts" -}}
@@ -195,6 +216,9 @@ topologySpreadConstraints:
 {{- end }}
 {{- if and $spec.warehouse (eq $root.Values.warehouse.auth "key-pair") $root.Values.warehouse.existingSecret }}
 - {name: warehouse, mountPath: /etc/ticklake/warehouse, readOnly: true}
+{{- end }}
+{{- if and (eq .stage "market-alerts") (index $root.Values.stages .stage).rules }}
+- {name: rules, mountPath: /etc/ticklake/alerts, readOnly: true}
 {{- end }}
 {{- end -}}
 

@@ -60,6 +60,14 @@ javaOptions: {{ . | quote }}
 {{- $_ := set $conf "spark.authenticate" "true" }}
 {{- $_ := set $conf "spark.network.crypto.enabled" "true" }}
 {{- end }}
+{{- if and .root.Values.monitoring.enabled .root.Values.monitoring.spark }}
+{{- /* On the driver's page, where it tells of its executors too; the name of the application would be new at each start. */ -}}
+{{- $_ := set $conf "spark.ui.prometheus.enabled" "true" }}
+{{- $_ := set $conf "spark.sql.streaming.metricsEnabled" "true" }}
+{{- $_ := set $conf "spark.metrics.namespace" (replace "-" "_" .stage) }}
+{{- $_ := set $conf "spark.metrics.conf.*.sink.prometheusServlet.class" "org.apache.spark.metrics.sink.PrometheusServlet" }}
+{{- $_ := set $conf "spark.metrics.conf.*.sink.prometheusServlet.path" "/metrics/prometheus" }}
+{{- end }}
 {{- if .root.Values.spark.history.enabled }}
 {{- $_ := set $conf "spark.eventLog.enabled" "true" }}
 {{- $_ := set $conf "spark.eventLog.dir" (printf "s3a://%s/spark-events" .root.Values.store.bucket) }}

@@ -5,11 +5,12 @@ Kafka rights, store policies, network flows, the manifests that Airflow submits.
   image      key of .Values.images
   runs       deployment, pod (submitted by Airflow), spark (submitted by Airflow), stream (a standing SparkApplication)
              or job (of the chart itself)
-  kafka      read, write: topics; groups: consumer groups
+  kafka      read, write, describe: topics; groups: consumer groups; watch: groups whose progress is looked at
   store      read, write, delete: prefixes that end in "/", or keys; what can be read can be listed
   metadata   Airflow's database
   s3a        the prefixes that are reached through Hadoop's S3A, which looks at parent folders and uploads in parts
-  warehouse, internet   further destinations
+  warehouse  whether it goes there
+  internet   ports of addresses outside the cluster
 */}}
 {{- define "ticklake.stages" -}}
 {{- $live := include "ticklake.live" . | fromYaml -}}
@@ -21,8 +22,8 @@ fetch-historical:
     write: [stock_market_batch, stock-market-quarantine]
   store:
     read: [raw/source/]
-    write: [raw/source/, "quarantine/run_id=*/", "lineage/run_id=*/fetch-historical.json"]
-  internet: true
+    write: [raw/source/, "quarantine/run_id=*/", "lineage/run_id=*/fetch-historical.json", "lineage/run_id=*/failures/fetch-historical.json"]
+  internet: [443]
 consume-historical:
   image: consume-historical
   runs: pod
@@ -32,41 +33,41 @@ consume-historical:
     write: [stock-market-quarantine]
   store:
     read: [lineage/, raw/historical/]
-    write: [raw/historical/, quarantine/topic=stock_market_batch/, "lineage/run_id=*/consume-historical.json"]
+    write: [raw/historical/, quarantine/topic=stock_market_batch/, "lineage/run_id=*/consume-historical.json", "lineage/run_id=*/failures/consume-historical.json"]
 validate-raw:
   image: consume-historical
   runs: pod
   store:
     read: [lineage/, raw/historical/]
-    write: ["lineage/run_id=*/validate-raw.json"]
+    write: ["lineage/run_id=*/validate-raw.json", "lineage/run_id=*/failures/validate-raw.json"]
 daily-analytics:
   image: spark-apps
   runs: spark
   s3a: [raw/historical/, processed/historical/{{ $events }}]
   store:
     read: [lineage/, raw/historical/, processed/historical/{{ $events }}]
-    write: [processed/historical/, "lineage/run_id=*/daily-analytics.json"{{ $events }}]
+    write: [processed/historical/, "lineage/run_id=*/daily-analytics.json", "lineage/run_id=*/failures/daily-analytics.json"{{ $events }}]
     delete: [processed/historical/{{ $events }}]
 load-warehouse:
   image: load-warehouse
   runs: pod
   store:
     read: [lineage/, processed/historical/, {{ $live.processed }}]
-    write: ["lineage/run_id=*/load-warehouse.json"]
+    write: ["lineage/run_id=*/load-warehouse.json", "lineage/run_id=*/failures/load-warehouse.json"]
   warehouse: true
 validate-loaded:
   image: load-warehouse
   runs: pod
   store:
     read: [lineage/]
-    write: ["lineage/run_id=*/validate-loaded.json"]
+    write: ["lineage/run_id=*/validate-loaded.json", "lineage/run_id=*/failures/validate-loaded.json"]
   warehouse: true
 reconcile-run:
   image: load-warehouse
   runs: pod
   store:
     read: [lineage/, raw/historical/, processed/historical/, quarantine/]
-    write: ["lineage/run_id=*/reconcile-run.json", "lineage/run_id=*/run.json"]
+    write: ["lineage/run_id=*/reconcile-run.json", "lineage/run_id=*/failures/reconcile-run.json", "lineage/run_id=*/run.json"]
   warehouse: true
 load-windows:
   image: load-warehouse
@@ -98,7 +99,7 @@ stream-ticks:
     write: [{{ $live.topic }}]
   store:
     read: [processed/historical/]
-  internet: true
+  internet: [443]
 archive-ticks:
   image: archive-ticks
   runs: deployment
@@ -120,6 +121,24 @@ stream-analytics:
     read: [{{ $live.processed }}, {{ $live.checkpoints }}{{ $events }}]
     write: [{{ $live.processed }}, {{ $live.checkpoints }}, quarantine/topic={{ $live.topic }}/{{ $events }}]
     delete: [{{ $live.checkpoints }}{{ $events }}]
+dashboard:
+  image: dashboard
+  runs: deployment
+  kafka:
+    read: [{{ $live.topic }}, {{ $live.analyticsTopic }}, {{ $live.alertsTopic }}, {{ $live.alertsStateTopic }}]
+    describe: [stock_market_batch]
+    watch: [stock-market-batch-consumer-group, {{ $live.archiveGroup }}, {{ $live.alertsGroup }}]
+  store:
+    read: [lineage/, processed/historical/, {{ $live.processed }}, quarantine/]
+market-alerts:
+  image: market-alerts
+  runs: deployment
+  kafka:
+    read: [{{ $live.topic }}, {{ $live.alertsTopic }}, {{ $live.alertsStateTopic }}]
+    write: [{{ $live.alertsTopic }}, {{ $live.alertsStateTopic }}]
+    groups: {{ append $live.alertsDelivery $live.alertsGroup | toJson }}
+  # Webhooks, Slack, and mail by submission.
+  internet: [443, 465, 587]
 check-platform:
   image: provision-store
   runs: job
@@ -130,6 +149,13 @@ check-platform:
     read: [checks/]
     write: [checks/]
     delete: [checks/]
+{{- if .Values.monitoring.enabled }}
+batch-exporter:
+  image: batch-exporter
+  runs: deployment
+  store:
+    read: [lineage/]
+{{- end }}
 {{- if .Values.airflow.backup.enabled }}
 airflow-backup:
   image: provision-store

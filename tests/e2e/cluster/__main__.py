@@ -26,7 +26,7 @@ OPERATORS = {"kafka": "kafkas.kafka.strimzi.io", "store": "tenants.minio.min.io"
 """Parts, and the kind of object by which an operator's presence shows."""
 IMAGES = (
     "fetch-historical", "consume-historical", "load-warehouse", "provision-store", "stream-ticks", "archive-ticks",
-    "spark-apps", "airflow-dags", "onebox-parts",
+    "market-alerts", "batch-exporter", "dashboard", "spark-apps", "airflow-dags", "onebox-parts",
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""`onebox live`: ticks, archive, streaming analytics and the daily batch, kept running until Ctrl-C."""
+"""`onebox live`: the page, ticks, archive, streaming analytics, alerts and the daily batch, until Ctrl-C."""
 
 import os
 import signal
@@ -16,9 +16,18 @@ from onebox.batch import run_program
 from onebox.folder import DataFolder
 from onebox.host_client import Hosts
 from onebox.platform import Platform
+from onebox.processes import free_port, port_in_use
 from onebox.report import Journal, plain_console
 from onebox.run import new_run_id, run_into, running_platform
-from onebox.services import ARCHIVE_TICKS, STREAM_ANALYTICS, STREAM_TICKS, Service
+from onebox.services import (
+    ARCHIVE_TICKS,
+    BATCH_EXPORTER,
+    DASHBOARD,
+    MARKET_ALERTS,
+    STREAM_ANALYTICS,
+    STREAM_TICKS,
+    Service,
+)
 from ticklake import calendar
 from ticklake.errors import ExitCode, StageError
 
@@ -27,6 +36,11 @@ _AFTER_CLOSE = timedelta(minutes=30)
 _LOAD_WINDOWS_EVERY = timedelta(minutes=10)
 _SAY_EVERY_SECONDS = 10
 _LONGEST_PAUSE_SECONDS = 30
+_PAGE_PORT = 8000
+
+
+_BEHIND_THE_PAGE = (BATCH_EXPORTER, STREAM_ANALYTICS, ARCHIVE_TICKS, MARKET_ALERTS, STREAM_TICKS)
+"""In the order of their start; stopped the other way round, the producer first, then those who read from it."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +70,16 @@ def live(options: LiveOptions) -> None:
         running_platform(folder, options.cache, console.print) as (here, hosts),
         ExitStack() as stack,
     ):
-        watched = [_Watched(Service(name, here, "")) for name in (STREAM_ANALYTICS, ARCHIVE_TICKS, STREAM_TICKS)]
+        page_port = os.environ.get("TICKLAKE_DASHBOARD_PORT") or str(_page_port())
+        watched = [_Watched(Service(DASHBOARD, here, "", DASHBOARD_PORT=page_port))]
+        watched += [_Watched(Service(name, here, "")) for name in _BEHIND_THE_PAGE]
         for each in watched:
             stack.callback(each.service.stop)
             each.service.start()
         console.print(
             f"Live: {_ticks_from()}, archive, streaming analytics and the daily batch; Ctrl-C stops everything"
         )
+        console.print(f"  See it at http://127.0.0.1:{page_port}")
         for each in watched:
             console.print(f"  {each.service.program}: metrics at http://127.0.0.1:{each.service.port}/metrics")
         worker = stack.enter_context(ThreadPoolExecutor(1, "batch"))
@@ -70,7 +87,6 @@ def live(options: LiveOptions) -> None:
         stack.callback(hosts.stop)
         _Loop(options, here, hosts, watched, worker, console.print, stop).run()
         console.print("Stopping everything …")
-        # The producer first, then those who read from it.
         for each in reversed(watched):
             code = each.service.stop()
             if code not in (ExitCode.DONE, None):
@@ -168,6 +184,11 @@ class _Loop:
             f"{datetime.now(UTC):%H:%M:%S} UTC  ticks sent {sent:,.0f}  archived {archived:,.0f}  "
             f"windows closed {closed:,.0f}"
         )
+
+
+def _page_port() -> int:
+    """The page's usual port, for a bookmark's sake; another where that is taken."""
+    return free_port() if port_in_use(_PAGE_PORT) else _PAGE_PORT
 
 
 def _ticks_from() -> str:

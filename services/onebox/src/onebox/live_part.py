@@ -19,7 +19,7 @@ from onebox.report import Journal, Row
 from onebox.services import ARCHIVE_TICKS, STREAM_ANALYTICS, STREAM_TICKS, Service
 from ticklake import kafka, manifests
 from ticklake.errors import ExitCode, IntegrityError, StageError
-from ticklake.names import SCHEMA_OTHER, WINDOWS_TABLE, LiveNames, live_names
+from ticklake.names import SCHEMA_OTHER, WINDOWS_TABLE, LiveNames, live_names, live_topics
 from ticklake.objects import ObjectStore
 
 _SPEED_UP = 60
@@ -75,7 +75,7 @@ class LivePart:
         self._reconcile(store, live, time.monotonic() - began, late)
         self._load_windows(store, live, namespace)
         # The lake has it all now; a topic per run would only pile up in the broker.
-        kafka.delete_topics(self.platform.kafka, [live.topic, live.analytics_topic])
+        kafka.delete_topics(self.platform.kafka, [topic.name for topic in live_topics(live)])
 
     def _wait_for_windows(self, analytics: Service, others: Iterable[Service]) -> int:
         """Wait until the analytics ends, as it does once it has written closed windows; returns its late ticks."""

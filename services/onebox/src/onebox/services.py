@@ -15,6 +15,9 @@ from onebox.processes import LOOPBACK, UNKNOWN_EXIT, Child, ChildFailed, free_po
 STREAM_TICKS = "stream-ticks"
 ARCHIVE_TICKS = "archive-ticks"
 STREAM_ANALYTICS = "stream-analytics"
+MARKET_ALERTS = "market-alerts"
+BATCH_EXPORTER = "batch-exporter"
+DASHBOARD = "dashboard"
 
 _PROBE_SECONDS = 2
 

@@ -9,6 +9,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 from pyspark.sql.streaming.listener import StreamingQueryListener
 
 from stream_analytics.late import LateTicks
+from stream_analytics.settings import WINDOW_LENGTHS
 from stream_analytics.ticks import METRICS
 
 if TYPE_CHECKING:
@@ -76,6 +77,11 @@ class Metrics:
         self.lag = gauge("lag", "Messages in the log that are not read, in the partition that has most of them")
         self.state_rows = gauge("state_rows", "Open windows that the query holds")
         self.state_bytes = gauge("state_bytes", "Memory of the open windows")
+        # A counter that appears with its first late tick has no earlier value to have grown from.
+        for window in WINDOW_LENGTHS:
+            self.closed.labels(window)
+            for missed in ("some", "all"):
+                self.late.labels(window, missed)
 
     def batch(self, progress: "StreamingQueryProgress") -> None:
         """Take in a finished micro-batch."""

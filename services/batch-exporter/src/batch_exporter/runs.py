@@ -1,0 +1,149 @@
+"""The newest batch runs as their records in the lake tell them; only what is new or changed is read."""
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from pydantic import ValidationError
+
+from ticklake import logs
+from ticklake.lineage import RunLineage, StageFailure, StageRecord
+from ticklake.objects import ObjectInfo, ObjectStore
+from ticklake.pipeline import BATCH_STAGES
+
+PREFIX = "lineage/"
+_READERS = 8
+_NEVER = datetime.min.replace(tzinfo=UTC)
+
+log = logs.get(__name__)
+
+
+class State(StrEnum):
+    """How far a run is."""
+
+    UNFINISHED = "unfinished"
+    """Stages are done, and none failed; one may be under way, or was killed."""
+    FAILED = "failed"
+    DISAGREED = "disagreed"
+    """Its places hold different rows."""
+    RECONCILED = "reconciled"
+
+
+@dataclass
+class RunState:
+    """What is known of one run."""
+
+    records: dict[str, StageRecord] = field(default_factory=dict)
+    """By stage."""
+    failures: dict[str, StageFailure] = field(default_factory=dict)
+    """By stage; the latest of each, also where a later try went well."""
+    summary: RunLineage | None = None
+
+    @property
+    def started_at(self) -> datetime:
+        """When its first stage started."""
+        parts: list[StageRecord | StageFailure] = [*self.records.values(), *self.failures.values()]
+        return min((part.started_at for part in parts), default=_NEVER)
+
+    @property
+    def failed(self) -> tuple[StageFailure, ...]:
+        """Failures that no later try of their stage has mended."""
+        return tuple(
+            failure for stage, failure in self.failures.items()
+            if stage not in self.records or self.records[stage].finished_at <= failure.failed_at
+        )  # fmt: skip
+
+    @property
+    def state(self) -> State:
+        """How far it is."""
+        if self.summary is not None and not self.summary.reconciled:
+            return State.DISAGREED
+        if self.failed:
+            return State.FAILED
+        return State.UNFINISHED if self.summary is None else State.RECONCILED
+
+
+@dataclass(frozen=True)
+class News:
+    """What one look into the lake found that was not there, or not so, before."""
+
+    records: tuple[StageRecord, ...] = ()
+    failures: tuple[StageFailure, ...] = ()
+    unreadable: int = 0
+    """Objects that are no record this version can read."""
+
+
+class Runs:
+    """The newest runs of the lake. Not for use from several threads."""
+
+    def __init__(self, store: ObjectStore, recent: int) -> None:
+        self._store, self._recent = store, recent
+        self._seen: dict[str, str] = {}
+        self.by_folder: dict[str, RunState] = {}
+
+    def refresh(self) -> News:
+        """Take in what is new.
+
+        Raises:
+            StageError: the store does not answer; what was known stays.
+        """
+        folders: dict[str, list[ObjectInfo]] = {}
+        for info in self._store.list_objects(PREFIX):
+            folders.setdefault(info.key.removeprefix(PREFIX).partition("/")[0], []).append(info)
+        newest = sorted(folders, key=lambda name: _touched(folders[name]), reverse=True)[: self._recent]
+        due = [info for name in newest for info in folders[name] if self._seen.get(info.key) != info.etag]
+        with ThreadPoolExecutor(_READERS) as pool:
+            bodies = list(pool.map(self._body, due))
+        for name in set(self.by_folder) - set(newest):
+            del self.by_folder[name]
+        self._seen = {key: etag for key, etag in self._seen.items() if _folder(key) in self.by_folder}
+        records, failures, unreadable = [], [], 0
+        for info, body in zip(due, bodies, strict=True):
+            if body is None:
+                continue
+            try:
+                part = _parsed(info.key, body)
+            except ValidationError as error:
+                unreadable += 1
+                log.warning("no readable record", key=info.key, reason=error.errors()[0]["msg"])
+                part = None
+            self._seen[info.key] = info.etag
+            run = self.by_folder.setdefault(_folder(info.key), RunState())
+            if isinstance(part, StageRecord):
+                run.records[part.stage] = part.model_copy(update={"symbols": {}, "offsets": ()})
+                records.append(part)
+            elif isinstance(part, StageFailure):
+                run.failures[part.stage] = part
+                failures.append(part)
+            elif part is not None:
+                run.summary = part.model_copy(update={"symbols": {}, "stages": ()})
+        return News(tuple(records), tuple(failures), unreadable)
+
+    def _body(self, info: ObjectInfo) -> bytes | None:
+        try:
+            return self._store.get(info.key)
+        except KeyError:
+            return None
+
+
+def _folder(key: str) -> str:
+    return key.removeprefix(PREFIX).partition("/")[0]
+
+
+def _touched(infos: Iterable[ObjectInfo]) -> datetime:
+    return max(info.modified or _NEVER for info in infos)
+
+
+def _parsed(key: str, body: bytes) -> StageRecord | StageFailure | RunLineage | None:
+    """The record in an object below `lineage/`; None where it is none of ours."""
+    folder, _, name = key.rpartition("/")
+    stage = name.removesuffix(".json")
+    if name == "run.json":
+        return RunLineage.model_validate_json(body)
+    if stage not in {each.program for each in BATCH_STAGES}:
+        return None
+    if folder.endswith("/failures"):
+        return StageFailure.model_validate_json(body)
+    return StageRecord.model_validate_json(body)

@@ -1,0 +1,67 @@
+"""Looks into the lake again and again, and serves what it finds."""
+
+import threading
+import time
+from datetime import UTC, datetime
+
+from prometheus_client import REGISTRY, CollectorRegistry
+
+from batch_exporter.metrics import BatchCollector, Metrics
+from batch_exporter.runs import Runs
+from batch_exporter.settings import ExporterSettings
+from batch_exporter.snapshot import Snapshot, snapshot
+from ticklake import calendar, logs
+from ticklake.errors import ConfigurationError, StageError
+from ticklake.metrics import Health, served
+from ticklake.objects import ObjectStore
+
+log = logs.get(__name__)
+
+_STUCK_SECONDS = 300.0
+
+
+class Exporter:
+    """One process of the exporter."""
+
+    def __init__(self, settings: ExporterSettings, store: ObjectStore, registry: CollectorRegistry = REGISTRY) -> None:
+        self._settings = settings
+        self._runs = Runs(store, settings.batch.recent_runs)
+        self._metrics = Metrics(registry)
+        self._snapshot = Snapshot()
+        self._first, self._fresh = True, False
+        self._beat = time.monotonic()
+        registry.register(BatchCollector(lambda: self._snapshot, settings.batch, settings.calendar))
+
+    def run(self, stop: threading.Event, registry: CollectorRegistry = REGISTRY) -> None:
+        """Serve until `stop` is set.
+
+        Raises:
+            ConfigurationError: the store refuses the key, lacks the bucket, or there is no such calendar.
+        """
+        calendar.last_closed_session(self._settings.calendar, datetime.now(UTC))
+        health = Health(alive=lambda: time.monotonic() - self._beat < _STUCK_SECONDS, ready=lambda: self._fresh)
+        with served(health, self._settings.metrics_port, registry=registry) as port:
+            log.info("watching the batch runs", schedule=self._settings.batch.schedule, metrics_port=port)
+            while not stop.is_set():
+                self._look()
+                stop.wait(self._settings.batch.refresh_seconds)
+
+    def _look(self) -> None:
+        self._beat = time.monotonic()
+        try:
+            news = self._runs.refresh()
+        except ConfigurationError:
+            raise
+        except StageError as error:
+            self._fresh = False
+            self._metrics.lake_errors.inc()
+            log.warning("will look again", error=str(error), seconds=self._settings.batch.refresh_seconds)
+            return
+        self._snapshot = snapshot(self._runs.by_folder.values(), self._settings.batch)
+        self._metrics.looked(news, first=self._first)
+        self._first, self._fresh = False, True
+
+
+def run(settings: ExporterSettings, stop: threading.Event) -> None:
+    """Export the runs of the lake of `settings` until `stop` is set."""
+    Exporter(settings, ObjectStore(settings.store)).run(stop)

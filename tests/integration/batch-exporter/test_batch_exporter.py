@@ -1,0 +1,167 @@
+"""The exporter over a real lake: what it tells of a run, of failures, of a store that is away."""
+
+import signal
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from onebox.processes import free_port
+from ticklake import lineage
+from ticklake.lineage import CheckResult, ObjectRef, StageRecord
+from ticklake.objects import ObjectStore
+from ticklake.records import Source
+
+Environment = Callable[..., dict[str, str]]
+START = datetime(2026, 1, 30, 21, 30, tzinfo=UTC)
+
+
+@contextmanager
+def exporter(programs: Path, environment: dict[str, str], log: Path) -> Iterator[int]:
+    port = free_port()
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [programs / "batch-exporter"], stdout=output, stderr=output,
+            env={**environment, "TICKLAKE_METRICS_PORT": str(port), "TICKLAKE_BATCH_REFRESH_SECONDS": "0.3"},
+        )  # fmt: skip
+    try:
+        eventually(lambda: status(port, "/readyz") == 200, log)
+        yield port
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0, log.read_text()
+    finally:
+        process.kill()
+        process.wait()
+
+
+def eventually(check: Callable[[], bool], log: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not check():
+        assert time.monotonic() < deadline, log.read_text()[-3000:]
+        time.sleep(0.2)
+
+
+def status(port: int, path: str) -> int:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return 0
+
+
+def metrics(port: int) -> dict[tuple[str, ...], float]:
+    """Values by name and label values in the order of the labels' names."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        families = text_string_to_metric_families(answer.read().decode())
+        return {
+            (sample.name.removeprefix("ticklake_batch_"), *(sample.labels[key] for key in sorted(sample.labels))):
+                sample.value
+            for family in families for sample in family.samples
+        }  # fmt: skip
+
+
+def record(stage: str, run: str, minute: int, **changes: object) -> StageRecord:
+    values = {
+        "stage": stage, "run_id": run, "batch_id": run, "batch_date": date(2026, 1, 30), "source": Source.SIMULATED,
+        "rows_in": 100, "rows_out": 97, "quarantined": 3, "symbols": {}, "code_version": "test",
+        "started_at": START + timedelta(minutes=minute), "finished_at": START + timedelta(minutes=minute, seconds=42),
+    }  # fmt: skip
+    return StageRecord.model_validate(values | changes)
+
+
+def test_a_run_is_told_stage_by_stage(
+    stage_env: Environment, programs: Path, store: ObjectStore, tmp_path: Path
+) -> None:
+    refs = tuple(ObjectRef(key=f"raw/{n}", rows=1, size=1000 + n, sha256="0") for n in range(3))
+    check = CheckResult(name="stale_sessions", observed=1, limit=2, unit="sessions")
+    lineage.write(store, record("fetch-historical", "earlier", -60, rows_out=50))
+    lineage.write(store, record("fetch-historical", "now", 0))
+    lineage.write(store, record("consume-historical", "now", 1, objects=refs))
+    store.put("lineage/run_id=now/fetch-historical.parquet", b"not ours")
+    store.put("lineage/run_id=now/validate-loaded.json", b"no record")
+    log = tmp_path / "log"
+    with exporter(programs, stage_env(), log) as port:
+        found = metrics(port)
+        assert found["stage_rows_in", "fetch-historical"] == 100
+        assert found["stage_rows_out", "fetch-historical"] == 97
+        assert found["stage_rows_quarantined", "fetch-historical"] == 3
+        assert found["stage_last_duration_seconds", "fetch-historical"] == 42
+        assert found["stage_object_bytes", "consume-historical"] == 3003
+        assert found["stage_last_success_timestamp_seconds", "consume-historical"] == START.timestamp() + 102
+        assert found["last_run_started_timestamp_seconds",] == START.timestamp()
+        assert found["last_run_state", "unfinished"] == 1
+        assert found["unreadable_records_total",] == 1
+        # What was there before counts in no counter, and a schedule by hand has nothing due.
+        assert found["stages_total", "done", "fetch-historical"] == 0
+        assert ("overdue_sessions",) not in found
+
+        lineage.write(store, record("validate-raw", "now", 2, checks=(check,)))
+        eventually(lambda: metrics(port)["stages_total", "done", "validate-raw"] == 1, log)
+        found = metrics(port)
+        assert found["check_observed", "stale_sessions", "validate-raw", "sessions"] == 1
+        assert found["check_limit", "stale_sessions", "validate-raw", "sessions"] == 2
+        assert found["rows_total", "validate-raw"] == 97
+        assert found["stage_duration_seconds_bucket", "60.0", "validate-raw"] == 1
+        assert found["stage_duration_seconds_bucket", "30.0", "validate-raw"] == 0
+
+
+def test_a_real_stages_failure_is_told_until_its_retry_went_well(
+    stage_env: Environment, programs: Path, store: ObjectStore, tmp_path: Path
+) -> None:
+    environment, log = stage_env(), tmp_path / "log"
+    with exporter(programs, environment, log) as port:
+        done = subprocess.run(
+            [programs / "consume-historical", "--date", "2026-01-30", "--run-id", "one/two"], env=environment,
+            capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        assert done.returncode == 2
+        eventually(lambda: ("stage_failed", "ConfigurationError", "consume-historical") in metrics(port), log)
+        assert metrics(port)["last_run_state", "failed"] == 1
+        assert metrics(port)["stages_total", "failed", "consume-historical"] == 1
+        (key,) = [found.key for found in store.list_objects("lineage/")]
+        failure = lineage.StageFailure.model_validate_json(store.get(key))
+        assert failure.reason in done.stderr
+        assert (failure.run_id, failure.exit_code, failure.stage) == ("one/two", 2, "consume-historical")
+        now = datetime.now(UTC)
+        lineage.write(store, record("consume-historical", "one/two", 0, started_at=now, finished_at=now))
+        eventually(lambda: ("stage_failed", "ConfigurationError", "consume-historical") not in metrics(port), log)
+        assert metrics(port)["last_run_state", "unfinished"] == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"TICKLAKE_STORE_SECRET_KEY": "wrong"}, "TICKLAKE_STORE_SECRET_KEY"),
+        ({"TICKLAKE_BATCH_SCHEDULE": "hourly"}, "TICKLAKE_BATCH_SCHEDULE"),
+        ({"TICKLAKE_CALENDAR": "NOWHERE"}, "no exchange calendar"),
+    ],
+)
+def test_what_no_retry_mends_ends_it(stage_env: Environment, programs: Path, change: dict[str, str], said: str) -> None:
+    environment = stage_env(TICKLAKE_METRICS_PORT="0", **change)
+    done = subprocess.run(
+        [programs / "batch-exporter"], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_stage_that_cannot_reach_the_store_ends_all_the_same(stage_env: Environment, programs: Path) -> None:
+    environment = stage_env(TICKLAKE_STORE_ENDPOINT="http://127.0.0.1:1", TICKLAKE_STORE_TIMEOUT_SECONDS="2")
+    started = time.monotonic()
+    done = subprocess.run(
+        [programs / "validate-raw", "--date", "2026-01-30", "--run-id", "one"], env=environment,
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "127.0.0.1:1" in done.stderr
+    assert time.monotonic() - started < 60
