@@ -80,6 +80,10 @@ topologySpreadConstraints:
 {{- if eq .stage "dashboard" }}
 - name: TICKLAKE_DASHBOARD_HOST
   value: 0.0.0.0
+{{- with $own.alertmanager }}
+- name: TICKLAKE_DASHBOARD_ALERTMANAGER
+  value: {{ . | quote }}
+{{- end }}
 {{- with $own.signIn.existingSecret }}
 - name: TICKLAKE_DASHBOARD_USER
   valueFrom:

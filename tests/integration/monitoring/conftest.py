@@ -1,163 +1,31 @@
-"""A real Prometheus and a real Alertmanager with the platform's own rules, and a receiver of what they send."""
+"""What the tests of alerts share: the servers that raise them, and the programs and the store that cause them."""
 
-import json
 import os
-import re
 import shutil
 import signal
 import subprocess
-import threading
+import sys
 import time
-import urllib.parse
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
+from pydantic import SecretStr
 
 from onebox import platform
-from onebox.processes import LOOPBACK, free_port
+from onebox.processes import free_port
 from onebox.store import Store
+from ticklake.objects import ObjectStore
+from ticklake.settings import StoreSettings
 
-RULES = Path(__file__).parents[3] / "charts" / "ticklake" / "files" / "rules"
+# The module beside this file, which is no test.
+sys.path.insert(0, str(Path(__file__).parent))
+
+from monitoring_servers import RULES, Monitoring, Receiver, quick, wait_for
+
 PROGRAMS = {"prometheus": ("prometheus",), "alertmanager": ("prometheus-alertmanager", "alertmanager")}
 """Debian calls Alertmanager's program differently."""
-SECONDS = {"30m": 2, "10m": 12, "15m": 12, "6h": 12, "5m": 8, "2m": 1, "1m": 1}
-"""What minutes in the rules are here."""
-
-
-def quick(text: str) -> str:
-    """The rules with every range, offset and wait of minutes cut to seconds; what they ask stays the same."""
-    short = {span: f"{seconds}s" for span, seconds in SECONDS.items()}
-    text = re.sub(r"\[(\w+)\]", lambda found: f"[{short[found[1]]}]", text)
-    return re.sub(r"(offset|for:) (\w+)", lambda found: f"{found[1]} {short[found[2]]}", text)
-
-
-def wait_for(check: Callable[[], bool], what: str, seconds: float = 90) -> None:
-    deadline = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < deadline, f"not in {seconds} s: {what}"
-        time.sleep(0.2)
-
-
-class Receiver:
-    """Alertmanager's webhook: every alert's notices, in the order in which they came."""
-
-    def __init__(self) -> None:
-        notices: list[dict[str, Any]] = []
-        self.notices = notices
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                notices.extend(json.loads(body)["alerts"])
-                self.send_response(200)
-                self.end_headers()
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer((LOOPBACK, 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def states(self, name: str, **labels: str) -> list[str]:
-        """What was told of an alert, `firing` or `resolved`, oldest first."""
-        return [
-            each["status"] for each in list(self.notices)
-            if each["labels"]["alertname"] == name and labels.items() <= each["labels"].items()
-        ]  # fmt: skip
-
-    def expect(self, state: str, name: str, seconds: float = 90, **labels: str) -> None:
-        """Wait until the latest notice of an alert is of this state."""
-        wait_for(lambda: self.states(name, **labels)[-1:] == [state], f"{name} {labels} {state}", seconds)
-
-
-class Monitoring:
-    """Prometheus and Alertmanager, as processes."""
-
-    def __init__(self, folder: Path, receiver: Receiver, found: Mapping[str, str]) -> None:
-        self._folder, self._receiver, self._programs = folder, receiver, found
-        self.address = f"{LOOPBACK}:{free_port()}"
-
-    @contextmanager
-    def running(self, targets: Mapping[str, int], thresholds: Mapping[str, float]) -> Iterator["Monitoring"]:
-        """Both, while the block runs.
-
-        Args:
-            targets: port of each job.
-            thresholds: in place of those in the rules' own file.
-        """
-        alerts = f"{LOOPBACK}:{free_port()}"
-        self._write(targets, thresholds, alerts)
-        with ExitStack() as stack:
-            stack.enter_context(self._process(
-                "alertmanager", "--config.file=alertmanager.yml", f"--web.listen-address={alerts}",
-                "--storage.path=am", "--cluster.listen-address=",
-            ))  # fmt: skip
-            stack.enter_context(self._process(
-                "prometheus", "--config.file=prometheus.yml", f"--web.listen-address={self.address}",
-                "--storage.tsdb.path=tsdb", "--rules.alert.resend-delay=1s", "--log.level=warn",
-            ))  # fmt: skip
-            wait_for(lambda: _answers(f"http://{alerts}/-/ready"), "Alertmanager")
-            wait_for(lambda: _answers(f"http://{self.address}/-/ready"), "Prometheus")
-            yield self
-
-    def _write(self, targets: Mapping[str, int], thresholds: Mapping[str, float], alerts: str) -> None:
-        rules = self._folder / "rules"
-        rules.mkdir(parents=True)
-        for path in RULES.glob("*.yaml"):
-            (rules / path.name).write_text(quick(path.read_text()))
-        known = yaml.safe_load((RULES / "thresholds.yaml").read_text())
-        for rule in known["groups"][0]["rules"]:
-            name = rule["record"].removeprefix("ticklake:threshold:")
-            rule["expr"] = f"vector({thresholds[name]})" if name in thresholds else rule["expr"]
-        (rules / "thresholds.yaml").write_text(yaml.safe_dump(known))
-        config = {
-            "global": {"scrape_interval": "500ms", "scrape_timeout": "500ms", "evaluation_interval": "500ms"},
-            "rule_files": ["rules/*.yaml"],
-            "alerting": {"alertmanagers": [{"static_configs": [{"targets": [alerts]}]}]},
-            "scrape_configs": [
-                {"job_name": job, "static_configs": [{"targets": [f"{LOOPBACK}:{port}"]}]}
-                for job, port in targets.items()
-            ],
-        }
-        (self._folder / "prometheus.yml").write_text(yaml.safe_dump(config))
-        route = {"receiver": "test", "group_by": ["..."], "group_wait": "0s", "group_interval": "500ms"}
-        hook = f"http://{LOOPBACK}:{self._receiver.server.server_port}/"
-        (self._folder / "alertmanager.yml").write_text(yaml.safe_dump({
-            "route": route, "receivers": [{"name": "test", "webhook_configs": [{"url": hook, "send_resolved": True}]}],
-        }))  # fmt: skip
-
-    @contextmanager
-    def _process(self, name: str, *arguments: str) -> Iterator[None]:
-        with (self._folder / f"{name}.log").open("wb") as log:
-            process = subprocess.Popen(
-                [self._programs[name], *arguments], cwd=self._folder, stdout=log, stderr=subprocess.STDOUT
-            )
-        try:
-            yield
-        finally:
-            process.terminate()
-            process.wait(20)
-
-    def value(self, query: str) -> float | None:
-        """The one value of an instant query; None where it has none."""
-        address = f"http://{self.address}/api/v1/query?" + urllib.parse.urlencode({"query": query})
-        with urllib.request.urlopen(address, timeout=10) as answer:
-            result = json.load(answer)["data"]["result"]
-        return float(result[0]["value"][1]) if result else None
-
-
-def _answers(address: str) -> bool:
-    try:
-        with urllib.request.urlopen(address, timeout=2):
-            return True
-    except OSError:
-        return False
 
 
 @pytest.fixture
@@ -182,16 +50,48 @@ def monitoring(tmp_path: Path, receiver: Receiver) -> Monitoring:
     return Monitoring(tmp_path / "monitoring", receiver, found)
 
 
+@dataclass
+class OwnStore:
+    """A store of a test's own, which it may kill."""
+
+    part: Store
+    settings: StoreSettings
+
+    def kill(self) -> None:
+        """End it at once."""
+        assert self.part.child is not None
+        os.killpg(self.part.child.pid, signal.SIGKILL)
+        while self.part.child.poll() is None:
+            time.sleep(0.05)
+
+    def start(self) -> None:
+        """Start it again, with what it held."""
+        self.part.start()
+        self.part.wait_ready()
+
+    def environment(self) -> dict[str, str]:
+        """How programs reach it; not to wait for it long where it is away."""
+        return {
+            "TICKLAKE_STORE_ENDPOINT": self.part.endpoint, "TICKLAKE_STORE_ACCESS_KEY": "key",
+            "TICKLAKE_STORE_SECRET_KEY": "secret-key", "TICKLAKE_STORE_BUCKET": "bucket",
+            "TICKLAKE_STORE_TIMEOUT_SECONDS": "2",
+        }  # fmt: skip
+
+
 @pytest.fixture
-def own_store(onebox_tools: platform.Tools, tmp_path: Path) -> Iterator[Store]:
-    """A store of this test's own, which it may kill."""
+def own_store(onebox_tools: platform.Tools, tmp_path: Path) -> Iterator[OwnStore]:
+    """A running store with an empty bucket."""
     store = Store(
         onebox_tools.java, onebox_tools.jars["s3proxy"], tmp_path / "data", tmp_path, free_port(), "key", "secret-key"
     )
     store.start()
     try:
         store.wait_ready()
-        yield store
+        settings = StoreSettings(
+            endpoint=store.endpoint, access_key=SecretStr("key"), secret_key=SecretStr("secret-key"), bucket="bucket"
+        )
+        ObjectStore(settings).create_bucket()
+        yield OwnStore(store, settings)
     finally:
         store.stop()
 

@@ -12,7 +12,6 @@ from ticklake import lineage
 from ticklake.lineage import RunLineage, StageRecord
 from ticklake.objects import ObjectStore
 from ticklake.records import Source
-from ticklake.settings import StoreSettings
 
 Environment = Callable[..., dict[str, str]]
 TODAY = datetime.now(UTC).date()
@@ -38,16 +37,17 @@ def _summary(run: str, *disagreements: str) -> RunLineage:
 
 @pytest.mark.timeout(400)
 def test_the_batch_never_ran_failed_disagreed_hung_and_reconciled(
-    stage_env: Environment, programs: Path, store: ObjectStore, store_settings: StoreSettings,
+    stage_env: Environment, programs: Path, own_store: Any,
     monitoring: Any, receiver: Any, services: Any,
 ) -> None:  # fmt: skip
     environment = stage_env(
         TICKLAKE_BATCH_SCHEDULE="sessions", TICKLAKE_BATCH_GRACE_SECONDS="0", TICKLAKE_BATCH_REFRESH_SECONDS="0.5",
-        TICKLAKE_BATCH_SOURCE="yahoo", TICKLAKE_STORE_TIMEOUT_SECONDS="2",
+        TICKLAKE_BATCH_SOURCE="yahoo", **own_store.environment(),
     )  # fmt: skip
+    store = ObjectStore(own_store.settings)
     services.start("batch-exporter", environment)
     targets = {"ticklake-batch-exporter": services.port("batch-exporter")}
-    with monitoring.running(targets, {"run_seconds": 8}) as prometheus:
+    with monitoring.running(targets, {"run_seconds": 8, "batch_unknown_seconds": 5}) as prometheus:
         # No pod ever ran, and of the last days at least one was a session.
         receiver.expect("firing", "TicklakeBatchLate")
         assert prometheus.value("ticklake_batch_overdue_sessions") == 1
@@ -76,3 +76,9 @@ def test_the_batch_never_ran_failed_disagreed_hung_and_reconciled(
         receiver.expect("resolved", "TicklakeReconciliationFailed")
         receiver.expect("resolved", "TicklakeBatchLate")
         assert prometheus.value("ticklake_batch_overdue_sessions") == 0
+
+        own_store.kill()
+        receiver.expect("firing", "TicklakeBatchUnknown")
+        own_store.start()
+        receiver.expect("resolved", "TicklakeBatchUnknown")
+        assert "firing" not in receiver.states("TicklakeTargetDown")

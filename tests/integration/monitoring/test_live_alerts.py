@@ -1,44 +1,26 @@
 """The alerts on live ticks, on the metrics of running services: each fires when its fault is made, and clears."""
 
-import os
-import signal
 import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from pydantic import SecretStr
 
-from onebox.store import Store
 from ticklake import kafka
-from ticklake.objects import ObjectStore
-from ticklake.settings import KafkaSettings, LiveSettings, StoreSettings
+from ticklake.settings import KafkaSettings, LiveSettings
 
 Environment = Callable[..., dict[str, str]]
 QUIET = ("TicklakeNoTicks", "TicklakeWriteErrors", "TicklakeArchiveLagGrowing", "TicklakeQuarantineRate")
 
 
-def _kill(store: Store) -> None:
-    assert store.child is not None
-    os.killpg(store.child.pid, signal.SIGKILL)
-    while store.child.poll() is None:
-        time.sleep(0.05)
-
-
 @pytest.mark.timeout(500)
 def test_ticks_stop_messages_are_invalid_and_the_store_is_away(
-    stage_env: Environment, kafka_settings: KafkaSettings, live: LiveSettings, own_store: Store,
+    stage_env: Environment, kafka_settings: KafkaSettings, live: LiveSettings, own_store: Any,
     monitoring: Any, receiver: Any, services: Any,
 ) -> None:  # fmt: skip
-    settings = StoreSettings(
-        endpoint=own_store.endpoint, access_key=SecretStr("key"), secret_key=SecretStr("secret-key"), bucket="bucket"
-    )
-    ObjectStore(settings).create_bucket()
     environment = stage_env(
-        TICKLAKE_STORE_ENDPOINT=own_store.endpoint, TICKLAKE_STORE_ACCESS_KEY="key",
-        TICKLAKE_STORE_SECRET_KEY="secret-key", TICKLAKE_STORE_BUCKET="bucket", TICKLAKE_STORE_TIMEOUT_SECONDS="2",
         TICKLAKE_ARCHIVE_ROLL_SECONDS="0.5", TICKLAKE_STREAM_SOURCE="simulated", TICKLAKE_STREAM_RATE="100",
-        TICKLAKE_CALENDAR="24/7",
+        TICKLAKE_CALENDAR="24/7", **own_store.environment(),
     )  # fmt: skip
     for program in ("archive-ticks", "stream-ticks"):
         services.start(program, environment)
@@ -64,11 +46,10 @@ def test_ticks_stop_messages_are_invalid_and_the_store_is_away(
         receiver.expect("firing", "TicklakeQuarantineRate")
         receiver.expect("resolved", "TicklakeQuarantineRate")
 
-        _kill(own_store)
+        own_store.kill()
         receiver.expect("firing", "TicklakeWriteErrors", kind="object")
         receiver.expect("firing", "TicklakeArchiveLagGrowing")
         own_store.start()
-        own_store.wait_ready()
         receiver.expect("resolved", "TicklakeWriteErrors", kind="object")
         receiver.expect("resolved", "TicklakeArchiveLagGrowing")
         _wait(lambda: (prometheus.value("max(ticklake_archive_ticks_paused)") or 0) == 0, services)

@@ -147,6 +147,26 @@ class Lag(Model):
     items: list[LagItem]
 
 
+class PlatformAlert(Model):
+    """An alert about the platform itself."""
+
+    name: str
+    severity: str = Field(description="critical, warning or info")
+    state: str = Field(description="active, or suppressed where it was silenced or inhibited")
+    summary: str
+    description: str
+    runbook: str | None = Field(description="Where it stands what to do")
+    since: UtcMs
+    labels: dict[str, str]
+
+
+class PlatformAlerts(Model):
+    """What is wrong with the platform, worst and newest first."""
+
+    configured: bool = Field(description="Whether there is an Alertmanager, or check-rules, to ask")
+    items: list[PlatformAlert]
+
+
 class Alerts(Model):
     """Market alerts, newest first."""
 

@@ -1,4 +1,4 @@
-"""Routes over the platform itself: runs, quarantine, consumer lag."""
+"""Routes over the platform itself: runs, quarantine, consumer lag, what is wrong."""
 
 from typing import Annotated
 
@@ -6,7 +6,7 @@ from fastapi import APIRouter, Path, Query
 from starlette.exceptions import HTTPException
 
 from dashboard import paging
-from dashboard.models_platform import Lag, Quarantine, RunDetail, Runs
+from dashboard.models_platform import Lag, PlatformAlerts, Quarantine, RunDetail, Runs
 from dashboard.parameters import BASE, CursorQuery, Here
 
 router = APIRouter(prefix=BASE, tags=["platform"])
@@ -42,6 +42,13 @@ def lag(here: Here) -> Lag:
     """How far the archive, the alerts and the batch's consumer are behind, by partition."""
     here.expect_broker()
     return Lag.model_validate({"items": here.lag.read()})
+
+
+@router.get("/platform-alerts")
+def platform_alerts(here: Here) -> PlatformAlerts:
+    """Alerts about the platform that fire now."""
+    alerts = here.platform_alerts
+    return PlatformAlerts.model_validate({"configured": alerts.configured, "items": alerts.read()})
 
 
 def _rank(cursor: str | None) -> tuple[int, str] | None:

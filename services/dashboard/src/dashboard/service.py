@@ -13,6 +13,7 @@ from dashboard.live import LiveState
 from dashboard.metrics import Metrics
 from dashboard.models import QuoteChanges, Status, Window
 from dashboard.models_platform import Hello
+from dashboard.platform_alerts import PlatformAlertsReader
 from dashboard.quarantine_view import QuarantineView
 from dashboard.rules import RulesReader
 from dashboard.runs import Runs
@@ -48,6 +49,7 @@ class Service:
         self.live = LiveState(options.ticks_per_symbol, options.live_symbols)
         self.windows, self.alerts = WindowState(), AlertState()
         self.lag = LagReader(settings.kafka, settings.live.names)
+        self.platform_alerts = PlatformAlertsReader(settings.dashboard.alertmanager_address)
         self.rules = RulesReader(settings.kafka, settings.live.names)
         self.hub: Hub | None = None
         self._asked = 0.0

@@ -2,7 +2,7 @@
 
 from typing import Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, HttpUrl, SecretStr, model_validator
 from pydantic_settings import BaseSettings
 
 from ticklake.settings import KafkaSettings, LiveSettings, ServiceSettings, StoreSettings, settings_config
@@ -22,6 +22,8 @@ class DashboardOptions(BaseSettings):
     password: SecretStr | None = None
     trusted_proxies: str = "127.0.0.1"
     """Addresses, comma-separated, whose X-Forwarded-Proto and -For are believed; `*` is all."""
+    alertmanager: HttpUrl | None = None
+    """Address of Alertmanager, or of what speaks like it; its alerts about the platform are shown."""
     stale_seconds: float = Field(default=30, gt=0)
     """Age of the newest tick, by arrival, from which the page calls the prices stale."""
     refresh_seconds: float = Field(default=5, gt=0)
@@ -44,6 +46,11 @@ class DashboardOptions(BaseSettings):
     """Open event streams at a time; further ones get 503."""
     slow_client_seconds: float = Field(default=20, gt=0)
     """A page that takes nothing for so long is let go; it comes back by itself."""
+
+    @property
+    def alertmanager_address(self) -> str | None:
+        """The same as text."""
+        return None if self.alertmanager is None else str(self.alertmanager)
 
     @model_validator(mode="after")
     def _both_or_neither(self) -> Self:

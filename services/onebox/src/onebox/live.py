@@ -22,6 +22,7 @@ from onebox.run import new_run_id, run_into, running_platform
 from onebox.services import (
     ARCHIVE_TICKS,
     BATCH_EXPORTER,
+    CHECK_RULES,
     DASHBOARD,
     MARKET_ALERTS,
     STREAM_ANALYTICS,
@@ -71,8 +72,7 @@ def live(options: LiveOptions) -> None:
         ExitStack() as stack,
     ):
         page_port = os.environ.get("TICKLAKE_DASHBOARD_PORT") or str(_page_port())
-        watched = [_Watched(Service(DASHBOARD, here, "", DASHBOARD_PORT=page_port))]
-        watched += [_Watched(Service(name, here, "")) for name in _BEHIND_THE_PAGE]
+        watched = [_Watched(service) for service in _services(here, page_port)]
         for each in watched:
             stack.callback(each.service.stop)
             each.service.start()
@@ -184,6 +184,17 @@ class _Loop:
             f"{datetime.now(UTC):%H:%M:%S} UTC  ticks sent {sent:,.0f}  archived {archived:,.0f}  "
             f"windows closed {closed:,.0f}"
         )
+
+
+def _services(here: Platform, page_port: str) -> list[Service]:
+    """The page, what checks the alert rules, and all that they look at."""
+    behind = [Service(name, here, "") for name in _BEHIND_THE_PAGE]
+    targets = ",".join(f"{each.program}=http://127.0.0.1:{each.port}/metrics" for each in behind)
+    rules = Service(CHECK_RULES, here, "", RULES_TARGETS=targets, RULES_DISK=str(here.folder.root))
+    page = Service(
+        DASHBOARD, here, "", DASHBOARD_PORT=page_port, DASHBOARD_ALERTMANAGER=f"http://127.0.0.1:{rules.port}"
+    )
+    return [page, rules, *behind]
 
 
 def _page_port() -> int:

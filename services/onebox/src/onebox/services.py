@@ -18,6 +18,7 @@ STREAM_ANALYTICS = "stream-analytics"
 MARKET_ALERTS = "market-alerts"
 BATCH_EXPORTER = "batch-exporter"
 DASHBOARD = "dashboard"
+CHECK_RULES = "check-rules"
 
 _PROBE_SECONDS = 2
 

@@ -1,0 +1,52 @@
+"""The alerts on windows, on the metrics of running streaming analytics: each fires and clears."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from onebox.environment import cache_folder
+from ticklake import kafka
+from ticklake.records import Source, Tick
+from ticklake.settings import KafkaSettings, LiveSettings
+
+Environment = Callable[..., dict[str, str]]
+
+
+@pytest.mark.timeout(500)
+def test_the_watermark_stands_and_ticks_come_late(
+    stage_env: Environment, kafka_settings: KafkaSettings, live: LiveSettings,
+    monitoring: Any, receiver: Any, services: Any, eventually: Callable[..., None],
+) -> None:  # fmt: skip
+    environment = stage_env(
+        # Windows that do not slide and no running ones: the machine has to keep up with its ticks.
+        TICKLAKE_WINDOWS_TRIGGER_SECONDS="0", TICKLAKE_WINDOWS_WATERMARK_SECONDS="1", TICKLAKE_WINDOWS_RUNNING="false",
+        TICKLAKE_WINDOWS_SLIDE_15M_SECONDS="900", TICKLAKE_WINDOWS_SLIDE_1H_SECONDS="3600",
+        TICKLAKE_WINDOWS_HEARTBEAT="false", TICKLAKE_STREAM_SOURCE="simulated", TICKLAKE_STREAM_RATE="16",
+        TICKLAKE_SPARK_CLASS_ARCHIVE_DIR=str(cache_folder() / "classes"),
+    )  # fmt: skip
+    for program in ("stream-analytics", "stream-ticks"):
+        services.start(program, environment)
+    targets = {f"ticklake-{program}": services.port(program) for program in ("stream-analytics", "stream-ticks")}
+    with monitoring.running(targets, {"watermark_age_seconds": 30}) as prometheus:
+        age = 'time() - max(ticklake_stream_analytics_watermark_timestamp_seconds{query="closed"})'
+        eventually(lambda: 0 < (prometheus.value(age) or 0) < 15, "windows up to date", 240)
+        receiver.notices.clear()
+
+        assert services.stop("stream-ticks") == 0
+        receiver.expect("firing", "TicklakeWindowsLate", seconds=120)
+        services.start("stream-ticks", environment)
+        receiver.expect("resolved", "TicklakeWindowsLate", seconds=120)
+
+        assert receiver.states("TicklakeLateTicks") == []
+        long_ago = datetime.now(UTC) - timedelta(hours=3)
+        with kafka.ConfirmedProducer(kafka_settings, "test") as producer:
+            for number in range(300):
+                tick = Tick(
+                    symbol="AAPL", price=100, volume=1, event_time=long_ago, sequence=number, producer_run="late",
+                    source=Source.SIMULATED,
+                )  # fmt: skip
+                producer.send(live.names.topic, key=b"AAPL", value=tick.model_dump_json().encode())
+        receiver.expect("firing", "TicklakeLateTicks", window="15m", seconds=120)
+        receiver.expect("resolved", "TicklakeLateTicks", window="15m", seconds=120)
