@@ -1,7 +1,9 @@
 """An open page as the tests see it, and a dashboard with a live flow of its own."""
 
+import itertools
 import json
 import os
+import random
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +18,7 @@ from onebox.platform import Platform
 from ticklake.alerts import Alert
 from ticklake.kafka import ConfirmedProducer, ensure_topics
 from ticklake.names import live_topics
-from ticklake.records import Source, iso_ms
+from ticklake.records import Source, Tick, iso_ms
 from ticklake.settings import KafkaSettings, LiveSettings, StoreSettings
 
 PICTURES = os.environ.get("TICKLAKE_PICTURES")
@@ -49,6 +51,10 @@ class Page:
         if ready:
             self.tab.wait_for_selector(ready)
         return self
+
+    def note(self, said: Any) -> None:
+        """Keep what the page logged, with the address that it is about."""
+        self.errors.append(f"{said.text} {said.location.get('url', '')}")
 
     def faults(self) -> list[str]:
         """What the page logged as an error and should not have."""
@@ -131,6 +137,22 @@ class Site:
                 )
 
 
+def _past(kafka: KafkaSettings, topic: str) -> None:
+    """Ten minutes of ticks that end four cents above `PRICES`."""
+    start = datetime.now(UTC) - timedelta(seconds=600)
+    with ConfirmedProducer(kafka, "test") as producer:
+        for symbol, price in PRICES.items():
+            chance = random.Random(symbol)
+            walk = list(itertools.accumulate(chance.gauss(0, price / 4000) for _ in range(60)))
+            for n, step in enumerate(walk):
+                tick = Tick(
+                    symbol=symbol, price=round(price + 0.04 + step - walk[-1] * n / 59, 2), volume=100,
+                    event_time=start + timedelta(seconds=10 * n), sequence=n, producer_run="past",
+                    source=Source.SIMULATED,
+                )  # fmt: skip
+                producer.send(topic, key=symbol.encode(), value=tick.model_dump_json().encode())
+
+
 @contextmanager
 def site_running(
     platform: Platform, programs: Path, store: StoreSettings, folder: Path, ticks: bool = True, **more: str
@@ -140,9 +162,7 @@ def site_running(
     ensure_topics(platform.kafka, live_topics(live.names))
     sender = TickSender(platform.kafka, live.names.topic)
     if ticks:
-        start = datetime.now(UTC) - timedelta(seconds=60)
-        for n in range(5):
-            sender.send(*((s, round(p + n / 100, 2)) for s, p in PRICES.items()), at=start + timedelta(seconds=10 * n))
+        _past(platform.kafka, live.names.topic)
     kept = {name: value for name, value in os.environ.items() if not name.startswith("TICKLAKE_")}
     own = {"TICKLAKE_STORE_BUCKET": store.bucket, "TICKLAKE_LIVE_NAMESPACE": live.namespace}
     with dashboard_running(programs, kept | platform.stage_env() | own, folder, **more) as server:

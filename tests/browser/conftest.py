@@ -52,7 +52,7 @@ def visit(chromium: Any) -> Iterator[Callable[..., Page]]:
             made = chromium.new_context(**{"viewport": DESKTOP, "reduced_motion": "reduce"} | context)
             stack.callback(made.close)
             page = Page(made.new_page(), url, away=away)
-            page.tab.on("console", lambda said: page.errors.append(said.text) if said.type == "error" else None)
+            page.tab.on("console", lambda said: page.note(said) if said.type == "error" else None)
             page.tab.on("pageerror", lambda error: page.errors.append(str(error)))
             page.tab.on(
                 "request", lambda asked: None if asked.url.startswith(url) else page.strangers.append(asked.url)

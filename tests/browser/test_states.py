@@ -31,7 +31,7 @@ def test_no_tick_yet_then_the_first(new_site, visit, store_settings):
 
 
 def test_stale_prices_are_called_so(new_site, visit, store_settings):
-    site = new_site(store_settings, DASHBOARD_STALE_SECONDS="2")
+    site = new_site(store_settings, DASHBOARD_STALE_SECONDS="3")
     page = visit(site.server.url).open()
     page.wait_text("#banner", "No new ticks")
     page.wait_text("#state", "Stale")

@@ -9,8 +9,12 @@ import { on, state } from "./state.js";
 import { severity } from "./toasts.js";
 
 const KINDS = {
-  price_cross: "Price crosses a level", change_percent: "Change within a window", volatility: "Realised volatility", rsi: "RSI over or under",
-  volume_spike: "Volume spike", ma_cross: "Moving averages cross",
+  price_cross: "Price crosses a level",
+  change_percent: "Change within a window",
+  volatility: "Realised volatility",
+  rsi: "RSI over or under",
+  volume_spike: "Volume spike",
+  ma_cross: "Moving averages cross",
 };
 const COMMON = new Set(["name", "description", "kind", "symbols", "severity", "quiet", "targets", "notify_cleared"]);
 
@@ -18,13 +22,34 @@ const COMMON = new Set(["name", "description", "kind", "symbols", "severity", "q
 export function mount(root) {
   const places = { alerts: h("div"), rules: h("div") };
   root.append(card("Market alerts", places.alerts), card("Rules", places.rules));
-  const alerts = loaded(places.alerts, (signal) => get("alerts", { limit: 100 }, signal), (data) =>
-    data.items.length ? alertTable(data.items) : empty("No alert yet", "Alerts appear here, and as a notification, the moment a rule is met."));
-  const rules = loaded(places.rules, (signal) => get("alerts/rules", {}, signal), (data) => {
-    if (data.items.length) return ruleTable(data.items);
-    return data.configured ? empty("The rules file has no rule") : empty("No rules yet", "The service market-alerts has not published any; ", h("code", {}, "make live"), " starts it.");
-  }, { lines: 4 });
-  const ends = [on("alert", () => alerts.reload(true)), on("connection", () => state.connection === "open" && alerts.reload(true))];
+  const alerts = loaded(
+    places.alerts,
+    (signal) => get("alerts", { limit: 100 }, signal),
+    (data) =>
+      data.items.length
+        ? alertTable(data.items)
+        : empty("No alert yet", "Alerts appear here, and as a notification, the moment a rule is met."),
+  );
+  const rules = loaded(
+    places.rules,
+    (signal) => get("alerts/rules", {}, signal),
+    (data) => {
+      if (data.items.length) return ruleTable(data.items);
+      return data.configured
+        ? empty("The rules file has no rule")
+        : empty(
+            "No rules yet",
+            "The service market-alerts has not published any; ",
+            h("code", {}, "make live"),
+            " starts it.",
+          );
+    },
+    { lines: 4 },
+  );
+  const ends = [
+    on("alert", () => alerts.reload(true)),
+    on("connection", () => state.connection === "open" && alerts.reload(true)),
+  ];
   return {
     end() {
       for (const end of ends) end();
@@ -36,24 +61,58 @@ export function mount(root) {
 
 function alertTable(items) {
   const rows = items.map((alert) =>
-    h("tr", { "data-alert": alert.alert_id }, h("td", { class: "nowrap" }, time(alert.event_time, "full")), h("td", {}, severity(alert.severity)), h("td", { class: alert.state === "raised" ? "" : "muted" }, alert.state),
-      h("th", { scope: "row" }, h("a", { href: hash("chart", alert.symbol) }, alert.symbol)), h("td", { class: "wrap" }, alert.message), h("td", {}, alert.rule),
-      h("td", { class: "number" }, two(alert.value)), h("td", { class: "number" }, two(alert.threshold)), h("td", {}, sourceBadge(alert.source, "Ticks"))));
-  const columns = [...["Time", "Severity", "State", "Symbol", "Message", "Rule"].map((label) => ({ label })), { label: "Value", number: true }, { label: "Threshold", number: true }, { label: "Source" }];
+    h(
+      "tr",
+      { "data-alert": alert.alert_id },
+      h("td", { class: "nowrap" }, time(alert.event_time, "full")),
+      h("td", {}, severity(alert.severity)),
+      h("td", { class: alert.state === "raised" ? "" : "muted" }, alert.state),
+      h("th", { scope: "row" }, h("a", { href: hash("chart", alert.symbol) }, alert.symbol)),
+      h("td", { class: "wrap" }, alert.message),
+      h("td", {}, alert.rule),
+      h("td", { class: "number" }, two(alert.value)),
+      h("td", { class: "number" }, two(alert.threshold)),
+      h("td", {}, sourceBadge(alert.source, "Ticks")),
+    ),
+  );
+  const columns = [
+    ...["Time", "Severity", "State", "Symbol", "Message", "Rule"].map((label) => ({ label })),
+    { label: "Value", number: true },
+    { label: "Threshold", number: true },
+    { label: "Source" },
+  ];
   return scrolling("Market alerts", table({ caption: "Market alerts, newest first", columns, rows }));
 }
 
 /** A duration as rules carry it (900s) for people; anything else as it is. */
-const span = (value) => (/^\d+s$/.test(value) ? seconds(Number.parseInt(value, 10)).replace(/ 00 (s|min)$/, "") : value);
+const span = (value) =>
+  /^\d+s$/.test(value) ? seconds(Number.parseInt(value, 10)).replace(/ 00 (s|min)$/, "") : value;
 
 function ruleTable(items) {
   const rows = items.map((rule) => {
     // How far the value must go back is said last: it is no part of the condition.
     const entries = Object.entries(rule).sort(([a], [b]) => (a === "hysteresis") - (b === "hysteresis"));
-    const condition = entries.filter(([name, value]) => !COMMON.has(name) && value !== null && !(name === "hysteresis" && !value)).map(([name, value]) => `${name.replaceAll("_", " ")} ${span(value)}`);
-    const symbols = Array.isArray(rule.symbols) ? rule.symbols.join(", ") : rule.symbols ?? "all";
-    return h("tr", {}, h("th", { scope: "row" }, rule.name), h("td", {}, severity(rule.severity ?? "warning")), h("td", { class: "wrap" }, KINDS[rule.kind] ?? rule.kind, ": ", condition.join(", "), rule.description ? h("small", { class: "muted under" }, rule.description) : null),
-      h("td", { class: "wrap narrow" }, symbols), h("td", { class: "nowrap" }, span(rule.quiet ?? "–")), h("td", {}, rule.targets ? rule.targets.join(", ") : "all set up"));
+    const condition = entries
+      .filter(([name, value]) => !COMMON.has(name) && value !== null && !(name === "hysteresis" && !value))
+      .map(([name, value]) => `${name.replaceAll("_", " ")} ${span(value)}`);
+    const symbols = Array.isArray(rule.symbols) ? rule.symbols.join(", ") : (rule.symbols ?? "all");
+    return h(
+      "tr",
+      {},
+      h("th", { scope: "row" }, rule.name),
+      h("td", {}, severity(rule.severity ?? "warning")),
+      h(
+        "td",
+        { class: "wrap" },
+        KINDS[rule.kind] ?? rule.kind,
+        ": ",
+        condition.join(", "),
+        rule.description ? h("small", { class: "muted under" }, rule.description) : null,
+      ),
+      h("td", { class: "wrap narrow" }, symbols),
+      h("td", { class: "nowrap" }, span(rule.quiet ?? "–")),
+      h("td", {}, rule.targets ? rule.targets.join(", ") : "all set up"),
+    );
   });
   const columns = ["Rule", "Severity", "Condition", "Symbols", "Quiet time", "Sent to"].map((label) => ({ label }));
   return scrolling("Rules", table({ caption: "Rules in force", columns, rows }));

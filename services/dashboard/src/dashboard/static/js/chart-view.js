@@ -11,7 +11,7 @@ import { current, go, hash } from "./router.js";
 import { known, on, state } from "./state.js";
 import { onTheme } from "./theme.js";
 
-export const RANGES = ["1M", "3M", "6M", "1Y", "5Y", "All"];
+const RANGES = ["1M", "3M", "6M", "1Y", "5Y", "All"];
 const MODES = { daily: "Daily", "15m": "15 min", "1h": "1 h" };
 
 /** @param {HTMLElement} root @param {import("./router.js").Route} route */
@@ -46,7 +46,13 @@ class ChartView {
     this.symbol = state.selected;
     const mode = route.params.get("mode") in MODES ? route.params.get("mode") : "daily";
     const range = RANGES.includes(route.params.get("range")) ? route.params.get("range") : "1Y";
-    const asked = { symbol: this.symbol, mode, range, indicators: chosen(route.params.get("ind")), adjusted: route.params.get("prices") !== "split" };
+    const asked = {
+      symbol: this.symbol,
+      mode,
+      range,
+      indicators: chosen(route.params.get("ind")),
+      adjusted: route.params.get("prices") !== "split",
+    };
     this.drawBar(asked);
     this.drawQuote();
     if (!this.symbol) {
@@ -64,9 +70,15 @@ class ChartView {
   }
 
   waiting() {
-    const draw = () => this.place.replaceChildren(state.symbolsKnown || state.status?.store?.state === "error" ? noBatch() : skeleton(8, true));
+    const draw = () =>
+      this.place.replaceChildren(
+        state.symbolsKnown || state.status?.store?.state === "error" ? noBatch() : skeleton(8, true),
+      );
     draw();
-    this.ends.push(on("connection", () => this.symbol || draw()), on("symbols", () => this.symbol || draw()));
+    this.ends.push(
+      on("connection", () => this.symbol || draw()),
+      on("symbols", () => this.symbol || draw()),
+    );
     setTimeout(() => this.symbol || draw(), 1_500);
   }
 
@@ -76,7 +88,14 @@ class ChartView {
     const to = (change) => go(hash("chart", symbol ?? state.selected, { ...params(), ...change }), { replace: true });
     const choice = (name, label, on, change) =>
       h("button", { type: "button", "aria-pressed": String(on), "data-key": name, onclick: () => to(change) }, label);
-    const modes = Object.entries(MODES).map(([key, label]) => choice(`mode ${key}`, [label, key === "daily" ? null : h("span", { class: "optional" }, "windows")], key === mode, { mode: key === "daily" ? null : key }));
+    const modes = Object.entries(MODES).map(([key, label]) =>
+      choice(
+        `mode ${key}`,
+        [label, key === "daily" ? null : h("span", { class: "optional" }, "windows")],
+        key === mode,
+        { mode: key === "daily" ? null : key },
+      ),
+    );
     const parts = [h("div", { class: "segments", role: "group", "aria-label": "Chart" }, modes)];
     if (mode === "daily") {
       const ranges = RANGES.map((each) => choice(`range ${each}`, each, each === range, { range: each }));
@@ -87,7 +106,10 @@ class ChartView {
       });
       const adjust = choice("adjusted", "Dividend-adjusted", adjusted, { prices: adjusted ? "split" : null });
       adjust.title = "Prices adjusted for splits and dividends, as the indicators are; else for splits only";
-      parts.push(h("div", { class: "segments", role: "group", "aria-label": "Range" }, ranges), h("div", { class: "chips", role: "group", "aria-label": "Indicators" }, chips, adjust));
+      parts.push(
+        h("div", { class: "segments", role: "group", "aria-label": "Range" }, ranges),
+        h("div", { class: "chips", role: "group", "aria-label": "Indicators" }, chips, adjust),
+      );
     }
     this.bar.replaceChildren(...parts);
     if (focused) this.bar.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
@@ -99,21 +121,50 @@ class ChartView {
     this.title.textContent = this.symbol ?? "Chart";
     this.last.textContent = quote ? price(quote.price) : daily?.last_close ? price(daily.last_close) : "";
     this.change.className = direction(quote?.change);
-    this.change.textContent = quote ? `${arrow(quote.change)} ${signed(quote.change)} (${percent(quote.change_percent)})` : "";
+    this.change.textContent = quote
+      ? `${arrow(quote.change)} ${signed(quote.change)} (${percent(quote.change_percent)})`
+      : "";
     const badge = quote ? sourceBadge(quote.source, "Price") : null;
-    this.when.replaceChildren(...(quote ? [badge, " ", time(quote.event_time, "time")] : daily ? ["last close, no live price"] : []));
+    this.when.replaceChildren(
+      ...(quote ? [badge, " ", time(quote.event_time, "time")] : daily ? ["last close, no live price"] : []),
+    );
     this.part?.quote?.();
   }
 
   drawMenu(mode) {
     const path = `symbols/${encodeURIComponent(this.symbol)}`;
-    const columns = [...new Set(Object.values(INDICATORS).flatMap(({ lines }) => lines.map((line) => line.name)))].join(",");
-    const routes = mode === "daily"
-      ? [["Daily bars", "bars", { from: "1900-01-01" }], ["Indicators", "indicators", { from: "1900-01-01", names: columns }]]
-      : [["Windows", "windows", { length: mode }], ["Ticks", "ticks", { limit: 5000 }]];
+    const columns = [...new Set(Object.values(INDICATORS).flatMap(({ lines }) => lines.map((line) => line.name)))].join(
+      ",",
+    );
+    const routes =
+      mode === "daily"
+        ? [
+            ["Daily bars", "bars", { from: "1900-01-01" }],
+            ["Indicators", "indicators", { from: "1900-01-01", names: columns }],
+          ]
+        : [
+            ["Windows", "windows", { length: mode }],
+            ["Ticks", "ticks", { limit: 5000 }],
+          ];
     const link = (label, route, query, format, text) =>
-      h("a", { href: address(`${path}/${route}`, { ...query, format }), download: true, "aria-label": `${label} of ${this.symbol} as ${text}` }, text);
-    const lines = routes.map(([label, route, query]) => h("p", {}, h("span", {}, label), link(label, route, query, "csv", "CSV"), link(label, route, query, "parquet", "Parquet")));
+      h(
+        "a",
+        {
+          href: address(`${path}/${route}`, { ...query, format }),
+          download: true,
+          "aria-label": `${label} of ${this.symbol} as ${text}`,
+        },
+        text,
+      );
+    const lines = routes.map(([label, route, query]) =>
+      h(
+        "p",
+        {},
+        h("span", {}, label),
+        link(label, route, query, "csv", "CSV"),
+        link(label, route, query, "parquet", "Parquet"),
+      ),
+    );
     const menu = h("details", { class: "menu" }, h("summary", { class: "button" }, "Export"), h("div", {}, lines));
     menu.addEventListener("keydown", (event) => {
       if (event.key !== "Escape" || !menu.open) return;

@@ -26,14 +26,33 @@ class CompareView {
     this.heading = h("header", {}, h("h2", { id: "compare-title" }, "Compare"));
     this.chips = h("div", { class: "chips", role: "group", "aria-label": "Symbols" });
     this.place = h("div");
-    root.append(h("section", { class: "card", "aria-labelledby": "compare-title" }, this.heading, h("div", { class: "bar" }, this.chips), this.place));
-    this.heading.append(h("span", { class: "muted" }, "100 at the first common session"), periodChoice("compare", periodOf(route)));
+    root.append(
+      h(
+        "section",
+        { class: "card", "aria-labelledby": "compare-title" },
+        this.heading,
+        h("div", { class: "bar" }, this.chips),
+        this.place,
+      ),
+    );
+    this.heading.append(
+      h("span", { class: "muted" }, "100 at the first common session"),
+      periodChoice("compare", periodOf(route)),
+    );
     this.drawChips();
-    this.part = loaded(this.place, (signal) => this.load(signal), (data) => this.show(data), { lines: 8, tall: true });
-    this.ends = [onTheme(() => this.data && this.draw()), on("symbols", () => {
-      this.drawChips();
-      this.part.reload(true);
-    })];
+    this.part = loaded(
+      this.place,
+      (signal) => this.load(signal),
+      (data) => this.show(data),
+      { lines: 8, tall: true },
+    );
+    this.ends = [
+      onTheme(() => this.data && this.draw()),
+      on("symbols", () => {
+        this.drawChips();
+        this.part.reload(true);
+      }),
+    ];
   }
 
   symbols() {
@@ -54,8 +73,21 @@ class CompareView {
     const chosen = this.symbols();
     const chips = all.map((symbol, at) => {
       const kept = all.filter((each) => (each === symbol ? !chosen.includes(each) : chosen.includes(each)));
-      const change = () => go(hash("compare", null, { ...Object.fromEntries(current().params), symbols: kept.join(",") || "none" }), { replace: true });
-      return h("button", { type: "button", "data-key": symbol, "aria-pressed": String(chosen.includes(symbol)), vars: { key: `var(--${key(at)})` }, onclick: change }, symbol);
+      const change = () =>
+        go(hash("compare", null, { ...Object.fromEntries(current().params), symbols: kept.join(",") || "none" }), {
+          replace: true,
+        });
+      return h(
+        "button",
+        {
+          type: "button",
+          "data-key": symbol,
+          "aria-pressed": String(chosen.includes(symbol)),
+          vars: { key: `var(--${key(at)})` },
+          onclick: change,
+        },
+        symbol,
+      );
     });
     this.chips.replaceChildren(...chips);
     if (focused) this.chips.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
@@ -75,7 +107,8 @@ class CompareView {
     this.data = data;
     if (data.none) return empty("No symbol chosen", "Choose at least one above.");
     if (!data.items.length) return noBatch();
-    if (!data.items.some((item) => item.points.length)) return empty("No session in common", "These symbols have no session that all of them traded on.");
+    if (!data.items.some((item) => item.points.length))
+      return empty("No session in common", "These symbols have no session that all of them traded on.");
     this.box = h("div", { class: "charts" });
     this.summary = h("p", { class: "summary", id: "chart-summary" });
     // The chart measures its place, which therefore has to be in the page first.
@@ -88,20 +121,46 @@ class CompareView {
     const items = this.data.items.filter((item) => item.points.length);
     const times = items[0].points.map((point) => point.session_date);
     const all = withHistory();
-    this.panes = new Panes(this.box, { label: "Compare", times, describe: (at) => this.describe(items, at), onPoint: (at) => this.write(items, at), localization: { timeFormatter: session } });
-    const pane = this.panes.add("compare", `Rebased prices of ${items.map((item) => item.symbol).join(", ")}. Arrow keys read session by session.`);
+    this.panes = new Panes(this.box, {
+      label: "Compare",
+      times,
+      describe: (at) => this.describe(items, at),
+      onPoint: (at) => this.write(items, at),
+      localization: { timeFormatter: session },
+    });
+    const pane = this.panes.add(
+      "compare",
+      `Rebased prices of ${items.map((item) => item.symbol).join(", ")}. Arrow keys read session by session.`,
+    );
     const lines = items.map((item, at) => {
-      const line = pane.chart.addLineSeries({ color: colour(key(all.indexOf(item.symbol))), lineWidth: 2, lineStyle: at % 4 === 3 ? 2 : 0, priceLineVisible: false, title: item.symbol });
+      const line = pane.chart.addLineSeries({
+        color: colour(key(all.indexOf(item.symbol))),
+        lineWidth: 2,
+        lineStyle: at % 4 === 3 ? 2 : 0,
+        priceLineVisible: false,
+        title: item.symbol,
+      });
       line.setData(item.points.map((point) => ({ time: point.session_date, value: point.value })));
       return line;
     });
-    lines[0].createPriceLine({ price: 100, color: colour("line-strong"), lineWidth: 1, lineStyle: 2, axisLabelVisible: false, title: "" });
+    lines[0].createPriceLine({
+      price: 100,
+      color: colour("line-strong"),
+      lineWidth: 1,
+      lineStyle: 2,
+      axisLabelVisible: false,
+      title: "",
+    });
     [pane.anchor, pane.values] = [lines[0], items[0].points.map((point) => point.value)];
     this.panes.show(-0.5, times.length * 1.06);
     this.write(items, null);
     const ranked = [...items].sort((a, b) => last(b) - last(a));
-    this.summary.textContent = `From ${session(times[0])} to ${session(times.at(-1))}, ${times.length} sessions: ${ranked.map((item) => `${item.symbol} ${percent(last(item) - 100)}`).join(", ")}.`;
-    publish("compare", () => ({ series: Object.fromEntries(items.map((item, at) => [item.symbol, lines[at].data()])) }));
+    const told = ranked.map((item) => `${item.symbol} ${percent(last(item) - 100)}`).join(", ");
+    const span = `From ${session(times[0])} to ${session(times.at(-1))}, ${times.length} sessions`;
+    this.summary.textContent = `${span}: ${told}.`;
+    publish("compare", () => ({
+      series: Object.fromEntries(items.map((item, at) => [item.symbol, lines[at].data()])),
+    }));
   }
 
   write(items, at) {
@@ -112,18 +171,35 @@ class CompareView {
   }
 
   describe(items, at) {
-    return [session(items[0].points[at].session_date), ...items.map((item) => `${item.symbol} ${two(item.points[at]?.value)}`)].join(", ");
+    return [
+      session(items[0].points[at].session_date),
+      ...items.map((item) => `${item.symbol} ${two(item.points[at]?.value)}`),
+    ].join(", ");
   }
 
   figures() {
-    const rows = this.data.items.filter((item) => item.points.length).map((item) => {
-      const values = item.points.map((point) => point.value);
-      const change = values.at(-1) - 100;
-      const number = (value) => h("td", { class: "number" }, two(value));
-      return h("tr", {}, h("th", { scope: "row" }, h("a", { href: hash("chart", item.symbol) }, item.symbol)), number(values.at(-1)),
-        h("td", { class: `number ${direction(change)}` }, `${arrow(change)} ${percent(change)}`), number(Math.max(...values)), number(Math.min(...values)), h("td", {}, sourceBadge(item.source, "History")));
-    });
-    const columns = [{ label: "Symbol" }, ...["Now", "Change", "Highest", "Lowest"].map((label) => ({ label, number: true })), { label: "Source" }];
+    const rows = this.data.items
+      .filter((item) => item.points.length)
+      .map((item) => {
+        const values = item.points.map((point) => point.value);
+        const change = values.at(-1) - 100;
+        const number = (value) => h("td", { class: "number" }, two(value));
+        return h(
+          "tr",
+          {},
+          h("th", { scope: "row" }, h("a", { href: hash("chart", item.symbol) }, item.symbol)),
+          number(values.at(-1)),
+          h("td", { class: `number ${direction(change)}` }, `${arrow(change)} ${percent(change)}`),
+          number(Math.max(...values)),
+          number(Math.min(...values)),
+          h("td", {}, sourceBadge(item.source, "History")),
+        );
+      });
+    const columns = [
+      { label: "Symbol" },
+      ...["Now", "Change", "Highest", "Lowest"].map((label) => ({ label, number: true })),
+      { label: "Source" },
+    ];
     return scrolling("Compared figures", table({ caption: "Rebased values, 100 at the start", columns, rows }));
   }
 

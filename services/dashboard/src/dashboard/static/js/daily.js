@@ -26,7 +26,8 @@ export class DailyPart {
     this.loaded = null;
     this.stop = new AbortController();
     this.failed = false;
-    const heal = () => this.failed && state.connection === "open" && state.status?.store?.state === "ok" && this.show(this.asked);
+    const heal = () =>
+      this.failed && state.connection === "open" && state.status?.store?.state === "ok" && this.show(this.asked);
     this.ends = [on("status", heal), on("symbols", () => this.grown())];
   }
 
@@ -70,8 +71,14 @@ export class DailyPart {
     }
     const missing = columnsOf(indicators).filter((name) => !data.columns.has(name));
     if (missing.length && data.bars.length) {
-      const answer = await history(symbol, "indicators", { names: missing.join(","), from: data.from, source: data.source }, signal);
-      for (const name of missing) data.columns.set(name, new Map(answer.items.map((row) => [row.session_date, row[name]])));
+      const answer = await history(
+        symbol,
+        "indicators",
+        { names: missing.join(","), from: data.from, source: data.source },
+        signal,
+      );
+      for (const name of missing)
+        data.columns.set(name, new Map(answer.items.map((row) => [row.session_date, row[name]])));
     }
     return { ...data, indicators };
   }
@@ -86,7 +93,10 @@ export class DailyPart {
     this.notice.replaceChildren();
     for (const part of [this.box, this.summary, this.details]) part.hidden = false;
     const start = startOf(symbol, MONTHS[range] ?? null);
-    const first = Math.max(bars.findIndex((bar) => bar.session_date >= start), 0);
+    const first = Math.max(
+      bars.findIndex((bar) => bar.session_date >= start),
+      0,
+    );
     this.chart.draw(this.loaded, { from: first - 0.5, to: bars.length + 1.5 });
     this.drawSummary(bars.slice(first));
     this.drawTable();
@@ -95,8 +105,14 @@ export class DailyPart {
   none() {
     const { symbol } = this.asked;
     if (!state.symbols.some((each) => each.sessions > 0)) return noBatch();
-    if (!state.quotes.has(symbol)) return empty(`Nothing is known of ${symbol}`, "It has neither daily history nor live prices.");
-    return empty(`No daily history of ${symbol}`, "It has live prices only: see its ", h("a", { href: hash("chart", symbol, { mode: "15m" }) }, "window charts"), ".");
+    if (!state.quotes.has(symbol))
+      return empty(`Nothing is known of ${symbol}`, "It has neither daily history nor live prices.");
+    return empty(
+      `No daily history of ${symbol}`,
+      "It has live prices only: see its ",
+      h("a", { href: hash("chart", symbol, { mode: "15m" }) }, "window charts"),
+      ".",
+    );
   }
 
   drawSummary(bars) {
@@ -105,11 +121,16 @@ export class DailyPart {
     const change = (last.close / first.close - 1) * 100;
     const most = bars.reduce((best, bar) => (bar.high > best.high ? bar : best));
     const least = bars.reduce((best, bar) => (bar.low < best.low ? bar : best));
-    const values = indicators.flatMap((name) => INDICATORS[name].lines).map((line) => `${line.label} ${two(columns.get(line.name)?.get(last.session_date))}`);
+    const values = indicators
+      .flatMap((name) => INDICATORS[name].lines)
+      .map((line) => `${line.label} ${two(columns.get(line.name)?.get(last.session_date))}`);
     this.summary.replaceChildren(
       sourceBadge(source, "History"),
-      ` ${symbol} closed at ${price(last.close)} on ${session(last.session_date)}, ${arrow(change)} ${percent(change)} over ${bars.length} sessions since ${session(first.session_date)}. ` +
-        `Highest ${price(most.high)} on ${session(most.session_date)}, lowest ${price(least.low)} on ${session(least.session_date)}. ` +
+      ` ${symbol} closed at ${price(last.close)} on ${session(last.session_date)}, ` +
+        `${arrow(change)} ${percent(change)} ` +
+        `over ${bars.length} sessions since ${session(first.session_date)}. ` +
+        `Highest ${price(most.high)} on ${session(most.session_date)}, ` +
+        `lowest ${price(least.low)} on ${session(least.session_date)}. ` +
         (values.length ? `At the last close: ${values.join(", ")}. ` : "") +
         `Adjusted for splits${adjusted ? " and dividends" : ""}. `,
       h("a", { href: "https://www.tradingview.com/", rel: "noreferrer noopener" }, "Charts by TradingView"),
@@ -121,9 +142,18 @@ export class DailyPart {
     if (!this.details.open || !this.loaded?.bars?.length) return;
     const bars = this.loaded.bars.slice(-TABLE_ROWS).reverse();
     const rows = bars.map((bar) =>
-      h("tr", {}, h("th", { scope: "row", class: "nowrap" }, session(bar.session_date)), [bar.open, bar.high, bar.low, bar.close].map((value) => h("td", { class: "number" }, price(value))), h("td", { class: "number" }, compact(bar.volume))),
+      h(
+        "tr",
+        {},
+        h("th", { scope: "row", class: "nowrap" }, session(bar.session_date)),
+        [bar.open, bar.high, bar.low, bar.close].map((value) => h("td", { class: "number" }, price(value))),
+        h("td", { class: "number" }, compact(bar.volume)),
+      ),
     );
-    const columns = [{ label: "Session" }, ...["Open", "High", "Low", "Close", "Volume"].map((label) => ({ label, number: true }))];
+    const columns = [
+      { label: "Session" },
+      ...["Open", "High", "Low", "Close", "Volume"].map((label) => ({ label, number: true })),
+    ];
     const caption = `The newest ${bars.length} daily bars of ${this.loaded.symbol}, newest first`;
     this.details.append(scrolling(caption, table({ caption, columns, rows })));
   }

@@ -5,7 +5,8 @@ const SVG = "http://www.w3.org/2000/svg";
 /**
  * An HTML element.
  * @param {string} tag
- * @param {Record<string, unknown>} [props] attributes; `on…` are listeners, `vars` are CSS variables, null and false are left out
+ * @param {Record<string, unknown>} [props] attributes; `on…` are listeners, `vars` are CSS variables;
+ *   null and false are left out
  * @param {...(Node | string | number | null | undefined | false | Array)} children
  * @returns {HTMLElement}
  */
@@ -22,10 +23,15 @@ function fill(element, props, children) {
   for (const [name, value] of Object.entries(props)) {
     if (value === null || value === undefined || value === false) continue;
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else if (name === "vars") for (const [key, entry] of Object.entries(value)) element.style.setProperty(`--${key}`, entry);
+    else if (name === "vars")
+      for (const [key, entry] of Object.entries(value)) element.style.setProperty(`--${key}`, entry);
     else element.setAttribute(name, value === true ? "" : String(value));
   }
-  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false && child !== ""));
+  element.append(
+    ...children
+      .flat(Infinity)
+      .filter((child) => child !== null && child !== undefined && child !== false && child !== ""),
+  );
   return element;
 }
 
@@ -35,7 +41,9 @@ function fill(element, props, children) {
  * @returns {HTMLTableElement}
  */
 export function table({ caption, columns, rows, className }) {
-  const heads = columns.map((column) => h("th", { scope: "col", class: column.number ? "number" : null }, column.label));
+  const heads = columns.map((column) =>
+    h("th", { scope: "col", class: column.number ? "number" : null }, column.label),
+  );
   return h(
     "table",
     { class: className },

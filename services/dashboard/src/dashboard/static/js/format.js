@@ -20,7 +20,8 @@ export const price = (value) => (known(value) ? (Math.abs(value) < 1 && value !=
 /** A whole number with separators. */
 export const whole = (value) => (known(value) ? WHOLE.format(value) : NONE);
 /** 1,234,567 as 1.2M. */
-export const compact = (value) => (!known(value) ? NONE : Math.abs(value) < 1000 ? WHOLE.format(value) : SHORT.format(value));
+export const compact = (value) =>
+  !known(value) ? NONE : Math.abs(value) < 1000 ? WHOLE.format(value) : SHORT.format(value);
 /** With its sign: +1.20. */
 export const signed = (value) => (known(value) ? SIGNED.format(value) : NONE);
 /** Percent points with their sign: 1.2 is +1.20%. */
@@ -45,7 +46,9 @@ export function seconds(value) {
   const all = Math.round(value);
   const [hours, minutes, rest] = [Math.floor(all / 3600), Math.floor((all % 3600) / 60), all % 60];
   if (hours >= 48) return `${Math.floor(hours / 24)} days`;
-  return hours ? `${hours} h ${String(minutes).padStart(2, "0")} min` : `${minutes} min ${String(rest).padStart(2, "0")} s`;
+  return hours
+    ? `${hours} h ${String(minutes).padStart(2, "0")} min`
+    : `${minutes} min ${String(rest).padStart(2, "0")} s`;
 }
 
 /** Bytes: 812 kB. */
@@ -69,7 +72,15 @@ const STYLES = {
   clock: { hour: "2-digit", minute: "2-digit", hourCycle: "h23" },
   day: { day: "numeric", month: "short" },
   moment: { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", hourCycle: "h23" },
-  full: { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" },
+  full: {
+    day: "numeric",
+    month: "short",
+    year: "numeric",
+    hour: "2-digit",
+    minute: "2-digit",
+    second: "2-digit",
+    hourCycle: "h23",
+  },
 };
 
 /**
@@ -89,7 +100,9 @@ function format(style, timeZone) {
 
 /** The zone's short name at that moment, such as GMT-5 or EST. */
 export function zoneName(moment = Date.now()) {
-  const parts = new Intl.DateTimeFormat("en-US", { timeZone: zone, timeZoneName: "short" }).formatToParts(new Date(moment));
+  const parts = new Intl.DateTimeFormat("en-US", { timeZone: zone, timeZoneName: "short" }).formatToParts(
+    new Date(moment),
+  );
   return parts.find((part) => part.type === "timeZoneName")?.value ?? zone;
 }
 
@@ -107,7 +120,9 @@ export function time(iso, style = "moment") {
 /** 2026-01-31 as 31 Jan 2026. A session has no time of day, hence no zone. */
 export function session(date) {
   if (!date) return NONE;
-  return new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric", timeZone: "UTC" }).format(new Date(`${date}T00:00:00Z`));
+  return new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric", timeZone: "UTC" }).format(
+    new Date(`${date}T00:00:00Z`),
+  );
 }
 
 /** The badge that says where data comes from. */
@@ -115,6 +130,14 @@ export function sourceBadge(source, what = "") {
   if (!source) return null;
   const kind = { yahoo: "live", alpha_vantage: "live" }[source] ?? source;
   const text = { live: "LIVE", replay: "REPLAY", simulated: "SIMULATED" }[kind] ?? source.toUpperCase();
-  const from = { yahoo: "Yahoo Finance", alpha_vantage: "Alpha Vantage", replay: "recorded real bars", simulated: "a simulator" }[source] ?? source;
-  return h("span", { class: `badge ${kind}`, title: `${what || "Data"} from ${from}` }, h("span", { class: "visually-hidden" }, `${what || "Data"}: `), text);
+  const from =
+    { yahoo: "Yahoo Finance", alpha_vantage: "Alpha Vantage", replay: "recorded real bars", simulated: "a simulator" }[
+      source
+    ] ?? source;
+  return h(
+    "span",
+    { class: `badge ${kind}`, title: `${what || "Data"} from ${from}` },
+    h("span", { class: "visually-hidden" }, `${what || "Data"}: `),
+    text,
+  );
 }

@@ -28,8 +28,24 @@ export function setUpHelp(dialog, button) {
   const choice = h("input", { type: "checkbox", id: "shortcuts", onchange: (event) => remember(event.target.checked) });
   choice.checked = active;
   dialog.append(
-    h("header", {}, h("h2", { id: "help-title" }, "Keyboard"), h("button", { type: "button", class: "icon", "aria-label": "Close", onclick: () => dialog.close() }, "×")),
-    h("dl", {}, SHORTCUTS.map(([keys, what]) => [h("dt", {}, keys.map((key) => (key === "…" ? " … " : [h("kbd", {}, key), " "]))), h("dd", {}, what)])),
+    h(
+      "header",
+      {},
+      h("h2", { id: "help-title" }, "Keyboard"),
+      h("button", { type: "button", class: "icon", "aria-label": "Close", onclick: () => dialog.close() }, "×"),
+    ),
+    h(
+      "dl",
+      {},
+      SHORTCUTS.map(([keys, what]) => [
+        h(
+          "dt",
+          {},
+          keys.map((key) => (key === "…" ? " … " : [h("kbd", {}, key), " "])),
+        ),
+        h("dd", {}, what),
+      ]),
+    ),
     h("p", {}, h("label", { for: "shortcuts" }, choice, " Single-key shortcuts")),
   );
   dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
@@ -57,7 +73,8 @@ function pressed(event, dialog) {
   else if (event.key === "j") step(1);
   else if (event.key === "k") step(-1);
   else if (event.key === "t") toggleTheme();
-  else if (event.key === "w") (document.querySelector("#watchlist a[aria-current]") ?? document.querySelector("#watchlist a"))?.focus();
-  else if (event.key === "c") document.querySelector(".chart, .compare-plot")?.focus();
+  else if (event.key === "w")
+    (document.querySelector("#watchlist a[aria-current]") ?? document.querySelector("#watchlist a"))?.focus();
+  else if (event.key === "c") document.querySelector(".chart")?.focus();
   return undefined;
 }

@@ -42,7 +42,11 @@ export function chosen(text) {
 /** `names` with `name` switched, as the address carries them. */
 export function toggled(names, name) {
   const kept = names.includes(name) ? names.filter((each) => each !== name) : [...names, name];
-  return Object.keys(INDICATORS).filter((each) => kept.includes(each)).join(",") || "none";
+  return (
+    Object.keys(INDICATORS)
+      .filter((each) => kept.includes(each))
+      .join(",") || "none"
+  );
 }
 
 /** Columns that `names` need. @returns {string[]} */

@@ -1,19 +1,24 @@
 /** The running windows: price of the ticks, the windows' moving average and their volatility bands. */
 
 import { get } from "./api.js";
-import { h, scrolling, table } from "./dom.js";
-import { compact, local, price, time, whole, zoneName } from "./format.js";
+import { h } from "./dom.js";
+import { local, price, zoneName } from "./format.js";
 import { empty, failed, skeleton } from "./panel.js";
 import { Panes, writeLegend } from "./panes.js";
+import { PRICE_FORMAT } from "./price-chart.js";
 import { on, state } from "./state.js";
 import { publish } from "./testing.js";
 import { colour } from "./theme.js";
+import { figures, present, running, sentence, windowTable } from "./window-facts.js";
 import { lay, LINES } from "./window-lines.js";
 
 const REDRAW_MS = 1_000;
 const REFILL_MS = 30_000;
 const REFILL = 40;
-const SHAPES = { "15m": { step: 10, slide: 60, span: 2 * 3600, limit: 240 }, "1h": { step: 60, slide: 300, span: 10 * 3600, limit: 200 } };
+const SHAPES = {
+  "15m": { step: 10, span: 2 * 3600, limit: 240 },
+  "1h": { step: 60, span: 10 * 3600, limit: 200 },
+};
 
 /** The intraday chart of a symbol. */
 export class IntradayPart {
@@ -29,7 +34,11 @@ export class IntradayPart {
     this.timer = 0;
     // The stream tells of the fullest running window only; the others come with a look at all.
     const refill = setInterval(() => this.refill(), REFILL_MS);
-    this.ends = [() => clearInterval(refill), on("window", (window) => this.take(window)), on("connection", () => this.back())];
+    this.ends = [
+      () => clearInterval(refill),
+      on("window", (window) => this.take(window)),
+      on("connection", () => this.back()),
+    ];
   }
 
   /** @param {{symbol: string, mode: "15m" | "1h"}} asked */
@@ -75,7 +84,9 @@ export class IntradayPart {
     if (!this.windows || this.failed || document.hidden) return;
     const { asked } = this;
     const path = `symbols/${encodeURIComponent(asked.symbol)}/windows`;
-    const { items } = await get(path, { length: asked.mode, limit: REFILL }, this.stop.signal).catch(() => ({ items: [] }));
+    const { items } = await get(path, { length: asked.mode, limit: REFILL }, this.stop.signal).catch(() => ({
+      items: [],
+    }));
     if (asked === this.asked) for (const window of items) this.take(window);
   }
 
@@ -103,7 +114,10 @@ export class IntradayPart {
 
   build() {
     const shape = SHAPES[this.asked.mode];
-    const last = Math.max(this.ticks.at(-1)?.[0] ?? 0, ...[...this.windows.values()].filter((each) => each.final).map((each) => Date.parse(each.window_end) / 1000));
+    const last = Math.max(
+      this.ticks.at(-1)?.[0] ?? 0,
+      ...[...this.windows.values()].filter((each) => each.final).map((each) => Date.parse(each.window_end) / 1000),
+    );
     const data = last ? lay(this.ticks, [...this.windows.values()], { ...shape, start: last - shape.span }) : null;
     if (!data?.times.length) {
       this.veil(empty(`No ticks of ${this.asked.symbol} yet`, "Windows appear here a minute after the first tick."));
@@ -115,15 +129,31 @@ export class IntradayPart {
     this.panes?.remove();
     const clock = (at) => local(at * 1000, shape.step < 60 ? "time" : "moment");
     this.panes = new Panes(this.box, {
-      label: this.asked.symbol, times: data.times, describe: (at) => this.describe(at), onPoint: (at) => this.write(at),
-      time: { timeVisible: true, secondsVisible: false, tickMarkFormatter: (at, kind) => local(at * 1000, kind < 3 ? "day" : kind === 3 ? "clock" : "time") },
-      localization: { priceFormatter: price, timeFormatter: (at) => `${clock(at)} ${zoneName(at * 1000)}` },
+      label: this.asked.symbol,
+      times: data.times,
+      describe: (at) => this.describe(at),
+      onPoint: (at) => this.write(at),
+      time: {
+        timeVisible: true,
+        secondsVisible: false,
+        tickMarkFormatter: (at, kind) => local(at * 1000, kind < 3 ? "day" : kind === 3 ? "clock" : "time"),
+      },
+      localization: { timeFormatter: (at) => `${clock(at)} ${zoneName(at * 1000)}` },
     });
-    const pane = this.panes.add("price", `${this.asked.symbol}: ticks, moving average and bands of ${this.asked.mode} windows. Arrow keys read point by point.`);
+    const pane = this.panes.add(
+      "price",
+      `${this.asked.symbol}: ticks, average and bands of ${this.asked.mode} windows. Arrow keys read point by point.`,
+    );
     this.series = {};
     for (const [name, line] of Object.entries(LINES)) {
       this.series[name] = pane.chart.addLineSeries({
-        color: colour(line.colour), lineWidth: line.width, lineStyle: line.style, priceLineVisible: name === "price", lastValueVisible: name === "price", crosshairMarkerVisible: name === "price",
+        color: colour(line.colour),
+        lineWidth: line.width,
+        lineStyle: line.style,
+        priceLineVisible: name === "price",
+        lastValueVisible: name === "price",
+        crosshairMarkerVisible: name === "price",
+        priceFormat: PRICE_FORMAT,
       });
     }
     pane.anchor = this.series.price;
@@ -131,14 +161,22 @@ export class IntradayPart {
     const count = data.times.length;
     // The first minutes are not stretched over the whole width.
     this.panes.show(Math.max(count - 720, Math.min(0, count - 120)), count + 6);
-    publish("intraday", () => ({ symbol: this.asked.symbol, length: this.asked.mode, times: this.data.times, series: Object.fromEntries(Object.entries(this.series).map(([name, each]) => [name, each.data()])) }));
+    publish("intraday", () => ({
+      symbol: this.asked.symbol,
+      length: this.asked.mode,
+      times: this.data.times,
+      series: Object.fromEntries(Object.entries(this.series).map(([name, each]) => [name, each.data()])),
+    }));
   }
 
   refresh() {
     const data = lay(this.ticks, [...this.windows.values()], { ...SHAPES[this.asked.mode], start: this.start });
     this.data = data;
     this.panes.setTimes(data.times);
-    for (const name of Object.keys(LINES)) this.series[name].setData(data[name].map((value, at) => (value === null ? { time: data.times[at] } : { time: data.times[at], value })));
+    for (const name of Object.keys(LINES))
+      this.series[name].setData(
+        data[name].map((value, at) => (value === null ? { time: data.times[at] } : { time: data.times[at], value })),
+      );
     this.panes.panes[0].values = data.price;
     this.write(this.panes.at);
     this.drawFacts();
@@ -147,52 +185,39 @@ export class IntradayPart {
 
   write(at) {
     const index = at ?? this.data.price.findLastIndex((value) => value !== null);
-    const entries = Object.entries(LINES).map(([name, line]) => [line.label, price(lastKnown(this.data[name], index)), line.colour]);
+    const entries = Object.entries(LINES).map(([name, line]) => [
+      line.label,
+      price(lastKnown(this.data[name], index)),
+      line.colour,
+    ]);
     writeLegend(this.panes.panes[0].legend, [["", local(this.data.times[index] * 1000)], ...entries]);
   }
 
   describe(at) {
-    return [local(this.data.times[at] * 1000), ...Object.entries(LINES).map(([name, line]) => `${line.label} ${price(lastKnown(this.data[name], at))}`)].join(", ");
-  }
-
-  /** Windows that have not closed, the one that ends first (hence the fullest) first. */
-  running() {
-    const now = this.ticks.at(-1)?.[0] ?? 0;
-    return [...this.windows.values()].filter((each) => !each.final && Date.parse(each.window_end) / 1000 > now).sort((a, b) => (a.window_end < b.window_end ? -1 : 1));
+    return [
+      local(this.data.times[at] * 1000),
+      ...Object.entries(LINES).map(([name, line]) => `${line.label} ${price(lastKnown(this.data[name], at))}`),
+    ].join(", ");
   }
 
   drawFacts() {
-    const closed = [...this.windows.values()].filter((each) => each.final);
-    const window = this.running()[0] ?? closed.sort((a, b) => (a.window_end < b.window_end ? 1 : -1))[0];
-    const fact = (name, value, more) => h("div", {}, h("dt", {}, name), h("dd", {}, value, more ? h("small", {}, more) : null));
+    const all = [...this.windows.values()];
+    const window = present(all, this.now());
     this.facts.hidden = !window;
-    if (!window) {
-      this.summary.textContent = `${this.asked.symbol}: ticks only. Windows come from the streaming analytics, the first about a minute after its start.`;
-      return;
-    }
-    const span = [time(window.window_start, "clock"), "–", time(window.window_end, "clock")];
-    this.facts.replaceChildren(
-      fact(window.final ? "Last closed window" : "Running window", span, zoneName(window.window_end)),
-      fact("Moving average", price(window.moving_average), "mean price of the ticks"),
-      fact("Volatility", price(window.volatility), "standard deviation of the prices"),
-      fact("Bands", `${price(window.lower_band)} – ${price(window.upper_band)}`, "average ± 2 standard deviations"),
-      fact("Range", `${price(window.low)} – ${price(window.high)}`, `open ${price(window.open)}, last ${price(window.close)}`),
-      fact("Volume", compact(window.volume), `${whole(window.tick_count)} ticks`),
-    );
-    this.summary.textContent = `${this.asked.symbol}, ${this.asked.mode} windows by event time, ${closed.length} closed ones in view; times in the exchange's zone (${zoneName()}). ` +
-      `${window.final ? "Last closed" : "Running"} window: average ${price(window.moving_average)}, bands ${price(window.lower_band)} to ${price(window.upper_band)}.`;
+    this.facts.replaceChildren(...(window ? figures(window) : []));
+    this.summary.textContent = sentence(all, window, this.asked);
   }
 
   drawTable() {
     this.details.querySelector(".scroll")?.remove();
     if (!this.details.open) return;
-    const cell = (value) => h("td", { class: "number" }, value);
-    const rows = this.running().map((each) =>
-      h("tr", {}, h("th", { scope: "row", class: "nowrap" }, time(each.window_start, "clock"), "–", time(each.window_end, "clock")), [each.open, each.high, each.low, each.close, each.moving_average, each.volatility, each.lower_band, each.upper_band].map((value) => cell(price(value))), cell(whole(each.tick_count)), cell(compact(each.volume))),
-    );
-    const columns = [{ label: "Window" }, ...["Open", "High", "Low", "Last", "Average", "Volatility", "Lower band", "Upper band", "Ticks", "Volume"].map((label) => ({ label, number: true }))];
     const caption = `Running ${this.asked.mode} windows of ${this.asked.symbol}`;
-    this.details.append(scrolling(caption, table({ caption, columns, rows })));
+    this.details.append(windowTable(running([...this.windows.values()], this.now()), caption));
+  }
+
+  /** Event time of the newest tick, seconds since 1970. */
+  now() {
+    return this.ticks.at(-1)?.[0] ?? 0;
   }
 
   veil(notice) {

@@ -12,7 +12,8 @@ const FONT = { label: 12, detail: 11 };
 const ruler = document.createElement("canvas").getContext("2d");
 
 /**
- * @param {{nodes: Array<{id: string, kind: string, label: string, detail: string}>, edges: Array<{from: string, to: string, rows: number}>}} graph
+ * @param {{nodes: Array<{id: string, kind: string, label: string, detail: string}>,
+ *   edges: Array<{from: string, to: string, rows: number}>}} graph
  * @param {string} run
  * @returns {HTMLElement}
  */
@@ -20,17 +21,39 @@ export function lineage({ nodes, edges }, run) {
   const placed = place(nodes, edges);
   const width = Math.max(...[...placed.values()].map((at) => at.x + at.width)) + 2;
   const height = Math.max(...[...placed.values()].map((at) => at.y + HEIGHT)) + 2;
-  const arrow = svg("marker", { id: "arrow", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 7, markerHeight: 7, orient: "auto" }, svg("path", { d: "M0 0L8 4L0 8z" }));
+  const arrow = svg(
+    "marker",
+    { id: "arrow", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 7, markerHeight: 7, orient: "auto" },
+    svg("path", { d: "M0 0L8 4L0 8z" }),
+  );
   const names = new Map(nodes.map((node) => [node.id, node.label]));
   const picture = svg(
     "svg",
-    { width, height, viewBox: `-1 -1 ${width} ${height}`, role: "img", "aria-label": `Lineage of run ${run}: ${nodes.length} places and stages; the list below says the same` },
+    {
+      width,
+      height,
+      viewBox: `-1 -1 ${width} ${height}`,
+      role: "img",
+      "aria-label": `Lineage of run ${run}: ${nodes.length} places and stages; the list below says the same`,
+    },
     svg("defs", {}, arrow),
     edges.map((edge) => drawEdge(edge, placed)),
     nodes.map((node) => drawNode(node, placed.get(node.id))),
   );
-  const steps = edges.map((edge) => h("li", {}, `${names.get(edge.from)} → ${names.get(edge.to)}: ${whole(edge.rows)} rows`));
-  return h("div", {}, h("div", { class: "lineage", tabindex: "0", role: "region", "aria-label": "Lineage graph" }, picture), h("details", { class: "data-table" }, h("summary", {}, "The lineage as a list"), h("ol", { class: "steps" }, steps)));
+  const steps = edges.map((edge) =>
+    h("li", {}, `${names.get(edge.from)} → ${names.get(edge.to)}: ${whole(edge.rows)} rows`),
+  );
+  return h(
+    "div",
+    {},
+    h("div", { class: "lineage", tabindex: "0", role: "region", "aria-label": "Lineage graph" }, picture),
+    h(
+      "details",
+      { class: "data-table" },
+      h("summary", {}, "The lineage as a list"),
+      h("ol", { class: "steps" }, steps),
+    ),
+  );
 }
 
 /** Layers by the longest way from a start; within one, the main line stays on the left. */
@@ -43,7 +66,13 @@ function place(nodes, edges) {
   const placed = new Map();
   for (const [layer, members] of layers) {
     members.sort((a, b) => goesOn.has(b.id) - goesOn.has(a.id));
-    members.forEach((node, at) => placed.set(node.id, { x: at && MAIN + GAP.x + (at - 1) * (SIDE + GAP.x), y: layer * (HEIGHT + GAP.y), width: at ? SIDE : MAIN }));
+    members.forEach((node, at) =>
+      placed.set(node.id, {
+        x: at && MAIN + GAP.x + (at - 1) * (SIDE + GAP.x),
+        y: layer * (HEIGHT + GAP.y),
+        width: at ? SIDE : MAIN,
+      }),
+    );
   }
   return placed;
 }
@@ -55,11 +84,14 @@ function grouped(nodes, depth) {
 }
 
 function drawNode(node, { x, y, width }) {
-  return svg("g", { class: node.kind, transform: `translate(${x} ${y})` },
+  return svg(
+    "g",
+    { class: node.kind, transform: `translate(${x} ${y})` },
     svg("title", {}, `${node.label}: ${node.detail}`),
     svg("rect", { width, height: HEIGHT, rx: node.kind === "stage" ? 18 : 4 }),
     svg("text", { x: INSET, y: 17 }, fitted(node.label, FONT.label, width)),
-    svg("text", { x: INSET, y: 33, class: "detail" }, fitted(node.detail, FONT.detail, width)));
+    svg("text", { x: INSET, y: 33, class: "detail" }, fitted(node.detail, FONT.detail, width)),
+  );
 }
 
 function drawEdge({ from, to, rows }, placed) {
@@ -68,7 +100,16 @@ function drawEdge({ from, to, rows }, placed) {
   const [x2, y2] = [b.x + b.width / 2, b.y - 2];
   const middle = y2 - GAP.y / 2;
   const [tx, ty] = [x2 + 8, middle + 6];
-  return svg("g", {}, svg("path", { class: "edge", d: `M${x1} ${y1}C${x1} ${middle} ${x2} ${middle} ${x2} ${y2}`, "marker-end": "url(#arrow)" }), svg("text", { class: "rows", x: tx, y: ty }, whole(rows)));
+  return svg(
+    "g",
+    {},
+    svg("path", {
+      class: "edge",
+      d: `M${x1} ${y1}C${x1} ${middle} ${x2} ${middle} ${x2} ${y2}`,
+      "marker-end": "url(#arrow)",
+    }),
+    svg("text", { class: "rows", x: tx, y: ty }, whole(rows)),
+  );
 }
 
 /** `text` cut in its middle to what the box holds: both the start and the end of a path tell. */

@@ -18,8 +18,16 @@ const SYMBOLS_EVERY_MS = 60_000;
 const SYMBOLS_RETRY_MS = 5_000;
 const phone = matchMedia("(max-width: 860px)");
 const panel = document.getElementById("panel");
+const watchlist = document.getElementById("watchlist");
 const tabs = document.getElementById("tabs");
-const TITLES = { chart: "Chart", risk: "Risk", compare: "Compare", platform: "Platform", alerts: "Alerts", watchlist: "Watchlist" };
+const TITLES = {
+  chart: "Chart",
+  risk: "Risk",
+  compare: "Compare",
+  platform: "Platform",
+  alerts: "Alerts",
+  watchlist: "Watchlist",
+};
 const MODULES = {
   chart: () => import("./chart-view.js"),
   risk: () => import("./risk.js"),
@@ -30,6 +38,7 @@ const MODULES = {
 
 let shown = { view: null, end: null, update: null };
 let turn = 0;
+let stuck = false;
 
 async function route() {
   const asked = current();
@@ -37,6 +46,8 @@ async function route() {
   // The watchlist is a view of its own only where it does not stand beside the others.
   const view = asked.view === "watchlist" && !phone.matches ? "chart" : asked.view;
   document.body.dataset.view = view;
+  // On a phone the watchlist is what the page is about while it is open.
+  watchlist.setAttribute("role", view === "watchlist" ? "main" : "complementary");
   markTab(tabs, view);
   panel.setAttribute("aria-labelledby", `tab-${view}`);
   if (view === "chart") select(asked.view === "chart" ? asked.part : null);
@@ -47,6 +58,7 @@ async function route() {
   panel.replaceChildren(skeleton(8, true));
   try {
     const { mount } = await load(view);
+    stuck = false;
     if (mine !== turn) return undefined;
     panel.replaceChildren();
     shown = { view, ...mount(panel, asked) };
@@ -54,6 +66,7 @@ async function route() {
     panel.dataset.opened = "yes";
   } catch (error) {
     if (error.status === undefined) console.error(error);
+    stuck = true;
     if (mine === turn) panel.replaceChildren(failed(error, () => route()));
   }
   return undefined;
@@ -106,16 +119,20 @@ setUpTheme(document.getElementById("theme"));
 setUpHelp(document.getElementById("help"), document.getElementById("help-open"));
 setUpTabs(tabs);
 setUpShell();
-setUpWatchlist(document.getElementById("watchlist"));
+setUpWatchlist(watchlist);
 setUpToasts(document.getElementById("toasts"));
 expose();
 for (const name of ["quotes", "symbols", "status"]) on(name, firstSymbol);
+on("connection", () => stuck && state.connection === "open" && route());
 const badge = document.getElementById("alert-count");
 let missed = 0;
 const countUnseen = (by) => {
   missed = document.body.dataset.view === "alerts" ? 0 : missed + by;
   badge.hidden = missed === 0;
-  badge.replaceChildren(String(missed), Object.assign(document.createElement("span"), { className: "visually-hidden", textContent: " new" }));
+  badge.replaceChildren(
+    String(missed),
+    Object.assign(document.createElement("span"), { className: "visually-hidden", textContent: " new" }),
+  );
 };
 on("alert", (alert) => countUnseen(alert.state === "raised" ? 1 : 0));
 addEventListener("hashchange", () => {
@@ -125,11 +142,13 @@ addEventListener("hashchange", () => {
 document.getElementById("skip").addEventListener("click", (event) => {
   // The address says which view is open, so the link must not change it.
   event.preventDefault();
-  panel.focus();
+  (document.body.dataset.view === "watchlist" ? watchlist : panel).focus();
 });
 phone.addEventListener("change", route);
 startStream();
 // The other views' code comes while nothing else is to do, so that they open at once, also when the server is away.
-(globalThis.requestIdleCallback ?? setTimeout)(() => setTimeout(() => Object.keys(MODULES).map((view) => load(view).catch(() => {})), 2_000));
+(globalThis.requestIdleCallback ?? setTimeout)(() =>
+  setTimeout(() => Object.keys(MODULES).map((view) => load(view).catch(() => {})), 2_000),
+);
 loadSymbols();
 route();

@@ -6,7 +6,12 @@ import { on, state } from "./state.js";
 /** Grey lines in the place of what is coming. */
 export function skeleton(lines = 6, tall = false) {
   const bars = Array.from({ length: lines }, () => h("i"));
-  return h("div", { class: `skeleton${tall ? " tall" : ""}`, role: "status" }, h("span", { class: "visually-hidden" }, "Loading"), bars);
+  return h(
+    "div",
+    { class: `skeleton${tall ? " tall" : ""}`, role: "status" },
+    h("span", { class: "visually-hidden" }, "Loading"),
+    bars,
+  );
 }
 
 /** Nothing there yet, and what to do about it. */
@@ -60,7 +65,8 @@ export function loaded(place, load, show, look = {}) {
       if (mine.signal.aborted) return;
       broken = false;
       const text = JSON.stringify(data);
-      if (!quiet || text !== shown) keepingFocus(place, () => place.replaceChildren(...[show(data)].flat().filter(Boolean)));
+      if (!quiet || text !== shown)
+        keepingFocus(place, () => place.replaceChildren(...[show(data)].flat().filter(Boolean)));
       shown = text;
     } catch (error) {
       if (mine.signal.aborted) return;

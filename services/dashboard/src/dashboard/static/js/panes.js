@@ -6,14 +6,16 @@ import { colour } from "./theme.js";
 const AXIS_FONT = 11;
 
 /**
- * @typedef {{name: string, element: HTMLElement, legend: HTMLElement, chart: any, anchor: any, values: (number | null)[]}} Pane
+ * @typedef {{name: string, element: HTMLElement, legend: HTMLElement, chart: any, anchor: any,
+ *   values: (number | null)[]}} Pane
  * `anchor` is the series and `values` its prices by position, where the crosshair of another pane shows on this one.
  */
 export class Panes {
   /**
    * @param {HTMLElement} place
-   * @param {{label: string, times: (string | number)[], describe: (at: number) => string, onPoint: (at: number) => void,
-   *   time?: object, localization?: object}} options `times` are those of every pane's data, in order
+   * @param {{label: string, times: (string | number)[], describe: (at: number) => string,
+   *   onPoint: (at: number) => void, time?: object, localization?: object}} options `times` are those of every
+   *   pane's data, in order
    */
   constructor(place, options) {
     this.place = place;
@@ -37,10 +39,19 @@ export class Panes {
     const plot = h("div", { class: "plot", "aria-hidden": "true" });
     const legend = h("div", { class: "legend", "aria-hidden": "true" });
     const first = this.panes.length === 0;
-    const element = h("div", {
-      class: "chart", role: "group", "aria-roledescription": "chart", "aria-label": label,
-      tabindex: first ? "0" : null, "aria-describedby": first ? "chart-summary" : null,
-    }, plot, legend);
+    const element = h(
+      "div",
+      {
+        class: "chart",
+        role: "group",
+        "aria-roledescription": "chart",
+        "aria-label": label,
+        tabindex: first ? "0" : null,
+        "aria-describedby": first ? "chart-summary" : null,
+      },
+      plot,
+      legend,
+    );
     this.place.append(element);
     for (const pane of this.panes) pane.chart.timeScale().applyOptions({ visible: false });
     const chart = LightweightCharts.createChart(plot, this.look());
@@ -61,13 +72,19 @@ export class Panes {
     return {
       autoSize: true,
       layout: {
-        background: { type: "solid", color: colour("surface") }, textColor: colour("muted"), fontSize: AXIS_FONT,
+        background: { type: "solid", color: colour("surface") },
+        textColor: colour("muted"),
+        fontSize: AXIS_FONT,
         fontFamily: getComputedStyle(document.body).fontFamily,
       },
       grid: { vertLines: { color: colour("line", 0.5) }, horzLines: { color: colour("line", 0.5) } },
       rightPriceScale: { borderColor: line, minimumWidth: this.width ?? 0 },
       timeScale: { borderColor: line, rightOffset: 3, minBarSpacing: 0.2, ...this.options.time },
-      crosshair: { mode: 0, vertLine: { labelBackgroundColor: colour("muted") }, horzLine: { labelBackgroundColor: colour("muted") } },
+      crosshair: {
+        mode: 0,
+        vertLine: { labelBackgroundColor: colour("muted") },
+        horzLine: { labelBackgroundColor: colour("muted") },
+      },
       kineticScroll: { touch: !still, mouse: false },
       // A page is scrolled by touch also where the finger lands on a chart.
       handleScroll: { vertTouchDrag: false },
@@ -166,7 +183,13 @@ export class Panes {
 export function writeLegend(place, entries) {
   place.replaceChildren(
     ...entries.map(([label, text, key, kind]) =>
-      h("span", { class: kind ?? null, vars: key ? { key: `var(--${key})` } : {} }, key ? h("i", { class: "key" }) : null, label ? h("b", {}, `${label} `) : null, text),
+      h(
+        "span",
+        { class: kind ?? null, vars: key ? { key: `var(--${key})` } : {} },
+        key ? h("i", { class: "key" }) : null,
+        label ? h("b", {}, `${label} `) : null,
+        text,
+      ),
     ),
   );
 }

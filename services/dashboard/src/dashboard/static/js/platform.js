@@ -4,6 +4,7 @@ import { get } from "./api.js";
 import { card, h, scrolling, table } from "./dom.js";
 import { seconds, session, sourceBadge, time, whole } from "./format.js";
 import { empty, loaded } from "./panel.js";
+import { mountPlatformAlerts } from "./platform-alerts.js";
 import { hash } from "./router.js";
 import { mountRun } from "./run-detail.js";
 import { on, state } from "./state.js";
@@ -13,8 +14,14 @@ const EVERY_MS = 10_000;
 /** @param {HTMLElement} root @param {import("./router.js").Route} route */
 export function mount(root, route) {
   const facts = h("dl", { class: "facts", "aria-label": "State of the platform" });
-  const places = { runs: h("div"), run: h("div", { class: "panel" }), lag: h("div"), quarantine: h("div") };
-  root.append(facts, card("Pipeline runs", places.runs), places.run, h("div", { class: "split" }, card("Consumer lag", places.lag), card("Quarantine", places.quarantine)));
+  const places = { alerts: h("div"), runs: h("div"), run: h("div", { class: "panel" }), lag: h("div"), quarantine: h("div") };
+  root.append(
+    facts,
+    card("Platform alerts", places.alerts),
+    card("Pipeline runs", places.runs),
+    places.run,
+    h("div", { class: "split" }, card("Consumer lag", places.lag), card("Quarantine", places.quarantine)),
+  );
   let chosen = route.part;
   let detail = null;
   let latest = null;
@@ -23,23 +30,45 @@ export function mount(root, route) {
     detail?.end();
     detail = id ? { id, ...mountRun(places.run, id) } : null;
   };
-  const runs = loaded(places.runs, (signal) => get("runs", { limit: 20 }, signal), (data) => {
-    latest = data.items[0] ?? null;
-    drawFacts();
-    const id = chosen ?? latest?.run_id ?? null;
-    open(id);
-    return data.items.length ? runTable(data.items, id) : empty("No run yet", "Run ", h("code", {}, "make run"), " for one batch.");
-  });
+  const runs = loaded(
+    places.runs,
+    (signal) => get("runs", { limit: 20 }, signal),
+    (data) => {
+      latest = data.items[0] ?? null;
+      drawFacts();
+      const id = chosen ?? latest?.run_id ?? null;
+      open(id);
+      return data.items.length
+        ? runTable(data.items, id)
+        : empty("No run yet", "Run ", h("code", {}, "make run"), " for one batch.");
+    },
+  );
   let behind = null;
-  const lag = loaded(places.lag, (signal) => get("lag", {}, signal), (data) => {
-    behind = data.items.reduce((sum, item) => sum + (item.lag ?? 0), 0);
-    drawFacts();
-    return data.items.length ? lagTable(data.items) : empty("No consumer group has committed yet");
-  }, { lines: 4 });
-  const quarantine = loaded(places.quarantine, (signal) => get("quarantine", { limit: 50 }, signal), (data) =>
-    data.items.length ? quarantineTable(data.items) : empty("Nothing in quarantine", "Every row and message passed validation."), { lines: 4 });
+  const lag = loaded(
+    places.lag,
+    (signal) => get("lag", {}, signal),
+    (data) => {
+      behind = data.items.reduce((sum, item) => sum + (item.lag ?? 0), 0);
+      drawFacts();
+      return data.items.length ? lagTable(data.items) : empty("No consumer group has committed yet");
+    },
+    { lines: 4 },
+  );
+  const quarantine = loaded(
+    places.quarantine,
+    (signal) => get("quarantine", { limit: 50 }, signal),
+    (data) =>
+      data.items.length
+        ? quarantineTable(data.items)
+        : empty("Nothing in quarantine", "Every row and message passed validation."),
+    { lines: 4 },
+  );
+  const alerts = mountPlatformAlerts(places.alerts);
   const drawFacts = () => facts.replaceChildren(...platformFacts(latest, behind));
-  const timer = setInterval(() => !document.hidden && [runs, lag, quarantine].forEach((part) => part.reload(true)), EVERY_MS);
+  const timer = setInterval(
+    () => !document.hidden && [alerts, runs, lag, quarantine].forEach((part) => part.reload(true)),
+    EVERY_MS,
+  );
   const second = setInterval(drawFacts, 1_000);
   const end = on("status", drawFacts);
   drawFacts();
@@ -53,22 +82,40 @@ export function mount(root, route) {
       clearInterval(timer);
       clearInterval(second);
       end();
-      for (const part of [runs, lag, quarantine, detail]) part?.end();
+      for (const part of [alerts, runs, lag, quarantine, detail]) part?.end();
     },
   };
 }
 
 function platformFacts(run, behind) {
   const { status } = state;
-  const fact = (name, value, more, kind) => h("div", {}, h("dt", {}, name), h("dd", {}, kind ? h("span", { class: `dot ${kind}` }, value) : value, more ? h("small", {}, more) : null));
+  const fact = (name, value, more, kind) =>
+    h(
+      "div",
+      {},
+      h("dt", {}, name),
+      h("dd", {}, kind ? h("span", { class: `dot ${kind}` }, value) : value, more ? h("small", {}, more) : null),
+    );
   const known = status?.live?.last_tick;
   // Counted here between two statuses, so that the age does not stand still.
   const age = known ? Math.max((Date.now() - Date.parse(known)) / 1000, 0) : null;
-  const part = (value) => (value ? [value.state === "ok" ? "Reachable" : "Out of reach", value.detail, value.state === "ok" ? "good" : "bad"] : ["–", "", ""]);
+  const part = (value) =>
+    value
+      ? [value.state === "ok" ? "Reachable" : "Out of reach", value.detail, value.state === "ok" ? "good" : "bad"]
+      : ["–", "", ""];
   const live = { live: "good", stale: "warn" }[status?.live?.state] ?? "";
   return [
-    fact("Age of the last tick", age === null ? "No tick" : seconds(age), known ? [time(known, "time"), ` · ${status.live.symbols.length} symbols`] : null, live),
-    fact("Data", sourceBadge(status?.live?.source, "Ticks") ?? "–", status?.data_sources?.length ? `in the lake and live: ${status.data_sources.join(", ")}` : null),
+    fact(
+      "Age of the last tick",
+      age === null ? "No tick" : seconds(age),
+      known ? [time(known, "time"), ` · ${status.live.symbols.length} symbols`] : null,
+      live,
+    ),
+    fact(
+      "Data",
+      sourceBadge(status?.live?.source, "Ticks") ?? "–",
+      status?.data_sources?.length ? `in the lake and live: ${status.data_sources.join(", ")}` : null,
+    ),
     fact("Lake", ...part(status?.store)),
     fact("Kafka", ...part(status?.broker)),
     fact("Consumer lag", whole(behind), "messages, all groups"),
@@ -77,7 +124,7 @@ function platformFacts(run, behind) {
 }
 
 /** How a run ended, in word and sign. */
-export function verdict(run) {
+function verdict(run) {
   if (run.reconciled === false) return h("span", { class: "fail" }, "✖ not reconciled");
   if (run.state === "succeeded") return h("span", { class: "pass" }, "✔ reconciled");
   return h("span", { class: "muted" }, `◔ ${run.stages_done} of ${run.stages_total} stages`);
@@ -86,13 +133,45 @@ export function verdict(run) {
 function runTable(items, chosen) {
   const number = (value) => h("td", { class: "number" }, value);
   const rows = items.map((run) => {
-    const link = h("a", { href: hash("platform", run.run_id), "data-key": run.run_id, "aria-current": run.run_id === chosen ? "true" : null }, run.run_id);
-    return h("tr", { class: run.run_id === chosen ? "selected" : null, "data-run": run.run_id, onclick: (event) => event.target.closest("a") || link.click() },
-      h("th", { scope: "row", class: "nowrap" }, link), h("td", { class: "nowrap" }, session(run.batch_date)), h("td", {}, sourceBadge(run.source, "History")), h("td", { class: "nowrap" }, time(run.started_at)),
-      number(seconds(run.seconds)), number(whole(run.rows_in)), number(whole(run.rows_out)), number(whole(run.quarantined)), h("td", {}, verdict(run)));
+    const link = h(
+      "a",
+      {
+        href: hash("platform", run.run_id),
+        "data-key": run.run_id,
+        "aria-current": run.run_id === chosen ? "true" : null,
+      },
+      run.run_id,
+    );
+    return h(
+      "tr",
+      {
+        class: run.run_id === chosen ? "selected" : null,
+        "data-run": run.run_id,
+        onclick: (event) => event.target.closest("a") || link.click(),
+      },
+      h("th", { scope: "row", class: "nowrap" }, link),
+      h("td", { class: "nowrap" }, session(run.batch_date)),
+      h("td", {}, sourceBadge(run.source, "History")),
+      h("td", { class: "nowrap" }, time(run.started_at)),
+      number(seconds(run.seconds)),
+      number(whole(run.rows_in)),
+      number(whole(run.rows_out)),
+      number(whole(run.quarantined)),
+      h("td", {}, verdict(run)),
+    );
   });
-  const columns = [{ label: "Run" }, { label: "Batch" }, { label: "Source" }, { label: "Started" }, ...["Duration", "Rows in", "Rows out", "Quarantined"].map((label) => ({ label, number: true })), { label: "Result" }];
-  return scrolling("Pipeline runs", table({ caption: "Pipeline runs, newest first; choose one for its stages", columns, rows, className: "runs" }));
+  const columns = [
+    { label: "Run" },
+    { label: "Batch" },
+    { label: "Source" },
+    { label: "Started" },
+    ...["Duration", "Rows in", "Rows out", "Quarantined"].map((label) => ({ label, number: true })),
+    { label: "Result" },
+  ];
+  return scrolling(
+    "Pipeline runs",
+    table({ caption: "Pipeline runs, newest first; choose one for its stages", columns, rows, className: "runs" }),
+  );
 }
 
 function mark(place, chosen) {
@@ -107,19 +186,38 @@ function mark(place, chosen) {
 
 function lagTable(items) {
   const groups = new Map();
-  for (const item of items) groups.set(`${item.group} ${item.topic}`, [...(groups.get(`${item.group} ${item.topic}`) ?? []), item]);
+  for (const item of items)
+    groups.set(`${item.group} ${item.topic}`, [...(groups.get(`${item.group} ${item.topic}`) ?? []), item]);
   const rows = [...groups.values()].map((parts) => {
     const each = parts.map((item) => `p${item.partition} ${item.lag === null ? "–" : whole(item.lag)}`).join(", ");
     const offsets = parts.map((item) => `p${item.partition}: ${whole(item.position)} of ${whole(item.end)}`).join(", ");
-    return h("tr", {}, h("th", { scope: "row" }, parts[0].group, h("small", { class: "muted under" }, parts[0].topic)), h("td", { class: "number" }, whole(parts.reduce((sum, item) => sum + (item.lag ?? 0), 0))), h("td", { class: "wrap", title: offsets }, each));
+    return h(
+      "tr",
+      {},
+      h("th", { scope: "row" }, parts[0].group, h("small", { class: "muted under" }, parts[0].topic)),
+      h("td", { class: "number" }, whole(parts.reduce((sum, item) => sum + (item.lag ?? 0), 0))),
+      h("td", { class: "wrap", title: offsets }, each),
+    );
   });
   const columns = [{ label: "Group and topic" }, { label: "Lag", number: true }, { label: "By partition" }];
-  return scrolling("Consumer lag", table({ caption: "Messages that each consumer group has still to read", columns, rows }));
+  return scrolling(
+    "Consumer lag",
+    table({ caption: "Messages that each consumer group has still to read", columns, rows }),
+  );
 }
 
 function quarantineTable(items) {
   const rows = items.map((item) =>
-    h("tr", {}, h("td", { class: "nowrap" }, time(item.at)), h("td", {}, item.symbol ?? "–"), h("td", { class: "wrap" }, item.reason), h("td", { class: "wrap" }, item.where), h("td", { class: "wrap" }, h("code", {}, item.excerpt))));
+    h(
+      "tr",
+      {},
+      h("td", { class: "nowrap" }, time(item.at)),
+      h("td", {}, item.symbol ?? "–"),
+      h("td", { class: "wrap" }, item.reason),
+      h("td", { class: "wrap" }, item.where),
+      h("td", { class: "wrap" }, h("code", {}, item.excerpt)),
+    ),
+  );
   const columns = ["At", "Symbol", "Reason", "Where", "Original"].map((label) => ({ label }));
   return scrolling("Quarantine", table({ caption: "What failed validation, newest first", columns, rows }));
 }

@@ -7,11 +7,20 @@ import { state } from "./state.js";
 import { publish } from "./testing.js";
 import { colour } from "./theme.js";
 
-const LABELS = { price: "Price and volume", rsi: "Relative strength index", macd: "Moving average convergence divergence" };
+/** How a price scale writes. */
+export const PRICE_FORMAT = { type: "custom", formatter: price, minMove: 0.01 };
+/** Pixels below which the legend takes three lines. */
+const NARROW = 520;
+const LABELS = {
+  price: "Price and volume",
+  rsi: "Relative strength index",
+  macd: "Moving average convergence divergence",
+};
 
 /**
- * @typedef {{symbol: string, source: string, adjusted: boolean, bars: object[], columns: Map<string, Map<string, number>>,
- *   indicators: string[]}} Daily bars oldest first; columns by name, then by session
+ * @typedef {{symbol: string, source: string, adjusted: boolean, bars: object[],
+ *   columns: Map<string, Map<string, number>>, indicators: string[]}} Daily
+ *   bars oldest first; columns by name, then by session
  */
 export class PriceChart {
   /** @param {HTMLElement} place */
@@ -31,8 +40,11 @@ export class PriceChart {
     this.series = {};
     const times = data.bars.map((bar) => bar.session_date);
     this.panes = new Panes(this.place, {
-      label: data.symbol, times, describe: (at) => this.describe(at), onPoint: (at) => this.write(at),
-      localization: { priceFormatter: price, timeFormatter: session },
+      label: data.symbol,
+      times,
+      describe: (at) => this.describe(at),
+      onPoint: (at) => this.write(at),
+      localization: { timeFormatter: session },
     });
     this.drawPrice(times);
     for (const name of data.indicators) this.drawIndicator(INDICATORS[name], times);
@@ -45,18 +57,43 @@ export class PriceChart {
 
   drawPrice(times) {
     const { bars } = this.data;
-    const pane = this.panes.add("price", `${this.data.symbol}: ${LABELS.price}. Arrow keys read bar by bar, plus and minus zoom.`);
+    const pane = this.panes.add(
+      "price",
+      `${this.data.symbol}: ${LABELS.price}. Arrow keys read bar by bar, plus and minus zoom.`,
+    );
     const [up, down] = [colour("up"), colour("down")];
-    const volume = pane.chart.addHistogramSeries({ priceScaleId: "volume", priceFormat: { type: "custom", formatter: compact, minMove: 1 }, lastValueVisible: false, priceLineVisible: false });
-    volume.setData(bars.map((bar, at) => ({ time: times[at], value: bar.volume, color: colour(bar.close >= bar.open ? "up" : "down", 0.3) })));
+    const volume = pane.chart.addHistogramSeries({
+      priceScaleId: "volume",
+      priceFormat: { type: "custom", formatter: compact, minMove: 1 },
+      lastValueVisible: false,
+      priceLineVisible: false,
+    });
+    volume.setData(
+      bars.map((bar, at) => ({
+        time: times[at],
+        value: bar.volume,
+        color: colour(bar.close >= bar.open ? "up" : "down", 0.3),
+      })),
+    );
     pane.chart.priceScale("volume").applyOptions({ scaleMargins: { top: 0.82, bottom: 0 } });
-    pane.chart.priceScale("right").applyOptions({ scaleMargins: { top: 0.16, bottom: 0.22 } });
+    pane.chart
+      .priceScale("right")
+      .applyOptions({ scaleMargins: { top: this.place.clientWidth < NARROW ? 0.26 : 0.16, bottom: 0.22 } });
     // Rising candles are hollow: direction shows without colour too.
     const candles = pane.chart.addCandlestickSeries({
-      upColor: colour("surface"), borderUpColor: up, wickUpColor: up, downColor: down, borderDownColor: down, wickDownColor: down,
-      priceLineVisible: false, lastValueVisible: false,
+      upColor: colour("surface"),
+      borderUpColor: up,
+      wickUpColor: up,
+      downColor: down,
+      borderDownColor: down,
+      wickDownColor: down,
+      priceLineVisible: false,
+      lastValueVisible: false,
+      priceFormat: PRICE_FORMAT,
     });
-    candles.setData(bars.map((bar, at) => ({ time: times[at], open: bar.open, high: bar.high, low: bar.low, close: bar.close })));
+    candles.setData(
+      bars.map((bar, at) => ({ time: times[at], open: bar.open, high: bar.high, low: bar.low, close: bar.close })),
+    );
     pane.anchor = candles;
     pane.values = bars.map((bar) => bar.close);
     Object.assign(this.series, { candles, volume });
@@ -67,16 +104,35 @@ export class PriceChart {
     for (const line of lines) {
       const column = this.data.columns.get(line.name) ?? new Map();
       const values = times.map((day) => column.get(day) ?? null);
-      const quiet = { priceLineVisible: false, lastValueVisible: false, crosshairMarkerVisible: false, ...(where === "rsi" ? RSI_SCALE : {}) };
+      const quiet = {
+        priceLineVisible: false,
+        lastValueVisible: false,
+        crosshairMarkerVisible: false,
+        ...(where === "rsi" ? RSI_SCALE : {}),
+      };
       const series = line.histogram
         ? pane.chart.addHistogramSeries({ ...quiet, base: 0 })
-        : pane.chart.addLineSeries({ ...quiet, color: colour(line.colour), lineWidth: line.name.startsWith("bb") ? 1 : 1.5, lineStyle: line.dashed ? 2 : 0 });
+        : pane.chart.addLineSeries({
+            ...quiet,
+            color: colour(line.colour),
+            lineWidth: line.name.startsWith("bb") ? 1 : 1.5,
+            lineStyle: line.dashed ? 2 : 0,
+          });
       series.setData(values.map((value, at) => point(times[at], value, line)));
       this.series[line.name] = series;
       if (where === "macd") pane.chart.priceScale("right").applyOptions({ scaleMargins: { top: 0.24, bottom: 0.06 } });
       if (where === "rsi") pane.chart.priceScale("right").applyOptions({ scaleMargins: { top: 0.06, bottom: 0.06 } });
       if (!pane.anchor) [pane.anchor, pane.values] = [series, values];
-      if (where === "rsi") for (const level of [30, 70]) series.createPriceLine({ price: level, color: colour("line-strong"), lineWidth: 1, lineStyle: 2, axisLabelVisible: false, title: "" });
+      if (where === "rsi")
+        for (const level of [30, 70])
+          series.createPriceLine({
+            price: level,
+            color: colour("line-strong"),
+            lineWidth: 1,
+            lineStyle: 2,
+            axisLabelVisible: false,
+            title: "",
+          });
     }
   }
 
@@ -84,7 +140,14 @@ export class PriceChart {
   setLive() {
     const quote = state.quotes.get(this.data?.symbol);
     if (!quote || !this.series?.candles) return;
-    const look = { price: quote.price, color: colour(direction(quote.change) || "muted"), lineWidth: 1, lineStyle: 1, axisLabelVisible: true, title: "live" };
+    const look = {
+      price: quote.price,
+      color: colour(direction(quote.change) || "muted"),
+      lineWidth: 1,
+      lineStyle: 1,
+      axisLabelVisible: true,
+      title: "live",
+    };
     if (this.live && this.liveOf === this.series.candles) this.live.applyOptions(look);
     else [this.live, this.liveOf] = [this.series.candles.createPriceLine(look), this.series.candles];
   }
@@ -95,8 +158,15 @@ export class PriceChart {
     const bar = bars[index];
     if (!bar) return;
     for (const pane of this.panes.panes) {
-      const lines = this.data.indicators.map((name) => INDICATORS[name]).filter((each) => each.pane === pane.name).flatMap((each) => each.lines);
-      const entries = lines.map((line) => [line.label, two(this.data.columns.get(line.name)?.get(bar.session_date)), line.colour]);
+      const lines = this.data.indicators
+        .map((name) => INDICATORS[name])
+        .filter((each) => each.pane === pane.name)
+        .flatMap((each) => each.lines);
+      const entries = lines.map((line) => [
+        line.label,
+        two(this.data.columns.get(line.name)?.get(bar.session_date)),
+        line.colour,
+      ]);
       writeLegend(pane.legend, pane.name === "price" ? [...this.ofBar(index), ...entries] : entries);
     }
   }
@@ -106,8 +176,13 @@ export class PriceChart {
     const [bar, before] = [bars[index], bars[index - 1]];
     const change = before ? (bar.close / before.close - 1) * 100 : null;
     return [
-      ["", session(bar.session_date)], ["O", price(bar.open)], ["H", price(bar.high)], ["L", price(bar.low)], ["C", price(bar.close)],
-      ["", before ? `${arrow(change)} ${percent(change)}` : "", null, direction(change)], ["Vol", compact(bar.volume)],
+      ["", session(bar.session_date)],
+      ["O", price(bar.open)],
+      ["H", price(bar.high)],
+      ["L", price(bar.low)],
+      ["C", price(bar.close)],
+      ["", before ? `${arrow(change)} ${percent(change)}` : "", null, direction(change)],
+      ["Vol", compact(bar.volume)],
     ];
   }
 
@@ -115,7 +190,15 @@ export class PriceChart {
     const bar = this.data.bars[at];
     const lines = this.data.indicators.flatMap((name) => INDICATORS[name].lines);
     const more = lines.map((line) => `${line.label} ${two(this.data.columns.get(line.name)?.get(bar.session_date))}`);
-    return [session(bar.session_date), `open ${price(bar.open)}`, `high ${price(bar.high)}`, `low ${price(bar.low)}`, `close ${price(bar.close)}`, `volume ${compact(bar.volume)}`, ...more].join(", ");
+    return [
+      session(bar.session_date),
+      `open ${price(bar.open)}`,
+      `high ${price(bar.high)}`,
+      `low ${price(bar.low)}`,
+      `close ${price(bar.close)}`,
+      `volume ${compact(bar.volume)}`,
+      ...more,
+    ].join(", ");
   }
 
   published() {

@@ -11,8 +11,11 @@ const PERIODS = { 63: "3 months", 126: "6 months", 252: "1 year", 756: "3 years"
 
 /** A choice of sessions for a view. @returns {HTMLElement} */
 export function periodChoice(view, chosen) {
-  const options = Object.entries(PERIODS).map(([sessions, label]) => h("option", { value: sessions, selected: sessions === String(chosen) }, label));
-  const change = (event) => go(hash(view, null, { ...Object.fromEntries(current().params), sessions: event.target.value }), { replace: true });
+  const options = Object.entries(PERIODS).map(([sessions, label]) =>
+    h("option", { value: sessions, selected: sessions === String(chosen) }, label),
+  );
+  const change = (event) =>
+    go(hash(view, null, { ...Object.fromEntries(current().params), sessions: event.target.value }), { replace: true });
   return h("label", { class: "end" }, "Period ", h("select", { id: `${view}-period`, onchange: change }, options));
 }
 
@@ -32,7 +35,12 @@ export function mount(root, route) {
   const second = card("Correlation of daily returns", matrix);
   head.append(heading, place);
   root.append(head, second);
-  const drawHead = () => heading.replaceChildren(h("h2", { id: "risk-title" }, "Risk"), h("span", { class: "muted" }, "from daily returns on adjusted closes"), periodChoice("risk", sessions));
+  const drawHead = () =>
+    heading.replaceChildren(
+      h("h2", { id: "risk-title" }, "Risk"),
+      h("span", { class: "muted" }, "from daily returns on adjusted closes"),
+      periodChoice("risk", sessions),
+    );
   const load = async (signal) => {
     await symbolsAsked;
     const symbols = withHistory();
@@ -61,17 +69,42 @@ export function mount(root, route) {
 }
 
 function figures(items) {
-  const columns = [{ label: "Symbol" }, ...["Volatility p.a.", "Max drawdown", "Drawdown now", "VaR 95%", "VaR 99%", "Shortfall 95%", "Best day", "Worst day"].map((label) => ({ label, number: true })), { label: "Returns", number: true }, { label: "Source" }];
+  const columns = [
+    { label: "Symbol" },
+    ...[
+      "Volatility p.a.",
+      "Max drawdown",
+      "Drawdown now",
+      "VaR 95%",
+      "VaR 99%",
+      "Shortfall 95%",
+      "Best day",
+      "Worst day",
+    ].map((label) => ({ label, number: true })),
+    { label: "Returns", number: true },
+    { label: "Source" },
+  ];
   const most = (name) => Math.max(...items.map((item) => Math.abs(item[name] ?? 0))) || 1;
   const [wildest, deepest] = [most("volatility_annualised"), most("max_drawdown")];
-  const meter = (value, top, text) => h("td", { class: "number meter", vars: { share: String(Math.min(Math.abs(value ?? 0) / top, 1)) } }, text);
+  const meter = (value, top, text) =>
+    h("td", { class: "number meter", vars: { share: String(Math.min(Math.abs(value ?? 0) / top, 1)) } }, text);
   const number = (text, kind = "") => h("td", { class: `number ${kind}` }, text);
   const rows = items.map((item) =>
-    h("tr", {}, h("th", { scope: "row" }, h("a", { href: hash("chart", item.symbol) }, item.symbol)),
-      meter(item.volatility_annualised, wildest, fraction(item.volatility_annualised)), meter(item.max_drawdown, deepest, fraction(item.max_drawdown)),
-      number(fraction(item.current_drawdown)), number(fraction(item.value_at_risk_95)), number(fraction(item.value_at_risk_99)), number(fraction(item.expected_shortfall_95)),
-      number(signedFraction(item.best_day), direction(item.best_day)), number(signedFraction(item.worst_day), direction(item.worst_day)),
-      h("td", { class: "number", title: period(item) }, whole(item.sessions)), h("td", {}, sourceBadge(item.source, "History"))),
+    h(
+      "tr",
+      {},
+      h("th", { scope: "row" }, h("a", { href: hash("chart", item.symbol) }, item.symbol)),
+      meter(item.volatility_annualised, wildest, fraction(item.volatility_annualised)),
+      meter(item.max_drawdown, deepest, fraction(item.max_drawdown)),
+      number(fraction(item.current_drawdown)),
+      number(fraction(item.value_at_risk_95)),
+      number(fraction(item.value_at_risk_99)),
+      number(fraction(item.expected_shortfall_95)),
+      number(signedFraction(item.best_day), direction(item.best_day)),
+      number(signedFraction(item.worst_day), direction(item.worst_day)),
+      h("td", { class: "number", title: period(item) }, whole(item.sessions)),
+      h("td", {}, sourceBadge(item.source, "History")),
+    ),
   );
   return scrolling("Risk figures", table({ caption: "Risk of each symbol", columns, rows }));
 }
@@ -80,9 +113,18 @@ const period = (item) => `${session(item.from)} to ${session(item.to)}`;
 
 function explanation(data) {
   const periods = [...new Set(data.items.map(period))];
-  return h("p", { class: "summary" }, periods.length === 1 ? `${periods[0]}. ` : "Symbols cover different periods: see the tooltip of their returns. ",
-    `Up to ${whole(data.sessions)} daily returns per symbol. Volatility: standard deviation of the returns times the root of 252. VaR: the loss of one day that was exceeded on 5% or 1% of the days (historical simulation); shortfall: the mean loss on the worst 5%. The past does not bound the future.`);
+  return h(
+    "p",
+    { class: "summary" },
+    periods.length === 1 ? `${periods[0]}. ` : "Symbols cover different periods: see the tooltip of their returns. ",
+    `Up to ${whole(data.sessions)} daily returns per symbol. `,
+    "Volatility: standard deviation of the returns times the root of 252. ",
+    "VaR: the loss of one day that was exceeded on 5% or 1% of the days (historical simulation); ",
+    "shortfall: the mean loss on the worst 5%. The past does not bound the future.",
+  );
 }
+
+const told = ({ names, value }) => `${names} (${two(value)})`;
 
 function correlation({ symbols, matrix, sessions }) {
   const cell = (value, row, column) => {
@@ -90,11 +132,36 @@ function correlation({ symbols, matrix, sessions }) {
     const ground = `color-mix(in srgb, var(--${(value ?? 0) < 0 ? "down" : "accent"}) ${strength}%, var(--surface))`;
     return h("td", { vars: { "ground-of": ground }, title: `${symbols[row]} with ${symbols[column]}` }, two(value));
   };
-  const rows = matrix.map((line, row) => h("tr", {}, h("th", { scope: "row" }, symbols[row]), line.map((value, column) => cell(value, row, column))));
-  const grid = table({ caption: "Pearson correlation of daily returns, symbol by symbol", columns: [{ label: "" }, ...symbols.map((label) => ({ label }))], rows, className: "matrix" });
+  const rows = matrix.map((line, row) =>
+    h(
+      "tr",
+      {},
+      h("th", { scope: "row" }, symbols[row]),
+      line.map((value, column) => cell(value, row, column)),
+    ),
+  );
+  const grid = table({
+    caption: "Pearson correlation of daily returns, symbol by symbol",
+    columns: [{ label: "" }, ...symbols.map((label) => ({ label }))],
+    rows,
+    className: "matrix",
+  });
   grid.querySelector("thead th").replaceWith(h("td"));
-  const pairs = matrix.flatMap((line, row) => line.slice(0, row).map((value, column) => ({ value, names: `${symbols[column]} and ${symbols[row]}` }))).filter((pair) => pair.value !== null);
+  const pairs = matrix
+    .flatMap((line, row) =>
+      line.slice(0, row).map((value, column) => ({ value, names: `${symbols[column]} and ${symbols[row]}` })),
+    )
+    .filter((pair) => pair.value !== null);
   pairs.sort((a, b) => b.value - a.value);
-  const told = pairs.length ? `Most alike: ${pairs[0].names} (${two(pairs[0].value)}); least: ${pairs.at(-1).names} (${two(pairs.at(-1).value)}). ` : "";
-  return h("div", {}, h("div", { class: "body" }, scrolling("Correlation matrix", grid)), h("p", { class: "summary" }, `${told}Over ${whole(sessions)} daily returns that all have in common; 1 is in step, 0 unrelated, −1 opposite.`));
+  const ends = pairs.length ? `Most alike: ${told(pairs[0])}; least: ${told(pairs.at(-1))}. ` : "";
+  return h(
+    "div",
+    {},
+    h("div", { class: "body" }, scrolling("Correlation matrix", grid)),
+    h(
+      "p",
+      { class: "summary" },
+      `${ends}Over ${whole(sessions)} daily returns that all have in common; 1 is in step, 0 unrelated, −1 opposite.`,
+    ),
+  );
 }

@@ -9,7 +9,12 @@ import { retryNow } from "./stream.js";
 export function setUpShell() {
   const header = document.getElementById("state");
   const banner = document.getElementById("banner");
-  const parts = { sources: h("span", { class: "sources" }), market: h("span", { class: "dot optional" }), link: h("span", { class: "dot" }), clock: h("span", { class: "optional" }) };
+  const parts = {
+    sources: h("span", { class: "sources" }),
+    market: h("span", { class: "dot optional" }),
+    link: h("span", { class: "dot" }),
+    clock: h("span", { class: "optional" }),
+  };
   header.replaceChildren(parts.clock, parts.market, parts.link, parts.sources);
   const draw = () => {
     drawSources(parts.sources);
@@ -35,7 +40,8 @@ function drawSources(place) {
   // One badge where ticks and bars agree.
   const same = bars.length === 1 && bars[0] === ticks;
   const parts = [[same ? "Data" : "Ticks", ticks], ...(same ? [] : bars.map((source) => ["Bars", source]))];
-  const named = ([what, source]) => source && h("span", { class: "named" }, h("span", {}, what), sourceBadge(source, what));
+  const named = ([what, source]) =>
+    source && h("span", { class: "named" }, h("span", {}, what), sourceBadge(source, what));
   place.replaceChildren(...parts.map(named).filter(Boolean));
   if (!place.childElementCount) place.append(h("span", { class: "badge" }, "NO DATA"));
 }
@@ -45,7 +51,10 @@ function drawMarket(place) {
   place.className = `dot optional ${market?.open ? "good" : ""}`;
   if (!market) return place.replaceChildren();
   const next = market.open ? market.next_close : market.next_open;
-  return place.replaceChildren(market.open ? "Open, closes " : "Closed, opens ", next ? time(next, Date.parse(next) - Date.now() > 20 * 3_600_000 ? "moment" : "clock") : "");
+  return place.replaceChildren(
+    market.open ? "Open, closes " : "Closed, opens ",
+    next ? time(next, Date.parse(next) - Date.now() > 20 * 3_600_000 ? "moment" : "clock") : "",
+  );
 }
 
 function drawLink(place) {
@@ -58,7 +67,12 @@ function drawLink(place) {
 function linkState() {
   if (state.connection === "lost") return ["bad", "Offline"];
   if (state.connection === "connecting") return ["", "Connecting"];
-  return { live: ["good", "Live"], stale: ["warn", "Stale"], empty: ["", "No ticks"] }[state.status?.live?.state] ?? ["", "Connecting"];
+  return (
+    { live: ["good", "Live"], stale: ["warn", "Stale"], empty: ["", "No ticks"] }[state.status?.live?.state] ?? [
+      "",
+      "Connecting",
+    ]
+  );
 }
 
 function drawBanner(place) {
@@ -80,21 +94,51 @@ function* problems() {
   }
   if (!status) return;
   if (status.broker?.state === "error") {
-    yield { key: "broker", kind: "bad", parts: [h("strong", {}, "Kafka is out of reach"), "Prices do not move until it is back.", detail(status.broker)] };
+    yield {
+      key: "broker",
+      kind: "bad",
+      parts: [h("strong", {}, "Kafka is out of reach"), "Prices do not move until it is back.", detail(status.broker)],
+    };
   }
   if (status.store?.state === "error") {
-    yield { key: "store", kind: "bad", parts: [h("strong", {}, "The lake is out of reach"), "Charts, risk and runs may not load.", detail(status.store)] };
+    yield {
+      key: "store",
+      kind: "bad",
+      parts: [h("strong", {}, "The lake is out of reach"), "Charts, risk and runs may not load.", detail(status.store)],
+    };
   }
   if (status.live?.state === "stale" && status.broker?.state !== "error") {
     const age = Math.round((status.live.age_seconds ?? 0) / 60);
-    const last = status.live.last_tick ? ["The last one came at ", time(status.live.last_tick, "moment"), age ? ` (${seconds(status.live.age_seconds)} ago)` : "", "."] : [];
+    const last = status.live.last_tick
+      ? [
+          "The last one came at ",
+          time(status.live.last_tick, "moment"),
+          age ? ` (${seconds(status.live.age_seconds)} ago)` : "",
+          ".",
+        ]
+      : [];
     yield { key: `stale ${age}`, kind: "", parts: [h("strong", {}, "No new ticks"), h("span", {}, last)] };
   }
   if (status.live?.state === "empty" && status.broker?.state !== "error") {
-    yield { key: "no ticks", kind: "note", parts: [h("strong", {}, "No ticks yet"), h("span", {}, "Start the live flow with ", h("code", {}, "make live"), ".")] };
+    yield {
+      key: "no ticks",
+      kind: "note",
+      parts: [
+        h("strong", {}, "No ticks yet"),
+        h("span", {}, "Start the live flow with ", h("code", {}, "make live"), "."),
+      ],
+    };
   }
   if (state.symbolsKnown && !state.symbols.some((each) => each.sessions > 0) && status.store?.state !== "error") {
-    const what = h("span", {}, "Run ", h("code", {}, "make run"), "; ", h("code", {}, "make live"), " does it by itself.");
+    const what = h(
+      "span",
+      {},
+      "Run ",
+      h("code", {}, "make run"),
+      "; ",
+      h("code", {}, "make live"),
+      " does it by itself.",
+    );
     yield { key: "empty", kind: "note", parts: [h("strong", {}, "No batch yet: there is no daily history"), what] };
   }
 }

@@ -1,7 +1,8 @@
 /** What the page knows, and who is told when it changes. */
 
 /** @type {{quotes: Map<string, object>, sparks: Map<string, number[]>, windows: Map<string, object>, alerts: object[],
- *   status: object | null, symbols: object[], symbolsKnown: boolean, connection: "connecting" | "open" | "lost", lostAt: number | null,
+ *   status: object | null, symbols: object[], symbolsKnown: boolean,
+ *   connection: "connecting" | "open" | "lost", lostAt: number | null,
  *   lastEventAt: number | null, lastDelayMs: number | null, events: number, selected: string | null}} */
 export const state = {
   quotes: new Map(),
@@ -58,7 +59,8 @@ const BEST = ["yahoo", "replay", "simulated"];
 /** What is known of a symbol from its best source. @returns {object | null} an item of /symbols */
 export function known(symbol) {
   const mine = state.symbols.filter((each) => each.symbol === symbol);
-  const rank = (each) => (each.sessions > 0 ? 0 : 10) + (BEST.includes(each.source) ? BEST.indexOf(each.source) : BEST.length);
+  const rank = (each) =>
+    (each.sessions > 0 ? 0 : 10) + (BEST.includes(each.source) ? BEST.indexOf(each.source) : BEST.length);
   return mine.sort((a, b) => rank(a) - rank(b))[0] ?? null;
 }
 
@@ -74,5 +76,8 @@ export function takeQuotes(items) {
     state.quotes.set(item.symbol, { ...before, ...item, moved: before ? Math.sign(item.price - before.price) : 0 });
     if (item.sparkline) state.sparks.set(item.symbol, [...item.sparkline]);
   }
-  emit("quotes", items.map((item) => item.symbol));
+  emit(
+    "quotes",
+    items.map((item) => item.symbol),
+  );
 }

@@ -80,7 +80,18 @@ function quotes(data) {
   const now = Date.now();
   state.lastDelayMs = Math.max(...data.items.map((item) => now - Date.parse(item.arrived_at)));
   for (const item of data.items) extendSpark(item, now);
+  freshen(data.items);
   takeQuotes(data.items);
+}
+
+/** A tick that just came says by itself that the flow lives: the next status is up to 5 s away. */
+function freshen(items) {
+  if (!state.status || !items.length) return;
+  const newest = items.reduce((last, item) => (item.arrived_at > last.arrived_at ? item : last));
+  const before = state.status.live;
+  const live = { ...before, state: "live", source: newest.source, last_tick: newest.arrived_at, age_seconds: 0 };
+  state.status = { ...state.status, live };
+  if (before.state !== "live") emit("status");
 }
 
 function extendSpark(item, now) {
@@ -106,7 +117,10 @@ function oneWindow(data) {
 }
 
 function oneAlert(data) {
-  state.alerts = [data, ...state.alerts.filter((each) => each.alert_id !== data.alert_id || each.state !== data.state)].slice(0, KEPT_ALERTS);
+  state.alerts = [
+    data,
+    ...state.alerts.filter((each) => each.alert_id !== data.alert_id || each.state !== data.state),
+  ].slice(0, KEPT_ALERTS);
   emit("alert", data);
 }
 

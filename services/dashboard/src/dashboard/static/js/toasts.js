@@ -20,7 +20,8 @@ export function setUpToasts(place) {
     if (all.length > AT_ONCE) all[0].remove();
   });
   document.addEventListener("keydown", (event) => {
-    if (event.key === "Escape" && !document.querySelector("dialog[open]")) for (const each of place.querySelectorAll(".toast")) each.remove();
+    if (event.key === "Escape" && !document.querySelector("dialog[open]"))
+      for (const each of place.querySelectorAll(".toast")) each.remove();
   });
 }
 
@@ -28,7 +29,13 @@ function show(region, alert) {
   const toast = h(
     "div",
     { class: `toast ${alert.severity}` },
-    h("p", {}, severity(alert.severity), " ", h("a", { href: `#/chart/${encodeURIComponent(alert.symbol)}` }, alert.symbol)),
+    h(
+      "p",
+      {},
+      severity(alert.severity),
+      " ",
+      h("a", { href: `#/chart/${encodeURIComponent(alert.symbol)}` }, alert.symbol),
+    ),
     h("p", {}, alert.message),
     h("p", { class: "muted" }, time(alert.event_time, "time")),
     h("button", { type: "button", class: "icon", "aria-label": "Dismiss", onclick: () => toast.remove() }, "×"),

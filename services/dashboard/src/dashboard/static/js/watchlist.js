@@ -15,13 +15,31 @@ let body = null;
 
 /** Draw the watchlist into `place` and keep it current. */
 export function setUpWatchlist(place) {
-  const heads = [["Symbol", ""], ["Trend", "trend"], ["Last", "number price"], ["Change", "number change"], ["Volume", "number"]];
+  const heads = [
+    ["Symbol", ""],
+    ["Trend", "trend"],
+    ["Last", "number price"],
+    ["Change", "number change"],
+    ["Volume", "number"],
+  ];
   body = h("tbody");
   const table = h(
     "table",
     { id: "quotes" },
-    h("caption", { class: "visually-hidden" }, "Live prices; change is against the previous close. Choose a symbol for its chart."),
-    h("thead", {}, h("tr", {}, heads.map(([label, kind]) => h("th", { scope: "col", class: kind }, label)))),
+    h(
+      "caption",
+      { class: "visually-hidden" },
+      "Live prices; change is against the previous close. Choose a symbol for its chart.",
+    ),
+    h(
+      "thead",
+      {},
+      h(
+        "tr",
+        {},
+        heads.map(([label, kind]) => h("th", { scope: "col", class: kind }, label)),
+      ),
+    ),
     body,
   );
   const wait = skeleton(8);
@@ -54,9 +72,29 @@ function addRow(symbol) {
   const line = svg("polyline", { class: "spark", points: "" });
   const base = svg("line", { class: "spark-base", x1: 0, x2: WIDTH, y1: 0, y2: 0, visibility: "hidden" });
   const link = h("a", { href: hash("chart", symbol), "data-symbol": symbol }, symbol);
-  const parts = { line, base, link, price: h("td", { class: "number price" }), change: h("td", { class: "number change" }), volume: h("td", { class: "number" }) };
-  const picture = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", "aria-hidden": "true" }, base, line);
-  parts.row = h("tr", { onclick: (event) => open(event, symbol) }, h("th", { scope: "row" }, link), h("td", { class: "trend" }, picture), parts.price, parts.change, parts.volume);
+  const parts = {
+    line,
+    base,
+    link,
+    price: h("td", { class: "number price" }),
+    change: h("td", { class: "number change" }),
+    volume: h("td", { class: "number" }),
+  };
+  const picture = svg(
+    "svg",
+    { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", "aria-hidden": "true" },
+    base,
+    line,
+  );
+  parts.row = h(
+    "tr",
+    { onclick: (event) => open(event, symbol) },
+    h("th", { scope: "row" }, link),
+    h("td", { class: "trend" }, picture),
+    parts.price,
+    parts.change,
+    parts.volume,
+  );
   rows.set(symbol, parts);
   waiting.add(symbol);
   markSelected();
@@ -75,8 +113,14 @@ function drawRow(parts, symbol) {
   parts.price.textContent = price(quote.price);
   parts.price.title = `${local(quote.event_time)}, ${utc(quote.event_time)}, ${quote.source}`;
   parts.change.className = `number change ${kind}`;
-  parts.change.title = quote.change_since === "first_tick" ? "Since the first tick known" : `Previous close ${price(quote.previous_close)}`;
-  parts.change.replaceChildren(h("span", {}, `${arrow(quote.change)} ${signed(quote.change)}`), h("span", {}, percent(quote.change_percent)));
+  parts.change.title =
+    quote.change_since === "first_tick"
+      ? "Since the first tick known"
+      : `Previous close ${price(quote.previous_close)}`;
+  parts.change.replaceChildren(
+    h("span", {}, `${arrow(quote.change)} ${signed(quote.change)}`),
+    h("span", {}, percent(quote.change_percent)),
+  );
   parts.volume.textContent = compact(quote.volume);
   drawSpark(parts, state.sparks.get(symbol) ?? [], quote);
   if (quote.moved) flash(parts.price, quote.moved > 0 ? "up" : "down");
@@ -84,11 +128,14 @@ function drawRow(parts, symbol) {
 
 function drawSpark({ line, base }, points, quote) {
   if (points.length < 2) return;
-  const level = quote.change_since === "first_tick" ? points[0] : quote.previous_close ?? points[0];
+  const level = quote.change_since === "first_tick" ? points[0] : (quote.previous_close ?? points[0]);
   const [least, most] = [Math.min(...points), Math.max(...points)];
   const span = most - least || 1;
   const y = (value) => HEIGHT - 3 - ((value - least) / span) * (HEIGHT - 6);
-  line.setAttribute("points", points.map((value, at) => `${((at / (points.length - 1)) * WIDTH).toFixed(1)},${y(value).toFixed(1)}`).join(" "));
+  line.setAttribute(
+    "points",
+    points.map((value, at) => `${((at / (points.length - 1)) * WIDTH).toFixed(1)},${y(value).toFixed(1)}`).join(" "),
+  );
   line.setAttribute("class", `spark ${direction(points.at(-1) - points[0])}`);
   // The previous close is drawn only where it lies within the line's range, which it must not flatten.
   const within = level >= least && level <= most;
@@ -104,7 +151,10 @@ function flash(cell, kind) {
 
 function drawAsOf() {
   const place = document.getElementById("as-of");
-  const newest = [...state.quotes.values()].reduce((last, quote) => (quote.event_time > last ? quote.event_time : last), "");
+  const newest = [...state.quotes.values()].reduce(
+    (last, quote) => (quote.event_time > last ? quote.event_time : last),
+    "",
+  );
   if (!newest) return place.replaceChildren();
   const text = local(newest);
   if (place.textContent !== text) place.textContent = text;

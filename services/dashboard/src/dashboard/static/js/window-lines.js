@@ -11,19 +11,21 @@ export const LINES = {
 /**
  * @param {Array<[number, number]>} ticks seconds since 1970 and price, oldest first
  * @param {object[]} windows as the API gives them
- * @param {{step: number, slide: number, start: number}} grid seconds: distance of the points, of the windows, and the start
- * @returns {{times: number[], price: (number | null)[], average: (number | null)[], upper: (number | null)[], lower: (number | null)[]}}
+ * @param {{step: number, start: number}} grid seconds: distance of the points, and the start
+ * @returns {{times: number[], price: (number | null)[], average: (number | null)[],
+ *   upper: (number | null)[], lower: (number | null)[]}}
  */
-export function lay(ticks, windows, { step, slide, start }) {
+export function lay(ticks, windows, { step, start }) {
   const up = (at) => Math.ceil(at / step) * step;
   const prices = new Map();
   const firstTick = ticks[0]?.[0] ?? Infinity;
   const lastTick = ticks.at(-1)?.[0] ?? 0;
+  const next = Math.min(...windows.filter((each) => !each.final && endOf(each) > lastTick).map(endOf));
   const ends = new Map();
   for (const window of windows) {
-    const end = Date.parse(window.window_end) / 1000;
+    const end = endOf(window);
     // Of the windows that are still running, the one that ends next is nearly full; the others lie ahead of the price.
-    if (end < start || (!window.final && end > lastTick + slide)) continue;
+    if (end < start || (!window.final && end > next)) continue;
     ends.set(up(end), window);
     // Before the first tick that is held in memory the windows' last prices stand in.
     if (window.final && end <= firstTick) prices.set(up(end), window.close);
@@ -43,3 +45,5 @@ export function lay(ticks, windows, { step, slide, start }) {
   }
   return result;
 }
+
+const endOf = (window) => Date.parse(window.window_end) / 1000;
