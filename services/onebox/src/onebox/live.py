@@ -1,5 +1,6 @@
 """`onebox live`: the page, ticks, archive, streaming analytics, alerts and the daily batch, until Ctrl-C."""
 
+import math
 import os
 import signal
 import threading
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from fetch_historical.recordings import recorded
 from onebox import sources
 from onebox.batch import run_program
 from onebox.folder import DataFolder
@@ -29,8 +31,10 @@ from onebox.services import (
     STREAM_TICKS,
     Service,
 )
-from ticklake import calendar
+from ticklake import calendar, manifests
 from ticklake.errors import ExitCode, StageError
+from ticklake.objects import ObjectStore
+from ticklake.records import Source
 
 _AFTER_CLOSE = timedelta(minutes=30)
 """Yahoo's bar of a session settles some minutes after the close."""
@@ -72,10 +76,16 @@ def live(options: LiveOptions) -> None:
         ExitStack() as stack,
     ):
         page_port = os.environ.get("TICKLAKE_DASHBOARD_PORT") or str(_page_port())
-        watched = [_Watched(service) for service in _services(here, page_port)]
+        asked = sources.choose(options.source, None, options.symbols, console.print)
+        watched = [_Watched(service) for service in _services(here, page_port, asked)]
+        if not any(manifests.list_daily(ObjectStore(here.store))):
+            # Simulated prices start at the last closes, so they wait for the first.
+            watched[-1].start_at = math.inf
+            console.print("The lake is empty: ticks start after the first batch, at its closes")
         for each in watched:
             stack.callback(each.service.stop)
-            each.service.start()
+            if each.start_at is None:
+                each.service.start()
         console.print(
             f"Live: {_ticks_from()}, archive, streaming analytics and the daily batch; Ctrl-C stops everything"
         )
@@ -85,7 +95,7 @@ def live(options: LiveOptions) -> None:
         worker = stack.enter_context(ThreadPoolExecutor(1, "batch"))
         # Before the pool waits for its job: a batch that is under way ends with its host, and a retry is safe.
         stack.callback(hosts.stop)
-        _Loop(options, here, hosts, watched, worker, console.print, stop).run()
+        _Loop(options, here, hosts, watched, worker, console.print, stop, asked).run()
         console.print("Stopping everything …")
         for each in reversed(watched):
             code = each.service.stop()
@@ -95,7 +105,7 @@ def live(options: LiveOptions) -> None:
 
 @dataclass
 class _Watched:
-    """A service and when to start it again after it ended."""
+    """A service and when to start it, first or again after it ended; infinite: after the first batch."""
 
     service: Service
     failures: int = 0
@@ -111,6 +121,8 @@ class _Loop:
     worker: ThreadPoolExecutor
     say: Callable[[str], None]
     stop: threading.Event
+    asked: sources.BatchInput | None
+    """Of the first batch; later ones ask anew."""
     next_batch: datetime = field(default_factory=lambda: datetime.now(UTC))
     next_load: datetime = field(default_factory=lambda: datetime.now(UTC) + _LOAD_WINDOWS_EVERY)
     job: Future[None] | None = None
@@ -153,6 +165,9 @@ class _Loop:
                     raise error
                 self.say(f"The scheduled work failed: {error}")
             self.job = None
+            for each in self.watched:
+                if each.start_at == math.inf:
+                    each.start_at = time.monotonic()
         now = datetime.now(UTC)
         if now >= self.next_batch:
             self.next_batch = next_batch_time(self.options.calendar, now)
@@ -170,7 +185,8 @@ class _Loop:
             )
 
     def _batch(self) -> None:
-        asked = sources.choose(self.options.source, None, self.options.symbols, self.say)
+        asked = self.asked or sources.choose(self.options.source, None, self.options.symbols, self.say)
+        self.asked = None
         journal = Journal(new_run_id())
         run_into(journal, self.platform, self.hosts, asked, self.say)
         self.say(f"Batch {journal.run_id} reconciled; the next is due {self.next_batch:%Y-%m-%d %H:%M} UTC")
@@ -186,15 +202,24 @@ class _Loop:
         )
 
 
-def _services(here: Platform, page_port: str) -> list[Service]:
-    """The page, what checks the alert rules, and all that they look at."""
+def _services(here: Platform, page_port: str, asked: sources.BatchInput) -> list[Service]:
+    """The page, what checks the alert rules, and all that they look at; what sends ticks comes last."""
     behind = [Service(name, here, "") for name in _BEHIND_THE_PAGE]
+    if symbols := _live_symbols(asked):
+        behind[-1] = Service(STREAM_TICKS, here, "", STREAM_SYMBOLS=symbols)
     targets = ",".join(f"{each.program}=http://127.0.0.1:{each.port}/metrics" for each in behind)
     rules = Service(CHECK_RULES, here, "", RULES_TARGETS=targets, RULES_DISK=str(here.folder.root))
     page = Service(
         DASHBOARD, here, "", DASHBOARD_PORT=page_port, DASHBOARD_ALERTMANAGER=f"http://127.0.0.1:{rules.port}"
     )
     return [page, rules, *behind]
+
+
+def _live_symbols(asked: sources.BatchInput) -> str | None:
+    """The symbols to have ticks of, where not the usual: those that have a daily history too."""
+    if os.environ.get("TICKLAKE_STREAM_SYMBOLS"):
+        return None
+    return asked.symbols or (",".join(sorted(recorded())) if asked.source is Source.REPLAY else None)
 
 
 def _page_port() -> int:
