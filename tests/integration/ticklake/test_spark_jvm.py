@@ -44,8 +44,8 @@ def test_an_archive_is_written_used_and_the_unused_are_removed(tmp_path: Path) -
     os.utime(tmp_path / written, (now - 30 * DAY,) * 2)
     second = started(tmp_path)
     with second.offered():
-        (command,) = (each.cmdline() for each in psutil.Process().children() if "java" in each.name())
-        assert f"-XX:SharedArchiveFile={tmp_path / written}" in command
+        used = f"-XX:SharedArchiveFile={tmp_path / written}"
+        assert any(used in each.cmdline() for each in psutil.Process().children())
     second.close()
     # Its use is what counts, not when it was written.
     assert (tmp_path / written).stat().st_mtime > now - DAY

@@ -93,7 +93,9 @@ def _keep_failure(name: str, settings: StageSettings, run: Run, error: Exception
         # The stage is over, and the store may be what it failed with: no long wait for it.
         lineage.write_failure(ObjectStore(where.model_copy(update={"timeout_seconds": _NOTE_SECONDS})), failure)
     except StageError as second:
-        log.warning("the failure is not noted in the lake", reason=str(second))
+        # A store that fails is what the stage's own line says already.
+        tell = log.debug if str(error).startswith("the store ") else log.warning
+        tell("the failure is not noted in the lake", reason=str(second))
 
 
 def hand_over(settings: StageSettings, result: dict[str, object]) -> None:
