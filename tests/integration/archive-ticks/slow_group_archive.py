@@ -7,9 +7,9 @@ gets lost in the client library.
 import sys
 from typing import Any
 
-from archive_ticks import reader
 from archive_ticks.service import Archive
 from archive_ticks.settings import ArchiveSettings
+from ticklake import group_reader
 from ticklake.kafka import make_consumer
 from ticklake.objects import ObjectStore
 from ticklake.stage import service_main
@@ -46,9 +46,9 @@ def _slow_down(manager: Any) -> None:
 
 
 if __name__ == "__main__":
-    reader.make_consumer = slow_consumer
+    group_reader.make_consumer = slow_consumer
     if "unprepared" in sys.argv:
-        reader.Reader._know_partitions = lambda *_: None  # type: ignore[method-assign]
+        group_reader.GroupReader._know_partitions = lambda *_: None  # type: ignore[method-assign]
     service_main(
         "archive-ticks",
         ArchiveSettings,

@@ -14,12 +14,13 @@ from typing import Any
 
 from kafka import TopicPartition
 
-from market_alerts import reader, service
+from market_alerts import service
 from market_alerts.partition import Made
 from market_alerts.reader import Reader
 from market_alerts.sending import Sending
 from market_alerts.service import run
 from market_alerts.settings import AlertSettings
+from ticklake import group_reader
 from ticklake.kafka import make_consumer
 from ticklake.stage import service_main
 
@@ -68,7 +69,7 @@ def commit_and_die(self: Reader, positions: Any, seconds: float) -> None:
 
 if __name__ == "__main__":
     point = sys.argv[1]
-    setattr(reader, "make_consumer", partial(make_consumer, max_poll_records=BATCH))  # noqa: B010 - for mypy
+    setattr(group_reader, "make_consumer", partial(make_consumer, max_poll_records=BATCH))  # noqa: B010 - for mypy
     if point == "deaf":
         service._JOIN_SECONDS = 3.0
         Reader.on_partitions_assigned = lose_first  # type: ignore[method-assign]

@@ -4,9 +4,8 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
-from kafka import ConsumerRebalanceListener, TopicPartition
+from kafka import TopicPartition
 from kafka import errors as kafka_errors
 from kafka.structs import OffsetAndMetadata
 
@@ -14,8 +13,9 @@ from archive_ticks.parsing import Message
 from archive_ticks.settings import RollSettings
 from archive_ticks.writing import STAGE
 from ticklake import logs
-from ticklake.errors import ConfigurationError, IntegrityError, StageError
-from ticklake.kafka import make_consumer, translated_errors
+from ticklake.errors import ConfigurationError, IntegrityError
+from ticklake.group_reader import GroupReader
+from ticklake.kafka import translated_errors
 from ticklake.ledger import chain_ends
 from ticklake.names import LiveNames
 from ticklake.objects import ObjectStore
@@ -27,7 +27,6 @@ _EMPTY_LOOKBACK = timedelta(days=2)
 """How far back to look for a chain of a partition whose log never held anything: there should be none."""
 _SHORT_LOG_SECONDS = 5.0
 """A broker that has just started can say for a moment that its log ends earlier than it does."""
-_KNOW_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -41,115 +40,37 @@ class Bounds:
     """The broker's time of the first message; None for an empty log."""
 
 
-class Reader(ConsumerRebalanceListener):  # type: ignore[misc]  # the library has no types
-    """A member of the archive's group.
-
-    Newly assigned partitions stay paused until `start` says from where to read them. Kafka's committed offsets are
-    written for monitoring and never read. The listener's methods run on the client's own thread, but only while
-    `poll` waits for them, so the two never run at the same time.
-    """
+class Reader(GroupReader):
+    """A member of the archive's group. Kafka's committed offsets are written for monitoring and never read."""
 
     def __init__(
         self, kafka: KafkaSettings, live: LiveNames, limits: RollSettings, resume_at: Callable[[int], int | None]
     ) -> None:
-        """Prepare to join the group, which the first `poll` does.
-
-        Args:
-            resume_at: the offset that a partition which stays with this member is to go on from, None for a new one.
-
-        Raises:
-            StageError: the broker does not answer.
-        """
-        self._kafka, self._topic, self._resume_at = kafka, live.topic, resume_at
-        self.assigned: frozenset[int] = frozenset()
-        self.joined = False
-        """Whether the group has assigned partitions to this member, be it none, and no rebalance is under way."""
-        self._held = False
-        self._options = {
-            "group_id": live.archive_group, "metadata_max_age_ms": 30_000,
-            "session_timeout_ms": int(limits.session_timeout_seconds * 1000),
-            "heartbeat_interval_ms": int(limits.session_timeout_seconds * 1000 / 4),
-        }  # fmt: skip
-        self._consumer = self._subscribed()
-
-    def _subscribed(self) -> Any:
-        consumer = make_consumer(self._kafka, STAGE, **self._options)
-        consumer.subscribe([self._topic], listener=self)
-        self._know_partitions(consumer)
-        return consumer
-
-    def _know_partitions(self, consumer: Any) -> None:
-        # A leader that does not know the topic's partitions yet gives everyone none, and joins again once it does: a
-        # needless rebalance, and one of those whose answer the library can lose (see `archive_ticks.group`). Asking
-        # for an offset is the way to wait for what it knows that has a time limit.
-        try:
-            consumer.end_offsets([TopicPartition(self._topic, 0)], timeout_ms=int(_KNOW_SECONDS * 1000))
-        except kafka_errors.KafkaError as error:
-            log.debug("the partitions are not known yet", error=str(error))
+        """As `GroupReader`."""
+        super().__init__(
+            kafka, topic=live.topic, group=live.archive_group, client=STAGE,
+            session_seconds=limits.session_timeout_seconds, resume_at=resume_at,
+        )  # fmt: skip
 
     @property
     def member_id(self) -> str:
         """This member's id in the group; empty before the broker has given it one."""
         return str(self._consumer.group_metadata().member_id)
 
-    def rejoin(self, seconds: float) -> None:
-        """Leave the group, as far as the broker answers in time, and start over as a new member without partitions.
-
-        Raises:
-            StageError: the broker does not answer; the old membership is kept.
-        """
-        former, self._consumer = self._consumer, self._subscribed()
-        self.assigned, self.joined = frozenset(), False
-        _close(former, seconds)
-
-    def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:  # noqa: ARG002
-        """Stop nothing: what is no longer assigned afterwards is dropped then, and no write depends on it."""
-        self.joined = False
-
-    def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
-        """Set a position for each partition, so that Kafka's committed one is never used."""
-        for place in assigned:
-            resume = self._resume_at(place.partition)
-            self._consumer.seek(place, resume or 0)
-            if resume is None or self._held:
-                self._consumer.pause(place)
-        self.assigned, self.joined = frozenset(place.partition for place in assigned), True
-
     def poll(self, seconds: float) -> Mapping[int, Sequence[Message]]:
-        """Messages by partition.
+        """Messages by partition, each with the broker's time.
 
         Raises:
             StageError: reading failed; polling again may help.
-            ConfigurationError: the broker refuses this client.
+            ConfigurationError: the broker refuses this client, or does not stamp messages itself.
             IntegrityError: a position is outside the log, or the log was cut behind it.
         """
-        try:
-            with translated_errors(self._kafka, f"let the archive read {self._topic}"):
-                found = self._consumer.poll(timeout_ms=int(seconds * 1000))
-        except StageError as error:
-            if isinstance(error.__cause__, kafka_errors.OffsetOutOfRangeError | kafka_errors.LogTruncationError):
-                raise IntegrityError(f"{self._topic}: the log does not hold what is due: {error.__cause__}") from error
-            raise
-        for place, messages in found.items():
-            if messages[0].timestamp_type != 1:
-                raise ConfigurationError(
-                    f"topic {place.topic} does not stamp messages itself: set message.timestamp.type=LogAppendTime"
-                )
-        return {place.partition: messages for place, messages in found.items()}
-
-    def start(self, partition: int, offset: int) -> None:
-        """Read `partition` from `offset` on."""
-        place = TopicPartition(self._topic, partition)
-        self._consumer.seek(place, offset)
-        if not self._held:
-            self._consumer.resume(place)
-
-    def hold(self, held: bool, ready: Collection[int]) -> None:
-        """Stop or go on reading; of the partitions that go on, only those that are `ready`."""
-        if held != self._held:
-            self._held = held
-            places = [TopicPartition(self._topic, partition) for partition in ready]
-            (self._consumer.pause if held else self._consumer.resume)(*places)
+        found = super().poll(seconds)
+        if any(messages[0].timestamp_type != 1 for messages in found.values()):
+            raise ConfigurationError(
+                f"topic {self._topic} does not stamp messages itself: set message.timestamp.type=LogAppendTime"
+            )
+        return found
 
     def commit(self, partition: int, next_offset: int) -> None:
         """Tell the group's monitoring how far the archive is; that this fails is no error."""
@@ -169,21 +90,6 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]  # the library ha
             log.debug("commit failed", error=str(error))
         self.close(seconds / 2)
 
-    def close(self, seconds: float) -> None:
-        """Leave the group."""
-        _close(self._consumer, seconds)
-
-    def ends(self, partitions: Collection[int], seconds: float) -> dict[int, int]:
-        """Offset of the message to come, per partition.
-
-        Raises:
-            StageError: the broker does not answer.
-        """
-        places = [TopicPartition(self._topic, partition) for partition in partitions]
-        with translated_errors(self._kafka, f"say where {self._topic} ends"):
-            found = self._consumer.end_offsets(places, timeout_ms=int(seconds * 1000)) if places else {}
-        return {place.partition: offset for place, offset in found.items()}
-
     def bounds(self, partitions: Collection[int], seconds: float) -> dict[int, Bounds]:
         """What the broker has of each partition.
 
@@ -201,13 +107,6 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]  # the library ha
             for place, found in firsts.items() if found is not None and found.timestamp >= 0
         }  # fmt: skip
         return {p.partition: Bounds(begins[p], ends[p.partition], times.get(p.partition)) for p in places}
-
-
-def _close(consumer: Any, seconds: float) -> None:
-    try:
-        consumer.close(autocommit=False, timeout_ms=int(seconds * 1000))
-    except kafka_errors.KafkaError as error:
-        log.debug("leaving the group failed", error=str(error))
 
 
 def locate(
