@@ -14,7 +14,7 @@ from ticklake.kafka import make_consumer
 from ticklake.objects import ObjectStore
 from ticklake.stage import service_main
 
-LATE_SECONDS = {"MetadataRequest": 1.0, "SyncGroupRequest": 0.5}
+LATE_SECONDS = {"MetadataRequest": 3.0, "SyncGroupRequest": 1.0}
 """The second is longer than one poll of the archive takes."""
 
 consumers: list[Any] = []
