@@ -110,11 +110,18 @@ class Hub:
             client.closed = True
             client.ready.set()
 
-    async def opening(self) -> bytes:
-        """The whole state as an event; one for all pages that ask for it between two rounds of changes."""
+    async def opening(self, client: Client) -> bytes:
+        """The whole state as an event, after which `client` gets every change.
+
+        It is one event for all pages that ask for it between two rounds of changes.
+        """
         async with self._hello_lock:
             made, frame = self._hello
-            if time.monotonic() - made > _HELLO_SECONDS:
+            stale = time.monotonic() - made > _HELLO_SECONDS
+            if stale:
+                self._send_changes()  # to the others: what the whole state has is not to come once more after it
+            client.behind = False
+            if stale:
                 number = self._number = self._number + 1
                 data = await asyncio.to_thread(self._make_hello)
                 frame = b"retry: 2000\n" + event("hello", data, number)
@@ -140,11 +147,7 @@ class Hub:
     async def _flush(self) -> None:
         await self._news.wait()
         self._news.clear()
-        changes = self._changes()
-        if changes:
-            self._number += 1
-            self._hello = (0.0, b"")
-            self._send(b"".join(event(name, data, self._number) for name, data in changes))
+        self._send_changes()
         await asyncio.sleep(FLUSH_SECONDS)
 
     async def _tell_status(self) -> None:
@@ -163,6 +166,13 @@ class Hub:
         """Send the status now; to be called from any thread."""
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._status_due.set)
+
+    def _send_changes(self) -> None:
+        changes = self._changes()
+        if changes:
+            self._number += 1
+            self._hello = (0.0, b"")
+            self._send(b"".join(event(name, data, self._number) for name, data in changes))
 
     def _send(self, frame: bytes) -> None:
         for client in self._clients:

@@ -51,8 +51,7 @@ class EventStream(Response):
                 if client.closed:
                     break
                 if client.behind:
-                    client.behind = False
-                    await self._write(send, await self._hub.opening())
+                    await self._write(send, await self._hub.opening(client))
                 if client.frames:
                     # Everything that waits goes in one write.
                     body = b"".join(client.frames)
