@@ -1,12 +1,11 @@
 """How far consumer groups are behind."""
 
-import threading
-import time
 from collections.abc import Mapping
 from typing import Any
 
 from kafka import TopicPartition
 
+from dashboard.held import Held
 from ticklake import names
 from ticklake.kafka import admin, make_consumer, translated_errors
 from ticklake.settings import KafkaSettings
@@ -27,8 +26,7 @@ class LagReader:
         self._groups = {
             live.archive_group: live.topic, live.alerts_group: live.topic, names.BATCH_GROUP: names.BATCH_TOPIC,
         }  # fmt: skip
-        self._lock = threading.Lock()
-        self._found: tuple[float, list[dict[str, Any]]] = (-_HELD_SECONDS, [])
+        self._held = Held(_HELD_SECONDS, self._ask)
 
     def read(self) -> list[dict[str, Any]]:
         """One item per group and partition, as `models_platform.LagItem` has it.
@@ -36,12 +34,7 @@ class LagReader:
         Raises:
             StageError: the broker does not answer.
         """
-        with self._lock:
-            at, items = self._found
-            if time.monotonic() - at >= _HELD_SECONDS:
-                items = self._ask()
-                self._found = (time.monotonic(), items)
-            return items
+        return self._held.read()
 
     def _ask(self) -> list[dict[str, Any]]:
         consumer = make_consumer(self._kafka, "dashboard-lag")

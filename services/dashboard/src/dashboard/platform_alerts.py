@@ -1,12 +1,11 @@
 """What is wrong with the platform itself, as Alertmanager (or check-rules, which speaks like it) tells it."""
 
 import json
-import threading
-import time
 import urllib.request
 from http.client import HTTPException
 from typing import Any
 
+from dashboard.held import Held
 from ticklake.errors import StageError
 
 _PATH = "/api/v2/alerts?active=true"
@@ -23,8 +22,7 @@ class PlatformAlertsReader:
 
     def __init__(self, address: str | None) -> None:
         self._address = address.rstrip("/") if address else None
-        self._lock = threading.Lock()
-        self._found: tuple[float, list[dict[str, Any]]] = (-_HELD_SECONDS, [])
+        self._held = Held(_HELD_SECONDS, self._ask)
 
     @property
     def configured(self) -> bool:
@@ -37,15 +35,7 @@ class PlatformAlertsReader:
         Raises:
             StageError: there is no usable answer.
         """
-        if self._address is None:
-            return []
-        with self._lock:
-            at, items = self._found
-            if time.monotonic() - at >= _HELD_SECONDS:
-                items = sorted(map(_item, self._ask()), key=lambda item: str(item["since"]), reverse=True)
-                items.sort(key=lambda item: _rank(item["severity"]))
-                self._found = (time.monotonic(), items)
-            return items
+        return self._held.read() if self.configured else []
 
     def _ask(self) -> list[dict[str, Any]]:
         try:
@@ -55,7 +45,8 @@ class PlatformAlertsReader:
             raise StageError(f"the alerts at {self._address} (TICKLAKE_DASHBOARD_ALERTMANAGER): {error}") from error
         if not isinstance(found, list):
             raise StageError(f"what answers at {self._address} (TICKLAKE_DASHBOARD_ALERTMANAGER) is no Alertmanager")
-        return found
+        items = sorted(map(_item, found), key=lambda item: str(item["since"]), reverse=True)
+        return sorted(items, key=lambda item: _rank(item["severity"]))
 
 
 _WORST_FIRST = ("critical", "warning", "info")

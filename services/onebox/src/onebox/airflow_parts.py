@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from onebox.folder import DataFolder
+from onebox.folder import DataFolder, write_private
 from onebox.postgres import Postgres
 from onebox.processes import LOOPBACK, Child, ChildFailed, free_port, port_in_use
 from ticklake.errors import ConfigurationError
@@ -62,7 +62,7 @@ def _kept_secrets(home: Path) -> dict[str, str]:
     found: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
     if found.keys() != made.keys():
         found = made | found
-        _write_private(path, found)
+        write_private(path, json.dumps(found))
     return found
 
 
@@ -77,14 +77,6 @@ def postgres_programs() -> Path:
     if package is None or package.origin is None:
         raise ConfigurationError("PostgreSQL is not installed: `make airflow` installs it with Airflow")
     return Path(package.origin).parent / "pginstall" / "bin"
-
-
-def _write_private(path: Path, value: Mapping[str, str]) -> None:
-    draft = path.with_suffix(f".{os.getpid()}")
-    draft.unlink(missing_ok=True)
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        json.dump(dict(value), file)
-    draft.replace(path)
 
 
 @dataclass
@@ -113,8 +105,8 @@ class Airflow:
         port = free_port()
         variables = _airflow_variables(home, dags, port, kept, database.address)
         environment = {**os.environ, **stage_env, **variables}
-        _write_private(home / "passwords.json", {USER: kept["password"]})
-        _write_private(home / "environment.json", environment)
+        write_private(home / "passwords.json", json.dumps({USER: kept["password"]}))
+        write_private(home / "environment.json", json.dumps(environment))
         return cls(folder, database, environment, port, kept["password"])
 
     @property

@@ -109,12 +109,7 @@ class DataFolder:
         path = self.root / "credentials.json"
         if not path.exists():
             made = {"access_key": "ticklake", "secret_key": secrets.token_urlsafe(24)}
-            # Under its name only when it is whole: the disk may be full.
-            draft = path.with_suffix(f".{os.getpid()}")
-            draft.unlink(missing_ok=True)
-            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                json.dump(made, file)
-            draft.replace(path)
+            write_private(path, json.dumps(made))
         try:
             return Credentials.model_validate_json(path.read_bytes())
         except ValidationError:
@@ -187,3 +182,13 @@ class DataFolder:
             file.write(str(os.getpid()))
             file.flush()
             yield
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that nobody but its owner may read, not even for a moment."""
+    # Under its name only when it is whole: the disk may be full.
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+    draft.replace(path)

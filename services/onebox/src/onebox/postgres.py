@@ -10,6 +10,7 @@ import signal
 import subprocess
 from pathlib import Path
 
+from onebox.folder import write_private
 from onebox.processes import LOOPBACK, Part, PartError
 
 ROLE = DATABASE = "airflow"
@@ -62,10 +63,8 @@ class Postgres(Part):
         draft, password = self._data.with_suffix(".new"), self._data.with_suffix(".password")
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(mode=0o700, parents=True)
-        password.unlink(missing_ok=True)
         try:
-            with os.fdopen(os.open(password, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                file.write(self._password)
+            write_private(password, self._password)
             if prefix:
                 shutil.chown(draft, _UNPRIVILEGED)
             self._made([

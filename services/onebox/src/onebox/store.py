@@ -1,11 +1,11 @@
 """An S3 server over a folder: s3proxy; on the loopback interface unless told otherwise."""
 
-import contextlib
 import http.client
 import os
 import signal
 from pathlib import Path
 
+from onebox.folder import write_private
 from onebox.java import Java, class_archive_options, keep_class_archive
 from onebox.processes import LOOPBACK, Part, PartError
 
@@ -103,11 +103,7 @@ class Store(Part):
             "jclouds.filesystem.basedir": str(buckets),
         }
         text = "".join(f"{key}={value}\n" for key, value in settings.items()).replace("\\", "\\\\")
-        with contextlib.suppress(FileNotFoundError):
-            path.unlink()
-        # The file holds the secret key, so nobody else may read it, not even for a moment.
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(text)
+        write_private(path, text)  # it holds the secret key
 
 
 def _check_attributes(folder: Path) -> None:
