@@ -46,11 +46,12 @@ def test_ticks_stop_messages_are_invalid_and_the_store_is_away(
         receiver.expect("firing", "TicklakeQuarantineRate")
         receiver.expect("resolved", "TicklakeQuarantineRate")
 
+        # What fails is the ledger object or, where it was just written, its copy: whichever was due.
         own_store.kill()
-        receiver.expect("firing", "TicklakeWriteErrors", kind="object")
+        receiver.expect("firing", "TicklakeWriteErrors")
         receiver.expect("firing", "TicklakeArchiveLagGrowing")
         own_store.start()
-        receiver.expect("resolved", "TicklakeWriteErrors", kind="object")
+        receiver.expect("resolved", "TicklakeWriteErrors")
         receiver.expect("resolved", "TicklakeArchiveLagGrowing")
         _wait(lambda: (prometheus.value("max(ticklake_archive_ticks_paused)") or 0) == 0, services)
 
