@@ -64,8 +64,12 @@ class Receiver:
         ]  # fmt: skip
 
     def expect(self, state: str, name: str, seconds: float = 90, **labels: str) -> None:
-        """Wait until the latest notice of an alert is of this state."""
-        wait_for(lambda: self.states(name, **labels)[-1:] == [state], f"{name} {labels} {state}", seconds)
+        """Wait until the latest notice of an alert is of this state; a failure tells all that was noticed."""
+        try:
+            wait_for(lambda: self.states(name, **labels)[-1:] == [state], f"{name} {labels} {state}", seconds)
+        except AssertionError as error:
+            told = [(each["status"], each["labels"]) for each in self.notices]
+            raise AssertionError(f"{error}; noticed were {told}") from None
 
 
 class Monitoring:
