@@ -123,6 +123,8 @@ def _where_to_look(given: Path, folder: DataFolder, asked: BatchInput, say: Call
     say(f"  lake       {folder.store / 'buckets' / names.BUCKET} (plain files; over S3 while `onebox up` runs)")
     say(f'  warehouse  .venv/bin/onebox sql {place}"{statement}"')
     say(f"  logs       {folder.logs}")
+    more = f' ARGS="--data {given}"' if place else ""
+    say(f"  on a page  make live{more}  (this run, charts and live prices, until Ctrl-C)")
 
 
 @contextmanager
