@@ -72,6 +72,18 @@ class Receiver:
             raise AssertionError(f"{error}; noticed were {told}") from None
 
 
+@contextmanager
+def running_program(folder: Path, name: str, program: str, *arguments: str) -> Iterator[None]:
+    """A program in `folder`, with its output in `name`.log there, while the block runs."""
+    with (folder / f"{name}.log").open("wb") as log:
+        process = subprocess.Popen([program, *arguments], cwd=folder, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
 class Monitoring:
     """Prometheus and Alertmanager, as processes."""
 
@@ -90,12 +102,14 @@ class Monitoring:
         alerts = f"{LOOPBACK}:{free_port()}"
         self._write(targets, thresholds, alerts)
         with ExitStack() as stack:
-            stack.enter_context(self._process(
-                "alertmanager", "--config.file=alertmanager.yml", f"--web.listen-address={alerts}",
+            stack.enter_context(running_program(
+                self._folder, "alertmanager", self._programs["alertmanager"], "--config.file=alertmanager.yml",
+                f"--web.listen-address={alerts}",
                 "--storage.path=am", "--cluster.listen-address=",
             ))  # fmt: skip
-            stack.enter_context(self._process(
-                "prometheus", "--config.file=prometheus.yml", f"--web.listen-address={self.address}",
+            stack.enter_context(running_program(
+                self._folder, "prometheus", self._programs["prometheus"], "--config.file=prometheus.yml",
+                f"--web.listen-address={self.address}",
                 "--storage.tsdb.path=tsdb", "--rules.alert.resend-delay=1s", "--log.level=warn",
             ))  # fmt: skip
             wait_for(lambda: _answers(f"http://{alerts}/-/ready"), "Alertmanager")
@@ -127,18 +141,6 @@ class Monitoring:
         (self._folder / "alertmanager.yml").write_text(yaml.safe_dump({
             "route": route, "receivers": [{"name": "test", "webhook_configs": [{"url": hook, "send_resolved": True}]}],
         }))  # fmt: skip
-
-    @contextmanager
-    def _process(self, name: str, *arguments: str) -> Iterator[None]:
-        with (self._folder / f"{name}.log").open("wb") as log:
-            process = subprocess.Popen(
-                [self._programs[name], *arguments], cwd=self._folder, stdout=log, stderr=subprocess.STDOUT
-            )
-        try:
-            yield
-        finally:
-            process.terminate()
-            process.wait(20)
 
     def value(self, query: str) -> float | None:
         """The one value of an instant query; None where it has none."""

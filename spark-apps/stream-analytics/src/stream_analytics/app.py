@@ -18,6 +18,7 @@ from stream_analytics.closed import ClosedWindows
 from stream_analytics.epochs import first_batch
 from stream_analytics.failures import explained
 from stream_analytics.future import FutureTicks
+from stream_analytics.lag import Lag
 from stream_analytics.late import checkpoint_watermark, late_ticks, offset_range
 from stream_analytics.progress import Events, Metrics, watermark
 from stream_analytics.settings import APP, StreamAnalyticsSettings
@@ -65,6 +66,7 @@ class App:
         )
         self._future: FutureTicks | None = None
         self._previous: tuple[int, datetime | None] = (-1, None)
+        self._lag = Lag(settings.kafka, settings.live.names.topic, metrics)
 
     @property
     def active(self) -> bool:
@@ -81,6 +83,7 @@ class App:
             self._queries[queries.FUTURE] = queries.start_future(spark, settings, self._future)
         if settings.stream.running:
             self._queries[queries.RUNNING] = queries.start_running(spark, settings)
+        self._lag.start()
 
     def wait(self, stop: threading.Event) -> None:
         """Serve the queries' events until `stop` is set or the wanted windows are written.
@@ -111,6 +114,7 @@ class App:
 
     def stop(self) -> None:
         """Stop the queries. A batch that cannot end in time is cut off and repeated after the next start."""
+        self._lag.stop()
         # Not in the middle of a write: what is half done would have to be done again.
         self._closed.stop(STOP_SECONDS / 2)
         stoppers = [threading.Thread(target=_stop, args=(query,), daemon=True) for query in self._queries.values()]
@@ -142,6 +146,7 @@ class App:
 
     def _finished(self, progress: "StreamingQueryProgress") -> None:
         self._metrics.batch(progress)
+        self._lag.finished(progress)
         log.debug(
             "batch", query=progress.name, batch=progress.batchId, rows=progress.numInputRows, ms=progress.durationMs
         )

@@ -22,10 +22,6 @@ if TYPE_CHECKING:
     )
 
 
-_BEHIND = "maxOffsetsBehindLatest"
-"""Of Spark's Kafka source, a number as text."""
-
-
 class Events(StreamingQueryListener):
     """Hands Spark's events on to the main thread; Spark calls it from a thread of its own, which must not wait."""
 
@@ -74,7 +70,7 @@ class Metrics:
         )  # fmt: skip
         self.batch_time = gauge("last_batch_timestamp_seconds", "When the last micro-batch started, Unix time")
         self.watermark = gauge("watermark_timestamp_seconds", "The watermark, in event time")
-        self.lag = gauge("lag", "Messages in the log that are not read, in the partition that has most of them")
+        self.lag = gauge("lag", "Messages in the log that are in no finished micro-batch")
         self.state_rows = gauge("state_rows", "Open windows that the query holds")
         self.state_bytes = gauge("state_bytes", "Memory of the open windows")
         # A counter that appears with its first late tick has no earlier value to have grown from.
@@ -91,9 +87,6 @@ class Metrics:
         self.batch_time.labels(name).set(utc(progress.timestamp).timestamp())
         if (seen := watermark(progress)) is not None and seen.timestamp() > 0:
             self.watermark.labels(name).set(seen.timestamp())
-        behind = [int(metrics[_BEHIND]) for source in progress.sources if _BEHIND in (metrics := source.metrics or {})]
-        if behind:
-            self.lag.labels(name).set(max(behind))
         if progress.stateOperators:
             self.state_rows.labels(name).set(sum(operator.numRowsTotal for operator in progress.stateOperators))
             self.state_bytes.labels(name).set(sum(operator.memoryUsedBytes for operator in progress.stateOperators))
