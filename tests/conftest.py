@@ -1,5 +1,6 @@
 """Real servers for the tests: one broker, store and warehouse per test process; names of its own for each test."""
 
+import logging
 import os
 import shutil
 import subprocess
@@ -24,6 +25,17 @@ from ticklake.settings import KafkaSettings, LiveSettings, StoreSettings, Wareho
 # The same examples at every run, so that a red one is never luck; HYPOTHESIS_PROFILE=default looks for new ones.
 hypothesis.settings.register_profile("same", derandomize=True, deadline=None)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
+
+
+@pytest.fixture(autouse=True)
+def logging_of_one_test() -> Iterator[None]:
+    """Take away what a program's main function, called in a test, has logs go to: it is closed with that test."""
+    root = logging.getLogger()
+    level = root.level
+    yield
+    for handler in [each for each in root.handlers if type(each) is logging.StreamHandler]:
+        root.removeHandler(handler)
+    root.setLevel(level)
 
 
 @pytest.fixture(scope="session")

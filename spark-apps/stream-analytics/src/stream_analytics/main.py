@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 def _run(settings: StreamAnalyticsSettings, stop: threading.Event) -> None:
     short = settings.stream.until_closed_windows > 0
     start_jvm(APP, settings.spark, ONE_SHOT if short else ())
-    from stream_analytics.app import run  # imports PySpark, which takes as long as the JVM's start
+    from stream_analytics.run import run  # imports PySpark, which takes as long as the JVM's start
 
     run(settings, stop)
 
