@@ -29,7 +29,7 @@ def test_the_watermark_stands_ticks_come_late_and_faster_than_they_are_read(
     for program in ("stream-analytics", "stream-ticks"):
         services.start(program, environment)
     targets = {f"ticklake-{program}": services.port(program) for program in ("stream-analytics", "stream-ticks")}
-    with monitoring.running(targets, {"watermark_age_seconds": 30, "lag_messages": 100}) as prometheus:
+    with monitoring.running(targets, {"watermark_age_seconds": 30, "lag_messages": 400}) as prometheus:
         age = 'time() - max(ticklake_stream_analytics_watermark_timestamp_seconds{query="closed"})'
         eventually(lambda: 0 < (prometheus.value(age) or 0) < 15, "windows up to date", 240)
         receiver.notices.clear()
@@ -52,8 +52,11 @@ def test_the_watermark_stands_ticks_come_late_and_faster_than_they_are_read(
         receiver.expect("resolved", "TicklakeLateTicks", window="15m", seconds=120)
 
         # What arrives while a micro-batch runs is its query's lag: more ticks are more lag, which then stays.
+        assert receiver.states("TicklakeAnalyticsLagGrowing") == []
         assert services.stop("stream-ticks") == 0
-        services.start("stream-ticks", environment | {"TICKLAKE_STREAM_RATE": "500"})
+        receiver.expect("firing", "TicklakeTargetDown", job="ticklake-stream-ticks")
+        services.start("stream-ticks", environment | {"TICKLAKE_STREAM_RATE": "1000"})
         receiver.expect("firing", "TicklakeAnalyticsLagGrowing", seconds=120)
+        receiver.expect("resolved", "TicklakeTargetDown", job="ticklake-stream-ticks")
         assert services.stop("stream-ticks") == 0
         receiver.expect("resolved", "TicklakeAnalyticsLagGrowing", seconds=120)

@@ -130,7 +130,7 @@ class Bench:
             self.started.append(subprocess.Popen([self.program], env=env, stdout=out, stderr=err))
         return self.started[-1]
 
-    def until(self, true: Callable[[], bool], seconds: float = 120) -> None:
+    def until(self, true: Callable[[], bool], seconds: float = 240) -> None:
         """Wait until `true`; the program must not end by itself meanwhile."""
         deadline = time.monotonic() + seconds
         while not true():

@@ -29,7 +29,7 @@ def session(tick: Any, minutes: range, seed: int) -> list[Any]:
     return found
 
 
-@pytest.mark.timeout(420)
+@pytest.mark.timeout(900)
 def test_kills_stops_and_late_ticks_change_no_window(bench: Any, tick: Any, reference: Any, compare: Any) -> None:
     checkpoint_in_the_lake = {"TICKLAKE_WINDOWS_CHECKPOINT": ""}
     first, second = session(tick, range(80), 1), session(tick, range(80, 100), 2)
