@@ -57,8 +57,8 @@ def port_of() -> Make:
 
 def test_rules_are_edited_while_it_runs(service: Make, flow: Any, http_receiver: Any, port_of: Make) -> None:
     running = service(
-        rules(LEVEL, HOOKED), WEBHOOK_URL=f"{http_receiver.address}/hook", SLACK_WEBHOOK=f"{http_receiver.address}/slack",
-        RULES_RELOAD_SECONDS="0.5",
+        rules(LEVEL, HOOKED), RULES_RELOAD_SECONDS="0.5", WEBHOOK_URL=f"{http_receiver.address}/hook",
+        SLACK_WEBHOOK=f"{http_receiver.address}/slack",
     )  # fmt: skip
     metric = port_of(running)
     started(running)

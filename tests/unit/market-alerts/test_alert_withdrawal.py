@@ -266,6 +266,20 @@ def test_raised_after_the_saved_state_and_the_rule_changed_at_the_restart() -> N
     assert again.take_withdrawn() == []
 
 
+def test_a_rule_that_is_changed_and_then_removed_between_two_crashes() -> None:
+    ticks = [record(n, price) for n, price in enumerate([99, 101, 98, 102])]
+    watched = partition(LEVEL)
+    told: list[Made | Withdrawn] = [*watched.evaluate(ticks[:2], Counts())]
+    state = saved(watched)
+    second = restarted(state, LEVEL | {"hysteresis": 0.5}, next_offset=2)
+    told += [*second.take_withdrawn(), *second.evaluate(ticks[2:], Counts())]
+    assert [each.alert().state for each in told] == ["raised", "cleared", "raised"]
+    third = restarted(state, next_offset=2, catch_up_until=4, known=topic(*told))
+    third.evaluate(ticks[2:], Counts())
+    new = [each for each in third.take_withdrawn() if each.alert_id not in third.known.ids]
+    assert [each.raised_id for each in new] == [told[2].alert_id]
+
+
 def test_what_is_withdrawn_from_the_state_is_not_withdrawn_from_the_topic_too() -> None:
     watched = partition(LEVEL)
     told = watched.evaluate([record(0, 99), record(1, 101)], Counts())
@@ -273,4 +287,19 @@ def test_what_is_withdrawn_from_the_state_is_not_withdrawn_from_the_topic_too() 
     again = restarted(saved(watched), next_offset=0, catch_up_until=2, known=topic(*told))
     assert [each.raised_id for each in again.take_withdrawn()] == [told[0].alert_id]
     again.evaluate([record(0, 99), record(1, 101)], Counts())
+    assert again.take_withdrawn() == []
+
+
+@pytest.mark.parametrize("changed_at", [1, 2, 4])
+def test_rules_that_change_while_it_catches_up(changed_at: int) -> None:
+    ticks = [record(n, price) for n, price in enumerate([99, 99, 101, 102, 103])]
+    told = partition(LEVEL).evaluate(ticks, Counts())
+    again = partition(LEVEL, catch_up_until=5, known=topic(*told))
+    made = again.evaluate(ticks[:changed_at], Counts())
+    assert again.take_withdrawn() == []
+    again.adopt(rules(MOVE))
+    made += again.evaluate(ticks[changed_at:], Counts())
+    assert {each.alert_id for each in made} <= {each.alert_id for each in told}
+    (withdrawn,) = again.take_withdrawn()
+    assert withdrawn.raised_id == told[0].alert_id
     assert again.take_withdrawn() == []
