@@ -280,6 +280,21 @@ def test_a_rule_that_is_changed_and_then_removed_between_two_crashes() -> None:
     assert [each.raised_id for each in new] == [told[2].alert_id]
 
 
+def test_a_rule_that_comes_back_after_it_was_withdrawn_begins_anew() -> None:
+    watched = partition(MOVE)
+    (raised,) = watched.evaluate([record(0, 99), record(1, 106)], Counts())
+    state = saved(watched)
+    watched.adopt(())
+    (withdrawn,) = watched.take_withdrawn()
+    # Killed before that was saved; the rule is in the file again.
+    again = restarted(state, MOVE | {"quiet": "0s"}, next_offset=2, known=topic(raised, withdrawn))
+    assert again.take_withdrawn() == []
+    assert [what for _, what, _ in said(again.evaluate([record(2, 106)], Counts()))] == ["move raised"]
+    again.adopt(())
+    (other,) = again.take_withdrawn()
+    assert other.alert_id != withdrawn.alert_id
+
+
 def test_what_is_withdrawn_from_the_state_is_not_withdrawn_from_the_topic_too() -> None:
     watched = partition(LEVEL)
     told = watched.evaluate([record(0, 99), record(1, 101)], Counts())

@@ -104,7 +104,7 @@ class Withdrawn:
     @property
     def alert_id(self) -> str:
         """A function of the raised alert's id: however often and by whomever withdrawn, it is one alert."""
-        return _id(self.raised_id, "withdrawn")
+        return withdrawal_id(self.raised_id)
 
     @property
     def headers(self) -> "Headers":
@@ -119,6 +119,11 @@ class Withdrawn:
             threshold=self.threshold, event_time=_time(self.event_ms), raised_at=datetime.now(UTC),
             source=self.source, state="cleared",
         )  # fmt: skip
+
+
+def withdrawal_id(raised_id: str) -> str:
+    """The id under which the alert `raised_id` is withdrawn."""
+    return _id(raised_id, "withdrawn")
 
 
 class Key(NamedTuple):

@@ -76,6 +76,7 @@ class Partition:
         """Take over a saved series, and withdraw what stood raised by rules that are gone."""
         series = self.series[symbol, source] = Series(symbol, self.rules, self.lateness_ms)
         self._withdraw(series, source, series.restore(dumped))
+        self._forget_withdrawn(series, source)
 
     def adopt(self, rules: Sequence[Rule]) -> None:
         """Go on under other rules, and withdraw what stood raised by those that are gone."""
@@ -87,12 +88,22 @@ class Partition:
 
     def _withdraw(self, series: Series, source: str, gone: Sequence[Gone]) -> None:
         for each in gone:
-            log, at = f"{self.topic_id}/{self.number}", series.newest_ms or 0
-            withdrawn = Withdrawn.of(each, log, series.symbol, Source(source), at)
+            withdrawn = self._withdrawn_as(each, series, source)
             self._withdrawn.append(withdrawn)
             self._changed.add((series.symbol, source))
             if withdrawn.alert_id not in self.known.ids:
                 self._told.add(withdrawn.key)
+
+    def _forget_withdrawn(self, series: Series, source: str) -> None:
+        """End what was withdrawn on the topic before a crash, though its rule is in force again by now."""
+        if self.known.ids and series.forget(
+            lambda each: self._withdrawn_as(each, series, source).alert_id in self.known.ids
+        ):
+            self._changed.add((series.symbol, source))
+
+    def _withdrawn_as(self, gone: Gone, series: Series, source: str) -> Withdrawn:
+        log = f"{self.topic_id}/{self.number}"
+        return Withdrawn.of(gone, log, series.symbol, Source(source), series.newest_ms or 0)
 
     def take_withdrawn(self) -> list[Withdrawn]:
         """What was withdrawn since the last call; to be sent before the state is saved, which knows it no more."""
@@ -151,6 +162,8 @@ class Partition:
             for change in changes:
                 place = f"{self.topic_id}/{self.number}/{offset}"
                 made.append(Made(change, tick.symbol, tick.source, place, record.timestamp))
+            if changes:
+                self._forget_withdrawn(series, tick.source.value)
         if self.known.raised:
             self._told |= {
                 each.key for each in made if each.change.state != "suppressed" and each.alert_id not in self.known.ids

@@ -102,6 +102,12 @@ class RuleState:
         self.raises[place] = Raise.of(self.rule, condition, offset, value)
         return [Change(self.rule, condition, value, event_ms, "raised")]
 
+    def forget(self, condition: str) -> None:
+        """Take a raise for ended, though the condition may hold still."""
+        for place, each in enumerate(self.conditions):
+            if each.name == condition:
+                self.states[place], self.raises[place] = UNARMED if each.crossing else ARMED, None
+
     def dump(self) -> dict[str, Any]:
         """The state as JSON has it."""
         return {

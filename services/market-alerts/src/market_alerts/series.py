@@ -1,7 +1,7 @@
 """The ticks of one symbol from one source, as far as the rules need them, and the state of each rule."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from market_alerts.bars import Bars, Samples
@@ -120,6 +120,16 @@ class Series:
         """The same series under other rules, and what stood raised that those do not go on with."""
         other = Series(self.symbol, rules, self._lateness_ms)
         return other, other.restore(self.dump())
+
+    def forget(self, was_withdrawn: Callable[[Gone], bool]) -> bool:
+        """Take the raises for ended of which that is true; whether there were any."""
+        found = False
+        for state in self._rules:
+            for each in state.raises:
+                if each is not None and was_withdrawn(Gone(state.rule.name, state.rule.fingerprint, each, "")):
+                    state.forget(each.condition)
+                    found = True
+        return found
 
     def stands(self, rule: str, threshold: float) -> bool:
         """Whether an alert of the rule stands raised at this threshold."""

@@ -166,6 +166,8 @@ class MarketAlerts:
         """
         if self._rulebook.next is None or not (self._reader.joined and self._broker_answers):
             return
+        if not all(partition.caught_up for partition in self._partitions.values()):
+            return  # what was evaluated before a crash is to be evaluated under the same rules throughout
         seconds = self._settings.kafka.timeout_seconds
         if not self._save(producer, sending, seconds):
             return  # the partitions may be another's by now: once the group is settled
