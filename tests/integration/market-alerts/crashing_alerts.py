@@ -2,6 +2,8 @@
 
 `alert`: alerts are confirmed by the broker, their ticks neither in the saved state nor committed. `half`: of several
 alerts the first ones are. `state`: the state is saved, the offset not committed. `commit`: the offset is committed.
+While new rules are put in force: `turn`: the state under the old ones is saved and committed. `withdrawn`: what they
+had raised is withdrawn on the topic, which no saved state knows of. `turned`: that is saved, not committed.
 With `deaf` it stays alive, but the answer to its first join is lost.
 """
 
@@ -15,7 +17,8 @@ from typing import Any
 from kafka import TopicPartition
 
 from market_alerts import service
-from market_alerts.partition import Made
+from market_alerts.made import Made, Withdrawn
+from market_alerts.partition import Partition
 from market_alerts.reader import Reader
 from market_alerts.sending import Sending
 from market_alerts.service import run
@@ -30,6 +33,7 @@ SENDS = 4
 """How many times alerts go out before the end."""
 
 send, commit, take = Sending._send, Reader.commit, Reader.on_partitions_assigned
+adopt = Partition.adopt
 sent: list[int] = []
 
 
@@ -38,14 +42,14 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def send_and_die(self: Sending, new: list[Made]) -> None:
+def send_and_die(self: Sending, new: list[Made | Withdrawn]) -> None:
     send(self, new)
     sent.append(len(new))
     if len(sent) == SENDS:
         die()
 
 
-def send_half_and_die(self: Sending, new: list[Made]) -> None:
+def send_half_and_die(self: Sending, new: list[Made | Withdrawn]) -> None:
     send(self, new[: max(1, len(new) // 2)])
     die()
 
@@ -67,6 +71,22 @@ def commit_and_die(self: Reader, positions: Any, seconds: float) -> None:
         die()
 
 
+def die_before_adopting(self: Partition, rules: Any) -> None:
+    del self, rules
+    die()
+
+
+def withdraw_and_die(self: Sending, new: list[Made | Withdrawn]) -> None:
+    send(self, new)
+    if any(isinstance(each, Withdrawn) for each in new):
+        die()
+
+
+def adopt_and_die_at_the_commit(self: Partition, rules: Any) -> None:
+    adopt(self, rules)
+    Reader.commit = lambda *_: die()  # type: ignore[method-assign]
+
+
 if __name__ == "__main__":
     point = sys.argv[1]
     setattr(group_reader, "make_consumer", partial(make_consumer, max_poll_records=BATCH))  # noqa: B010 - for mypy
@@ -75,6 +95,12 @@ if __name__ == "__main__":
         Reader.on_partitions_assigned = lose_first  # type: ignore[method-assign]
     elif point in ("alert", "half"):
         Sending._send = send_and_die if point == "alert" else send_half_and_die  # type: ignore[method-assign,assignment]
+    elif point == "turn":
+        Partition.adopt = die_before_adopting  # type: ignore[method-assign]
+    elif point == "withdrawn":
+        Sending._send = withdraw_and_die  # type: ignore[method-assign,assignment]
+    elif point == "turned":
+        Partition.adopt = adopt_and_die_at_the_commit  # type: ignore[method-assign]
     else:
         Reader.commit = die_instead if point == "state" else commit_and_die  # type: ignore[method-assign]
     service_main("market-alerts", AlertSettings, run, [])

@@ -4,7 +4,8 @@ import json
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from market_alerts.partition import Counts, Made, Partition
+from market_alerts.made import Known, Made
+from market_alerts.partition import Counts, Partition
 from market_alerts.rules import parse_rules
 from ticklake.alerts import Alert, Severity
 from ticklake.records import iso_ms
@@ -105,10 +106,10 @@ def test_before_the_first_start_nothing_is_raised() -> None:
 
 
 def test_alerts_are_looked_for_from_the_old_place_until_the_catching_up_is_done() -> None:
-    watched = partition(catch_up_until=4, alerts_from=7, known_ids=frozenset({"x"}))
+    watched = partition(catch_up_until=4, alerts_from=7, known=Known(frozenset({"x"})))
     watched.evaluate([record(n, 99) for n in range(3)], Counts())
     watched.all_sent(20)
-    assert (watched.alerts_from, watched.known_ids) == (7, frozenset({"x"}))
+    assert (watched.alerts_from, watched.known) == (7, Known(frozenset({"x"})))
     watched.evaluate([record(3, 99)], Counts())
     watched.all_sent(20)
-    assert (watched.alerts_from, watched.known_ids) == (20, frozenset())
+    assert (watched.alerts_from, watched.known) == (20, Known())

@@ -8,7 +8,6 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -18,8 +17,9 @@ from kafka import errors as kafka_errors
 from kafka.structs import OffsetAndMetadata
 from pydantic import ValidationError
 
+from market_alerts.made import Headers
 from market_alerts.metrics import Metrics
-from market_alerts.rules import Rule, Target
+from market_alerts.rules import Target
 from market_alerts.settings import AlertSettings
 from market_alerts.targets import NotNow, Refused, Send, sender
 from ticklake import logs
@@ -54,7 +54,7 @@ class Delivery:
     partition, and a second group to keep in order would bring nothing but rebalances.
     """
 
-    def __init__(self, settings: AlertSettings, target: Target, rules: Mapping[str, Rule], metrics: Metrics) -> None:
+    def __init__(self, settings: AlertSettings, target: Target, metrics: Metrics) -> None:
         self.target: Target = target
         self.active = False
         """Whether this process is the one that delivers."""
@@ -62,7 +62,6 @@ class Delivery:
         """What ended the thread though nobody asked it to."""
         self._settings, self._options, self._metrics = settings, settings.delivery, metrics
         self._send: Send = sender(target, settings.delivery)
-        self._rules = rules
         self._waiting: deque[_Waiting] = deque()
         self._stop = threading.Event()
         self._rng = random.Random()  # noqa: S311 - spreads repetitions
@@ -143,10 +142,9 @@ class Delivery:
         except ValidationError:
             log.warning("no alert", topic=place.topic, offset=record.offset)
             return
-        rule = self._rules.get(alert.rule)
-        if rule is not None and rule.targets is not None and self.target not in rule.targets:
-            return
-        if rule is not None and alert.state == "cleared" and not rule.notify_cleared:
+        # Its rule may have been changed or removed by now: who hears of it was said when it was made.
+        targets = Headers.of(record.headers).targets
+        if targets is not None and self.target not in targets:
             return
         self._waiting.append(_Waiting(place, record.offset, alert))
 

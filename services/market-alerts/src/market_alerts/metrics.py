@@ -25,6 +25,13 @@ class Metrics:
         self.cleared = counter("cleared", "Alerts cleared", "rule")
         self.suppressed = counter("suppressed", "Alerts held back by a quiet time", "rule")
         self.repeated = counter("repeated", "Alerts met again after a restart that are on the topic already")
+        self.rules_ok = gauge(
+            "rules_last_reload_successful",
+            "1 while the rules file is what is in force, 0 since its content was refused",
+        )
+        self.rules_reloads = counter(
+            "rules_reloads", "Times the rules file had new content: taken or refused", "result"
+        )
         self.evaluation_delay = histogram(
             "evaluation_delay_seconds", "From a tick's append to its evaluation, of each batch's last tick"
         )

@@ -1,52 +1,19 @@
 """The evaluation of one partition's ticks: a pure function of their order, so a repetition makes the same alerts."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
 
+from market_alerts.made import Key, Known, Made, Withdrawn
 from market_alerts.rules import Rule
-from market_alerts.series import Change, Series
-from ticklake.alerts import Alert
+from market_alerts.series import Gone, Series
 from ticklake.records import Source, Tick
 
 _validate = partial(Tick.model_validate_json, strict=True)
 """Strict, as in the archive: a number in quotes is no number."""
-
-
-@dataclass(frozen=True)
-class Made:
-    """A change with what is needed to tell of it."""
-
-    change: Change
-    symbol: str
-    source: Source
-    place: str
-    """Topic id, partition and offset of the tick."""
-    append_ms: int
-
-    @property
-    def alert_id(self) -> str:
-        """A function of the tick's place in the log, the rule and what changed: the same however often evaluated."""
-        change = self.change
-        parts = (change.rule.name, change.condition.name, self.symbol, self.source.value, change.state, self.place)
-        return hashlib.blake2b("|".join(parts).encode(), digest_size=16).hexdigest()
-
-    def alert(self) -> Alert:
-        """The alert, made now."""
-        change, rule = self.change, self.change.rule
-        said = f"{self.symbol}: {change.condition.text.format(value=change.value)}"
-        return Alert(
-            alert_id=self.alert_id, rule=rule.name, symbol=self.symbol, kind=rule.kind, severity=rule.severity,
-            message=f"{said} (cleared)" if change.state == "cleared" else said,
-            value=change.value, threshold=change.condition.threshold,
-            event_time=datetime.fromtimestamp(change.event_ms / 1000, UTC), raised_at=datetime.now(UTC),
-            source=self.source, state="cleared" if change.state == "cleared" else "raised",
-        )  # fmt: skip
 
 
 @dataclass
@@ -74,14 +41,22 @@ class Partition:
     """Ticks before this offset raise nothing."""
     catch_up_until: int = 0
     """Ticks before this offset may have been evaluated by an earlier owner, and their alerts sent."""
-    known_ids: frozenset[str] = frozenset()
-    """Of alerts that stand on the topic and may be met again until then."""
+    known: Known = field(default_factory=Known)
+    """Alerts that stand on the topic and may be met again until then."""
     alerts_from: int = 0
     """On the alerts topic: nothing that ticks from `next_offset` on raise stands before it."""
     saved_offset: int = -1
     """Committed last."""
     series: dict[tuple[str, str], Series] = field(default_factory=dict)
     _changed: set[tuple[str, str]] = field(default_factory=set)
+    _withdrawn: list[Withdrawn] = field(default_factory=list)
+    _told: set[Key] = field(default_factory=set)
+    """What was told of while catching up and is not on the topic yet, so that it comes after what is."""
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether no earlier owner has evaluated the ticks to come."""
+        return self.next_offset >= self.catch_up_until
 
     def take_changed(self) -> list[tuple[str, str]]:
         """Symbol and source of the series that changed since the last call."""
@@ -93,14 +68,63 @@ class Partition:
 
         Until the catching up is done, alerts of ticks to come may stand there too.
         """
-        if self.next_offset >= self.catch_up_until:
-            self.known_ids = frozenset()
+        if self.caught_up:
+            self.known, self._told = Known(), set()
             self.alerts_from = max(self.alerts_from, alerts_end)
 
     def restore(self, symbol: str, source: str, dumped: dict[str, Any]) -> None:
-        """Take over a saved series."""
+        """Take over a saved series, and withdraw what stood raised by rules that are gone."""
         series = self.series[symbol, source] = Series(symbol, self.rules, self.lateness_ms)
-        series.restore(dumped)
+        self._withdraw(series, source, series.restore(dumped))
+        self._forget_withdrawn(series, source)
+
+    def adopt(self, rules: Sequence[Rule]) -> None:
+        """Go on under other rules, and withdraw what stood raised by those that are gone."""
+        self.rules, self.saved_offset = rules, -1
+        for name, series in self.series.items():
+            self.series[name], gone = series.under(rules)
+            self._changed.add(name)
+            self._withdraw(series, name[1], gone)
+
+    def _withdraw(self, series: Series, source: str, gone: Sequence[Gone]) -> None:
+        for each in gone:
+            withdrawn = self._withdrawn_as(each, series, source)
+            self._withdrawn.append(withdrawn)
+            self._changed.add((series.symbol, source))
+            if withdrawn.alert_id not in self.known.ids:
+                self._told.add(withdrawn.key)
+
+    def _forget_withdrawn(self, series: Series, source: str) -> None:
+        """End what was withdrawn on the topic before a crash, though its rule is in force again by now."""
+        if self.known.ids and series.forget(
+            lambda each: self._withdrawn_as(each, series, source).alert_id in self.known.ids
+        ):
+            self._changed.add((series.symbol, source))
+
+    def _withdrawn_as(self, gone: Gone, series: Series, source: str) -> Withdrawn:
+        log = f"{self.topic_id}/{self.number}"
+        return Withdrawn.of(gone, log, series.symbol, Source(source), series.newest_ms or 0)
+
+    def take_withdrawn(self) -> list[Withdrawn]:
+        """What was withdrawn since the last call; to be sent before the state is saved, which knows it no more."""
+        withdrawn, self._withdrawn = self._withdrawn, []
+        return withdrawn + self._orphans()
+
+    def _orphans(self) -> list[Withdrawn]:
+        """Raised alerts on the topic that no state knows.
+
+        Their ticks came after the state that was restored, and under the rules of now raise nothing.
+        """
+        if not self.caught_up or not self.known.raised:
+            return []
+        found: list[Withdrawn] = []
+        for key, standing in self.known.raised.items():
+            series = self.series.get((key.symbol, key.source.value))
+            if series is None or key in self._told or series.stands(key.rule, key.threshold):
+                continue
+            found.append(Withdrawn.of_orphan(standing, series.fate(key.rule), series.newest_ms or 0))
+        self.known = Known(self.known.ids)
+        return found
 
     def evaluate(self, records: Sequence[Any], counts: Counts) -> list[Made]:
         """Take messages in the order of the log; gives what they change and counts what became of them."""
@@ -127,8 +151,8 @@ class Partition:
             if event_ms > record.timestamp + self.future_tolerance_ms:
                 counts.future += 1
                 continue
-            changes = series.add(event_ms, tick.price, tick.volume, silent=offset < self.silent_until)
             series.next_offset = offset + 1
+            changes = series.add(event_ms, tick.price, tick.volume, silent=offset < self.silent_until)
             self._changed.add(name)
             if changes is None:
                 counts.late += 1
@@ -138,4 +162,10 @@ class Partition:
             for change in changes:
                 place = f"{self.topic_id}/{self.number}/{offset}"
                 made.append(Made(change, tick.symbol, tick.source, place, record.timestamp))
+            if changes:
+                self._forget_withdrawn(series, tick.source.value)
+        if self.known.raised:
+            self._told |= {
+                each.key for each in made if each.change.state != "suppressed" and each.alert_id not in self.known.ids
+            }
         return made

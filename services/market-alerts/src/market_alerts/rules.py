@@ -160,14 +160,34 @@ def load_rules(path: Path) -> tuple[Rule, ...]:
     Raises:
         ConfigurationError: the file cannot be read or a rule is wrong; names every wrong rule and field.
     """
+    return rules_in(read_file(path), path)
+
+
+def read_file(path: Path) -> bytes:
+    """The content of a rules file.
+
+    Raises:
+        ConfigurationError: it cannot be read.
+    """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return path.read_bytes()
     except OSError as error:
         raise ConfigurationError(f"{_VARIABLE}: {path} cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+
+
+def rules_in(content: bytes, path: Path) -> tuple[Rule, ...]:
+    """The rules in the content of the file at `path`.
+
+    Raises:
+        ConfigurationError: it is no YAML or a rule is wrong; names every wrong rule and field.
+    """
+    try:
+        found = yaml.safe_load(content.decode())
+    # Not only YAMLError: the library lets through what Python says of dates that are none, or of nesting without end.
+    except Exception as error:
         raise ConfigurationError(f"{_VARIABLE}: {path} is no YAML: {' '.join(str(error).split())}") from error
     try:
-        return parse_rules(content)
+        return parse_rules(found)
     except ValueError as error:
         raise ConfigurationError(f"{_VARIABLE}: {path}: {error}") from error
 

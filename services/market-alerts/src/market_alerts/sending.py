@@ -1,11 +1,12 @@
 """From messages to alerts on their topic, each confirmed and counted."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from market_alerts.made import Made, Withdrawn
 from market_alerts.metrics import Metrics
-from market_alerts.partition import Counts, Made, Partition
+from market_alerts.partition import Counts, Partition
 from ticklake import logs
 from ticklake.alerts import Alert
 from ticklake.kafka import ConfirmedProducer
@@ -28,12 +29,14 @@ class Sending:
         Raises:
             StageError: the broker did not take an alert.
         """
+        self.withdraw(partitions.values())
         counts, new = Counts(), list[Made]()
         for number, records in found.items():
             partition = partitions.get(number)
             if partition is None:
                 continue
-            new += [each for each in partition.evaluate(records, counts) if self._is_new(partition, each)]
+            made = partition.evaluate(records, counts)
+            new += [each for each in made if not self._is_suppressed(each) and self._is_new(partition, each)]
             self._metrics.evaluation_delay.observe(max(0.0, time.time() - records[-1].timestamp / 1000))
         if new:
             self._send(new)
@@ -41,28 +44,45 @@ class Sending:
             self._count(counts)
             self._metrics.series.set(sum(len(partition.series) for partition in partitions.values()))
 
-    def _is_new(self, partition: Partition, made: Made) -> bool:
+    def withdraw(self, partitions: Iterable[Partition]) -> None:
+        """Tell of what was withdrawn; returns once the broker has it.
+
+        Raises:
+            StageError: the broker did not take an alert.
+        """
+        pending = [(each, partition) for partition in partitions for each in partition.take_withdrawn()]
+        if new := [each for each, partition in pending if self._is_new(partition, each)]:
+            self._send(new)
+
+    def _is_suppressed(self, made: Made) -> bool:
         change = made.change
-        if change.state == "suppressed":
-            self._metrics.suppressed.labels(change.rule.name).inc()
-            log.info("alert suppressed by quiet time", rule=change.rule.name, symbol=made.symbol, value=change.value)
+        if change.state != "suppressed":
             return False
-        if made.alert_id in partition.known_ids:
-            self._metrics.repeated.inc()
-            log.info("alert is on the topic already", alert_id=made.alert_id, rule=change.rule.name, symbol=made.symbol)
-            return False
+        self._metrics.suppressed.labels(change.rule.name).inc()
+        log.info("alert suppressed by quiet time", rule=change.rule.name, symbol=made.symbol, value=change.value)
         return True
 
-    def _send(self, new: Sequence[Made]) -> None:
+    def _is_new(self, partition: Partition, made: Made | Withdrawn) -> bool:
+        if made.alert_id not in partition.known.ids:
+            return True
+        self._metrics.repeated.inc()
+        log.info("alert is on the topic already", alert_id=made.alert_id, rule=made.key.rule, symbol=made.symbol)
+        return False
+
+    def _send(self, new: Sequence[Made | Withdrawn]) -> None:
         alerts = [made.alert() for made in new]
-        for alert in alerts:
-            self._producer.send(self._topic, key=alert.symbol.encode(), value=alert.model_dump_json().encode())
+        for made, alert in zip(new, alerts, strict=True):
+            self._producer.send(
+                self._topic, key=alert.symbol.encode(), value=alert.model_dump_json().encode(),
+                headers=made.headers.pairs(),
+            )  # fmt: skip
         for placed in self._producer.confirm():
             if placed.topic == self._topic:
                 self.alerts_end = placed.last + 1
         now = time.time()
         for made, alert in zip(new, alerts, strict=True):
-            self._metrics.alert_delay.observe(max(0.0, now - made.append_ms / 1000))
+            if isinstance(made, Made):
+                self._metrics.alert_delay.observe(max(0.0, now - made.append_ms / 1000))
             self._note(alert)
 
     def _note(self, alert: Alert) -> None:

@@ -1,88 +1,24 @@
 """The ticks of one symbol from one source, as far as the rules need them, and the state of each rule."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from market_alerts.bars import Bars, Samples
-from market_alerts.conditions import Condition, conditions_of
 from market_alerts.indicators import Ema, RsiState, ema_step, rsi_step
+from market_alerts.rule_state import RAISED, Change, Raise, RuleState, raises_of
 from market_alerts.rules import ChangePercent, MaCross, Rsi, Rule, Volatility, VolumeSpike
 
-UNARMED, ARMED, RAISED = 0, 1, 2
-"""States of a condition: a crossing is unarmed until the value was seen behind the threshold."""
 
+class Gone(NamedTuple):
+    """A raise that its rule can no longer clear."""
 
-@dataclass(frozen=True)
-class Change:
-    """A rule's alert was raised or cleared by a tick, or a raise was held back by the quiet time."""
-
-    rule: Rule
-    condition: Condition
-    value: float
-    event_ms: int
-    state: str
-    """`raised`, `cleared` or `suppressed`."""
-
-
-class RuleState:
-    """One rule's state in one series."""
-
-    __slots__ = ("conditions", "last_raised_ms", "quiet_ms", "rule", "states", "suppressed")
-
-    def __init__(self, rule: Rule) -> None:
-        self.rule, self.conditions, self.quiet_ms = rule, conditions_of(rule), rule.quiet * 1000
-        self.states = [UNARMED if each.crossing else ARMED for each in self.conditions]
-        self.suppressed = [False] * len(self.states)
-        self.last_raised_ms: int | None = None
-
-    def evaluate(self, series: "Series", event_ms: int, *, silent: bool) -> list[Change]:
-        """What the newest tick changes; `silent` takes note of sides only, for ticks from before the start."""
-        # The conditions of one rule share their measure.
-        value = self.conditions[0].measure(series)
-        if value is None or not math.isfinite(value):
-            return []
-        changes: list[Change] = []
-        states = self.states
-        for place, condition in enumerate(self.conditions):
-            holds = condition.holds(value)
-            if holds is None or (holds and states[place] != ARMED):
-                continue
-            if not holds:
-                if states[place] == RAISED:
-                    # Before what the other condition raises, so that a reader's last word on the rule is the newest.
-                    changes.insert(0, Change(self.rule, condition, value, event_ms, "cleared"))
-                states[place] = ARMED
-                self.suppressed[place] = False
-            elif silent:
-                states[place] = UNARMED if condition.crossing else ARMED
-            else:
-                changes += self._raise(place, condition, value, event_ms)
-        return changes
-
-    def _raise(self, place: int, condition: Condition, value: float, event_ms: int) -> list[Change]:
-        last = self.last_raised_ms
-        if last is not None and event_ms - last < self.quiet_ms:
-            if self.suppressed[place]:
-                return []
-            self.suppressed[place] = True
-            return [Change(self.rule, condition, value, event_ms, "suppressed")]
-        self.states[place], self.suppressed[place], self.last_raised_ms = RAISED, False, event_ms
-        return [Change(self.rule, condition, value, event_ms, "raised")]
-
-    def dump(self) -> dict[str, Any]:
-        """The state as JSON has it."""
-        return {
-            "fingerprint": self.rule.fingerprint, "last_raised_ms": self.last_raised_ms, "states": self.states,
-            "suppressed": self.suppressed,
-        }  # fmt: skip
-
-    def restore(self, dumped: dict[str, Any]) -> None:
-        """Take over what `dump` gave, unless the rule measures something else by now."""
-        if dumped["fingerprint"] == self.rule.fingerprint:
-            self.last_raised_ms = dumped["last_raised_ms"]
-            self.states, self.suppressed = list(dumped["states"]), list(dumped["suppressed"])
+    rule: str
+    fingerprint: str
+    """Of the rule that raised it."""
+    raised: Raise
+    why: str
+    """What became of the rule."""
 
 
 class Series:
@@ -94,7 +30,7 @@ class Series:
         self.price = math.nan
         self.next_offset = 0
         """Of the partition: ticks before it are in here already."""
-        self._lateness_ms = lateness_ms
+        self._given, self._lateness_ms = rules, lateness_ms
         self._rules = [RuleState(rule) for rule in rules if rule.applies_to(symbol)]
         mine = [state.rule for state in self._rules]
         self.bars = Bars(_bars_needed(mine), lateness_ms, self._sealed)
@@ -151,9 +87,15 @@ class Series:
             "rules": {state.rule.name: state.dump() for state in self._rules},
         }  # fmt: skip
 
-    def restore(self, dumped: dict[str, Any]) -> None:
-        """Take over what `dump` gave; what a rule needs that is new since then is made of the bars at hand."""
+    def restore(self, dumped: dict[str, Any]) -> list[Gone]:
+        """Take over what `dump` gave; what a rule needs that is new since then is made of the bars at hand.
+
+        Returns:
+            what stood raised by rules that are gone, or measure something else by now.
+        """
         self.newest_ms, self.price, self.next_offset = dumped["newest_ms"], dumped["price"], dumped["next_offset"]
+        if self.newest_ms is None:  # only ticks from the future so far
+            return []
         self.bars.restore(dumped["bars"])
         closes = dumped["bars"]["closes"]
         for period in self.rsi:
@@ -164,9 +106,45 @@ class Series:
             self.ema[period] = Ema(*known) if known else _replayed(Ema(), ema_step, closes, period)
         for window, samples in self.samples.items():
             samples.restore(dumped["samples"].get(str(window), [[self.newest_ms, self.price]]))
+        states, gone = {state.rule.name: state for state in self._rules}, list[Gone]()
+        for name, known in dumped["rules"].items():
+            if name not in states or not states[name].restore(known):
+                gone += [Gone(name, known["fingerprint"], each, self.fate(name)) for each in raises_of(known)]
+            else:
+                del states[name]
+        for state in states.values():  # the new ones: on which side of a crossing the newest price is
+            state.evaluate(self, self.newest_ms, silent=True)
+        return gone
+
+    def under(self, rules: Sequence[Rule]) -> "tuple[Series, list[Gone]]":
+        """The same series under other rules, and what stood raised that those do not go on with."""
+        other = Series(self.symbol, rules, self._lateness_ms)
+        return other, other.restore(self.dump())
+
+    def forget(self, was_withdrawn: Callable[[Gone], bool]) -> bool:
+        """Take the raises for ended of which that is true; whether there were any."""
+        found = False
         for state in self._rules:
-            if state.rule.name in dumped["rules"]:
-                state.restore(dumped["rules"][state.rule.name])
+            for each in state.raises:
+                if each is not None and was_withdrawn(Gone(state.rule.name, state.rule.fingerprint, each, "")):
+                    state.forget(each.condition)
+                    found = True
+        return found
+
+    def stands(self, rule: str, threshold: float) -> bool:
+        """Whether an alert of the rule stands raised at this threshold."""
+        return any(
+            status == RAISED and condition.threshold == threshold
+            for state in self._rules if state.rule.name == rule
+            for status, condition in zip(state.states, state.conditions, strict=True)
+        )  # fmt: skip
+
+    def fate(self, name: str) -> str:
+        """What became of the rule called `name`, which this series does not have as it was."""
+        for rule in self._given:
+            if rule.name == name:
+                return "was changed" if rule.applies_to(self.symbol) else f"no longer watches {self.symbol}"
+        return "was removed"
 
 
 def _replayed(state: Any, step: Any, closes: Sequence[float], period: int) -> Any:

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from market_alerts import state
-from market_alerts.delivery import Delivery
+from market_alerts.deliveries import Deliveries
 from market_alerts.metrics import Metrics
 from market_alerts.partition import Partition
-from market_alerts.reader import Begin, Position, Reader
-from market_alerts.rules import load_rules
+from market_alerts.reader import Reader
+from market_alerts.rulebook import Rulebook
 from market_alerts.sending import Sending
 from market_alerts.settings import AlertSettings
+from market_alerts.takeover import position, take_over
 from ticklake import kafka, logs
 from ticklake.errors import ConfigurationError, IntegrityError, StageError
 from ticklake.kafka import ConfirmedProducer
@@ -27,7 +28,7 @@ _TOPIC_CHECK_SECONDS = 60.0
 _JOIN_SECONDS, _MOST_JOIN_SECONDS = 20.0, 80.0
 """How long to wait for a place in the group before joining anew; doubled each time, for the sake of slow machines."""
 _STUCK_SECONDS = 180.0
-_STOP_COMMIT_SECONDS, _LEAVE_SECONDS, _DELIVERY_SECONDS = 2.0, 1.0, 2.0
+_STOP_COMMIT_SECONDS, _LEAVE_SECONDS = 2.0, 1.0
 
 
 class MarketAlerts:
@@ -41,10 +42,8 @@ class MarketAlerts:
             StageError: the broker does not answer.
         """
         self._settings, self._live, self._metrics = settings, settings.live.names, metrics or Metrics()
-        self._rules = load_rules(settings.alerts.rules_file)
-        targets = settings.check_targets(self._rules)
-        by_name = {rule.name: rule for rule in self._rules}
-        self._deliveries = [Delivery(settings, target, by_name, self._metrics) for target in targets]
+        self._rulebook = Rulebook(settings, self._metrics)
+        self._deliveries = Deliveries(settings, self._metrics)
         self._topic_id = kafka.topic_id(settings.kafka, self._live.topic)
         for topic in (self._live.alerts_topic, self._live.alerts_state_topic):
             kafka.topic_id(settings.kafka, topic)
@@ -69,31 +68,27 @@ class MarketAlerts:
             port = stack.enter_context(served(health, self._settings.metrics_port))
             stack.callback(self._reader.close, _LEAVE_SECONDS)
             producer = stack.enter_context(ConfirmedProducer(self._settings.kafka, "market-alerts", linger_ms=2))
-            state.send_rules(producer, self._live, self._rules)
-            producer.confirm()
+            self._publish_rules(producer)
             sending = Sending(producer, self._live, self._metrics)
-            stack.callback(self._end_deliveries)
-            for delivery in self._deliveries:
-                delivery.start()
+            stack.callback(self._deliveries.end)
+            self._deliveries.start()
             log.info(
-                "watching", topic=self._live.topic, rules=[rule.name for rule in self._rules],
-                targets=[delivery.target for delivery in self._deliveries], metrics_port=port,
+                "watching", topic=self._live.topic, rules=[rule.name for rule in self._rulebook.rules],
+                targets=self._deliveries.targets, metrics_port=port,
             )  # fmt: skip
             while not stop.is_set():
                 self._step(producer, sending)
-            for delivery in self._deliveries:
-                delivery.ask_to_stop()
+            self._deliveries.ask_to_stop()
             self._save(producer, sending, _STOP_COMMIT_SECONDS)
 
     def _step(self, producer: ConfirmedProducer, sending: Sending) -> None:
         self._beat = time.monotonic()
-        for delivery in self._deliveries:
-            if delivery.failure is not None:
-                raise delivery.failure
         self._attempt(self._follow_assignment)
+        if self._settings.alerts.rules_reload_seconds:
+            self._attempt(self._rulebook.look, every=self._settings.alerts.rules_reload_seconds)
+            self._turn_rules(producer, sending)
         self._attempt(self._begin_new)
-        for delivery in self._deliveries:
-            delivery.active = 0 in self._partitions
+        self._deliveries.watch(active=0 in self._partitions)
         self._attempt(self._monitor, every=_MONITOR_SECONDS)
         self._attempt(self._check_topic, every=_TOPIC_CHECK_SECONDS)
         try:
@@ -149,18 +144,8 @@ class MarketAlerts:
         new = sorted(self._reader.assigned - set(self._partitions))
         if not new or not self._reader.joined:
             return
-        # Before the ends of the partitions: what stands on the alerts topic by now came of ticks before those.
-        alerts_end = state.alerts_end(self._settings.kafka, self._live)
-        warm_up = self._settings.alerts.warm_up_minutes * 60
-        begins = {number: self._reader.locate(number, warm_up) for number in new}
-        known = [begin.position.alerts_from for begin in begins.values() if begin.position.alerts_from is not None]
-        ids = state.alert_ids(self._settings.kafka, self._live, min(known)) if known else frozenset()
-        partitions = [self._partition(number, begin, ids, alerts_end) for number, begin in begins.items()]
-        restored = state.restore(self._settings.kafka, self._live, self._topic_id, partitions)
-        # From here on a crash does not make ticks silent that come after this start.
-        first = [each for each in partitions if begins[each.number].first_start]
-        if first:
-            self._reader.commit({each.number: _position(each) for each in first}, self._settings.kafka.timeout_seconds)
+        rules = self._rulebook.rules
+        partitions, restored = take_over(self._settings, self._reader, self._topic_id, rules, new)
         for each in partitions:
             self._partitions[each.number] = each
             self._reader.start(each.number, each.next_offset)
@@ -169,37 +154,59 @@ class MarketAlerts:
             to_catch_up=sum(each.catch_up_until - each.next_offset for each in partitions), series=restored,
         )  # fmt: skip
 
-    def _partition(self, number: int, begin: Begin, ids: frozenset[str], alerts_end: int) -> Partition:
-        options, position = self._settings.alerts, begin.position
-        return Partition(
-            number, self._topic_id, self._rules, int(options.lateness_seconds * 1000),
-            self._settings.future_tolerance_ms, next_offset=position.offset, silent_until=position.silent_until,
-            catch_up_until=begin.end, known_ids=ids,
-            alerts_from=alerts_end if position.alerts_from is None else position.alerts_from,
-        )  # fmt: skip
+    def _publish_rules(self, producer: ConfirmedProducer) -> None:
+        state.send_rules(producer, self._live, self._rulebook.rules)
+        producer.confirm()
 
-    def _save(self, producer: ConfirmedProducer, sending: Sending, seconds: float) -> None:
-        """The state to its topic, and only then the commit: what is committed can be gone on from."""
-        self._saved_at = time.monotonic()
-        moved = [each for each in self._partitions.values() if each.next_offset != each.saved_offset]
-        if not moved or not self._reader.joined:
+    def _turn_rules(self, producer: ConfirmedProducer, sending: Sending) -> None:
+        """Put new rules in force, if there are any, between two ticks.
+
+        What the old rules saw is saved before, so that a crash from here on finds what is to be withdrawn in the state,
+        and what was withdrawn on the alerts topic; what the new ones begin with is saved after.
+        """
+        if self._rulebook.next is None or not (self._reader.joined and self._broker_answers):
             return
+        if not all(partition.caught_up for partition in self._partitions.values()):
+            return  # what was evaluated before a crash is to be evaluated under the same rules throughout
+        seconds = self._settings.kafka.timeout_seconds
+        if not self._save(producer, sending, seconds):
+            return  # the partitions may be another's by now: once the group is settled
+        self._rulebook.turn()
+        for partition in self._partitions.values():
+            partition.adopt(self._rulebook.rules)
+        self._publish_rules(producer)
+        self._save(producer, sending, seconds)
+
+    def _save(self, producer: ConfirmedProducer, sending: Sending, seconds: float) -> bool:
+        """The state to its topic, and only then the commit: what is committed can be gone on from.
+
+        Returns:
+            whether nothing is left to save.
+        """
+        self._saved_at = time.monotonic()
+        if not self._reader.joined:
+            return False
+        sending.withdraw(self._partitions.values())
+        moved = [each for each in self._partitions.values() if each.next_offset != each.saved_offset]
+        if not moved:
+            return True
         with self._metrics.state_seconds.time():
             for partition in moved:
                 state.send_state(producer, self._live, self._topic_id, partition)
             producer.confirm()
             for partition in moved:
                 partition.all_sent(sending.alerts_end)
-            positions = {each.number: _position(each) for each in moved}
+            positions = {each.number: position(each) for each in moved}
             try:
                 self._reader.commit(positions, seconds)
             except ConfigurationError:
                 raise
             except StageError as error:  # in a rebalance, for one
                 self._will_retry(error)
-                return
+                return False
         for partition in moved:
             partition.saved_offset = positions[partition.number].offset
+        return True
 
     def _monitor(self) -> None:
         self._broker_answers = False
@@ -212,22 +219,11 @@ class MarketAlerts:
         if kafka.topic_id(self._settings.kafka, self._live.topic) != self._topic_id:
             raise IntegrityError(f"topic {self._live.topic} was made anew while it was read: start again")
 
-    def _end_deliveries(self) -> None:
-        deadline = time.monotonic() + _DELIVERY_SECONDS
-        for delivery in self._deliveries:
-            delivery.ask_to_stop()
-        for delivery in self._deliveries:
-            delivery.join(max(0.0, deadline - time.monotonic()))
-
     def _alive(self) -> bool:
         return time.monotonic() - self._beat < _STUCK_SECONDS
 
     def _ready(self) -> bool:
         return self._reader.joined and self._broker_answers and self._reader.assigned <= self._partitions.keys()
-
-
-def _position(partition: Partition) -> Position:
-    return Position(partition.next_offset, partition.alerts_from, partition.silent_until)
 
 
 def run(settings: AlertSettings, stop: threading.Event) -> None:

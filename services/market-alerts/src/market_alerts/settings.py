@@ -33,6 +33,8 @@ class AlertOptions(BaseSettings):
 
     rules_file: Path = DEFAULT_FILE
     """YAML; unset means the rules that come with the service."""
+    rules_reload_seconds: float = Field(default=2, ge=0)
+    """Time between two looks at the rules file; what both find is taken. 0 reads it at the start only."""
     lateness_seconds: float = Field(default=10, ge=0, le=60)
     """How far behind its series' newest tick a tick may come and still count."""
     future_tolerance_seconds: float | None = Field(default=None, ge=0)

@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Iterable
+from typing import Any
 
 from kafka import TopicPartition
 from pydantic import ValidationError
 
+from market_alerts.made import Headers, Key, Known, Standing
 from market_alerts.partition import Partition
 from market_alerts.rules import Rule
 from ticklake.alerts import RULES, RULES_KEY, STATES, Alert, read_state_topic
@@ -54,13 +56,14 @@ def restore(kafka: KafkaSettings, live: LiveNames, topic_id: str, partitions: It
     return count
 
 
-def alert_ids(kafka: KafkaSettings, live: LiveNames, first: int) -> frozenset[str]:
-    """Ids of the alerts on the topic from offset `first` on.
+def known_alerts(kafka: KafkaSettings, live: LiveNames, first: int) -> Known:
+    """The alerts on the topic from offset `first` on.
 
     Raises:
         StageError: the broker does not answer.
     """
-    found: set[str] = set()
+    ids: set[str] = set()
+    raised: dict[Key, Standing] = {}
     consumer = make_consumer(kafka, "market-alerts-again", auto_offset_reset="earliest")
     place = TopicPartition(live.alerts_topic, 0)
     try:
@@ -70,17 +73,23 @@ def alert_ids(kafka: KafkaSettings, live: LiveNames, first: int) -> frozenset[st
             consumer.seek(place, min(max(first, consumer.beginning_offsets([place])[place]), end))
             while consumer.position(place) < end:
                 for records in consumer.poll(timeout_ms=500).values():
-                    found.update(_id(record.value) for record in records)
+                    for record in records:
+                        _note(record, ids, raised)
     finally:
         consumer.close()
-    return frozenset(found)
+    return Known(frozenset(ids), raised)
 
 
-def _id(body: bytes | None) -> str:
+def _note(record: Any, ids: set[str], raised: dict[Key, Standing]) -> None:
     try:
-        return Alert.model_validate_json(body or b"").alert_id
+        alert = Alert.model_validate_json(record.value or b"")
     except ValidationError:
-        return ""
+        return
+    ids.add(alert.alert_id)
+    key = Key(alert.rule, alert.symbol, alert.source, alert.threshold)
+    raised.pop(key, None)
+    if alert.state == "raised":
+        raised[key] = Standing(alert, Headers.of(record.headers).cleared_targets)
 
 
 def alerts_end(kafka: KafkaSettings, live: LiveNames) -> int:

@@ -44,10 +44,10 @@ class Alert(BaseModel):
     message: str
     """One line for people."""
     value: float = Field(allow_inf_nan=False)
-    """What the rule measured, in the unit of its kind."""
+    """What the rule measured, in the unit of its kind; where it is cleared as its rule went, when it was raised."""
     threshold: float = Field(allow_inf_nan=False)
     event_time: UtcMs
-    """Of the tick that made the change."""
+    """Of the tick that made the change; where it is cleared as its rule went, of the newest tick."""
     raised_at: UtcMs
     """When this message was made, by the clock."""
     source: Source
