@@ -56,9 +56,8 @@ def test_the_daily_bands_are_filled_through_zoom_and_theme(site, visit):
     assert len(piece) == 250 - 19, "from the first session with 20 closes on"
     check_filled(page, "daily")
     page.tab.focus(".chart")
-    for _ in range(3):
-        page.tab.keyboard.press("+")
-    page.until(f"window.ticklake.chart('daily').band[0].length < {len(piece) / 2}")
+    page.tab.keyboard.press("+")
+    page.until(f"window.ticklake.chart('daily').band[0].length < {len(piece) - 30}")
     check_filled(page, "daily")
     page.tab.keyboard.press("t")
     check_filled(page, "daily")

@@ -200,7 +200,7 @@ function lagTable(items) {
   const columns = [{ label: "Group and topic" }, { label: "Lag", number: true }, { label: "By partition" }];
   return scrolling(
     "Consumer lag",
-    table({ caption: "Messages that each consumer group has still to read", columns, rows }),
+    table({ caption: "Messages that each consumer group has still to read", columns, rows, className: "lag" }),
   );
 }
 

@@ -85,15 +85,15 @@ function figures(items) {
       "VaR 95%",
       "VaR 99%",
       "Shortfall 95%",
-      "Best and worst day",
+      "Best day",
+      "Worst day",
     ].map((label) => ({ label, number: true })),
   ];
   const most = (name) => Math.max(...items.map((item) => Math.abs(item[name] ?? 0))) || 1;
   const [wildest, deepest] = [most("volatility_annualised"), most("max_drawdown")];
   const meter = (value, top, text) =>
     h("td", { class: "number meter", vars: { share: String(Math.min(Math.abs(value ?? 0) / top, 1)) } }, text);
-  const number = (text) => h("td", { class: "number" }, text);
-  const extreme = (value) => h("span", { class: `under ${direction(value)}` }, signedFraction(value));
+  const number = (text, kind = "") => h("td", { class: `number ${kind}` }, text);
   const rows = items.map((item) =>
     h(
       "tr",
@@ -105,7 +105,8 @@ function figures(items) {
       number(fraction(item.value_at_risk_95)),
       number(fraction(item.value_at_risk_99)),
       number(fraction(item.expected_shortfall_95)),
-      number([extreme(item.best_day), extreme(item.worst_day)]),
+      number(signedFraction(item.best_day), direction(item.best_day)),
+      number(signedFraction(item.worst_day), direction(item.worst_day)),
     ),
   );
   return scrolling("Risk figures", table({ caption: "Risk of each symbol", columns, rows, className: "dense" }));
