@@ -120,7 +120,10 @@ export function time(iso, style = "moment") {
 
 /** A moment to the second in two lines: the time of day, and the day under it. @returns {Node[]} */
 export function stamp(iso) {
-  return [h("span", { class: "nowrap" }, time(iso, "time")), h("small", { class: "muted under nowrap" }, local(iso, "date"))];
+  return [
+    h("span", { class: "nowrap" }, time(iso, "time")),
+    h("small", { class: "muted under nowrap" }, local(iso, "date")),
+  ];
 }
 
 /** 2026-01-31 as 31 Jan 2026. A session has no time of day, hence no zone. */

@@ -45,15 +45,15 @@ export function mount(root, route) {
         : empty("No run yet", "Run ", h("code", {}, "make run"), " for one batch.");
     },
   );
-  let behind = null;
+  let behind = [null, null];
   const lag = loaded(
     places.lag,
     (signal) => get("lag", {}, signal),
     (data) => {
-      const known = data.items.filter((item) => item.lag !== null);
-      behind = known.length ? known.reduce((sum, item) => sum + item.lag, 0) : null;
+      behind = lagInAll(data.items);
       drawFacts();
-      return data.items.length ? lagTable(data.items) : empty("No topic yet", "The flows' topics are made when they first run.");
+      if (data.items.length) return lagTable(data.items);
+      return empty("No topic yet", "The flows' topics are made when they first run.");
     },
     { lines: 4 },
   );
@@ -121,7 +121,7 @@ function platformFacts(run, behind) {
     ),
     fact("Lake", ...part(status?.store)),
     fact("Kafka", ...part(status?.broker)),
-    fact("Consumer lag", whole(behind), behind === null ? "no group has committed" : "messages, all groups"),
+    fact("Consumer lag", whole(behind[0]), behind[1]),
     fact("Last run", run ? word(run) : "–", run ? lastRun(run) : null),
   ];
 }
@@ -142,6 +142,7 @@ function runTable(items, chosen) {
       },
       run.run_id,
     );
+    const badge = sourceBadge(run.source, "History");
     return h(
       "tr",
       {
@@ -150,7 +151,7 @@ function runTable(items, chosen) {
         onclick: (event) => event.target.closest("a") || link.click(),
       },
       h("th", { scope: "row", class: "names" }, link),
-      h("td", { class: "nowrap" }, session(run.batch_date), h("span", { class: "under" }, sourceBadge(run.source, "History"))),
+      h("td", { class: "nowrap" }, session(run.batch_date), h("span", { class: "under" }, badge)),
       h("td", { class: "nowrap" }, time(run.started_at)),
       h("td", { class: "number" }, seconds(run.seconds)),
       h("td", { class: "number" }, rowsOf(run)),
@@ -202,6 +203,13 @@ function lagTable(items) {
     "Consumer lag",
     table({ caption: "Messages that each consumer group has still to read", columns, rows, className: "lag" }),
   );
+}
+
+/** What the groups together have still to read, and what to say of it. @returns {[number | null, string]} */
+function lagInAll(items) {
+  const known = items.filter((item) => item.lag !== null);
+  if (known.length) return [known.reduce((sum, item) => sum + item.lag, 0), "messages, all groups"];
+  return [null, items.some((item) => item.state === "unknown") ? "not known just now" : "no group has committed"];
 }
 
 /** All partitions' lag; a group that has committed nowhere has none. */

@@ -217,7 +217,13 @@ export class PriceChart {
 
   published() {
     const series = Object.fromEntries(Object.entries(this.series).map(([name, each]) => [name, each.data()]));
-    return { symbol: this.data.symbol, source: this.data.source, range: this.panes.range(), series, band: this.fill?.pieces() ?? null };
+    return {
+      symbol: this.data.symbol,
+      source: this.data.source,
+      range: this.panes.range(),
+      series,
+      band: this.fill?.pieces() ?? null,
+    };
   }
 
   /** Take the chart away. */

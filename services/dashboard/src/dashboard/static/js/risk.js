@@ -123,7 +123,7 @@ function explanation(data) {
     { class: "summary" },
     sources.length === 1 ? [sourceBadge(sources[0], "History"), " "] : null,
     periods.length === 1 ? `${periods[0]}, ` : "Symbols cover different periods, ",
-    counts.length === 1 ? `${counts[0]} daily returns per symbol. ` : `up to ${whole(data.sessions)} daily returns each. `,
+    `${counts.length === 1 ? counts[0] : `up to ${whole(data.sessions)}`} daily returns per symbol. `,
     "Volatility: standard deviation of the returns times the root of 252. ",
     "VaR: the loss of one day that was exceeded on 5% or 1% of the days (historical simulation); ",
     "shortfall: the mean loss on the worst 5%. The past does not bound the future.",

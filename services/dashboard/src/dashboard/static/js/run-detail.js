@@ -38,8 +38,8 @@ export function mountRun(place, id) {
 }
 
 function stages(run) {
-  const tries = [...run.stages, ...run.failures.map(asTry)].sort((a, b) =>
-    Date.parse(a.started_at) - Date.parse(b.started_at));
+  const began = (each) => Date.parse(each.started_at);
+  const tries = [...run.stages, ...run.failures.map(asTry)].sort((a, b) => began(a) - began(b));
   const start = Date.parse(run.started_at);
   const end = Math.max(...tries.map((each) => Date.parse(each.finished_at)), start + 1);
   const rows = tries.map((each) => stageRow(each, start, end));

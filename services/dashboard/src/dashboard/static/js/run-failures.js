@@ -56,7 +56,10 @@ export function failures(run) {
         "td",
         {},
         failure.mended_at
-          ? [h("span", { class: "pass" }, "✔ a retry went well"), h("small", { class: "muted under" }, "at ", time(failure.mended_at, "time"))]
+          ? [
+              h("span", { class: "pass" }, "✔ a retry went well"),
+              h("small", { class: "muted under" }, "at ", time(failure.mended_at, "time")),
+            ]
           : h("span", { class: "fail nowrap" }, "✖ stands"),
       ),
     ),
