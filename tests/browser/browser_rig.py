@@ -5,7 +5,7 @@ import json
 import os
 import random
 import uuid
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -117,11 +117,11 @@ class Site:
         self.put(self.live.names.alerts_topic, alert.symbol, alert.model_dump_json())
         return alert
 
-    def windows(self, symbol: str = "AAPL", closed: int = 60) -> None:
-        """Send an hour of closed 15-minute windows and one that runs, as stream-analytics does."""
+    def windows(self, symbol: str = "AAPL", closed: int = 60, without: Container[int] = ()) -> None:
+        """Send an hour of closed 15-minute windows and one that runs, as stream-analytics does; some can be missing."""
         now = datetime.now(UTC).replace(second=0, microsecond=0)
         with ConfirmedProducer(self.kafka, "test") as producer:
-            for n in range(closed + 1):
+            for n in (each for each in range(closed + 1) if each not in without):
                 end = now - timedelta(minutes=closed - 1 - n)
                 mean = PRICES[symbol] + n / 20
                 value = {

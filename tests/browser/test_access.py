@@ -40,8 +40,44 @@ def test_axe_finds_nothing_serious(alerted, visit, view, scheme, size):
     assert [line for line in told if line.startswith(("serious", "critical"))] == []
 
 
+WIDTHS = (PHONE["width"], 390, 768, 1024, 1280, DESKTOP["width"])
+
+
 @pytest.mark.parametrize("view", VIEWS)
-def test_nothing_is_wider_than_a_phone(alerted, visit, view):
+def test_nothing_is_wider_than_the_page(alerted, visit, view):
+    """Neither the page nor a table or graph on it has to be scrolled sideways, at any width."""
+    page = visit(alerted.server.url).open(view, ready=None)
+    page.tab.wait_for_selector(VIEWS[view], state="attached")
+    page.tab.eval_on_selector_all("#panel details.data-table", "(all) => all.forEach((each) => (each.open = true))")
+    for width in WIDTHS:
+        page.tab.set_viewport_size({"width": width, "height": 800})
+        page.tab.wait_for_timeout(300)
+        assert page.tab.evaluate("document.documentElement.scrollWidth") <= width
+        wide = page.tab.eval_on_selector_all(
+            ".scroll, .lineage",
+            """(all) => all.filter((each) => each.offsetParent && each.scrollWidth > each.clientWidth)
+                 .map((each) => `${each.getAttribute("aria-label")} ${each.scrollWidth} > ${each.clientWidth}`)""",
+        )
+        assert wide == [], width
+
+
+def test_rows_are_blocks_of_labelled_values_where_columns_do_not_fit(alerted, visit):
+    page = visit(alerted.server.url, viewport=PHONE).open("#/risk", ready=".matrix td")
+    table = "[aria-label='Risk figures, table']"
+    page.tab.wait_for_selector(f"{table}.stacked")
+    label = "(cell) => getComputedStyle(cell, '::before').content"
+    assert "Max drawdown" in page.tab.eval_on_selector(f"{table} tbody td:nth-child(3)", label)
+    # To a screen reader it is a table all the same.
+    tree = page.tab.locator(table).aria_snapshot()
+    assert "columnheader" in tree
+    assert "rowheader" in tree
+    page.tab.set_viewport_size(DESKTOP)
+    page.tab.wait_for_selector(f"{table}:not(.stacked)")
+    assert page.tab.eval_on_selector(f"{table} tbody td:nth-child(3)", label) == "none"
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_on_a_phone_all_can_be_hit(alerted, visit, view):
     page = visit(alerted.server.url, viewport=PHONE, has_touch=True, is_mobile=True).open(view, ready=VIEWS[view])
     assert page.tab.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     for target in page.tab.query_selector_all("[role=tab]:visible, .tools button"):

@@ -220,7 +220,7 @@ def test_times_are_the_exchanges_with_utc_on_hover(site, visit):
 
 
 def test_pictures_of_chart_and_phone(site, visit):
-    page = visit(site.server.url).open("#/chart/AAPL?range=1Y&ind=sma_20,sma_50,rsi,macd")
+    page = visit(site.server.url).open("#/chart/AAPL?range=1Y&ind=sma_50,bollinger,rsi,macd")
     page.chart("daily")
     page.picture("chart")
     phone = visit(site.server.url, viewport=PHONE, device_scale_factor=2).open(

@@ -161,6 +161,7 @@ def test_a_run_with_its_stages_and_lineage(server, stored, filled_lake):
     assert (item["run_id"], item["batch_date"], item["source"]) == (filled_lake.run_id, "2013-03-01", "replay")
     assert (item["state"], item["reconciled"], item["stages_done"], item["stages_total"]) == ("succeeded", True, 7, 7)
     assert (item["rows_in"], item["rows_out"], item["quarantined"]) == (rows, rows, 0)
+    assert item["failures"] == []
     run = server.json(f"/runs/{filled_lake.run_id}")
     assert {name: run[name] for name in item} == item
     assert [stage["stage"] for stage in run["stages"]] == [
@@ -212,6 +213,7 @@ def test_lag_of_the_batch_group_is_none_after_a_run(server):
     items = [item for item in server.json("/lag")["items"] if item["topic"] == "stock_market_batch"]
     assert len(items) == 3
     assert all(item["lag"] == 0 for item in items if item["position"] is not None)
+    assert all((item["state"] == "committed") == (item["position"] is not None) for item in items)
     assert any(item["position"] for item in items)
 
 

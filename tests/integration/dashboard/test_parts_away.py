@@ -56,6 +56,13 @@ def test_the_server_outlives_its_parts(parts, programs, stage_env, tmp_path):
         for part in parts:
             part.wait_ready()
         ensure_topics(kafka, live_topics(live_names()))
+        # No group ever committed here, so the topic of their offsets is made at this question.
+        server.wait("/status", lambda s: s["broker"]["state"] == "ok", 60)
+        asked = time.monotonic()
+        items = server.json("/lag")["items"]
+        print(f"the lag of a new broker is told after {time.monotonic() - asked:.1f} s")
+        assert len(items) == 2 * 4
+        assert {(item["state"], item["position"], item["lag"]) for item in items} == {("never", None, None)}
         lake = ObjectStore(settings)
         lake.create_bucket()
         put_batch(lake, DAYS[0], {"A": dict.fromkeys(DAYS, 10.0), "B": dict.fromkeys(DAYS, 5.0)})

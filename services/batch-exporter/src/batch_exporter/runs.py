@@ -11,9 +11,8 @@ from pydantic import ValidationError
 from ticklake import logs
 from ticklake.lineage import RunLineage, StageFailure, StageRecord
 from ticklake.objects import ObjectInfo, ObjectStore
-from ticklake.pipeline import BATCH_STAGES
+from ticklake.runs import PREFIX, folder_of, kind_of, standing
 
-PREFIX = "lineage/"
 _READERS = 8
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
@@ -50,10 +49,7 @@ class RunState:
     @property
     def failed(self) -> tuple[StageFailure, ...]:
         """Failures that no later try of their stage has mended."""
-        return tuple(
-            failure for stage, failure in self.failures.items()
-            if stage not in self.records or self.records[stage].finished_at <= failure.failed_at
-        )  # fmt: skip
+        return standing(self.records, self.failures)
 
     @property
     def state(self) -> State:
@@ -91,26 +87,27 @@ class Runs:
         """
         folders: dict[str, list[ObjectInfo]] = {}
         for info in self._store.list_objects(PREFIX):
-            folders.setdefault(info.key.removeprefix(PREFIX).partition("/")[0], []).append(info)
+            folders.setdefault(folder_of(info.key), []).append(info)
         newest = sorted(folders, key=lambda name: _touched(folders[name]), reverse=True)[: self._recent]
         due = [info for name in newest for info in folders[name] if self._seen.get(info.key) != info.etag]
         with ThreadPoolExecutor(_READERS) as pool:
             bodies = list(pool.map(self._body, due))
         for name in set(self.by_folder) - set(newest):
             del self.by_folder[name]
-        self._seen = {key: etag for key, etag in self._seen.items() if _folder(key) in self.by_folder}
+        self._seen = {key: etag for key, etag in self._seen.items() if folder_of(key) in self.by_folder}
         records, failures, unreadable = [], [], 0
         for info, body in zip(due, bodies, strict=True):
             if body is None:
                 continue
+            kind = kind_of(info.key)
             try:
-                part = _parsed(info.key, body)
+                part = None if kind is None else kind.model_validate_json(body)
             except ValidationError as error:
                 unreadable += 1
                 log.warning("no readable record", key=info.key, reason=error.errors()[0]["msg"])
                 part = None
             self._seen[info.key] = info.etag
-            run = self.by_folder.setdefault(_folder(info.key), RunState())
+            run = self.by_folder.setdefault(folder_of(info.key), RunState())
             if isinstance(part, StageRecord):
                 run.records[part.stage] = part.model_copy(update={"symbols": {}, "offsets": ()})
                 records.append(part)
@@ -128,22 +125,5 @@ class Runs:
             return None
 
 
-def _folder(key: str) -> str:
-    return key.removeprefix(PREFIX).partition("/")[0]
-
-
 def _touched(infos: Iterable[ObjectInfo]) -> datetime:
     return max(info.modified or _NEVER for info in infos)
-
-
-def _parsed(key: str, body: bytes) -> StageRecord | StageFailure | RunLineage | None:
-    """The record in an object below `lineage/`; None where it is none of ours."""
-    folder, _, name = key.rpartition("/")
-    stage = name.removesuffix(".json")
-    if name == "run.json":
-        return RunLineage.model_validate_json(body)
-    if stage not in {each.program for each in BATCH_STAGES}:
-        return None
-    if folder.endswith("/failures"):
-        return StageFailure.model_validate_json(body)
-    return StageRecord.model_validate_json(body)

@@ -16,9 +16,11 @@ def build(records: Sequence[StageRecord], table: str | None) -> dict[str, Any]:
     objects, the table. A stage that only judges is a dead end: it reads from the place before it.
 
     Args:
-        records: the finished stages in the pipeline's order, one at least.
+        records: the finished stages in the pipeline's order; without one the graph is empty.
         table: the warehouse table, None where the run has not been reconciled.
     """
+    if not records:
+        return {"nodes": [], "edges": []}
     source = records[0].source.value
     nodes: list[dict[str, str]] = [_node("source", source, "source", source, "where the rows come from")]
     edges: list[dict[str, Any]] = []

@@ -1,9 +1,11 @@
 """How far consumer groups are behind."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kafka import TopicPartition
+from kafka import errors as kafka_errors
 
 from dashboard.held import Held
 from ticklake import names
@@ -12,6 +14,16 @@ from ticklake.settings import KafkaSettings
 
 _HELD_SECONDS = 3.0
 _TIMEOUT_SECONDS = 10.0
+_SETTLE_SECONDS = 3.0
+"""How long to wait for the groups' coordinators. Where no group ever committed, the first question about one makes the
+broker create the topic of their offsets, which takes a fraction of a second; until then it names no coordinator."""
+_AGAIN_SECONDS = 0.1
+_SETTLING = (
+    kafka_errors.CoordinatorNotAvailableError, kafka_errors.CoordinatorLoadInProgressError,
+    kafka_errors.NotCoordinatorError,
+)  # fmt: skip
+
+Offsets = Mapping[TopicPartition, Any]
 
 
 class LagReader:
@@ -30,6 +42,8 @@ class LagReader:
 
     def read(self) -> list[dict[str, Any]]:
         """One item per group and partition, as `models_platform.LagItem` has it.
+
+        A group whose coordinator is not there yet, or just moves, is waited for a moment and then told as unknown.
 
         Raises:
             StageError: the broker does not answer.
@@ -52,19 +66,36 @@ class LagReader:
         finally:
             consumer.close(autocommit=False, timeout_ms=500)
         with admin(self._kafka, "dashboard-lag") as client, translated_errors(self._kafka, "tell the groups' offsets"):
-            committed = {group: client.list_group_offsets(group).get(group, {}) for group in self._groups}
+            committed = _committed(client, self._groups)
         return [
-            _item(group, place, committed[group].get(place), ends[place])
+            _item(group, place, committed[group], ends[place])
             for group, topic in self._groups.items()
             for place in places
             if place.topic == topic
         ]
 
 
-def _item(group: str, place: TopicPartition, committed: Any, end: int) -> dict[str, Any]:
-    position = committed.offset if committed is not None and committed.offset >= 0 else None
-    lag = None if position is None else max(0, end - position)
+def _committed(client: Any, groups: Iterable[str]) -> dict[str, Offsets | None]:
+    """The groups' committed offsets; None of a group whose coordinator stays away."""
+    found: dict[str, Offsets | None] = {}
+    until = time.monotonic() + _SETTLE_SECONDS
+    for group in groups:
+        while group not in found:
+            try:
+                found[group] = client.list_group_offsets(group).get(group, {})
+            except _SETTLING:
+                if time.monotonic() >= until:
+                    found[group] = None
+                else:
+                    time.sleep(_AGAIN_SECONDS)
+    return found
+
+
+def _item(group: str, place: TopicPartition, committed: Offsets | None, end: int) -> dict[str, Any]:
+    offset = None if committed is None else committed.get(place)
+    position = offset.offset if offset is not None and offset.offset >= 0 else None
+    state = "unknown" if committed is None else "never" if position is None else "committed"
     return {
-        "group": group, "topic": place.topic, "partition": place.partition, "position": position, "end": end,
-        "lag": lag,
+        "group": group, "topic": place.topic, "partition": place.partition, "state": state, "position": position,
+        "end": end, "lag": None if position is None else max(0, end - position),
     }  # fmt: skip

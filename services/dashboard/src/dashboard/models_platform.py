@@ -9,24 +9,42 @@ from dashboard.models import Model, Quote, Status, Window
 from ticklake.records import UtcMs
 
 
+class Failure(Model):
+    """The latest try of a stage that failed."""
+
+    stage: str
+    kind: str = Field(description="The error's class", examples=["IntegrityError"])
+    reason: str = Field(description="The line that the stage ended with")
+    exit_code: int = Field(description="1: a retry may help; 2: it will not, a setting or the input is wrong")
+    times: int | None = Field(
+        description="How often the stage has failed in this run, this time included and kills left out; null: not known"
+    )
+    started_at: UtcMs
+    failed_at: UtcMs
+    mended_at: UtcMs | None = Field(description="End of the later try that went well; null where there is none")
+    code_version: str
+
+
 class RunItem(Model):
     """One pipeline run in short."""
 
     run_id: str
     batch_date: date
-    source: str
-    state: Literal["succeeded", "incomplete"] = Field(
-        description="`succeeded`: every stage is done and the run reconciled; `incomplete`: under way or failed"
+    source: str | None = Field(description="Null where no stage is done")
+    state: Literal["succeeded", "failed", "incomplete"] = Field(
+        description="`succeeded`: every stage is done and the run reconciled; `failed`: a stage's latest try or a "
+        "check failed, or the places disagree; `incomplete`: under way, or killed"
     )
     started_at: UtcMs
-    finished_at: UtcMs = Field(description="End of the last stage that is done")
-    seconds: float = Field(description="From the first stage's start to the last one's end")
-    rows_in: int = Field(description="Rows that the source gave")
-    rows_out: int = Field(description="Rows that left the last stage that is done")
+    finished_at: UtcMs = Field(description="End of the last stage that ended, well or not")
+    seconds: float = Field(description="From the first known start of a stage to the last end")
+    rows_in: int | None = Field(description="Rows that the source gave; null where no stage is done")
+    rows_out: int | None = Field(description="Rows that left the last stage that is done; null where none is")
     quarantined: int
     stages_done: int
     stages_total: int
     reconciled: bool | None = Field(description="Whether all places hold the same rows; null before that was checked")
+    failures: list[Failure] = Field(description="In the order of the stages; those that a retry mended stay")
 
 
 class Runs(Model):
@@ -136,7 +154,10 @@ class LagItem(Model):
     group: str
     topic: str
     partition: int
-    position: int | None = Field(description="Committed offset; null where the group has committed none")
+    state: Literal["committed", "never", "unknown"] = Field(
+        description="`never`: the group has committed no offset here; `unknown`: its coordinator does not answer now"
+    )
+    position: int | None = Field(description="Committed offset; null where none is or it is not known")
     end: int = Field(description="Offset of the message to come")
     lag: int | None
 

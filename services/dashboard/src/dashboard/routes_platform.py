@@ -23,10 +23,10 @@ def runs(here: Here, limit: Limit = 50, cursor: CursorQuery = None) -> Runs:
 
 @router.get("/runs/{run_id}", response_model_by_alias=True)
 def run(here: Here, run_id: Annotated[str, Path(max_length=250)]) -> RunDetail:
-    """One run with its stages, checks, symbols and lineage."""
+    """One run with its stages, failures, checks, symbols and lineage."""
     found = here.runs.detail(run_id)
     if found is None:
-        raise HTTPException(404, f"no run {run_id!r} has finished a stage: see /api/v1/runs for what there is")
+        raise HTTPException(404, f"no run {run_id!r} has ended a stage: see /api/v1/runs for what there is")
     return RunDetail.model_validate(found)
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ticklake.errors import ConfigurationError, IntegrityError, StageError
-from ticklake.names import failure_key, lineage_key
+from ticklake.names import lineage_key
 from ticklake.objects import ObjectStore
 from ticklake.pipeline import BATCH_STAGES
 from ticklake.records import Source, SymbolStatus, UtcMs
@@ -148,14 +148,11 @@ class StageFailure(_Part):
     reason: str
     """The line that the stage ended with."""
     exit_code: int
+    times: int | None = Field(default=None, ge=1)
+    """How often the stage has failed in this run, this time included and kills left out; None where not known."""
     started_at: UtcMs
     failed_at: UtcMs
     code_version: str
-
-
-def write_failure(store: ObjectStore, failure: StageFailure) -> None:
-    """Store why a stage failed, replacing what an earlier try left."""
-    store.put(failure_key(failure.run_id, failure.stage), failure.model_dump_json(indent=1).encode())
 
 
 def fetch(store: ObjectStore, ref: ObjectRef, remedy: str = "") -> bytes:
@@ -210,12 +207,13 @@ class RunLineage(_Part):
     code_version: str
 
 
-_RUN = "run"
+RUN = "run"
+"""Name of the summary beside the stages' records."""
 
 
 def write_run(store: ObjectStore, run: RunLineage) -> None:
     """Store the summary of a run; reconciling again replaces it."""
-    store.put(lineage_key(run.run_id, _RUN), run.model_dump_json(indent=1).encode())
+    store.put(lineage_key(run.run_id, RUN), run.model_dump_json(indent=1).encode())
 
 
 def read_run(store: ObjectStore, run_id: str) -> RunLineage:
@@ -225,7 +223,7 @@ def read_run(store: ObjectStore, run_id: str) -> RunLineage:
         ConfigurationError: the run has not been reconciled.
     """
     try:
-        return RunLineage.model_validate_json(store.get(lineage_key(run_id, _RUN)))
+        return RunLineage.model_validate_json(store.get(lineage_key(run_id, RUN)))
     except KeyError:
         raise ConfigurationError(f"run {run_id} has no summary: its last stage has not run") from None
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import NoReturn, TypeVar
 
-from ticklake import lineage, logs
+from ticklake import lineage, logs, runs
 from ticklake.errors import ExitCode, StageError
 from ticklake.lineage import StageFailure, StageRecord
 from ticklake.objects import ObjectStore
@@ -91,7 +91,7 @@ def _keep_failure(name: str, settings: StageSettings, run: Run, error: Exception
     )  # fmt: skip
     try:
         # The stage is over, and the store may be what it failed with: no long wait for it.
-        lineage.write_failure(ObjectStore(where.model_copy(update={"timeout_seconds": _NOTE_SECONDS})), failure)
+        runs.write_failure(ObjectStore(where.model_copy(update={"timeout_seconds": _NOTE_SECONDS})), failure)
     except StageError as second:
         # A store that fails is what the stage's own line says already.
         tell = log.debug if str(error).startswith("the store ") else log.warning

@@ -1,11 +1,12 @@
 /** Market alerts as they came, and the rules that raise them. */
 
 import { get } from "./api.js";
-import { card, h, scrolling, table } from "./dom.js";
-import { seconds, sourceBadge, time, two } from "./format.js";
+import { card, h } from "./dom.js";
+import { seconds, sourceBadge, stamp, two } from "./format.js";
 import { empty, loaded } from "./panel.js";
 import { hash } from "./router.js";
 import { on, state } from "./state.js";
+import { scrolling, table } from "./tables.js";
 import { severity } from "./toasts.js";
 
 const KINDS = {
@@ -60,26 +61,23 @@ export function mount(root) {
 }
 
 function alertTable(items) {
+  const badge = (alert) => h("span", { class: "under" }, sourceBadge(alert.source, "Ticks"));
   const rows = items.map((alert) =>
     h(
       "tr",
       { "data-alert": alert.alert_id },
-      h("td", { class: "nowrap" }, time(alert.event_time, "full")),
-      h("td", {}, severity(alert.severity)),
-      h("td", { class: alert.state === "raised" ? "" : "muted" }, alert.state),
-      h("th", { scope: "row" }, h("a", { href: hash("chart", alert.symbol) }, alert.symbol)),
-      h("td", { class: "wrap" }, alert.message),
-      h("td", {}, alert.rule),
+      h("th", { scope: "row" }, h("a", { href: hash("chart", alert.symbol) }, alert.symbol), badge(alert)),
+      h("td", {}, stamp(alert.event_time)),
+      h("td", {}, severity(alert.severity), h("small", { class: "muted under" }, alert.state)),
+      h("td", { class: "wrap" }, alert.message, h("small", { class: "muted under" }, `rule ${alert.rule}`)),
       h("td", { class: "number" }, two(alert.value)),
       h("td", { class: "number" }, two(alert.threshold)),
-      h("td", {}, sourceBadge(alert.source, "Ticks")),
     ),
   );
   const columns = [
-    ...["Time", "Severity", "State", "Symbol", "Message", "Rule"].map((label) => ({ label })),
+    ...["Symbol", "Time", "Severity", "Message"].map((label) => ({ label })),
     { label: "Value", number: true },
     { label: "Threshold", number: true },
-    { label: "Source" },
   ];
   return scrolling("Market alerts", table({ caption: "Market alerts, newest first", columns, rows }));
 }

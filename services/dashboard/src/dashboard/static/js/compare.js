@@ -1,13 +1,14 @@
 /** Symbols on one scale: adjusted closes, 100 at the first session that all have. */
 
 import { get } from "./api.js";
-import { h, scrolling, table } from "./dom.js";
+import { h } from "./dom.js";
 import { direction, arrow, percent, session, sourceBadge, two } from "./format.js";
 import { empty, loaded, noBatch } from "./panel.js";
 import { Panes, writeLegend } from "./panes.js";
 import { periodChoice, periodOf } from "./risk.js";
 import { current, go, hash } from "./router.js";
 import { on, symbolsAsked, withHistory } from "./state.js";
+import { scrolling, table } from "./tables.js";
 import { publish } from "./testing.js";
 import { colour, onTheme } from "./theme.js";
 

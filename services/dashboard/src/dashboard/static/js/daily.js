@@ -1,13 +1,14 @@
 /** Loads daily bars and indicators, keeps them, and tells in words what the chart shows. */
 
 import { history } from "./api.js";
-import { h, scrolling, table } from "./dom.js";
+import { h } from "./dom.js";
 import { arrow, compact, percent, price, session, sourceBadge, two } from "./format.js";
 import { columnsOf, INDICATORS } from "./indicators.js";
 import { empty, failed, noBatch, skeleton } from "./panel.js";
 import { PriceChart } from "./price-chart.js";
 import { hash } from "./router.js";
 import { known, on, state, symbolsAsked } from "./state.js";
+import { scrolling, table } from "./tables.js";
 
 const MONTHS = { "1M": 1, "3M": 3, "6M": 6, "1Y": 12, "5Y": 60 };
 const FIRST_DAY = "1900-01-01";

@@ -35,29 +35,6 @@ function fill(element, props, children) {
   return element;
 }
 
-/**
- * A table with headers that screen readers announce.
- * @param {{caption: string, columns: Array<{label: string, number?: boolean}>, rows: Node[], className?: string}} parts
- * @returns {HTMLTableElement}
- */
-export function table({ caption, columns, rows, className }) {
-  const heads = columns.map((column) =>
-    h("th", { scope: "col", class: column.number ? "number" : null }, column.label),
-  );
-  return h(
-    "table",
-    { class: className },
-    h("caption", { class: "visually-hidden" }, caption),
-    h("thead", {}, h("tr", {}, heads)),
-    h("tbody", {}, rows),
-  );
-}
-
-/** A box that scrolls sideways by touch, wheel and keyboard. @returns {HTMLElement} */
-export function scrolling(label, ...children) {
-  return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `${label}, table` }, children);
-}
-
 /** A titled section. @returns {HTMLElement} */
 export function card(title, ...children) {
   const id = `card-${title.toLowerCase().replace(/[^a-z0-9]+/g, "-")}`;

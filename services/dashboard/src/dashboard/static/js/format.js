@@ -71,6 +71,7 @@ const STYLES = {
   time: { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" },
   clock: { hour: "2-digit", minute: "2-digit", hourCycle: "h23" },
   day: { day: "numeric", month: "short" },
+  date: { day: "numeric", month: "short", year: "numeric" },
   moment: { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", hourCycle: "h23" },
   full: {
     day: "numeric",
@@ -86,7 +87,7 @@ const STYLES = {
 /**
  * A moment in the exchange's zone.
  * @param {string | number | Date} moment
- * @param {"time" | "clock" | "day" | "moment" | "full"} [style]
+ * @param {"time" | "clock" | "day" | "date" | "moment" | "full"} [style]
  */
 export function local(moment, style = "time") {
   return format(style, zone).format(new Date(moment));
@@ -115,6 +116,14 @@ export const utc = (moment) => `${format("full", "UTC").format(new Date(moment))
  */
 export function time(iso, style = "moment") {
   return iso ? h("time", { datetime: iso, title: utc(iso) }, local(iso, style)) : NONE;
+}
+
+/** A moment to the second in two lines: the time of day, and the day under it. @returns {Node[]} */
+export function stamp(iso) {
+  return [
+    h("span", { class: "nowrap" }, time(iso, "time")),
+    h("small", { class: "muted under nowrap" }, local(iso, "date")),
+  ];
 }
 
 /** 2026-01-31 as 31 Jan 2026. A session has no time of day, hence no zone. */

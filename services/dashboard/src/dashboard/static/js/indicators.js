@@ -2,7 +2,7 @@
 
 /**
  * @type {Record<string, {label: string, pane: "price" | "rsi" | "macd", lines: Array<{name: string, label: string,
- *   colour: string, dashed?: boolean, histogram?: boolean}>}>}
+ *   colour: string, dashed?: boolean, histogram?: boolean}>, fill?: {upper: string, lower: string, colour: string}}>}
  */
 export const INDICATORS = {
   sma_20: { label: "SMA 20", pane: "price", lines: [{ name: "sma_20", label: "SMA 20", colour: "c2" }] },
@@ -18,6 +18,7 @@ export const INDICATORS = {
       { name: "bb_middle", label: "BB middle", colour: "c9", dashed: true },
       { name: "bb_lower", label: "BB lower", colour: "c9" },
     ],
+    fill: { upper: "bb_upper", lower: "bb_lower", colour: "c9" },
   },
   rsi: { label: "RSI", pane: "rsi", lines: [{ name: "rsi_14", label: "RSI 14", colour: "c8" }] },
   macd: {

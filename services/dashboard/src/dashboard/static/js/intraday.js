@@ -1,11 +1,12 @@
 /** The running windows: price of the ticks, the windows' moving average and their volatility bands. */
 
 import { get } from "./api.js";
+import { BandFill } from "./band-fill.js";
 import { h } from "./dom.js";
 import { local, price, zoneName } from "./format.js";
 import { empty, failed, skeleton } from "./panel.js";
 import { Panes, writeLegend } from "./panes.js";
-import { PRICE_FORMAT } from "./price-chart.js";
+import { BAND_ALPHA, PRICE_FORMAT } from "./price-chart.js";
 import { on, state } from "./state.js";
 import { publish } from "./testing.js";
 import { colour } from "./theme.js";
@@ -87,7 +88,7 @@ export class IntradayPart {
     const { items } = await get(path, { length: asked.mode, limit: REFILL }, this.stop.signal).catch(() => ({
       items: [],
     }));
-    if (asked === this.asked) for (const window of items) this.take(window);
+    if (asked === this.asked) items.forEach((window) => this.take(window));
   }
 
   /** The symbol's quote moved. */
@@ -156,6 +157,8 @@ export class IntradayPart {
         priceFormat: PRICE_FORMAT,
       });
     }
+    this.fill = new BandFill(colour(LINES.upper.colour, BAND_ALPHA));
+    this.series.upper.attachPrimitive(this.fill);
     pane.anchor = this.series.price;
     this.refresh();
     const count = data.times.length;
@@ -166,6 +169,7 @@ export class IntradayPart {
       length: this.asked.mode,
       times: this.data.times,
       series: Object.fromEntries(Object.entries(this.series).map(([name, each]) => [name, each.data()])),
+      band: this.fill.pieces(),
     }));
   }
 
@@ -177,6 +181,7 @@ export class IntradayPart {
       this.series[name].setData(
         data[name].map((value, at) => (value === null ? { time: data.times[at] } : { time: data.times[at], value })),
       );
+    this.fill.set(data.upper, data.lower);
     this.panes.panes[0].values = data.price;
     this.write(this.panes.at);
     this.drawFacts();

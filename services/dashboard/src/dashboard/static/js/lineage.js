@@ -4,8 +4,9 @@ import { h, svg } from "./dom.js";
 import { whole } from "./format.js";
 
 const HEIGHT = 42;
-const MAIN = 272;
-const SIDE = 148;
+/** Widths of the main line's boxes and of those beside it, so that both fit a phone without being made smaller. */
+const WIDTHS = { wide: { main: 272, side: 148 }, phone: { main: 200, side: 118 } };
+const phone = matchMedia("(max-width: 480px)");
 const GAP = { x: 16, y: 34 };
 const INSET = 12;
 const FONT = { label: 12, detail: 11 };
@@ -63,14 +64,15 @@ function place(nodes, edges) {
   for (const _ of nodes) for (const { from, to } of edges) depth.set(to, Math.max(depth.get(to), depth.get(from) + 1));
   const goesOn = new Set(edges.map((edge) => edge.from));
   const layers = Map.groupBy ? Map.groupBy(nodes, (node) => depth.get(node.id)) : grouped(nodes, depth);
+  const { main, side } = phone.matches ? WIDTHS.phone : WIDTHS.wide;
   const placed = new Map();
   for (const [layer, members] of layers) {
     members.sort((a, b) => goesOn.has(b.id) - goesOn.has(a.id));
     members.forEach((node, at) =>
       placed.set(node.id, {
-        x: at && MAIN + GAP.x + (at - 1) * (SIDE + GAP.x),
+        x: at && main + GAP.x + (at - 1) * (side + GAP.x),
         y: layer * (HEIGHT + GAP.y),
-        width: at ? SIDE : MAIN,
+        width: at ? side : main,
       }),
     );
   }
@@ -96,7 +98,7 @@ function drawNode(node, { x, y, width }) {
 
 function drawEdge({ from, to, rows }, placed) {
   const [a, b] = [placed.get(from), placed.get(to)];
-  const [x1, y1] = [a.x + Math.min(a.width, MAIN) / 2, a.y + HEIGHT];
+  const [x1, y1] = [a.x + a.width / 2, a.y + HEIGHT];
   const [x2, y2] = [b.x + b.width / 2, b.y - 2];
   const middle = y2 - GAP.y / 2;
   const [tx, ty] = [x2 + 8, middle + 6];

@@ -1,9 +1,10 @@
 /** What is wrong with the platform itself, as its alert rules see it. */
 
 import { get } from "./api.js";
-import { h, scrolling, table } from "./dom.js";
+import { h } from "./dom.js";
 import { time } from "./format.js";
 import { empty, loaded } from "./panel.js";
+import { scrolling, table } from "./tables.js";
 import { severity } from "./toasts.js";
 
 /**

@@ -1,13 +1,15 @@
 /** The platform itself: live flow, lag, pipeline runs and what was put aside. */
 
 import { get } from "./api.js";
-import { card, h, scrolling, table } from "./dom.js";
+import { card, h } from "./dom.js";
 import { seconds, session, sourceBadge, time, whole } from "./format.js";
 import { empty, loaded } from "./panel.js";
 import { mountPlatformAlerts } from "./platform-alerts.js";
 import { hash } from "./router.js";
-import { mountRun } from "./run-detail.js";
+import { mountRun, rowsOf } from "./run-detail.js";
+import { standing, verdict, word } from "./run-failures.js";
 import { on, state } from "./state.js";
+import { scrolling, table } from "./tables.js";
 
 const EVERY_MS = 10_000;
 
@@ -43,14 +45,15 @@ export function mount(root, route) {
         : empty("No run yet", "Run ", h("code", {}, "make run"), " for one batch.");
     },
   );
-  let behind = null;
+  let behind = [null, null];
   const lag = loaded(
     places.lag,
     (signal) => get("lag", {}, signal),
     (data) => {
-      behind = data.items.reduce((sum, item) => sum + (item.lag ?? 0), 0);
+      behind = lagInAll(data.items);
       drawFacts();
-      return data.items.length ? lagTable(data.items) : empty("No consumer group has committed yet");
+      if (data.items.length) return lagTable(data.items);
+      return empty("No topic yet", "The flows' topics are made when they first run.");
     },
     { lines: 4 },
   );
@@ -118,20 +121,17 @@ function platformFacts(run, behind) {
     ),
     fact("Lake", ...part(status?.store)),
     fact("Kafka", ...part(status?.broker)),
-    fact("Consumer lag", whole(behind), "messages, all groups"),
-    fact("Last run", run ? verdict(run) : "–", run ? [session(run.batch_date), ` · ${seconds(run.seconds)}`] : null),
+    fact("Consumer lag", whole(behind[0]), behind[1]),
+    fact("Last run", run ? word(run) : "–", run ? lastRun(run) : null),
   ];
 }
 
-/** How a run ended, in word and sign. */
-function verdict(run) {
-  if (run.reconciled === false) return h("span", { class: "fail" }, "✖ not reconciled");
-  if (run.state === "succeeded") return h("span", { class: "pass" }, "✔ reconciled");
-  return h("span", { class: "muted" }, `◔ ${run.stages_done} of ${run.stages_total} stages`);
+function lastRun(run) {
+  const failed = standing(run).map((failure) => failure.stage);
+  return [...failed, session(run.batch_date), seconds(run.seconds)].join(" · ");
 }
 
 function runTable(items, chosen) {
-  const number = (value) => h("td", { class: "number" }, value);
   const rows = items.map((run) => {
     const link = h(
       "a",
@@ -142,6 +142,7 @@ function runTable(items, chosen) {
       },
       run.run_id,
     );
+    const badge = sourceBadge(run.source, "History");
     return h(
       "tr",
       {
@@ -149,23 +150,20 @@ function runTable(items, chosen) {
         "data-run": run.run_id,
         onclick: (event) => event.target.closest("a") || link.click(),
       },
-      h("th", { scope: "row", class: "nowrap" }, link),
-      h("td", { class: "nowrap" }, session(run.batch_date)),
-      h("td", {}, sourceBadge(run.source, "History")),
+      h("th", { scope: "row", class: "names" }, link),
+      h("td", { class: "nowrap" }, session(run.batch_date), h("span", { class: "under" }, badge)),
       h("td", { class: "nowrap" }, time(run.started_at)),
-      number(seconds(run.seconds)),
-      number(whole(run.rows_in)),
-      number(whole(run.rows_out)),
-      number(whole(run.quarantined)),
+      h("td", { class: "number" }, seconds(run.seconds)),
+      h("td", { class: "number" }, rowsOf(run)),
       h("td", {}, verdict(run)),
     );
   });
   const columns = [
     { label: "Run" },
     { label: "Batch" },
-    { label: "Source" },
     { label: "Started" },
-    ...["Duration", "Rows in", "Rows out", "Quarantined"].map((label) => ({ label, number: true })),
+    { label: "Duration", number: true },
+    { label: "Rows", number: true },
     { label: "Result" },
   ];
   return scrolling(
@@ -189,21 +187,36 @@ function lagTable(items) {
   for (const item of items)
     groups.set(`${item.group} ${item.topic}`, [...(groups.get(`${item.group} ${item.topic}`) ?? []), item]);
   const rows = [...groups.values()].map((parts) => {
-    const each = parts.map((item) => `p${item.partition} ${item.lag === null ? "–" : whole(item.lag)}`).join(", ");
+    const known = parts.filter((item) => item.lag !== null);
+    const each = known.map((item) => `p${item.partition} ${whole(item.lag)}`).join(", ") || "–";
     const offsets = parts.map((item) => `p${item.partition}: ${whole(item.position)} of ${whole(item.end)}`).join(", ");
     return h(
       "tr",
       {},
-      h("th", { scope: "row" }, parts[0].group, h("small", { class: "muted under" }, parts[0].topic)),
-      h("td", { class: "number" }, whole(parts.reduce((sum, item) => sum + (item.lag ?? 0), 0))),
-      h("td", { class: "wrap", title: offsets }, each),
+      h("th", { scope: "row", class: "names" }, parts[0].group, h("small", { class: "muted under" }, parts[0].topic)),
+      h("td", { class: "number" }, lagOf(parts)),
+      h("td", { class: "wrap narrow", title: offsets }, each),
     );
   });
   const columns = [{ label: "Group and topic" }, { label: "Lag", number: true }, { label: "By partition" }];
   return scrolling(
     "Consumer lag",
-    table({ caption: "Messages that each consumer group has still to read", columns, rows }),
+    table({ caption: "Messages that each consumer group has still to read", columns, rows, className: "lag" }),
   );
+}
+
+/** What the groups together have still to read, and what to say of it. @returns {[number | null, string]} */
+function lagInAll(items) {
+  const known = items.filter((item) => item.lag !== null);
+  if (known.length) return [known.reduce((sum, item) => sum + item.lag, 0), "messages, all groups"];
+  return [null, items.some((item) => item.state === "unknown") ? "not known just now" : "no group has committed"];
+}
+
+/** All partitions' lag; a group that has committed nowhere has none. */
+function lagOf(parts) {
+  if (parts.some((item) => item.lag !== null)) return whole(parts.reduce((sum, item) => sum + (item.lag ?? 0), 0));
+  const never = parts.every((item) => item.state === "never");
+  return h("span", { class: "muted" }, never ? "never committed" : "not known just now");
 }
 
 function quarantineTable(items) {

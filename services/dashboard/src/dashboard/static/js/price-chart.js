@@ -1,5 +1,6 @@
 /** Daily candles with volume, indicators and the live price. */
 
+import { BandFill } from "./band-fill.js";
 import { arrow, compact, direction, percent, price, session, two } from "./format.js";
 import { INDICATORS } from "./indicators.js";
 import { Panes, writeLegend } from "./panes.js";
@@ -11,6 +12,8 @@ import { colour } from "./theme.js";
 export const PRICE_FORMAT = { type: "custom", formatter: price, minMove: 0.01 };
 /** Pixels below which the legend takes three lines. */
 const NARROW = 520;
+/** How much of its colour the area between two bands has. */
+export const BAND_ALPHA = 0.12;
 const LABELS = {
   price: "Price and volume",
   rsi: "Relative strength index",
@@ -38,6 +41,7 @@ export class PriceChart {
     this.panes?.remove();
     this.data = data;
     this.series = {};
+    this.fill = null;
     const times = data.bars.map((bar) => bar.session_date);
     this.panes = new Panes(this.place, {
       label: data.symbol,
@@ -99,11 +103,10 @@ export class PriceChart {
     Object.assign(this.series, { candles, volume });
   }
 
-  drawIndicator({ pane: where, lines }, times) {
+  drawIndicator({ pane: where, lines, fill }, times) {
     const pane = this.panes.panes.find((each) => each.name === where) ?? this.panes.add(where, LABELS[where]);
     for (const line of lines) {
-      const column = this.data.columns.get(line.name) ?? new Map();
-      const values = times.map((day) => column.get(day) ?? null);
+      const values = this.column(line.name, times);
       const quiet = {
         priceLineVisible: false,
         lastValueVisible: false,
@@ -134,6 +137,17 @@ export class PriceChart {
             title: "",
           });
     }
+    if (fill) {
+      this.fill = new BandFill(colour(fill.colour, BAND_ALPHA));
+      this.series[fill.upper].attachPrimitive(this.fill);
+      this.fill.set(this.column(fill.upper, times), this.column(fill.lower, times));
+    }
+  }
+
+  /** A column's values by position. @returns {(number | null)[]} */
+  column(name, times) {
+    const values = this.data.columns.get(name) ?? new Map();
+    return times.map((day) => values.get(day) ?? null);
   }
 
   /** Move the live price's line. */
@@ -203,7 +217,13 @@ export class PriceChart {
 
   published() {
     const series = Object.fromEntries(Object.entries(this.series).map(([name, each]) => [name, each.data()]));
-    return { symbol: this.data.symbol, source: this.data.source, range: this.panes.range(), series };
+    return {
+      symbol: this.data.symbol,
+      source: this.data.source,
+      range: this.panes.range(),
+      series,
+      band: this.fill?.pieces() ?? null,
+    };
   }
 
   /** Take the chart away. */

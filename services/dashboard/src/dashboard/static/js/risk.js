@@ -1,11 +1,12 @@
 /** Risk of each symbol of the watchlist, and how they move together. */
 
 import { get } from "./api.js";
-import { card, h, scrolling, table } from "./dom.js";
+import { card, h } from "./dom.js";
 import { direction, fraction, session, signedFraction, sourceBadge, two, whole } from "./format.js";
 import { loaded, noBatch } from "./panel.js";
 import { current, go, hash } from "./router.js";
 import { on, symbolsAsked, withHistory } from "./state.js";
+import { scrolling, table } from "./tables.js";
 
 const PERIODS = { 63: "3 months", 126: "6 months", 252: "1 year", 756: "3 years", 1260: "5 years" };
 
@@ -69,6 +70,12 @@ export function mount(root, route) {
 }
 
 function figures(items) {
+  // What is the same of all symbols is told once, below.
+  const [sources, spans] = [distinct(items, (item) => item.source), distinct(items, period)];
+  const beside = (item) => [
+    sources.length > 1 ? h("span", { class: "under" }, sourceBadge(item.source, "History")) : null,
+    spans.length > 1 ? h("small", { class: "muted under" }, `${whole(item.sessions)} returns, ${period(item)}`) : null,
+  ];
   const columns = [
     { label: "Symbol" },
     ...[
@@ -81,8 +88,6 @@ function figures(items) {
       "Best day",
       "Worst day",
     ].map((label) => ({ label, number: true })),
-    { label: "Returns", number: true },
-    { label: "Source" },
   ];
   const most = (name) => Math.max(...items.map((item) => Math.abs(item[name] ?? 0))) || 1;
   const [wildest, deepest] = [most("volatility_annualised"), most("max_drawdown")];
@@ -93,7 +98,7 @@ function figures(items) {
     h(
       "tr",
       {},
-      h("th", { scope: "row" }, h("a", { href: hash("chart", item.symbol) }, item.symbol)),
+      h("th", { scope: "row" }, h("a", { href: hash("chart", item.symbol) }, item.symbol), beside(item)),
       meter(item.volatility_annualised, wildest, fraction(item.volatility_annualised)),
       meter(item.max_drawdown, deepest, fraction(item.max_drawdown)),
       number(fraction(item.current_drawdown)),
@@ -102,22 +107,23 @@ function figures(items) {
       number(fraction(item.expected_shortfall_95)),
       number(signedFraction(item.best_day), direction(item.best_day)),
       number(signedFraction(item.worst_day), direction(item.worst_day)),
-      h("td", { class: "number", title: period(item) }, whole(item.sessions)),
-      h("td", {}, sourceBadge(item.source, "History")),
     ),
   );
-  return scrolling("Risk figures", table({ caption: "Risk of each symbol", columns, rows }));
+  return scrolling("Risk figures", table({ caption: "Risk of each symbol", columns, rows, className: "dense" }));
 }
 
+const distinct = (items, of) => [...new Set(items.map(of))];
 const period = (item) => `${session(item.from)} to ${session(item.to)}`;
 
 function explanation(data) {
-  const periods = [...new Set(data.items.map(period))];
+  const [sources, periods] = [distinct(data.items, (item) => item.source), distinct(data.items, period)];
+  const counts = distinct(data.items, (item) => whole(item.sessions));
   return h(
     "p",
     { class: "summary" },
-    periods.length === 1 ? `${periods[0]}. ` : "Symbols cover different periods: see the tooltip of their returns. ",
-    `Up to ${whole(data.sessions)} daily returns per symbol. `,
+    sources.length === 1 ? [sourceBadge(sources[0], "History"), " "] : null,
+    periods.length === 1 ? `${periods[0]}, ` : "Symbols cover different periods, ",
+    `${counts.length === 1 ? counts[0] : `up to ${whole(data.sessions)}`} daily returns per symbol. `,
     "Volatility: standard deviation of the returns times the root of 252. ",
     "VaR: the loss of one day that was exceeded on 5% or 1% of the days (historical simulation); ",
     "shortfall: the mean loss on the worst 5%. The past does not bound the future.",

@@ -1,73 +1,59 @@
 /** One run: its stages, checks, symbols and lineage. */
 
 import { get } from "./api.js";
-import { card, h, scrolling, table } from "./dom.js";
+import { card, h } from "./dom.js";
 import { bytes, seconds, sourceBadge, time, whole } from "./format.js";
 import { lineage } from "./lineage.js";
 import { loaded } from "./panel.js";
+import { failures } from "./run-failures.js";
+import { scrolling, table } from "./tables.js";
 
 const EVERY_MS = 5_000;
 
-/** Show run `id` in `place`; one that is under way is looked at again. @returns {{end: () => void}} */
+/** Show run `id` in `place`; one that has not succeeded is looked at again and again. @returns {{end: () => void}} */
 export function mountRun(place, id) {
-  let timer = 0;
+  let settled = false;
   const part = loaded(
     place,
     (signal) => get(`runs/${encodeURIComponent(id)}`, {}, signal),
     (run) => {
-      clearTimeout(timer);
-      if (run.reconciled === null) timer = setTimeout(() => part.reload(true), EVERY_MS);
+      settled = run.state === "succeeded";
       return [
+        failures(run),
         stages(run),
-        h("div", { class: "split" }, graph(run), h("div", { class: "panel" }, checks(run), symbols(run))),
+        run.stages.length
+          ? h("div", { class: "split" }, graph(run), h("div", { class: "panel" }, checks(run), symbols(run)))
+          : null,
       ];
     },
     { lines: 8 },
   );
+  const timer = setInterval(() => settled || document.hidden || part.reload(true), EVERY_MS);
   return {
     end() {
-      clearTimeout(timer);
+      clearInterval(timer);
       part.end();
     },
   };
 }
 
 function stages(run) {
+  const began = (each) => Date.parse(each.started_at);
+  const tries = [...run.stages, ...run.failures.map(asTry)].sort((a, b) => began(a) - began(b));
   const start = Date.parse(run.started_at);
-  const end = Math.max(...run.stages.map((stage) => Date.parse(stage.finished_at)), start + 1);
-  const number = (value) => h("td", { class: "number" }, value);
-  const rows = run.stages.map((stage) => {
-    const vars = {
-      from: String((Date.parse(stage.started_at) - start) / (end - start)),
-      part: String((stage.seconds * 1000) / (end - start)),
-    };
-    const steps = Object.entries(stage.timings)
-      .map(([name, took]) => `${name} ${seconds(took)}`)
-      .join(", ");
-    return h(
-      "tr",
-      {},
-      h("th", { scope: "row" }, stage.stage),
-      h("td", { class: "nowrap" }, time(stage.started_at, "time")),
-      number(seconds(stage.seconds)),
-      h("td", { title: steps || null }, h("span", { class: "gantt", "aria-hidden": "true" }, h("i", { vars }))),
-      number(whole(stage.rows_in)),
-      number(whole(stage.rows_out)),
-      number(whole(stage.quarantined)),
-      number(stage.objects ? whole(stage.objects) : "–"),
-      number(stage.objects ? bytes(stage.bytes) : "–"),
-    );
-  });
+  const end = Math.max(...tries.map((each) => Date.parse(each.finished_at)), start + 1);
+  const rows = tries.map((each) => stageRow(each, start, end));
   const columns = [
     { label: "Stage" },
     { label: "Started" },
     { label: "Duration", number: true },
     { label: "Course" },
-    ...["Rows in", "Rows out", "Quarantined", "Objects", "Size"].map((label) => ({ label, number: true })),
+    { label: "Rows", number: true },
+    { label: "Objects", number: true },
   ];
   const said = (run.disagreements ?? []).map((line) => h("p", { class: "fail" }, line));
   const notes = run.stages.flatMap((stage) => stage.notes.map((note) => `${stage.stage}: ${note}`));
-  const versions = [...new Set(run.stages.map((stage) => stage.code_version))].join(", ");
+  const versions = [...new Set(tries.map((each) => each.code_version))].join(", ");
   const section = card(
     "Stages",
     scrolling("Stages", table({ caption: `Stages of run ${run.run_id}`, columns, rows })),
@@ -79,8 +65,45 @@ function stages(run) {
       notes.map((line) => h("p", {}, line)),
     ),
   );
-  section.querySelector("header").append(h("span", { class: "muted" }, run.run_id), sourceBadge(run.source, "History"));
+  const badge = sourceBadge(run.source, "History") ?? "";
+  section.querySelector("header").append(h("span", { class: "muted names" }, run.run_id), badge);
   return section;
+}
+
+/** Rows that came in, and those that went out or aside where they differ. */
+export function rowsOf({ rows_in: came, rows_out: left, quarantined }) {
+  return [
+    came === left ? whole(came) : `${whole(came)} → ${whole(left)}`,
+    quarantined ? h("small", { class: "muted under" }, `${whole(quarantined)} quarantined`) : null,
+  ];
+}
+
+/** A failed try as a row among the stages. */
+function asTry(failure) {
+  const seconds = (Date.parse(failure.failed_at) - Date.parse(failure.started_at)) / 1000;
+  return { ...failure, failed: true, finished_at: failure.failed_at, seconds, timings: {} };
+}
+
+function stageRow(stage, start, end) {
+  const number = (value) => h("td", { class: "number" }, value);
+  const vars = {
+    from: String((Date.parse(stage.started_at) - start) / (end - start)),
+    part: String((stage.seconds * 1000) / (end - start)),
+  };
+  const steps = Object.entries(stage.timings)
+    .map(([name, took]) => `${name} ${seconds(took)}`)
+    .join(", ");
+  const bar = h("span", { class: `gantt${stage.failed ? " failed" : ""}`, "aria-hidden": "true" }, h("i", { vars }));
+  return h(
+    "tr",
+    {},
+    h("th", { scope: "row" }, stage.stage, stage.failed ? h("small", { class: "fail under" }, "✖ failed try") : null),
+    h("td", { class: "nowrap" }, time(stage.started_at, "time")),
+    number(seconds(stage.seconds)),
+    h("td", { title: steps || null }, bar),
+    number(rowsOf(stage)),
+    number(stage.objects ? `${whole(stage.objects)}, ${bytes(stage.bytes)}` : "–"),
+  );
 }
 
 function reconciliation(run) {
@@ -96,21 +119,22 @@ function checks(run) {
     h(
       "tr",
       {},
-      h("th", { scope: "row" }, check.name),
+      h(
+        "th",
+        { scope: "row", class: "names" },
+        check.name,
+        h("small", { class: "muted under" }, [check.stage, check.detail].filter(Boolean).join(": ")),
+      ),
       h("td", { class: check.passed ? "pass" : "fail" }, check.passed ? "✔ passed" : "✖ failed"),
       h("td", { class: "number" }, figure(check.observed)),
-      h("td", { class: "nowrap" }, `${figure(check.limit)} ${check.unit}`),
-      h("td", {}, check.stage),
-      h("td", { class: "wrap" }, check.detail),
+      h("td", { class: "number" }, figure(check.limit), h("small", { class: "muted under" }, check.unit)),
     ),
   );
   const columns = [
     { label: "Check" },
     { label: "Result" },
     { label: "Observed", number: true },
-    { label: "At most" },
-    { label: "Stage" },
-    { label: "Detail" },
+    { label: "At most", number: true },
   ];
   return card(
     "Quality checks",

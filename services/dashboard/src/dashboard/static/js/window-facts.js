@@ -1,7 +1,8 @@
 /** What the running windows hold, as figures, in a sentence and as a table. */
 
-import { h, scrolling, table } from "./dom.js";
+import { h } from "./dom.js";
 import { compact, price, time, whole, zoneName } from "./format.js";
+import { scrolling, table } from "./tables.js";
 
 const PRICES = {
   open: "Open",

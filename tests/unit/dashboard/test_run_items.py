@@ -1,0 +1,88 @@
+"""What is told of a run from its records and failures."""
+
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from dashboard import run_items
+from dashboard.models_platform import RunDetail
+from dashboard.run_items import Part, RunParts, Summary
+from ticklake.lineage import CheckResult, StageFailure, StageRecord
+from ticklake.pipeline import BATCH_STAGES
+from ticklake.records import Source
+
+NOON = datetime(2026, 1, 30, 12, tzinfo=UTC)
+STAGES = [stage.program for stage in BATCH_STAGES]
+GOOD = Summary(reconciled=True, warehouse_table="T")
+
+
+def record(stage: str, minute: int, **more: Any) -> StageRecord:
+    at = NOON + timedelta(minutes=minute)
+    values = {
+        "stage": stage, "run_id": "r", "batch_id": "r", "batch_date": date(2026, 1, 30), "source": Source.YAHOO,
+        "rows_in": 9, "rows_out": 9, "quarantined": 0, "symbols": {}, "started_at": at,
+        "finished_at": at + timedelta(seconds=30), "code_version": "x",
+    }  # fmt: skip
+    return StageRecord.model_validate(values | more)
+
+
+def failure(stage: str, minute: int, **more: Any) -> StageFailure:
+    at = NOON + timedelta(minutes=minute)
+    values = {
+        "stage": stage, "run_id": "r", "batch_date": date(2026, 1, 30), "kind": "StageError", "reason": "the line",
+        "exit_code": 1, "times": 2, "started_at": at, "failed_at": at + timedelta(seconds=10), "code_version": "x",
+    }  # fmt: skip
+    return StageFailure.model_validate(values | more)
+
+
+def told(*parts: Part) -> dict[str, Any]:
+    run = RunParts.of(parts)
+    assert run is not None
+    return RunDetail.model_validate(run_items.detail(run)).model_dump()
+
+
+def test_a_run_whose_first_stage_failed_is_a_run() -> None:
+    run = told(failure(STAGES[0], 0))
+    assert (run["state"], run["source"], run["rows_in"], run["rows_out"]) == ("failed", None, None, None)
+    assert (run["stages_done"], run["seconds"], run["started_at"]) == (0, 10.0, NOON)
+    assert (run["stages"], run["symbols"], run["lineage"]) == ([], [], {"nodes": [], "edges": []})
+    (one,) = run["failures"]
+    assert (one["stage"], one["kind"], one["reason"], one["times"]) == (STAGES[0], "StageError", "the line", 2)
+    assert one["mended_at"] is None
+
+
+def test_a_retry_that_went_well_leaves_both_to_be_seen() -> None:
+    done = [record(stage, 10 + number) for number, stage in enumerate(STAGES)]
+    run = told(GOOD, failure(STAGES[1], 2), *reversed(done))
+    assert (run["state"], run["stages_done"], run["reconciled"]) == ("succeeded", 7, True)
+    assert [stage["stage"] for stage in run["stages"]] == STAGES
+    assert run["failures"][0]["mended_at"] == NOON + timedelta(minutes=11, seconds=30)
+    assert (run["started_at"], run["seconds"]) == (NOON + timedelta(minutes=2), 14 * 60 + 30)
+
+
+def test_a_validation_that_wrote_what_it_measured_and_failed_is_not_done() -> None:
+    bad = CheckResult(name="missing_sessions", observed=3, limit=0, unit="sessions")
+    run = told(record(STAGES[0], 0), record(STAGES[2], 2, checks=(bad,)), failure(STAGES[2], 3))
+    assert (run["state"], run["stages_done"]) == ("failed", 1)
+    assert run["failures"][0]["mended_at"] is None
+
+
+@pytest.mark.parametrize(
+    ("parts", "state"),
+    [
+        ([record(STAGES[0], 0)], "incomplete"),
+        ([record(STAGES[0], 0), failure(STAGES[1], 1)], "failed"),
+        ([record(STAGES[0], 0), record(STAGES[1], 5), failure(STAGES[1], 1)], "incomplete"),
+        ([record(stage, n) for n, stage in enumerate(STAGES)], "incomplete"),
+        ([record(stage, n) for n, stage in enumerate(STAGES)] + [GOOD], "succeeded"),
+        ([record(stage, n) for n, stage in enumerate(STAGES)] + [Summary(reconciled=False, warehouse_table="T")],
+         "failed"),
+    ],
+)  # fmt: skip
+def test_states(parts: list[Part], state: str) -> None:
+    assert told(*parts)["state"] == state
+
+
+def test_a_folder_without_a_readable_record_is_no_run() -> None:
+    assert RunParts.of([None, GOOD]) is None
