@@ -11,7 +11,7 @@ from batch_exporter.runs import Runs
 from batch_exporter.settings import ExporterSettings
 from batch_exporter.snapshot import Snapshot, snapshot
 from ticklake import calendar, logs
-from ticklake.errors import ConfigurationError, StageError
+from ticklake.errors import StageError
 from ticklake.metrics import Health, served
 from ticklake.objects import ObjectStore
 
@@ -36,7 +36,7 @@ class Exporter:
         """Serve until `stop` is set.
 
         Raises:
-            ConfigurationError: the store refuses the key, lacks the bucket, or there is no such calendar.
+            ConfigurationError: there is no such calendar.
         """
         calendar.last_closed_session(self._settings.calendar, datetime.now(UTC))
         health = Health(alive=lambda: time.monotonic() - self._beat < _STUCK_SECONDS, ready=lambda: self._fresh)
@@ -50,9 +50,8 @@ class Exporter:
         self._beat = time.monotonic()
         try:
             news = self._runs.refresh()
-        except ConfigurationError:
-            raise
         except StageError as error:
+            # Also a key that is refused: this is what tells of such faults, and a new installation makes keys late.
             self._fresh = False
             self._metrics.lake_errors.inc()
             log.warning("will look again", error=str(error), seconds=self._settings.batch.refresh_seconds)
