@@ -2,7 +2,7 @@
 
 import { get } from "./api.js";
 import { h } from "./dom.js";
-import { direction, arrow, percent, session, sourceBadge, two } from "./format.js";
+import { direction, arrow, percent, session, sessionMark, sourceBadge, two } from "./format.js";
 import { empty, loaded, noBatch } from "./panel.js";
 import { Panes, writeLegend } from "./panes.js";
 import { periodChoice, periodOf } from "./risk.js";
@@ -127,6 +127,7 @@ class CompareView {
       times,
       describe: (at) => this.describe(items, at),
       onPoint: (at) => this.write(items, at),
+      time: { tickMarkFormatter: sessionMark },
       localization: { timeFormatter: session },
     });
     const pane = this.panes.add(

@@ -70,6 +70,8 @@ export function setZone(name) {
 const STYLES = {
   time: { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" },
   clock: { hour: "2-digit", minute: "2-digit", hourCycle: "h23" },
+  year: { year: "numeric" },
+  month: { month: "short" },
   day: { day: "numeric", month: "short" },
   date: { day: "numeric", month: "short", year: "numeric" },
   moment: { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", hourCycle: "h23" },
@@ -128,10 +130,13 @@ export function stamp(iso) {
 
 /** 2026-01-31 as 31 Jan 2026. A session has no time of day, hence no zone. */
 export function session(date) {
-  if (!date) return NONE;
-  return new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric", timeZone: "UTC" }).format(
-    new Date(`${date}T00:00:00Z`),
-  );
+  return date ? format("date", "UTC").format(new Date(`${date}T00:00:00Z`)) : NONE;
+}
+
+/** A session on a time axis: 2026, Jan or 31 Jan by the library's kind of mark, so that no day stands without its month. */
+export function sessionMark(date, kind) {
+  const style = ["year", "month"][kind] ?? "day";
+  return format(style, "UTC").format(new Date(`${date}T00:00:00Z`));
 }
 
 /** The badge that says where data comes from. */

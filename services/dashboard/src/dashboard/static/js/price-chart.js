@@ -1,7 +1,7 @@
 /** Daily candles with volume, indicators and the live price. */
 
 import { BandFill } from "./band-fill.js";
-import { arrow, compact, direction, percent, price, session, two } from "./format.js";
+import { arrow, compact, direction, percent, price, session, sessionMark, two } from "./format.js";
 import { INDICATORS } from "./indicators.js";
 import { Panes, writeLegend } from "./panes.js";
 import { state } from "./state.js";
@@ -48,6 +48,7 @@ export class PriceChart {
       times,
       describe: (at) => this.describe(at),
       onPoint: (at) => this.write(at),
+      time: { tickMarkFormatter: sessionMark },
       localization: { timeFormatter: session },
     });
     this.drawPrice(times);
