@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
@@ -21,6 +22,9 @@ from ticklake.kafka import ensure_topics
 from ticklake.names import live_topics
 from ticklake.objects import ObjectStore
 from ticklake.settings import KafkaSettings, LiveSettings, StoreSettings, WarehouseSettings
+
+# Where a shell runs the tests in the background, SIGINT is ignored, and would be by every program that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples at every run, so that a red one is never luck; HYPOTHESIS_PROFILE=default looks for new ones.
 hypothesis.settings.register_profile("same", derandomize=True, deadline=None)

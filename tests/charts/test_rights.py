@@ -61,7 +61,7 @@ EXPIRING = {
 }  # fmt: skip
 
 READS = {
-    "fetch-historical": {SOURCE, names.failure_key("run-1", "fetch-historical")},
+    "fetch-historical": {SOURCE, *FAILURES},
     "consume-historical": {RAW, *RECORDS},
     "validate-raw": {RAW, *RECORDS},
     "daily-analytics": {RAW, PROCESSED, PROCESSED_MANIFEST, EVENTS, *RECORDS},
