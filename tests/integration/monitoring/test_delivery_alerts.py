@@ -1,4 +1,4 @@
-"""The alert on undelivered market alerts, on the metrics of a running service: it fires and clears."""
+"""The alerts on market-alerts, on the metrics of the running service: they fire and clear."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -37,7 +37,7 @@ def _hook(port: int) -> Iterator[None]:
 
 
 @pytest.mark.timeout(400)
-def test_a_receiver_is_away(
+def test_a_receiver_is_away_and_a_rules_file_is_wrong(
     stage_env: Environment, tmp_path: Path, monitoring: Any, receiver: Any, services: Any,
     eventually: Callable[..., None],
 ) -> None:  # fmt: skip
@@ -60,3 +60,9 @@ def test_a_receiver_is_away(
         receiver.expect("firing", "TicklakeAlertsNotDelivered", target="webhook")
         with _hook(hook):
             receiver.expect("resolved", "TicklakeAlertsNotDelivered", target="webhook")
+
+        assert receiver.states("TicklakeAlertRulesRefused") == []
+        rules.write_text("rules: [{name: any-move}]")
+        receiver.expect("firing", "TicklakeAlertRulesRefused")
+        rules.write_text(RULES)
+        receiver.expect("resolved", "TicklakeAlertRulesRefused")
