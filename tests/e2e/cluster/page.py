@@ -2,11 +2,9 @@
 
 import json
 from datetime import UTC, datetime
-from typing import Any
 
-import httpx
 from tests.e2e.cluster.checks import EXPECTED, same
-from tests.e2e.cluster.tools import TrialFailed, until
+from tests.e2e.cluster.tools import Api, TrialFailed, until
 
 _FRESH_SECONDS = 10.0
 """Ticks come every two seconds; the clocks of pods and of this machine are those of one cluster."""
@@ -16,18 +14,11 @@ class Page:
     """The dashboard at `address`."""
 
     def __init__(self, address: str) -> None:
-        self._http = httpx.Client(base_url=address, timeout=60)
-
-    def api(self, path: str, **params: Any) -> Any:
-        """An answer of the API."""
-        answer = self._http.get(f"/api/v1/{path}", params=params)
-        if not answer.is_success:
-            raise TrialFailed(f"the dashboard answers {answer.status_code} to {path}: {answer.text[:500]}")
-        return answer.json()
+        self._api = Api("the dashboard", address)
 
     def check_page(self) -> None:
         """The page itself, and that nothing foreign may be in it."""
-        answer = self._http.get("/")
+        answer = self._api.http.get("/")
         same("the page", (answer.status_code, "<title>" in answer.text), (200, True))
         policy = answer.headers.get("content-security-policy", "")
         same("the page's default source", "default-src 'none'" in policy or "default-src 'self'" in policy, True)
@@ -37,20 +28,20 @@ class Page:
         symbols = until("symbols on the page", 60, lambda: self._sessions() or None)
         same("sessions by symbol", {name: symbols.get(name) for name in EXPECTED}, EXPECTED)
         name, rows = next(iter(EXPECTED.items()))
-        same(f"bars of {name}", len(self.api(f"symbols/{name}/bars", limit=1000)["items"]), rows)
-        run = self.api(f"runs/{run_id}")
+        same(f"bars of {name}", len(self._api.get(f"symbols/{name}/bars", limit=1000)["items"]), rows)
+        run = self._api.get(f"runs/{run_id}")
         same("the run on the page", (run["state"], run["reconciled"]), ("succeeded", True))
 
     def _sessions(self) -> dict[str, int]:
-        items = self.api("symbols")["items"]
+        items = self._api.get("symbols")["items"]
         return {each["symbol"]: each["sessions"] for each in items if each["sessions"]}
 
     def check_live(self) -> float:
         """Prices come over the event stream; returns the least delay met, broker to here, in seconds."""
-        state = self.api("status")
+        state = self._api.get("status")
         same("store and broker", (state["store"]["state"], state["broker"]["state"]), ("ok", "ok"))
         delays: list[float] = []
-        with self._http.stream("GET", "/api/v1/stream", timeout=60) as answer:
+        with self._api.http.stream("GET", "/api/v1/stream", timeout=60) as answer:
             event = ""
             for line in answer.iter_lines():
                 if line.startswith("event:"):
@@ -67,9 +58,9 @@ class Page:
 
     def check_alert_rules(self) -> int:
         """The rules in force of market-alerts; returns how many."""
-        found = until("rules of market-alerts", 120, lambda: self.api("alerts/rules")["items"] or None)
+        found = until("rules of market-alerts", 120, lambda: self._api.get("alerts/rules")["items"] or None)
         return len(found)
 
     def platform_alerts(self) -> set[str]:
         """Names of what fires, as the page shows it."""
-        return {each["name"] for each in self.api("platform-alerts")["items"]}
+        return {each["name"] for each in self._api.get("platform-alerts")["items"]}

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import httpx
+
 
 class TrialFailed(Exception):
     """Something is not as it must be; the message says what."""
@@ -69,6 +71,24 @@ class Cluster:
                 yield local
             finally:
                 forward.terminate()
+
+
+class Api:
+    """What answers with JSON below `/api/v1/` of an address; `name` is for messages."""
+
+    def __init__(self, name: str, address: str) -> None:
+        self._name, self.http = name, httpx.Client(base_url=address, timeout=60)
+
+    def get(self, path: str, **params: Any) -> Any:
+        """An answer.
+
+        Raises:
+            TrialFailed: it is an error.
+        """
+        answer = self.http.get(f"/api/v1/{path}", params=params)
+        if not answer.is_success:
+            raise TrialFailed(f"{self._name} answers {answer.status_code} to {path} {params}: {answer.text[:500]}")
+        return answer.json()
 
 
 def until(what: str, seconds: float, ready: Callable[[], Any], pause: float = 1) -> Any:

@@ -5,9 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 from tests.e2e.cluster.checks import same
-from tests.e2e.cluster.tools import TrialFailed, until
+from tests.e2e.cluster.tools import Api, TrialFailed, until
 
 SERVICES = {
     "ticklake-stream-ticks", "ticklake-archive-ticks", "ticklake-stream-analytics", "ticklake-market-alerts",
@@ -21,35 +20,30 @@ class Prometheus:
     """Prometheus at `address`."""
 
     def __init__(self, address: str) -> None:
-        self._http = httpx.Client(base_url=address, timeout=60)
+        self._api = Api("Prometheus", address)
 
     def _ask(self, path: str, **params: str) -> Any:
-        answer = self._http.get(f"/api/v1/{path}", params=params)
-        if not answer.is_success:
-            raise TrialFailed(f"Prometheus answers {answer.status_code} to {params or path}: {answer.text[:500]}")
-        return answer.json()["data"]
+        return self._api.get(path, **params)["data"]
+
+    def _targets(self) -> list[tuple[str, str, str]]:
+        """Job, health and last error of each."""
+        found = self._ask("targets", state="active")["activeTargets"]
+        return sorted((each["labels"]["job"], each["health"], each["lastError"]) for each in found)
 
     def wait_for_targets(self, jobs: set[str], seconds: float = 240) -> None:
         """Wait until there are targets of all `jobs` and every one answers."""
 
         def up() -> bool:
-            health = [
-                (each["labels"]["job"], each["health"])
-                for each in self._ask("targets", state="active")["activeTargets"]
-            ]
+            found = self._targets()
             # A batch's driver comes and goes.
-            return {job for job, _ in health} - {"spark-daily-analytics"} == jobs and all(
-                state == "up" for job, state in health if job in jobs
+            return {job for job, *_ in found} - {"spark-daily-analytics"} == jobs and all(
+                health == "up" for job, health, _ in found if job in jobs
             )
 
         try:
             until("targets", seconds, up, pause=2)
         except TrialFailed as failure:
-            found = sorted(
-                (each["labels"]["job"], each["health"], each["lastError"])
-                for each in self._ask("targets", state="active")["activeTargets"]
-            )
-            raise TrialFailed(f"{failure}; wanted {sorted(jobs)}, there are {found}") from None
+            raise TrialFailed(f"{failure}; wanted {sorted(jobs)}, there are {self._targets()}") from None
 
     def check_rules(self, names: set[str]) -> None:
         """All rules were taken and can be evaluated."""
