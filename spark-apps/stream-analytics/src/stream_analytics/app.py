@@ -17,7 +17,7 @@ from stream_analytics.failures import explained
 from stream_analytics.future import FutureTicks
 from stream_analytics.lag import Lag
 from stream_analytics.late import checkpoint_watermark, late_ticks, offset_range
-from stream_analytics.progress import Events, Metrics, watermark
+from stream_analytics.progress import Events, Metrics, kafka_source, watermark
 from stream_analytics.settings import StreamAnalyticsSettings
 from stream_analytics.ticks import METRICS, from_the_future, parsed, usable
 from ticklake import logs
@@ -167,7 +167,7 @@ class App:
         batch, limit = self._previous
         if batch != progress.batchId - 1:
             limit = checkpoint_watermark(self._spark, self._settings.checkpoint(queries.CLOSED), progress.batchId - 1)
-        source = next((one for one in progress.sources if one.description.startswith("Kafka")), None)
+        source = kafka_source(progress)
         if limit is None or source is None:
             log.warning("late ticks, not counted: the watermark of the batch before is not known")
             return

@@ -9,12 +9,10 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from kafka import TopicPartition
-
-from stream_analytics.progress import Metrics
+from stream_analytics.progress import Metrics, kafka_source
 from ticklake import logs
 from ticklake.errors import StageError
-from ticklake.kafka import make_consumer, translated_errors
+from ticklake.kafka import end_offsets
 from ticklake.settings import KafkaSettings
 
 if TYPE_CHECKING:
@@ -54,35 +52,22 @@ class Lag:
         failed = False
         while not self._ended.wait(self._every):
             try:
-                self._ask_until_it_fails()
-                return
+                ends = end_offsets(self._kafka, self._topic)
             except StageError as error:
                 if not failed:  # once, not every few seconds while the broker is away
                     log.warning("the lag is not known", error=str(error))
                 failed = True
-
-    def _ask_until_it_fails(self) -> None:
-        consumer = make_consumer(self._kafka, "stream-analytics-lag")
-        try:
-            while True:
-                with translated_errors(self._kafka, f"tell the end of {self._topic}"):
-                    numbers = consumer.partitions_for_topic(self._topic) or ()
-                    found = consumer.end_offsets([TopicPartition(self._topic, number) for number in numbers])
-                ends = {place.partition: offset for place, offset in found.items()}
-                for name, read in list(self._read.items()):
-                    self._metrics.lag.labels(name).set(behind(ends, read))
-                if self._ended.wait(self._every):
-                    return
-        finally:
-            consumer.close(autocommit=False, timeout_ms=500)
+                continue
+            for name, read in list(self._read.items()):
+                self._metrics.lag.labels(name).set(behind(ends, read))
 
 
 def reached_offsets(progress: "StreamingQueryProgress", topic: str) -> dict[int, int] | None:
     """By partition of `topic` the offset after the last message of a batch; None where it read no Kafka."""
-    for source in progress.sources:
-        if source.description.startswith("Kafka") and source.endOffset:
-            return {int(number): int(offset) for number, offset in json.loads(source.endOffset)[topic].items()}
-    return None
+    source = kafka_source(progress)
+    if source is None or not source.endOffset:
+        return None
+    return {int(number): int(offset) for number, offset in json.loads(source.endOffset)[topic].items()}
 
 
 def behind(ends: Mapping[int, int], read: Mapping[int, int]) -> int:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         QueryProgressEvent,
         QueryStartedEvent,
         QueryTerminatedEvent,
+        SourceProgress,
         StreamingQueryProgress,
     )
 
@@ -99,6 +100,11 @@ class Metrics:
         """Take in the late ticks of a micro-batch."""
         self.late.labels(found.window, "some").inc(found.partly)
         self.late.labels(found.window, "all").inc(found.entirely)
+
+
+def kafka_source(progress: "StreamingQueryProgress") -> "SourceProgress | None":
+    """What the batch read from Kafka; None for a query that reads none."""
+    return next((source for source in progress.sources if source.description.startswith("Kafka")), None)
 
 
 def watermark(progress: "StreamingQueryProgress") -> datetime | None:
