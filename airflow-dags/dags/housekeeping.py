@@ -1,8 +1,8 @@
 """# Housekeeping
 
-Removes what has served its time, day by day: old checkpoints and expired raw objects by the platform's policy
-(`keep-house`), and Airflow's own records of runs older than `TICKLAKE_TASKS_METADATA_DAYS`. Running it twice does no
-harm.
+Removes what has served its time, day by day: the source's answers, quarantined rows, whole flows of accelerated event time
+and, where days are set for them, raw bars and ticks (`keep-house`, `TICKLAKE_KEEP_…`), and Airflow's own records of runs
+older than `TICKLAKE_TASKS_METADATA_DAYS`. Running it twice does no harm.
 
 By itself it runs at 02:30 UTC unless `TICKLAKE_SCHEDULE_HOUSEKEEPING=manual`.
 """
@@ -18,7 +18,7 @@ tasks = load(TaskSettings)
 with stage_dag(
     "housekeeping",
     doc=__doc__,
-    description="Old checkpoints, expired raw objects, Airflow's old records",
+    description="Expired objects of the lake, Airflow's old records",
     params={"date": DATE},
     tags=["ticklake", "maintenance"],
     **daily(load(ScheduleSettings)),

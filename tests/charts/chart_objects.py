@@ -27,7 +27,8 @@ VALUE_SETS: dict[str, tuple[str, ...]] = {
         "--set", "store.external.existingSecret=s3-user",
         "--set", "store.external.ca.secret=s3-ca",
         "--set", "warehouse.host=warehouse.example.com", "--set", "warehouse.port=8080",
-        "--set", "warehouse.protocol=http",
+        "--set", "warehouse.protocol=http", "--set", "warehouse.auth=password",
+        "--set", "warehouse.existingSecret=snowflake",
         "--set", "settings.liveNamespace=trial",
     ),
 }  # fmt: skip
@@ -36,7 +37,7 @@ VALUE_SETS: dict[str, tuple[str, ...]] = {
 Manifest = dict[str, Any]
 
 
-@dataclass(frozen=True)
+@dataclass
 class HelmFailed(Exception):
     """Helm refused; what it said."""
 

@@ -83,7 +83,9 @@ def test_programs_are_in_their_images(objects: list[Manifest]) -> None:
             image = each["image"].partition(":")[0].removeprefix("ticklake/")
             if each.get("command", ["/"])[0].startswith(("/", "python")):
                 continue
-            folder = ROOT / "airflow-dags" if image == "airflow-dags" else ROOT / "services" / image
+            folder = {"airflow-dags": ROOT / "airflow-dags", "onebox-parts": ROOT / "services/onebox"}.get(
+                image, ROOT / "services" / image
+            )
             scripts = tomllib.loads((folder / "pyproject.toml").read_text())["project"].get("scripts", {})
             assert each["command"][0] in scripts, (pod.where, image)
 
@@ -94,7 +96,10 @@ def test_spark_applications_run_the_images_scripts(rendered: Callable[[str], lis
     daily = tasks(find(objects, "ConfigMap", "ticklake-tasks"))["daily-analytics"]["spec"]
     assert stream["mainApplicationFile"] == "local:///opt/ticklake/run_stream_analytics.py"
     assert daily["mainApplicationFile"] == "local:///opt/ticklake/run_daily_analytics.py"
-    assert stream["restartPolicy"]["type"] == "Always"
+    # The operator multiplies the intervals by all starts before, and never begins anew.
+    assert stream["restartPolicy"] == {
+        "type": "Always", "onFailureRetryInterval": 1, "onSubmissionFailureRetryInterval": 1,
+    }  # fmt: skip
     assert daily["restartPolicy"]["type"] == "Never"
     for spec in (stream, daily):
         version = next(line for line in _lock() if line.startswith("pyspark=="))
@@ -161,6 +166,7 @@ def test_settings_load_from_the_environment(
     warehouse = loaded("load-warehouse", WarehouseSettings)
     if name in ("kind", "external"):
         assert (warehouse.protocol, warehouse.port, warehouse.private_key_file) == ("http", 8080, None)
+        assert warehouse.password
     else:
         assert (warehouse.account, warehouse.host) == ("acme-prod", None)
         assert str(warehouse.private_key_file) == "/etc/ticklake/warehouse/private-key"

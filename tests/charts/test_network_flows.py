@@ -1,10 +1,11 @@
 """The connections that the policies allow are those that the platform needs, neither more nor fewer."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from chart_flows import Endpoint, Flow, flows
-from chart_objects import Manifest, pods
+from chart_objects import SNOWFLAKE, Manifest, find, pods, render
 
 KAFKA_PODS = {"strimzi.io/cluster": "ticklake", "strimzi.io/kind": "Kafka"}
 AIRFLOW = {"tier": "airflow", "release": "airflow"}
@@ -16,10 +17,8 @@ OTHERS = {
     "store": Endpoint({"v1.min.io/tenant": "ticklake-store"}),
     "store-2": Endpoint({"v1.min.io/tenant": "ticklake-store"}),
     "scheduler": Endpoint(AIRFLOW | {"component": "scheduler"}),
-    "triggerer": Endpoint(AIRFLOW | {"component": "triggerer"}),
     "dag-processor": Endpoint(AIRFLOW | {"component": "dag-processor"}),
     "api-server": Endpoint(AIRFLOW | {"component": "api-server"}),
-    "migrations": Endpoint(AIRFLOW | {"component": "run-airflow-migrations"}),
     "postgresql": Endpoint({"app.kubernetes.io/name": "postgresql", "app.kubernetes.io/instance": "airflow"}),
     "stranger": Endpoint({"app": "stranger"}),
     "dns": Endpoint({"k8s-app": "kube-dns"}, "kube-system"),
@@ -29,6 +28,9 @@ OTHERS = {
     "kubernetes": Endpoint(address="10.96.0.1"),
     "neighbour": Endpoint(address="10.1.2.3"),
     "internet": Endpoint(address="93.184.216.34"),
+    # Where clouds serve a node's credentials, and its containers'.
+    "metadata": Endpoint(address="169.254.169.254"),
+    "container credentials": Endpoint(address="169.254.170.2"),
 }
 """What is in the cluster and around it besides our own pods."""
 
@@ -52,11 +54,11 @@ STORE_USERS = (
 WAREHOUSE_USERS = ("load-warehouse", "validate-loaded", "reconcile-run", "load-windows")
 ASKS_THE_INTERNET = ("fetch-historical", "stream-ticks")
 API_USERS = (
-    "daily-analytics driver", "stream-analytics driver", "scheduler", "triggerer", "entity-operator", "store",
-    "store-2",
+    "daily-analytics driver", "stream-analytics driver", "scheduler", "entity-operator", "store", "store-2",
+    "kafka-cluster-id",
 )  # fmt: skip
 METRICS = ("stream-ticks", "archive-ticks", "stream-analytics driver", "dashboard", "market-alerts")
-AIRFLOW_PODS = ("scheduler", "triggerer", "dag-processor", "api-server", "migrations")
+AIRFLOW_PODS = ("scheduler", "dag-processor", "api-server")
 
 
 def _table(listener: int) -> set[Flow]:
@@ -77,7 +79,7 @@ def _table(listener: int) -> set[Flow]:
         table |= {(f"{app} driver", f"{app} executor", "TCP/7080")}
     table |= {(user, "postgresql", "TCP/5432") for user in (*AIRFLOW_PODS, "clean-metadata")}
     table |= {(user, "api-server", "TCP/8080") for user in AIRFLOW_PODS if user != "api-server"}
-    table |= {("api-server", to, f"TCP/{port}") for to in ("scheduler", "triggerer") for port in (8793, 8794)}
+    table.add(("api-server", "scheduler", "TCP/8793"))
     return table
 
 
@@ -95,9 +97,9 @@ def _own(objects: list[Manifest]) -> dict[str, Endpoint]:
     return found
 
 
-def _computed(objects: list[Manifest], further: dict[str, Endpoint] | None = None) -> set[Flow]:
+def _computed(objects: list[Manifest]) -> set[Flow]:
     policies = [each for each in objects if each["kind"] == "NetworkPolicy"]
-    endpoints = OTHERS | _own(objects) | (further or {})
+    endpoints = OTHERS | _own(objects)
     found = flows(policies, endpoints, PORTS)
     names = {flow for flow in found if flow[1] == "dns" and flow[2].endswith("/53")}
     inside = {name for name, each in endpoints.items() if not each.address and each.namespace == "ticklake"}
@@ -132,15 +134,16 @@ def test_the_flows_in_production(rendered: Callable[[str], list[Manifest]]) -> N
 
 
 def test_the_flows_on_kind(rendered: Callable[[str], list[Manifest]]) -> None:
-    # The warehouse is in a namespace beside, on its own port.
     wanted = {flow for flow in _table(9092) if flow[0] not in WAREHOUSE_USERS or flow[1] != "internet"}
     wanted |= {(user, "warehouse", "TCP/8080") for user in WAREHOUSE_USERS}
-    warehouse = {"warehouse": Endpoint({"app": "warehouse"}, "ticklake-parts")}
-    assert _difference(_computed(rendered("kind"), warehouse), wanted) == NOTHING
+    assert _difference(_computed(rendered("kind")), wanted) == NOTHING
 
 
 def test_the_flows_with_external_parts(rendered: Callable[[str], list[Manifest]]) -> None:
-    gone = {"broker", "broker-2", "entity-operator", "store", "store-2", "minio-operator", "provision-store"}
+    gone = {
+        "broker", "broker-2", "entity-operator", "store", "store-2", "minio-operator", "provision-store",
+        "kafka-cluster-id",
+    }  # fmt: skip
     wanted = {flow for flow in _table(9093) if not {*flow[:2]} & gone}
     wanted = {flow for flow in wanted if not (flow[0] in WAREHOUSE_USERS and flow[1] == "internet")}
     # No peers are set, so they may be anywhere: outside, or in another namespace.
@@ -150,6 +153,25 @@ def test_the_flows_with_external_parts(rendered: Callable[[str], list[Manifest]]
     wanted |= {(user, to, "TCP/8080") for user in WAREHOUSE_USERS for to in anywhere}
     found = {flow for flow in _computed(rendered("external")) if not {*flow[:2]} & gone}
     assert _difference(found, wanted) == NOTHING
+
+
+ENDPOINTS = {
+    "": 443,  # Amazon S3
+    "https://s3.eu-central-1.amazonaws.com": 443,
+    "http://minio.example.com": 80,
+    "https://minio.example.com:9443": 9443,
+    "http://[2001:db8::1]": 80,
+    "https://[2001:db8::1]:9000": 9000,
+}
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+def test_an_external_store_is_reached_on_its_own_port(helm: Path, endpoint: str) -> None:
+    external = ("--set", "store.external.enabled=true", "--set-string", f"store.external.endpoint={endpoint}")
+    # A stage that goes nowhere else.
+    policy = find(render(helm, *SNOWFLAKE, *external), "NetworkPolicy", "ticklake-validate-raw")
+    (rule,) = policy["spec"]["egress"]
+    assert [each["port"] for each in rule["ports"]] == [ENDPOINTS[endpoint]]
 
 
 @pytest.mark.parametrize("name", ["dns", "default-deny", "archive-ticks", "store", "daily-analytics-executor"])

@@ -66,11 +66,27 @@ def test_airflow_takes_what_our_chart_makes(rendered: Callable[[str], list[Manif
     assert (
         {values[name] for name in ("fernetKeySecretName", "apiSecretKeySecretName", "jwtSecretName")}
         == {values["data"]["metadataSecretName"], values["postgresql"]["auth"]["existingSecret"]}
-        == {values["createUserJob"]["env"][0]["valueFrom"]["secretKeyRef"]["name"]}
+        == {values["apiServer"]["env"][0]["valueFrom"]["secretKeyRef"]["name"]}
     )
     image = values["images"]["airflow"]
     own = yaml.safe_load((CHART / "values.yaml").read_text())["images"]["airflow-dags"]
     assert (image["repository"], image["tag"]) == (own["repository"], own["tag"])
+
+
+def test_an_upgrade_of_airflow_changes_no_job() -> None:
+    """A Job cannot be changed, and one that is gone by its time-out is waited for in vain by Helm 4."""
+    values = yaml.safe_load((CHARTS / "values-airflow.yaml").read_text())
+    assert [values[name]["enabled"] for name in ("migrateDatabaseJob", "createUserJob", "triggerer")] == [False] * 3
+    assert values["apiServer"]["waitForMigrations"]["enabled"] is False
+    start = values["apiServer"]["args"][-1]
+    steps = [
+        "airflow db check",
+        "airflow db migrate",
+        "airflow users create",
+        "reset-password",
+        "exec airflow api-server",
+    ]
+    assert sorted(steps, key=start.index) == steps
 
 
 def test_the_connection_has_the_databases_password(rendered: Callable[[str], list[Manifest]]) -> None:

@@ -219,5 +219,5 @@ def test_rights_of_airflow(rendered: Callable[[str], list[Manifest]]) -> None:
     assert not {resource for resource, _ in made} & {"secrets", "configmaps", "serviceaccounts", "roles", "*"}
     assert not {verb for _, verb in made} & {"*", "deletecollection", "update"}
     bound = find(objects, "RoleBinding", "ticklake-airflow")["subjects"]
-    assert [each["name"] for each in bound] == ["airflow-scheduler", "airflow-triggerer"]
+    assert [each["name"] for each in bound] == ["airflow-scheduler"]
     assert not [each["kind"] for each in objects if each["kind"] in ("ClusterRole", "ClusterRoleBinding")]

@@ -1,10 +1,12 @@
 """What each set of values promises."""
 
+import base64
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
-from chart_objects import Manifest, find
+from chart_objects import SNOWFLAKE, Manifest, find, render, tasks
 
 Rendered = Callable[[str], list[Manifest]]
 
@@ -88,6 +90,75 @@ def test_the_archive_in_production(rendered: Rendered) -> None:
     assert deployment["template"]["spec"]["topologySpreadConstraints"][0]["whenUnsatisfiable"] == "DoNotSchedule"
     budgets = {each["metadata"]["name"] for each in objects if each["kind"] == "PodDisruptionBudget"}
     assert budgets == {"ticklake-archive-ticks", "ticklake-store"}
+
+
+@pytest.mark.parametrize("name", ["default", "kind", "production"])
+def test_a_second_installation_goes_on_with_kafkas_volumes(rendered: Rendered, name: str) -> None:
+    """Topics stay, and the volumes get the cluster id that they were formatted with."""
+    objects = rendered(name)
+    topics = [each for each in objects if each["kind"] == "KafkaTopic"]
+    assert topics
+    assert all(each["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep" for each in topics)
+    kafka = find(objects, "Kafka", "ticklake")
+    assert kafka["metadata"]["annotations"] == {"strimzi.io/pause-reconciliation": "true"}
+    secret = find(objects, "Secret", "ticklake-kafka-cluster-id")
+    made = base64.b64decode(secret["data"]["cluster-id"]).decode()
+    assert len(base64.urlsafe_b64decode(f"{made}==")) == 16
+    assert not made.startswith("-")
+    (container,) = find(objects, "Job", "ticklake-kafka-cluster-id-1")["spec"]["template"]["spec"]["containers"]
+    names = {each["name"]: each.get("value") or each["valueFrom"]["secretKeyRef"] for each in container["env"]}
+    assert names["TICKLAKE_KAFKA_OBJECT"] == "ticklake"
+    assert names["TICKLAKE_KAFKA_CLUSTER_ID"] == {"name": "ticklake-kafka-cluster-id", "key": "cluster-id"}
+
+
+def test_restored_volumes_bring_their_cluster_id(helm: Path) -> None:
+    own = "XP9FP2P-RByvEy0W4cOEUA"
+    objects = render(helm, *SNOWFLAKE, "--set", f"kafka.clusterId={own}")
+    secret = find(objects, "Secret", "ticklake-kafka-cluster-id")
+    assert base64.b64decode(secret["data"]["cluster-id"]).decode() == own
+
+
+def test_kind_brings_a_warehouse_with_a_sign_in(rendered: Rendered) -> None:
+    """Nothing that the first run needs is left to be made by hand."""
+    objects = rendered("kind")
+    password = base64.b64decode(find(objects, "Secret", "ticklake-warehouse")["data"]["password"])
+    assert len(password) == 32
+    settings = find(objects, "ConfigMap", "ticklake-settings")["data"]
+    assert settings["TICKLAKE_WAREHOUSE_HOST"] == "ticklake-warehouse.ticklake.svc"
+    service = find(objects, "Service", "ticklake-warehouse")["spec"]
+    assert str(service["ports"][0]["port"]) == settings["TICKLAKE_WAREHOUSE_PORT"]
+    served = find(objects, "Deployment", "ticklake-warehouse")["spec"]
+    assert service["selector"].items() <= served["template"]["metadata"]["labels"].items()
+    secret = {"name": "ticklake-warehouse", "key": "password"}
+    assert _variable(served["template"]["spec"], "TICKLAKE_WAREHOUSE_PASSWORD") == secret
+    programs = tasks(find(objects, "ConfigMap", "ticklake-tasks"))
+    for program in ("load-warehouse", "validate-loaded", "reconcile-run", "load-windows"):
+        assert _variable(programs[program]["spec"], "TICKLAKE_WAREHOUSE_PASSWORD") == secret
+    for name in ("default", "production", "external"):
+        assert not [each for each in rendered(name) if each["metadata"]["name"] == "ticklake-warehouse"
+                    and each["kind"] != "NetworkPolicy"]  # fmt: skip
+
+
+def _variable(spec: Manifest, name: str) -> Manifest:
+    (found,) = [each for each in spec["containers"][0]["env"] if each["name"] == name]
+    reference: Manifest = found["valueFrom"]["secretKeyRef"]
+    return reference
+
+
+def test_executors_reach_a_keyless_store_as_their_stage(helm: Path) -> None:
+    """A cloud gives a pod its role by the annotation of its account."""
+    role = "eks\\.amazonaws\\.com/role-arn"
+    stages = ("daily-analytics", "stream-analytics")
+    annotations = [f"stages.{stage}.serviceAccountAnnotations.{role}=arn:aws:iam::1:role/{stage}" for stage in stages]
+    objects = render(helm, *SNOWFLAKE, "--set", "store.external.enabled=true", "--set", ",".join(annotations))
+    daily = tasks(find(objects, "ConfigMap", "ticklake-tasks"))["daily-analytics"]["spec"]
+    stream = find(objects, "SparkApplication", "ticklake-stream-analytics")["spec"]
+    for stage, spec in zip(stages, (daily, stream), strict=True):
+        account = find(objects, "ServiceAccount", f"ticklake-{stage}")
+        assert account["metadata"]["annotations"] == {"eks.amazonaws.com/role-arn": f"arn:aws:iam::1:role/{stage}"}
+        for part in ("driver", "executor"):
+            assert spec[part]["serviceAccount"] == f"ticklake-{stage}"
+        assert spec["executor"]["template"]["spec"]["automountServiceAccountToken"] is False
 
 
 def test_one_source_of_ticks_at_a_time(rendered: Rendered) -> None:

@@ -1,9 +1,15 @@
 """Wrong values are refused before anything is installed, with a message that says what to change."""
 
+import importlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from chart_objects import SNOWFLAKE, HelmFailed, render
+from chart_objects import SNOWFLAKE, HelmFailed, Manifest, render
+from discovery_server import Kinds, discovery
+from pydantic_settings import BaseSettings
+
+Rendered = Callable[[str], list[Manifest]]
 
 LIVE = ("--api-versions", "apiregistration.k8s.io/v1")
 """What only a real API server knows: with it, helm renders as for an installation."""
@@ -72,7 +78,7 @@ TOGETHER = {
     "stages.archive-ticks.autoscaling.enabled=true,stages.archive-ticks.autoscaling.minReplicas=5":
         "stages.archive-ticks.autoscaling: minReplicas is above maxReplicas",
     "images.minio.tag=latest": "images.minio.tag: latest is another image every day",
-    "stages.stream-ticks.env.TICKLAKE_ALPHA_VANTAGE_API_KEY=abc": "a secret does not belong into values",
+    "warehouse.local.enabled=true": "warehouse.local.enabled: a local warehouse and another one",
 }  # fmt: skip
 
 
@@ -82,11 +88,80 @@ def test_values_that_contradict_each_other(helm: Path, values: str) -> None:
 
 
 def test_no_warehouse(helm: Path) -> None:
-    assert "warehouse: set warehouse.account to your Snowflake account" in _refusal(helm)
+    said = _refusal(helm)
+    assert "warehouse: set warehouse.account to your Snowflake account" in said
+    assert "warehouse.local.enabled=true" in said
 
 
-def test_a_snowflake_account_without_a_key(helm: Path) -> None:
-    assert "warehouse.existingSecret: name the Secret" in _refusal(helm, "--set", "warehouse.account=acme-prod")
+@pytest.mark.parametrize("value", ["account=acme-prod", "host=warehouse.example.com"])
+def test_a_warehouse_without_a_sign_in(helm: Path, value: str) -> None:
+    assert "warehouse.existingSecret: name the Secret" in _refusal(helm, "--set", f"warehouse.{value}")
+
+
+def _secret_variables() -> list[str]:
+    """The variables of all programs' settings that are secret."""
+    found = set()
+    for package in ("ticklake", "stream_ticks", "market_alerts", "dashboard", "ticklake_airflow"):
+        for each in vars(importlib.import_module(f"{package}.settings")).values():
+            if isinstance(each, type) and issubclass(each, BaseSettings):
+                prefix = each.model_config.get("env_prefix", "")
+                fields = each.model_fields.items()
+                found |= {f"{prefix}{name}".upper() for name, field in fields if "SecretStr" in str(field.annotation)}
+    return sorted(found)
+
+
+@pytest.mark.parametrize("variable", _secret_variables())
+def test_every_secret_of_our_programs_is_known_as_one(helm: Path, variable: str) -> None:
+    said = _refusal(helm, *SNOWFLAKE, "--set", f"stages.dashboard.env.{variable}=abc")
+    assert f"stages.dashboard.env.{variable}: a secret does not belong into values" in said
+
+
+def test_there_are_secrets_to_know() -> None:
+    assert {"TICKLAKE_STORE_SECRET_KEY", "TICKLAKE_ALERTS_SLACK_WEBHOOK"} <= set(_secret_variables())
+
+
+SECRETS = {
+    "stages.stream-ticks.env.TICKLAKE_ALPHA_VANTAGE_API_KEY=abc": "stages.stream-ticks.secretEnv",
+    "stages.market-alerts.env.TICKLAKE_ALERTS_WEBHOOK=https://example.com/a": "stages.market-alerts.secretEnv",
+    "stages.fetch-historical.env.HTTPS_PROXY=http://me:word@proxy:3128": "stages.fetch-historical.secretEnv",
+    "airflow.env.AIRFLOW_CONN_SMTP_DEFAULT=smtp": "the Secret ticklake-airflow-env",
+    "airflow.env.TICKLAKE_NOTIFY_SLACK_WEBHOOK=https://hooks.example.com/a": "the Secret ticklake-airflow-env",
+    "airflow.env.AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=sqlite": "the Secret ticklake-airflow-env",
+    "airflow.env.AIRFLOW__CORE__FERNET_KEY=abc": "the Secret ticklake-airflow-env",
+    "airflow.env.AIRFLOW__SMTP__SMTP_PASSWORD=abc": "the Secret ticklake-airflow-env",
+    "airflow.env.MY_DATABASE=postgresql://me:word@host/db": "the Secret ticklake-airflow-env",
+    r"spark.conf.spark\.hadoop\.fs\.s3a\.secret\.key=abc": "a Secret",
+    r"stages.daily-analytics.sparkConf.spark\.hadoop\.fs\.s3a\.access\.key=abc": "stages.daily-analytics.secretEnv",
+    r"stages.stream-analytics.sparkConf.spark\.ssl\.keyPassword=abc": "stages.stream-analytics.secretEnv",
+    "stages.daily-analytics.driver.javaOptions=-Dhttp.proxyPassword=abc": "stages.daily-analytics.secretEnv",
+    r"kafka.config.ssl\.keystore\.password=abc": "a Secret",
+}
+
+
+@pytest.mark.parametrize("value", SECRETS)
+def test_a_secret_among_plain_values(helm: Path, value: str) -> None:
+    said = _refusal(helm, *SNOWFLAKE, "--set", value)
+    assert f"{value.partition('=')[0].replace(chr(92), '')}: a secret does not belong into values" in said
+    assert f"put it {'into ' if SECRETS[value] != 'a Secret' else ''}" in said
+    assert SECRETS[value] in said
+
+
+NO_SECRETS = (
+    "airflow.env.TICKLAKE_TASKS_RETRIES=1",
+    "airflow.env.TICKLAKE_NOTIFY_SMTP_CONNECTION=smtp_default",
+    "airflow.env.AIRFLOW__CORE__FERNET_KEY_SECRET=airflow/fernet",
+    "airflow.env.AIRFLOW__SECRETS__BACKEND=airflow.providers.hashicorp.secrets.vault.VaultBackend",
+    "stages.load-warehouse.env.TICKLAKE_WAREHOUSE_PRIVATE_KEY_FILE=/etc/key",
+    "stages.fetch-historical.env.HTTPS_PROXY=http://proxy:3128",
+    r"spark.conf.spark\.kubernetes\.driver\.secretKeyRef\.AWS_SECRET_ACCESS_KEY=name:key",
+    r"spark.conf.spark\.kubernetes\.driver\.secrets\.certificates=/etc/certificates",
+    "stages.daily-analytics.driver.javaOptions=-Duser.timezone=UTC",
+)
+
+
+@pytest.mark.parametrize("value", NO_SECRETS)
+def test_what_only_sounds_like_a_secret(helm: Path, value: str) -> None:
+    assert render(helm, *SNOWFLAKE, "--set", value)
 
 
 MISSING = {
@@ -101,6 +176,33 @@ def test_an_operator_that_is_not_installed(helm: Path, operator: str) -> None:
     said = _refusal(helm, *SNOWFLAKE, *LIVE, *MISSING[operator])
     assert "this cluster lacks" in said
     assert [name for name in MISSING if name in said] == [operator]
+
+
+ASKED = ("--dry-run=server", "--disable-openapi-validation", "--kube-apiserver")
+
+
+def _kinds(objects: list[Manifest], *, without: str = "") -> Kinds:
+    """What an API server knows that takes these objects, less one group and version."""
+    found: Kinds = {"v1": {"Secret": "secrets"}, "apiregistration.k8s.io/v1": {"APIService": "apiservices"}}
+    for each in objects:
+        found.setdefault(each["apiVersion"], {})[each["kind"]] = f"{each['kind'].lower()}s"
+    return {version: kinds for version, kinds in found.items() if version != without}
+
+
+@pytest.mark.parametrize("older", [True, False])
+def test_a_cluster_without_strimzi_is_told_so(helm: Path, rendered: Rendered, older: bool) -> None:
+    """Also where templates look for objects of its kinds, which the API server does not know."""
+    kinds = _kinds(rendered("default"), without="kafka.strimzi.io/v1")
+    if older:
+        kinds["kafka.strimzi.io/v1beta2"] = {"Kafka": "kafkas", "KafkaTopic": "kafkatopics"}
+    with discovery(kinds) as address:
+        said = _refusal(helm, *SNOWFLAKE, *ASKED, address)
+    assert "this cluster lacks Strimzi 1.x (kafka.strimzi.io/v1;" in said
+
+
+def test_a_cluster_with_all_operators_is_asked_for_what_is_there(helm: Path, rendered: Rendered) -> None:
+    with discovery(_kinds(rendered("default"))) as address:
+        assert render(helm, *SNOWFLAKE, *ASKED, address)
 
 
 def test_all_operators_are_there(helm: Path) -> None:

@@ -25,25 +25,9 @@ _SIDECAR_RESOURCES = k8s.V1ResourceRequirements(
 class StagePodOperator(KubernetesPodOperator):
     """KubernetesPodOperator that knows a stage's exit codes.
 
-    Exit code 2 fails the task without a retry, in the deferred way as in the other, and the stage's last line is the
-    task's error. The container that hands the result over runs in the stage's own image, so that a task needs no image
-    but the platform's.
+    Exit code 2 fails the task without a retry, and the stage's last line is the task's error. The container that hands
+    the result over runs in the stage's own image, so that a task needs no image but the platform's.
     """
-
-    _result: Any = None
-
-    def execute(self, context: Context) -> Any:
-        """Start the pod and wait for it, or take over the one that an earlier attempt left.
-
-        Where that one has ended meanwhile there is nothing to wait for, and its result is the task's.
-        """
-        returned = super().execute(context)
-        return self._result if returned is None else returned
-
-    def trigger_reentry(self, context: Context, event: dict[str, Any]) -> Any:
-        """Go on after the wait."""
-        self._result = super().trigger_reentry(context, event)
-        return self._result
 
     def build_pod_request_obj(self, context: Context | None = None, *, dry_run: bool = False) -> k8s.V1Pod:
         """The pod of this attempt."""
@@ -63,7 +47,6 @@ class StagePodOperator(KubernetesPodOperator):
         self, pod: k8s.V1Pod, remote_pod: k8s.V1Pod, xcom_result: Any = None, context: Context | None = None
     ) -> None:
         """Remove the pod as asked and judge how the stage ended."""
-        # The one place that both ways of waiting come through, with the pod's last state at hand.
         try:
             super().cleanup(pod, remote_pod, xcom_result, context)
         except AirflowException as error:

@@ -28,15 +28,10 @@ class TaskSettings(BaseSettings):
     templates: Path = Path("/opt/airflow/tasks")
     """Folder with one manifest per program, `<program>.yaml`."""
     namespace: str = "default"
-    deferrable: bool = True
-    """Whether a task that waits for its pod gives its worker slot back meanwhile."""
     on_finish: Literal["delete_pod", "delete_succeeded_pod", "keep_pod"] = "delete_pod"
     """What becomes of a pod that has ended; a SparkApplication is kept with `keep_pod` only."""
     startup_seconds: int = Field(default=600, gt=0)
     """How long a pod may take to start: images are pulled and nodes added in that time."""
-    poll_seconds: float = Field(default=5, gt=0)
-    log_seconds: int = Field(default=15, gt=0)
-    """How often a waiting task fetches the new lines of its pod's log."""
     retries: int = Field(default=2, ge=0)
     retry_seconds: float = Field(default=60, ge=0)
     """Before the first retry; doubled before each further one."""

@@ -1,6 +1,5 @@
 """One stage as one task. Where it runs is a setting; the DAG's text is the same."""
 
-import os
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -59,11 +58,9 @@ def _in_kubernetes(
         "namespace": settings.namespace,
         "env_vars": dict(overrides or {}),
         "annotations": {"ticklake/run-id": RUN_ID},
-        # The operator would find out by itself; the triggerer, which waits for the pod, looks for a file unless told.
-        "in_cluster": True if "KUBERNETES_SERVICE_HOST" in os.environ else None,
-        "deferrable": settings.deferrable,
-        "poll_interval": settings.poll_seconds,
-        "logging_interval": settings.log_seconds,
+        # Airflow fails a deferred task whose trigger fires before its scheduler has noted the deferral (apache/airflow
+        # issues 71580 and 72716), as short pods do: the task itself waits.
+        "deferrable": False,
         "startup_timeout_seconds": settings.startup_seconds,
         "random_name_suffix": True,
         "get_logs": True,

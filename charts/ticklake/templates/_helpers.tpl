@@ -51,6 +51,19 @@ app.kubernetes.io/part-of: ticklake
 {{- $name -}}
 {{- end -}}
 
+{{/*
+"true" where a setting is a secret by its name, or by a password in its value (a URL with a sign-in, an option of Java).
+References to Secrets, and to Airflow's own secrets backend, are none. Arguments: name, value.
+*/}}
+{{- define "ticklake.secretValue" -}}
+{{- $plain := regexReplaceAll "[^a-z0-9]+" (.name | lower) "_" -}}
+{{- $word := "(password|passwd|passphrase|secret|secret_?key|access_?key|api_?key|private_?key|fernet_?key|token|webhook|webhook_?url|credentials?|jaas_config|sql_alchemy_conn|result_backend|broker_url|metadata_connection)" -}}
+{{- $named := or (regexMatch (printf "(^|_)%s$" $word) $plain) (regexMatch "(keypassword|storepassword)$" $plain) (hasPrefix "airflow_conn_" $plain) -}}
+{{- $inside := or (regexMatch "://[^/@\\s:]*:[^/@\\s]+@" .value) (regexMatch "(?i)(password|passphrase|secret|token|secret[._]key|access[._]key)=\\S" .value) -}}
+{{- $reference := or (contains "secretkeyref" $plain) (regexMatch "kubernetes_(driver|executor)_secrets_" $plain) (regexMatch "^airflow_.*_secret$" $plain) -}}
+{{- if and .value (not $reference) (or $named $inside) }}true{{ end -}}
+{{- end -}}
+
 {{- define "ticklake.pullSecrets" -}}
 {{- range .Values.imagePullSecrets }}
 - name: {{ . }}
@@ -69,6 +82,16 @@ root, secret, key, default.
 {{- else -}}
 {{- .default | b64enc -}}
 {{- end -}}
+{{- end -}}
+
+{{/* An object of Strimzi's in the cluster, as JSON; {} where there is none, or no Strimzi. Arguments: root, kind, name. */}}
+{{- define "ticklake.strimzi" -}}
+{{- $version := "kafka.strimzi.io/v1" -}}
+{{- $found := dict -}}
+{{- if .root.Capabilities.APIVersions.Has (printf "%s/%s" $version .kind) -}}
+{{- $found = lookup $version .kind .root.Release.Namespace .name | default dict -}}
+{{- end -}}
+{{- $found | toJson -}}
 {{- end -}}
 
 {{/* "true" where the templates are rendered against a cluster: only an API server knows this group, no client does. */}}

@@ -34,7 +34,15 @@
 
 {{/* Snowflake's service and, for PUT, the cloud's storage, both by name only; port 80 to ask whether certificates stand. */}}
 {{- define "ticklake.to.warehouse" -}}
-{{- if .Values.warehouse.host }}
+{{- if .Values.warehouse.local.enabled }}
+- to:
+    - podSelector:
+        matchLabels:
+          {{- include "ticklake.selectorLabels" . | nindent 10 }}
+          app.kubernetes.io/component: warehouse
+  ports:
+    - {protocol: TCP, port: 8080}
+{{- else if .Values.warehouse.host }}
 - {{- include "ticklake.to.peers" .Values.warehouse.peers | nindent 2 }}
   ports:
     - {protocol: TCP, port: {{ .Values.warehouse.port }}}
@@ -48,9 +56,7 @@
 - to:
     - ipBlock:
         cidr: 0.0.0.0/0
-        {{- with .root.Values.networkPolicy.privateAddresses }}
-        except: {{ toJson . }}
-        {{- end }}
+        except: {{ append .root.Values.networkPolicy.privateAddresses (include "ticklake.linkLocal" .) | uniq | toJson }}
   ports:
     {{- range .ports }}
     - {protocol: TCP, port: {{ . }}}
@@ -62,6 +68,9 @@
     {{- range .Values.networkPolicy.apiServer.addresses }}
     - ipBlock:
         cidr: {{ . }}
+        {{- if eq . "0.0.0.0/0" }}
+        except: [{{ include "ticklake.linkLocal" $ }}]
+        {{- end }}
     {{- end }}
   ports:
     {{- range .Values.networkPolicy.apiServer.ports }}
@@ -78,12 +87,18 @@
     - {protocol: TCP, port: 5432}
 {{- end -}}
 
-{{/* Head of a rule towards the peers named, or towards any address: an external part can be anywhere. */}}
+{{/* Head of a rule towards the peers named, or towards any pod and address: an external part can be anywhere. */}}
 {{- define "ticklake.to.peers" -}}
-{{- with . -}}
 to:
-  {{- toYaml . | nindent 2 }}
-{{ end -}}
+  {{- $anywhere := list
+        (dict "ipBlock" (dict "cidr" "0.0.0.0/0" "except" (list (include "ticklake.linkLocal" .))))
+        (dict "namespaceSelector" (dict)) }}
+  {{- . | default $anywhere | toYaml | nindent 2 }}
+{{- end -}}
+
+{{/* Where clouds serve a node's own credentials: nothing of ours may go there. */}}
+{{- define "ticklake.linkLocal" -}}
+169.254.0.0/16
 {{- end -}}
 
 {{- define "ticklake.brokerLabels" -}}
@@ -91,13 +106,13 @@ strimzi.io/cluster: {{ include "ticklake.fullname" . }}
 strimzi.io/name: {{ include "ticklake.fullname" . }}-kafka
 {{- end -}}
 
-{{/* Port of a URL. */}}
+{{/* Port of a URL, http or https; empty is Amazon S3, which is https. */}}
 {{- define "ticklake.port" -}}
 {{- $url := urlParse . -}}
-{{- if contains ":" $url.host -}}
+{{- if regexMatch ":[0-9]+$" $url.host -}}
 {{- splitList ":" $url.host | last -}}
 {{- else -}}
-{{- ternary 443 80 (eq $url.scheme "https") -}}
+{{- ternary 80 443 (eq $url.scheme "http") -}}
 {{- end -}}
 {{- end -}}
 

@@ -66,6 +66,11 @@ checkpoints: {{ $prefix }}checkpoints/realtime/
 {{- end -}}
 {{- end -}}
 
+{{/* The cluster id of Kafka where it has one already, else empty. */}}
+{{- define "ticklake.kafka.running" -}}
+{{- (include "ticklake.strimzi" (dict "root" . "kind" "Kafka" "name" (include "ticklake.fullname" .)) | fromJson | dig "status" "clusterId" "") -}}
+{{- end -}}
+
 {{- define "ticklake.store.tenant" -}}
 {{- printf "%s-store" (include "ticklake.fullname" .) -}}
 {{- end -}}
@@ -103,6 +108,17 @@ checkpoints: {{ $prefix }}checkpoints/realtime/
 {{- .root.Values.store.external.existingSecret -}}
 {{- else -}}
 {{- printf "%s-store-%s" (include "ticklake.fullname" .root) .stage -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Where the warehouse is and how to sign in, as {host, port, protocol, auth, secret}: the local one, or what is named. */}}
+{{- define "ticklake.warehouse" -}}
+{{- $own := .Values.warehouse -}}
+{{- if $own.local.enabled -}}
+{{- $name := printf "%s-warehouse" (include "ticklake.fullname" .) -}}
+{{- dict "host" (printf "%s.%s.svc" $name .Release.Namespace) "port" 8080 "protocol" "http" "auth" "password" "secret" $name | toJson -}}
+{{- else -}}
+{{- dict "host" $own.host "port" $own.port "protocol" $own.protocol "auth" $own.auth "secret" $own.existingSecret | toJson -}}
 {{- end -}}
 {{- end -}}
 

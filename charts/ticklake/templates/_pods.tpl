@@ -148,8 +148,8 @@ topologySpreadConstraints:
 {{- end -}}
 
 {{- define "ticklake.env.warehouse" -}}
-{{- $warehouse := .Values.warehouse -}}
-{{- with $warehouse.existingSecret }}
+{{- $warehouse := include "ticklake.warehouse" . | fromJson -}}
+{{- with $warehouse.secret }}
 {{- if eq $warehouse.auth "key-pair" }}
 - name: TICKLAKE_WAREHOUSE_PRIVATE_KEY_FILE
   value: /etc/ticklake/warehouse/private-key
@@ -162,6 +162,12 @@ topologySpreadConstraints:
     secretKeyRef: {name: {{ . }}, key: password}
 {{- end }}
 {{- end }}
+{{- end -}}
+
+{{/* The Secret with the warehouse's private key; empty where sign-in is by password. */}}
+{{- define "ticklake.warehouse.keyPair" -}}
+{{- $warehouse := include "ticklake.warehouse" . | fromJson -}}
+{{- if eq $warehouse.auth "key-pair" }}{{ $warehouse.secret }}{{ end -}}
 {{- end -}}
 
 {{- define "ticklake.envFrom" -}}
@@ -194,10 +200,10 @@ topologySpreadConstraints:
     items: [{key: {{ .key }}, path: ca.crt}]
 {{- end }}
 {{- end }}
-{{- if and $spec.warehouse (eq $root.Values.warehouse.auth "key-pair") $root.Values.warehouse.existingSecret }}
+{{- if and $spec.warehouse (include "ticklake.warehouse.keyPair" $root) }}
 - name: warehouse
   secret:
-    secretName: {{ $root.Values.warehouse.existingSecret }}
+    secretName: {{ include "ticklake.warehouse.keyPair" $root }}
     items: [{key: private-key, path: private-key}]
     defaultMode: 0440
 {{- end }}
@@ -218,7 +224,7 @@ topologySpreadConstraints:
 {{- if and $spec.store (include "ticklake.store.ca" $root) }}
 - {name: store-ca, mountPath: /etc/ticklake/store-ca, readOnly: true}
 {{- end }}
-{{- if and $spec.warehouse (eq $root.Values.warehouse.auth "key-pair") $root.Values.warehouse.existingSecret }}
+{{- if and $spec.warehouse (include "ticklake.warehouse.keyPair" $root) }}
 - {name: warehouse, mountPath: /etc/ticklake/warehouse, readOnly: true}
 {{- end }}
 {{- if and (eq .stage "market-alerts") (index $root.Values.stages .stage).rules }}

@@ -19,6 +19,8 @@ TICKLAKE_WAREHOUSE_USER: {{ .user | quote }}
 TICKLAKE_WAREHOUSE_ROLE: {{ .role | quote }}
 TICKLAKE_WAREHOUSE_WAREHOUSE: {{ .warehouse | quote }}
 TICKLAKE_WAREHOUSE_DATABASE: {{ .database | quote }}
+{{- end }}
+{{- with include "ticklake.warehouse" . | fromJson }}
 {{- if .host }}
 TICKLAKE_WAREHOUSE_HOST: {{ .host | quote }}
 TICKLAKE_WAREHOUSE_PORT: {{ .port | quote }}

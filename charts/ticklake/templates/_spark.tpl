@@ -24,7 +24,8 @@ driver:
   template:
     {{- include "ticklake.spark.driver" . | nindent 4 }}
 executor:
-  serviceAccount: {{ $fullname }}-spark-executor
+  # The driver's account, for what it is to a cloud's store; executors get no token of the cluster's.
+  serviceAccount: {{ $fullname }}-{{ .stage }}
   instances: {{ $own.executor.instances }}
   deleteOnTermination: true
   {{- include "ticklake.spark.size" $own.executor | nindent 2 }}

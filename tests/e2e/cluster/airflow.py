@@ -63,6 +63,11 @@ class Airflow:
 
         return str(until(f"run {run} of {dag}", seconds, ended, pause=3))
 
+    def runs(self, dag: str) -> dict[str, str]:
+        """The state of each run that is known."""
+        found = self._call("GET", f"dags/{dag}/dagRuns", params={"limit": 100})["dag_runs"]
+        return {each["dag_run_id"]: each["state"] for each in found}
+
     def tasks(self, dag: str, run: str) -> list[dict[str, Any]]:
         """The run's task instances in the order in which they started."""
         found: list[dict[str, Any]] = self._call("GET", f"dags/{dag}/dagRuns/{run}/taskInstances")["task_instances"]

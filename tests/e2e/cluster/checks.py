@@ -50,10 +50,10 @@ def lake(store: ObjectStore, run_id: str) -> None:
     same("reconciled", (done.reconciled, done.disagreements), (True, ()))
 
 
-def warehouse(port: int, batch_id: str) -> None:
+def warehouse(port: int, password: str, batch_id: str) -> None:
     """The warehouse holds every row of the batch, and its audit names the load."""
     with snowflake.connector.connect(
-        account="trial", user="trial", password="trial", host="127.0.0.1", port=port, protocol="http",
+        account="trial", user="ticklake", password=password, host="127.0.0.1", port=port, protocol="http",
         database="STOCK_MARKET",
     ) as connection:  # fmt: skip
         cursor = connection.cursor()
@@ -67,12 +67,17 @@ def warehouse(port: int, batch_id: str) -> None:
 
 def archived(store: ObjectStore) -> int:
     """How many ticks the archive holds; its chains have neither gap nor overlap."""
-    live, total = names.live_names(), 0
+    return sum(archived_by_topic(store).values())
+
+
+def archived_by_topic(store: ObjectStore) -> dict[str, int]:
+    """The same for each topic id that the live topic had."""
+    live, found_rows = names.live_names(), {}
     topics = {
         key.topic_id
         for found in store.list_objects(f"{live.raw_prefix}/") if (key := ledger.RangeKey.parse(found.key))
     }  # fmt: skip
     for topic in topics:
-        for ranges in ledger.verify_chain(store, live, topic).values():
-            total += sum(entry.rows for entry in ranges)
-    return total
+        chains = ledger.verify_chain(store, live, topic).values()
+        found_rows[topic] = sum(entry.rows for ranges in chains for entry in ranges)
+    return found_rows

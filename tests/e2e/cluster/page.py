@@ -3,6 +3,7 @@
 import json
 from datetime import UTC, datetime
 
+import httpx
 from tests.e2e.cluster.checks import EXPECTED, same
 from tests.e2e.cluster.tools import Api, TrialFailed, until
 
@@ -35,6 +36,14 @@ class Page:
     def _sessions(self) -> dict[str, int]:
         items = self._api.get("symbols")["items"]
         return {each["symbol"]: each["sessions"] for each in items if each["sessions"]}
+
+    def healthy(self) -> bool:
+        """Whether the page reaches the store and the broker."""
+        try:
+            state = self._api.get("status")
+        except (TrialFailed, httpx.TransportError):
+            return False
+        return bool(state["store"]["state"] == "ok" and state["broker"]["state"] == "ok" and self._sessions())
 
     def check_live(self) -> float:
         """Prices come over the event stream; returns the least delay met, broker to here, in seconds."""

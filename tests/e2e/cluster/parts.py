@@ -1,21 +1,21 @@
-"""Kafka, a store and a warehouse as plain pods of the project's own parts, for clusters without operators for them."""
+"""Kafka and a store as plain pods of the project's own parts, for clusters without operators for them."""
 
 from collections.abc import Sequence
 from typing import Any
 
-PORTS = {"kafka": 9092, "store": 9000, "warehouse": 8080}
-PREPARED = ("kafka", "store")
-"""What an operator would bring up, and fill, where the cluster has it."""
+PORTS = {"kafka": 9092, "store": 9000}
 
 
-def manifests(wanted: Sequence[str], namespace: str, image: str, access_key: str, secret_key: str) -> dict[str, Any]:
-    """The parts in `wanted` as one list, to be applied into `namespace`."""
-    keys = {"access-key": access_key, "secret-key": secret_key}
+def manifests(wanted: Sequence[str], namespace: str, image: str, keys: dict[str, str]) -> dict[str, Any]:
+    """The parts in `wanted` as one list, to be applied into `namespace`.
+
+    Args:
+        keys: `access-key` and `secret-key` of the store.
+    """
     items = [{"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "store-keys"}, "stringData": keys}]
     for part in wanted:
         items += [_service(part, PORTS[part]), _pod(part, _container(part, image, namespace))]
-        if part in PREPARED:
-            items.append(_prepare(part, image, namespace))
+        items.append(_prepare(part, image, namespace))
     return {"apiVersion": "v1", "kind": "List", "items": items}
 
 

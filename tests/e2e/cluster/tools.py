@@ -1,5 +1,6 @@
 """kubectl, helm and what else the trial runs: with their output where they fail, and none where they do not."""
 
+import base64
 import json
 import shlex
 import socket
@@ -7,9 +8,12 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
+
+ROOT = Path(__file__).parents[3]
 
 
 class TrialFailed(Exception):
@@ -54,6 +58,12 @@ class Cluster:
         """Create or change a Secret."""
         body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": values}
         self.apply(json.dumps(body))
+
+    def secret_of(self, name: str) -> dict[str, str]:
+        """The values of a Secret; empty where it is missing."""
+        found = self.kubectl("get", "secret", name, "--ignore-not-found", "-o", "json")
+        data = json.loads(found)["data"] if found else {}
+        return {key: base64.b64decode(value).decode() for key, value in data.items()}
 
     def ensure_namespace(self) -> None:
         """Create the namespace where it is missing."""

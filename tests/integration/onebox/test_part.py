@@ -10,15 +10,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 import snowflake.connector
 from pydantic import SecretStr
 
-from load_warehouse.session import connection_arguments
+from load_warehouse.session import Session, connection_arguments
 from onebox.jars import JarsError, ensure_jars
 from onebox.java import find_java
 from onebox.processes import free_port
 from onebox.warehouse import local_settings
+from ticklake.errors import ConfigurationError
 from ticklake.kafka import topic_id
 from ticklake.objects import ObjectStore
 from ticklake.settings import KafkaSettings, StoreSettings
@@ -108,8 +110,9 @@ def test_kafka_and_store_from_outside(jars: Path, tmp_path: Path) -> None:
 
 def test_warehouse(tmp_path: Path) -> None:
     port = free_port()
-    env = environment(tmp_path, None, port)
-    arguments = connection_arguments(local_settings(port), "test") | {"validate_default_parameters": False}
+    env = environment(tmp_path, None, port) | {"TICKLAKE_WAREHOUSE_PASSWORD": "a-password"}
+    settings = local_settings(port).model_copy(update={"password": SecretStr("a-password")})
+    arguments = connection_arguments(settings, "test") | {"validate_default_parameters": False}
     arguments |= {"database": "TICKLAKE", "schema": "MARKET"}
     for expected in (1, 2):
         with (
@@ -122,6 +125,21 @@ def test_warehouse(tmp_path: Path) -> None:
             assert cursor.execute("SELECT COUNT(*) FROM KEPT").fetchall() == [(expected,)]
 
 
+@pytest.mark.parametrize("password", ["another", "A-PASSWORD", ""])
+def test_the_warehouse_rejects_another_password(tmp_path: Path, password: str) -> None:
+    port = free_port()
+    env = environment(tmp_path, None, port) | {"TICKLAKE_WAREHOUSE_PASSWORD": "a-password"}
+    settings = local_settings(port).model_copy(update={"password": SecretStr(password or " ")})
+    with running("warehouse", env):
+        with pytest.raises(ConfigurationError) as rejected, Session(settings, "test"):
+            pass
+        assert "check TICKLAKE_WAREHOUSE_USER and TICKLAKE_WAREHOUSE_PASSWORD" in str(rejected.value)
+        unsigned = httpx.post(f"http://127.0.0.1:{port}/queries/v1/query-request", json={"sqlText": "SELECT 1"})
+        assert unsigned.status_code == 401
+        empty = httpx.post(f"http://127.0.0.1:{port}/session/v1/login-request", json={})
+        assert (empty.status_code, empty.json()["success"]) == (200, False)
+
+
 def test_wrong_settings_are_named(jars: Path, tmp_path: Path) -> None:
     env = environment(tmp_path, jars, 9000)
     del env["TICKLAKE_STORE_SECRET_KEY"]
@@ -130,6 +148,9 @@ def test_wrong_settings_are_named(jars: Path, tmp_path: Path) -> None:
     assert done.stderr == (
         "onebox-part store: set TICKLAKE_STORE_ACCESS_KEY and TICKLAKE_STORE_SECRET_KEY: the store's one key pair\n"
     )
+    done = ask("warehouse", env=env)
+    assert done.returncode == 2
+    assert "set TICKLAKE_WAREHOUSE_PASSWORD" in done.stderr
     assert ask("kafka", env=env | {"TICKLAKE_PART_PORT": "0"}).returncode == 2
     assert ask("kafka", "--prepare", "--ready", env=env).returncode == 2
     assert ask("warehouse", "--prepare", env=env).returncode == 2

@@ -1,4 +1,4 @@
-"""As much of a Kubernetes API server as tasks need that go on after their pod has ended, and such tasks."""
+"""As much of a Kubernetes API server as tasks need that find the pod of an earlier attempt, and such tasks."""
 
 import json
 from datetime import UTC, datetime
@@ -60,16 +60,26 @@ class Api:
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
 
-    def put_pod(self, name: str, container: str, code: int, message: str) -> dict[str, str]:
+    def put_pod(self, name: str, container: str, code: int, message: str) -> None:
+        """Let an earlier attempt have left a pod whose container has ended."""
         state = {"terminated": {"exitCode": code, "message": message, "reason": "Completed" if code == 0 else "Error"}}
-        status = {"name": container, "state": state, "ready": False, "restartCount": 0, "image": "i", "imageID": "i"}
-        self.objects[f"/api/v1/namespaces/ticklake/pods/{name}"] = {
-            "kind": "Pod", "apiVersion": "v1", "metadata": {"name": name, "namespace": "ticklake", "labels": {}},
+        statuses = [_status(container, state)]
+        phase = "Succeeded" if code == 0 else "Failed"
+        if container == "base":
+            # The container that hands the result over keeps the pod running.
+            statuses, phase = [*statuses, _status("airflow-xcom-sidecar", {"running": {}})], "Running"
+        labels = {"try_number": "1", "spark-role": "driver"}
+        pod = {
+            "kind": "Pod", "apiVersion": "v1", "metadata": {"name": name, "namespace": "ticklake", "labels": labels},
             "spec": {"containers": [{"name": container, "image": "i"}]},
-            "status": {"phase": "Succeeded" if code == 0 else "Failed", "containerStatuses": [status]},
+            "status": {"phase": phase, "containerStatuses": statuses},
         }  # fmt: skip
-        ended = "success" if code == 0 else "failed"
-        return {"name": name, "namespace": "ticklake", "status": ended, "message": "Container state failed"}
+        self.objects[f"/api/v1/namespaces/ticklake/pods/{name}"] = pod
+        self.listed = [pod]
+
+
+def _status(container: str, state: dict[str, Any]) -> dict[str, Any]:
+    return {"name": container, "state": state, "ready": False, "restartCount": 0, "image": "i", "imageID": "i"}
 
 
 class TaskInstance:
@@ -86,9 +96,7 @@ class TaskInstance:
         self.pushed[key] = value
 
 
-def resumed(task: Any, context: dict[str, Any], event: dict[str, str]) -> TaskInstance:
-    """Let the task go on after its trigger fired, as Airflow does."""
+def executed(task: Any, context: dict[str, Any]) -> tuple[Any, TaskInstance]:
+    """Run the task as Airflow does; returns its result and its task instance."""
     ti = TaskInstance(task.task_id)
-    task.do_xcom_push = False  # the result comes by exec, which takes a real cluster
-    task.trigger_reentry(context | {"ti": ti, "task_instance": ti, "dag": None}, event)
-    return ti
+    return task.execute(context | {"ti": ti, "task_instance": ti, "dag": None}), ti

@@ -7,7 +7,7 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
-from kube_api import Api, TaskInstance, resumed
+from kube_api import Api, executed
 
 PIPELINE_PODS = [
     "fetch_historical_data", "consume_historical_data", "validate_raw_data", "load_to_snowflake",
@@ -121,9 +121,10 @@ def test_how_a_failed_pod_is_judged(
     from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
     task, _ = rendered("fetch_historical_data")
-    event = api.put_pod("fetch-historical-x1", "base", code, message)
+    task.extract_xcom = lambda pod: None  # comes by exec, which takes a cluster
+    api.put_pod("fetch-historical-x1", "base", code, message)
     with pytest.raises(AirflowException) as raised:
-        resumed(task, context, event)
+        executed(task, context)
     assert isinstance(raised.value, AirflowFailException) is final
     assert f"exit code {code}" in str(raised.value)
     if message:
@@ -133,7 +134,10 @@ def test_how_a_failed_pod_is_judged(
 
 def test_a_pod_that_is_done_is_removed(rendered: Rendered, context: dict[str, Any], api: Api) -> None:
     task, _ = rendered("fetch_historical_data")
-    resumed(task, context, api.put_pod("fetch-historical-x1", "base", 0, ""))
+    task.extract_xcom = lambda pod: None
+    api.put_pod("fetch-historical-x1", "base", 0, "")
+    executed(task, context)
+    assert api.created == []
     assert api.deleted == ["fetch-historical-x1"]
 
 
@@ -142,31 +146,8 @@ def test_a_pod_of_an_earlier_attempt_that_has_ended_gives_its_result(
 ) -> None:
     task, _ = rendered("validate_loaded_data")
     api.put_pod("validate-loaded-x1", "base", 0, "")
-    (pod,) = api.objects.values()
-    pod["metadata"]["labels"]["try_number"] = "1"
-    pod["status"]["phase"] = "Running"  # as long as the container runs that hands the result over
-    api.listed = [pod]
     task.extract_xcom = lambda pod: {"rows_in": 1, "pod": pod.metadata.name}  # comes by exec, which takes a cluster
-    ti = TaskInstance(task.task_id)
-    result = task.execute(context | {"ti": ti, "task_instance": ti, "dag": None})
+    result, _ = executed(task, context)
     assert result == {"rows_in": 1, "pod": "validate-loaded-x1"}
     assert api.created == []
     assert api.deleted == ["validate-loaded-x1"]
-
-
-@pytest.mark.parametrize("task_id", ["validate_raw_data", "process_data"])
-@pytest.mark.parametrize("inside", [True, False])
-def test_the_triggerer_is_told_where_the_api_is(
-    bag: Callable[..., Any], context: dict[str, Any], monkeypatch: pytest.MonkeyPatch, task_id: str, inside: bool
-) -> None:
-    from airflow.sdk.exceptions import TaskDeferred
-    from kubernetes.client import models as k8s
-
-    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
-    if inside:
-        monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
-    task = bag().dags["stock_market_pipeline"].get_task(task_id)
-    task.pod = k8s.V1Pod(metadata=k8s.V1ObjectMeta(name="a-pod", namespace="ticklake"), status=k8s.V1PodStatus())
-    with pytest.raises(TaskDeferred) as deferred:
-        task.invoke_defer_method(context=None)
-    assert deferred.value.trigger.in_cluster is (True if inside else None)

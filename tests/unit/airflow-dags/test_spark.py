@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
-from kube_api import Api, TaskInstance, resumed
+from kube_api import Api, executed
 
 BESIDE = Path(__file__).parents[4] / "shared" / "crds"
 APPLICATIONS = "/apis/sparkoperator.k8s.io/v1beta2/namespaces/ticklake/sparkapplications"
@@ -67,19 +67,21 @@ def test_the_application_is_valid_by_its_definition(task: Task) -> None:
     assert list(Draft202012Validator(schemas[0]).iter_errors(broken))
 
 
-def ended(api: Api, code: int, message: str) -> dict[str, str]:
-    return api.put_pod("daily-analytics-x1-driver", DRIVER, code, message)
+def ended(task: Any, context: dict[str, Any], api: Api, code: int, message: str) -> dict[str, Any]:
+    """Run the task where an earlier attempt's driver has ended; returns what it pushed."""
+    api.put_pod("daily-analytics-x1-driver", DRIVER, code, message)
+    return executed(task, context)[1].pushed
 
 
 def test_the_result_comes_from_the_drivers_termination_message(task: Task, context: dict[str, Any], api: Api) -> None:
-    ti = resumed(task(), context, ended(api, 0, json.dumps({"rows_out": 2510})))
-    assert ti.pushed == {"return_value": {"rows_out": 2510}}
+    pushed = ended(task(), context, api, 0, json.dumps({"rows_out": 2510}))
+    assert pushed["return_value"] == {"rows_out": 2510}
     assert api.deleted == ["daily-analytics-x1"]
 
 
 def test_a_result_that_was_cut_is_kept_as_it_is(task: Task, context: dict[str, Any], api: Api) -> None:
-    ti = resumed(task(), context, ended(api, 0, '_out": 2510}'))
-    assert ti.pushed == {"return_value": {"cut": '_out": 2510}'}}
+    pushed = ended(task(), context, api, 0, '_out": 2510}')
+    assert pushed["return_value"] == {"cut": '_out": 2510}'}
 
 
 @pytest.mark.parametrize(("code", "final"), [(1, False), (2, True)])
@@ -87,7 +89,7 @@ def test_how_a_failed_driver_is_judged(task: Task, context: dict[str, Any], api:
     from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
     with pytest.raises(AirflowException) as raised:
-        resumed(task(), context, ended(api, code, "daily-analytics: why\n"))
+        ended(task(), context, api, code, "daily-analytics: why\n")
     assert isinstance(raised.value, AirflowFailException) is final
     assert f"exit code {code}" in str(raised.value)
     assert str(raised.value).endswith("daily-analytics: why")
@@ -95,13 +97,8 @@ def test_how_a_failed_driver_is_judged(task: Task, context: dict[str, Any], api:
 
 
 def test_an_application_is_kept_where_asked(task: Task, context: dict[str, Any], api: Api) -> None:
-    resumed(task(TASKS_ON_FINISH="keep_pod"), context, ended(api, 0, "{}"))
+    ended(task(TASKS_ON_FINISH="keep_pod"), context, api, 0, "{}")
     assert api.deleted == []
-
-
-def executed(task: Any, context: dict[str, Any]) -> None:
-    ti = TaskInstance("process_data")
-    task.execute(context | {"ti": ti, "task_instance": ti, "dag": None})
 
 
 def test_a_cluster_without_the_operator_is_said_at_once(task: Task, context: dict[str, Any], api: Api) -> None:
@@ -123,6 +120,7 @@ def test_a_driver_that_ends_before_it_was_seen_to_run(
     api.objects[APPLICATIONS] = {}
     api.objects[f"{APPLICATIONS}/daily-analytics/status"] = {"status": {"applicationState": {"state": "FAILED"}}}
     api.put_pod("daily-analytics-driver", DRIVER, code, "daily-analytics: TICKLAKE_SPARK_MEMORY: why")
+    api.listed = []
     with pytest.raises(AirflowException) as raised:
         executed(found, context)
     assert isinstance(raised.value, AirflowFailException) is final

@@ -22,7 +22,7 @@ from ticklake.errors import ConfigurationError
 
 USER = "admin"
 
-# No triggerer: local tasks do not defer. No log server: the API server reads the logs from the disk.
+# No triggerer: tasks do not defer. No log server: the API server reads the logs from the disk.
 _COMPONENTS: dict[str, tuple[str, ...]] = {
     "api-server": (),
     "scheduler": ("--skip-serve-logs",),

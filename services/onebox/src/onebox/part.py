@@ -1,4 +1,4 @@
-"""One server of the platform alone, as the main process of a container: for trials on a cluster without operators."""
+"""One server of the platform alone, as the main process of a container: for trials on a cluster."""
 
 import argparse
 import os
@@ -20,7 +20,7 @@ from ticklake.errors import ConfigurationError, ExitCode
 from ticklake.kafka import ensure_topics
 from ticklake.names import batch_topics, check_topics, live_names, live_topics
 from ticklake.objects import ObjectStore
-from ticklake.settings import KafkaSettings, StoreSettings, load, settings_config
+from ticklake.settings import KafkaSettings, StoreSettings, WarehouseSettings, load, settings_config
 from ticklake.stage import Arguments, guarded
 
 PORTS = {"kafka": 9092, "store": 9000, "warehouse": 8080}
@@ -97,11 +97,14 @@ def build(name: str, settings: PartSettings) -> Part:
     """The part called `name`. Nothing starts yet.
 
     Raises:
-        ConfigurationError: the store has no key pair, or there is no Java for the part.
+        ConfigurationError: the store has no key pair, the warehouse no password, or there is no Java for the part.
     """
     port, logs = settings.port or PORTS[name], settings.data / "logs"
     if name == "warehouse":
-        return Warehouse(settings.data / name, logs, port, address=settings.address)
+        password = load(WarehouseSettings).password
+        if password is None or not password.get_secret_value():
+            raise ConfigurationError("set TICKLAKE_WAREHOUSE_PASSWORD: what the warehouse asks of its clients")
+        return Warehouse(settings.data / name, logs, port, address=settings.address, password=password)
     java = find_java()
     if name == "kafka":
         return Broker(

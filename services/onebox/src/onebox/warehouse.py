@@ -25,6 +25,7 @@ from onebox.processes import LOOPBACK, Part
 from ticklake.settings import WarehouseSettings, load
 
 _KEEP_CONNECTIONS_SECONDS = 24 * 3600
+_PASSWORD = "ONEBOX_WAREHOUSE_PASSWORD"  # noqa: S105 - the name of a variable
 
 
 class Warehouse(Part):
@@ -32,16 +33,17 @@ class Warehouse(Part):
 
     Files that were PUT into a stage are lost at a restart: a load puts and copies in one go.
 
-    `address` is the interface that it listens on.
+    `address` is the interface that it listens on; `password` is asked of every client, None asks for none.
     """
 
     name = "fakesnow"
 
     def __init__(
-        self, data_dir: Path, log_dir: Path, port: int, *, detached: bool = False, address: str = LOOPBACK
-    ) -> None:
+        self, data_dir: Path, log_dir: Path, port: int, *, detached: bool = False, address: str = LOOPBACK,
+        password: SecretStr | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(port, log_dir, detached=detached)
-        self.data_dir, self._address = data_dir, address
+        self.data_dir, self._address, self._password = data_dir, address, password
 
     def prepare(self) -> list[str | Path]:
         """Create the folders and return the server's command."""
@@ -51,11 +53,15 @@ class Warehouse(Part):
         return [
             sys.executable, "-m", "onebox.warehouse",
             "--databases", self._databases, "--address", self._address, "--port", str(self.port),
+            *(["--ask-password"] if self._password else []),
         ]  # fmt: skip
 
     def environment(self) -> Mapping[str, str]:
         """The runner's, with a temporary folder of its own: fakesnow never removes the one that it keeps stages in."""
-        return os.environ | {"TMPDIR": str(self._stages)}
+        own = {"TMPDIR": str(self._stages)}
+        if self._password:
+            own[_PASSWORD] = self._password.get_secret_value()
+        return os.environ | own
 
     def ready(self) -> bool:
         """Whether the server answers Snowflake's protocol."""
@@ -87,12 +93,13 @@ def local_settings(port: int) -> WarehouseSettings:
     )  # fmt: skip
 
 
-def serve(databases: Path, address: str, port: int) -> None:
-    """Serve the databases in the folder until SIGTERM."""
+def serve(databases: Path, address: str, port: int, password: SecretStr | None) -> None:
+    """Serve the databases in the folder until SIGTERM, to clients with `password` or, where it is None, to any."""
     import uvicorn
     from fakesnow.instance import FakeSnow
 
     from onebox.warehouse_sessions import AbandonedSessions
+    from onebox.warehouse_sign_in import SignIn
 
     fakesnow: Any = importlib.import_module("fakesnow.server")  # the package has a function of that name
     fakesnow.shared_fs = FakeSnow(db_path=databases)
@@ -105,7 +112,8 @@ def serve(databases: Path, address: str, port: int) -> None:
     # connection is how it knows that a session's client lives.
     server = uvicorn.Server(
         uvicorn.Config(
-            watched, host=address, port=port, log_level="warning", access_log=False, lifespan="off",
+            SignIn(watched, password) if password else watched,
+            host=address, port=port, log_level="warning", access_log=False, lifespan="off",
             timeout_graceful_shutdown=3, timeout_keep_alive=_KEEP_CONNECTIONS_SECONDS,
         )
     )  # fmt: skip
@@ -128,8 +136,10 @@ def main() -> None:
     parser.add_argument("--databases", type=Path, required=True, help="folder of the database files")
     parser.add_argument("--address", default=LOOPBACK, help="interface to listen on, default %(default)s")
     parser.add_argument("--port", type=int, required=True, help="port to listen on")
+    parser.add_argument("--ask-password", action="store_true", help=f"ask clients for the password in {_PASSWORD}")
     arguments = parser.parse_args()
-    serve(arguments.databases, arguments.address, arguments.port)
+    password = SecretStr(os.environ[_PASSWORD]) if arguments.ask_password else None
+    serve(arguments.databases, arguments.address, arguments.port, password)
 
 
 if __name__ == "__main__":

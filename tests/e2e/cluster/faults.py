@@ -1,0 +1,140 @@
+"""What breaks in practice, done on purpose: each function breaks one thing and sees the platform recover."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from tests.e2e.cluster import checks
+from tests.e2e.cluster.page import Page
+from tests.e2e.cluster.tools import run, until
+
+if TYPE_CHECKING:
+    from tests.e2e.cluster.trial import Trial
+
+LIVE_TOPIC = "ticklake-stock-market-realtime"
+CHECKPOINT = "stages.stream-analytics.env.TICKLAKE_WINDOWS_CHECKPOINT"
+
+
+def of(trial: "Trial") -> dict[str, Callable[["Trial"], None]]:
+    """The faults that can be tried, by what they are; those of operators only where these run the part."""
+    found: dict[str, Callable[[Trial], None]] = {"A task's pod is lost": lost_pod}
+    if "store" not in trial.plain:
+        found["A key of the store is rotated"] = rotated_store_key
+    if "kafka" not in trial.plain:
+        found["A password of Kafka is rotated"] = rotated_kafka_password
+        found["The live topic is recreated"] = recreated_topic
+    if not trial.plain:
+        found["Uninstalled, and installed again over the data"] = reinstalled
+    return found
+
+
+def lost_pod(trial: "Trial") -> None:
+    """A pod is deleted in the middle of its task: the task is tried again, with the same run and the same rows."""
+    from tests.e2e.cluster.trial import ASKED, DAG
+
+    with trial.airflow() as airflow:
+        dag_run = airflow.trigger(DAG, **ASKED)
+        label = "ticklake/program=consume-historical"
+        until("the pod of consume-historical", 300, lambda: _pods(trial, label), pause=0.5)
+        trial.platform.kubectl("delete", "pod", "-l", label, "--grace-period=0", "--force")
+        trial.count(trial.finish(airflow, dag_run, retried="consume_historical_data"))
+
+
+def _pods(trial: "Trial", label: str) -> list[str]:
+    return trial.platform.kubectl("get", "pods", "-l", label, "-o", "name").split()
+
+
+def rotated_store_key(trial: "Trial") -> None:
+    """The page's key of the store is made anew as the chart's README says; the page recovers by itself."""
+    name = "ticklake-store-dashboard"
+    before = trial.secret(name, "secret-key")
+    trial.platform.kubectl("delete", "secret", name)
+    trial.install()
+    checks.same("the key is another", trial.secret(name, "secret-key") != before, True)
+    _page_recovers(trial)
+
+
+def rotated_kafka_password(trial: "Trial") -> None:
+    """Kafka passwords are made anew as the chart's README says, and brokers restart: ticks and page go on."""
+    for stage in ("stream-ticks", "archive-ticks", "dashboard", "stream-analytics"):
+        name = f"ticklake-{stage}"
+        before = trial.secret(name, "password")
+        trial.platform.kubectl("delete", "secret", name)
+        until(f"the new password of {stage}", 120, lambda name=name: trial.platform.secret_of(name))  # type: ignore[misc]
+        checks.same("the password is another", trial.secret(name, "password") != before, True)
+    _restart_brokers(trial)
+    with trial.store() as store:
+        before_restart = checks.archived(store)
+        until("archived ticks", 400, lambda: checks.archived(store) > before_restart + 50, pause=3)
+    _page_recovers(trial)
+    until("stream-analytics", 600, lambda: trial.application_state() == "RUNNING", pause=3)
+
+
+def _restart_brokers(trial: "Trial") -> None:
+    label = "strimzi.io/name=ticklake-kafka"
+    trial.platform.kubectl("delete", "pod", "-l", label)
+    trial.platform.kubectl("wait", "kafka/ticklake", "--for=condition=Ready", "--timeout=600s")
+    until("the brokers", 300, lambda: _pods(trial, label))
+    trial.platform.kubectl("wait", "pod", "-l", label, "--for=condition=Ready", "--timeout=600s")
+
+
+def _page_recovers(trial: "Trial") -> None:
+    trial.platform.kubectl("rollout", "status", "deployment/ticklake-dashboard", "--timeout=300s")
+
+    def well() -> bool:
+        with trial.platform.forwarded("svc/ticklake-dashboard", 80) as port:
+            return Page(f"http://127.0.0.1:{port}").healthy()
+
+    until("the page with the store and the broker", 400, well, pause=5)
+
+
+def recreated_topic(trial: "Trial") -> None:
+    """The live topic is deleted and made again: a clear line, the documented reset, and ticks in both chains."""
+    driver = "pod/ticklake-stream-analytics-driver"
+    with trial.store() as store:
+        before = checks.archived_by_topic(store)
+        trial.platform.kubectl("delete", "kafkatopic", LIVE_TOPIC)
+        trial.install()
+        trial.platform.kubectl("wait", f"kafkatopic/{LIVE_TOPIC}", "--for=condition=Ready", "--timeout=300s")
+        line = "until the checkpoint is reset"
+        until(line, 600, lambda: "was recreated" in _log(trial, driver), pause=2)
+        trial.install("--set", f"{CHECKPOINT}=s3a://stock-market-data/checkpoints/realtime/after-recreation")
+        until("stream-analytics", 600, lambda: trial.application_state() == "RUNNING", pause=3)
+
+        def grown() -> bool:
+            now = checks.archived_by_topic(store)
+            return len(now) == len(before) + 1 and all(now[topic] >= rows for topic, rows in before.items())
+
+        until("a chain of the new topic beside the old one", 600, grown, pause=5)
+
+
+def _log(trial: "Trial", pod: str) -> str:
+    # A driver that is between two starts has no log.
+    return trial.platform.kubectl("logs", pod, "--tail=200", "--ignore-errors") if _exists(trial, pod) else ""
+
+
+def _exists(trial: "Trial", name: str) -> bool:
+    return bool(trial.platform.kubectl("get", name, "--ignore-not-found", "-o", "name").strip())
+
+
+def reinstalled(trial: "Trial") -> None:
+    """Both releases go and come back; every row, run, tick and password is still there, and ticks go on."""
+    with trial.store() as store:
+        ticks = checks.archived_by_topic(store)
+    with trial.airflow() as airflow:
+        runs = airflow.runs("stock_market_pipeline")
+    for release in ("airflow", "ticklake"):
+        run("helm", "uninstall", release, "-n", trial.platform.namespace, "--wait")
+    until("the end of all pods", 300, lambda: not trial.platform.kubectl("get", "pods", "-o", "name").strip(), pause=3)
+    trial.install()
+    trial.install_airflow()
+    with trial.airflow() as airflow:
+        checks.same("runs that Airflow knows", airflow.runs("stock_market_pipeline"), runs)
+    with trial.store() as store:
+
+        def grown() -> bool:
+            now = checks.archived_by_topic(store)
+            return now.keys() == ticks.keys() and any(now[topic] > rows for topic, rows in ticks.items())
+
+        until("more ticks of the same topic", 400, grown, pause=5)
+    trial.live()
+    trial.count(trial.pipeline())
