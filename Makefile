@@ -62,8 +62,10 @@ images: $(addprefix image-,$(IMAGES)) ## Build all images with Docker and print 
 	  $(IMAGE_PREFIX)/$$image:$(VERSION); done | awk '{printf "%-36s %6.0f MB\n", $$1, $$2 / 1e6}'
 
 ##@ Deploy
-.PHONY: operators deploy
-operators: ## Install the operators on the cluster of KUBECONFIG with Helm
+.PHONY: preflight operators deploy
+preflight: ## Compare tools and cluster with what the platform needs
+	@charts/preflight.sh
+operators: preflight ## Install the operators on the cluster of KUBECONFIG with Helm
 	@$(call release,strimzi,strimzi-kafka-operator,https://strimzi.io/charts/,$(STRIMZI_CHART_VERSION))
 	@$(call release,minio-operator,operator,https://operator.min.io,$(MINIO_OPERATOR_CHART_VERSION))
 	@$(call release,spark-operator,spark-operator,https://kubeflow.github.io/spark-operator,$(SPARK_OPERATOR_CHART_VERSION))

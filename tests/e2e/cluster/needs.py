@@ -1,15 +1,10 @@
 """What the trial needs of this machine and of the cluster, looked at before anything is installed."""
 
-import json
-import os
 import shutil
 import subprocess
-from pathlib import Path
 
-from tests.e2e.cluster.tools import ROOT, TrialFailed, has_crd, run
+from tests.e2e.cluster.tools import ROOT, TrialFailed, has_crd
 
-MEMORY_GIB = 6
-"""What the pods of values-kind.yaml and Airflow ask for, with a Spark batch running, and some room."""
 _LOADERS = {"kind-": "kind load docker-image --name {0}", "k3d-": "k3d image import --cluster {0}"}
 
 
@@ -24,17 +19,13 @@ def load_command() -> str | None:
 
 def check(*, skip_build: bool, load: str | None) -> None:
     """Raise TrialFailed with all that is missing, a line each."""
-    missing = _of_machine(skip_build, load)
-    if not any("kubectl" in each for each in missing):
-        missing += _of_cluster()
+    missing = _of_machine(skip_build=skip_build, load=load) + _of_cluster()
     if missing:
         raise TrialFailed("\n  ".join(["this is missing:", *missing]))
 
 
-def _of_machine(skip_build: bool, load: str | None) -> list[str]:
-    tools = Path(ROOT / ".venv/helm/bin")
-    os.environ["PATH"] += f"{os.pathsep}{tools}"
-    found = [f"{name}: install it" for name in ("kubectl", "helm") if not shutil.which(name)]
+def _of_machine(*, skip_build: bool, load: str | None) -> list[str]:
+    found: list[str] = []
     if skip_build:
         return found
     if _output("docker", "version", "--format", "{{.Server.Version}}") is None:
@@ -50,15 +41,12 @@ def _of_machine(skip_build: bool, load: str | None) -> list[str]:
 
 
 def _of_cluster() -> list[str]:
-    if _output("kubectl", "version", "--request-timeout=20s") is None:
-        return ["a cluster that answers: KUBECONFIG names it"]
+    done = subprocess.run(["sh", ROOT / "charts/preflight.sh"], capture_output=True, text=True, check=False)
+    if done.returncode:
+        return [line.removeprefix("preflight: ") for line in done.stderr.splitlines()]
     found = []
     if not has_crd("sparkapplications.sparkoperator.k8s.io"):
         found.append("the Spark operator: `make operators`, or its command in charts/ticklake/README.md")
-    nodes = json.loads(run("kubectl", "get", "nodes", "-o", "json"))["items"]
-    memory = sum(_gib(node["status"]["allocatable"]["memory"]) for node in nodes)
-    if memory < MEMORY_GIB:
-        found.append(f"memory: the nodes have {memory:.1f} GiB for pods, the trial takes {MEMORY_GIB}")
     if _output("helm", "show", "chart", *airflow_chart()) is None:
         found.append(f"Airflow's chart: helm cannot get {' '.join(airflow_chart())}")
     return found
@@ -69,12 +57,6 @@ def airflow_chart() -> list[str]:
     lines = (ROOT / "skaffold.env").read_text().splitlines()
     version = next(line.partition("=")[2] for line in lines if line.startswith("AIRFLOW_CHART_VERSION="))
     return ["airflow", "--repo", "https://airflow.apache.org", "--version", version]
-
-
-def _gib(quantity: str) -> float:
-    units = {"Ki": 2.0**-20, "Mi": 2.0**-10, "Gi": 1.0}
-    number = quantity.rstrip("KMGi")
-    return float(number) * units.get(quantity.removeprefix(number), 2.0**-30)
 
 
 def _output(*command: str) -> str | None:
