@@ -4,7 +4,7 @@
 set -u
 KUBERNETES=1.30 # Strimzi 1.x
 HELM=3.18       # reads the chart's schema; both 3 and 4 will do
-MEMORY_GIB=8    # values-kind.yaml with Airflow and the operators, while a batch runs
+MEMORY_GIB=9    # what the pods of values-kind.yaml, Airflow and the operators ask for while a batch runs
 CPUS=2
 
 missing=0

@@ -36,7 +36,7 @@ def preflight(folder: Path, **facts: str) -> tuple[int, list[str]]:
         {},
         {"HELM_IS": "v4.0.1"},
         {"NODES": NODE.replace("v1.34.4", "v1.31.4+k3s1")},
-        {"NODES": "v1.34.4 5Gi 1900m\n" * 3},
+        {"NODES": "v1.34.4 5Gi 1900m\n" * 2},
         {"NODES": "v1.34.4 12582912Ki 4\n" * 3, "CONTEXT": "kind-ticklake"},
         {"CLASSES": "false true"},
     ],
