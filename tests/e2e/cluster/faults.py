@@ -124,7 +124,8 @@ def reinstalled(trial: "Trial") -> None:
         runs = airflow.runs("stock_market_pipeline")
     for release in ("airflow", "ticklake"):
         run("helm", "uninstall", release, "-n", trial.platform.namespace, "--wait")
-    until("the end of all pods", 300, lambda: not trial.platform.kubectl("get", "pods", "-o", "name").strip(), pause=3)
+    running = ("get", "pods", "--field-selector=status.phase=Running", "-o", "name")
+    until("the end of all pods", 300, lambda: not trial.platform.kubectl(*running).strip(), pause=3)
     trial.install()
     trial.install_airflow()
     with trial.airflow() as airflow:

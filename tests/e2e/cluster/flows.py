@@ -1,7 +1,7 @@
 """Connections that the network policies forbid, tried from pods that carry the labels of stages."""
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.e2e.cluster.tools import TrialFailed, run
 
@@ -30,7 +30,7 @@ def check(trial: "Trial") -> None:
         TrialFailed: the network enforces policies, and a forbidden connection was open or a needed one closed.
     """
     api = _api_server()
-    dashboard = _address(trial, "ticklake-dashboard", 8000)
+    dashboard = _pod_address(trial, "dashboard", 8000)
     outside = f"{_node_address()}:10250"
     forbidden = {
         "validate-raw": [api, METADATA, outside, dashboard],
@@ -46,7 +46,7 @@ def check(trial: "Trial") -> None:
         forbidden["validate-raw"].append("ticklake-kafka-bootstrap:9092")
         forbidden["load-warehouse"].append("ticklake-kafka-bootstrap:9092")
     allowed = {"load-warehouse": ["ticklake-warehouse:8080"]}
-    found = {stage: _tried(trial, stage, [*targets, *allowed.get(stage, [])]) for stage, targets in forbidden.items()}
+    found = _tried(trial, {stage: [*targets, *allowed.get(stage, [])] for stage, targets in forbidden.items()})
     if found["stranger"].get("airflow-api-server:8080") == "open":
         print("  NOT CHECKED: this cluster's network does not enforce policies")
         return
@@ -61,15 +61,28 @@ def check(trial: "Trial") -> None:
         raise TrialFailed("network policies:\n  " + "\n  ".join(wrong))
 
 
-def _tried(trial: "Trial", stage: str, targets: list[str]) -> dict[str, str]:
-    name = f"try-{stage}"
+def _tried(trial: "Trial", targets: dict[str, list[str]]) -> dict[str, dict[str, str]]:
+    """What each stage's pod found of its targets, `open` or `closed`."""
+    pods = [_pod(f"try-{stage}", stage, wanted, trial.options.tag) for stage, wanted in targets.items()]
+    names = [f"pod/{pod['metadata']['name']}" for pod in pods]
+    trial.platform.kubectl("delete", *names, "--ignore-not-found", "--wait")
+    trial.platform.apply(json.dumps({"apiVersion": "v1", "kind": "List", "items": pods}))
+    trial.platform.kubectl("wait", *names, "--for=jsonpath={.status.phase}=Succeeded", "--timeout=300s")
+    found = {}
+    for stage in targets:
+        lines = trial.platform.kubectl("logs", f"try-{stage}", "-c", "try").splitlines()
+        found[stage] = {target: state for target, state, *_ in (line.split() for line in lines)}
+    trial.platform.kubectl("delete", *names, "--wait=false")
+    return found
+
+
+def _pod(name: str, stage: str, targets: list[str], tag: str) -> dict[str, Any]:
     labels = {"app.kubernetes.io/component": stage, "app.kubernetes.io/name": "ticklake"}
     container = {
-        "name": "try", "image": f"ticklake/provision-store:{trial.options.tag}",
-        "command": ["python", "-c", _CLIENT, *targets],
+        "name": "try", "image": f"ticklake/provision-store:{tag}", "command": ["python", "-c", _CLIENT, *targets],
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
     }  # fmt: skip
-    pod = {
+    return {
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {"name": name, "labels": labels | {"app.kubernetes.io/instance": "ticklake"}},
         "spec": {
@@ -79,12 +92,6 @@ def _tried(trial: "Trial", stage: str, targets: list[str]) -> dict[str, str]:
             "initContainers": [container | {"name": "wait", "command": ["sleep", "8"]}],
         },
     }  # fmt: skip
-    trial.platform.kubectl("delete", "pod", name, "--ignore-not-found", "--wait")
-    trial.platform.apply(json.dumps(pod))
-    trial.platform.kubectl("wait", f"pod/{name}", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=180s")
-    lines = trial.platform.kubectl("logs", name, "-c", "try").splitlines()
-    trial.platform.kubectl("delete", "pod", name, "--wait=false")
-    return {target: state for target, state, *_ in (line.split() for line in lines)}
 
 
 def _api_server() -> str:
@@ -97,9 +104,7 @@ def _node_address() -> str:
     return next(each["address"] for each in nodes[0]["status"]["addresses"] if each["type"] == "InternalIP")
 
 
-def _address(trial: "Trial", component: str, port: int) -> str:
-    name = component.removeprefix("ticklake-")
-    pods = trial.platform.kubectl(
-        "get", "pods", "-l", f"app.kubernetes.io/component={name}", "-o", "jsonpath={.items[0].status.podIP}"
-    )
-    return f"{pods}:{port}"
+def _pod_address(trial: "Trial", component: str, port: int) -> str:
+    label = f"app.kubernetes.io/component={component}"
+    address = trial.platform.kubectl("get", "pods", "-l", label, "-o", "jsonpath={.items[0].status.podIP}")
+    return f"{address}:{port}"
