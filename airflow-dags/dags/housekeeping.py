@@ -1,8 +1,8 @@
 """# Housekeeping
 
 Removes what has served its time, day by day: the source's answers, quarantined rows, whole flows of accelerated event
-time and, where days are set for them, raw bars and ticks (`keep-house`, `TICKLAKE_KEEP_…`), and Airflow's own records of
-runs older than `TICKLAKE_TASKS_METADATA_DAYS`. Running it twice does no harm.
+time and, where days are set for them, raw bars and ticks (`keep-house`, `TICKLAKE_KEEP_…`), and Airflow's own records
+of runs older than `TICKLAKE_TASKS_METADATA_DAYS`. Running it twice does no harm.
 
 By itself it runs at 02:30 UTC unless `TICKLAKE_SCHEDULE_HOUSEKEEPING=manual`.
 """
