@@ -31,6 +31,7 @@ def as_library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("_AIRFLOW__AS_LIBRARY", "1")
         patch.setenv("AIRFLOW_HOME", str(tmp_path_factory.mktemp("airflow")))
         patch.setenv("AIRFLOW_CONN_KUBERNETES_DEFAULT", "kubernetes://")
+        patch.setenv("AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT", "300")
         yield
 
 

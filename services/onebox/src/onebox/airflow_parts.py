@@ -213,6 +213,8 @@ def _airflow_variables(
         "CORE__LOAD_EXAMPLES": "False",
         "CORE__EXECUTOR": "LocalExecutor",
         "CORE__PARALLELISM": "4",
+        "CORE__DAGBAG_IMPORT_TIMEOUT": "120",
+        "DAG_PROCESSOR__DAG_FILE_PROCESSOR_TIMEOUT": "180",
         "CORE__EXECUTION_API_SERVER_URL": f"{address}/execution/",
         "CORE__FERNET_KEY": kept["fernet_key"],
         "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
