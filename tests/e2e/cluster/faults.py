@@ -32,6 +32,7 @@ def lost_pod(trial: "Trial") -> None:
     from tests.e2e.cluster.trial import ASKED, DAG
 
     with trial.airflow() as airflow:
+        until(f"DAG {DAG}", 180, lambda: airflow.has_dag(DAG))
         dag_run = airflow.trigger(DAG, **ASKED)
         label = "ticklake/program=consume-historical"
         until("the pod of consume-historical", 300, lambda: _pods(trial, label), pause=0.5)
