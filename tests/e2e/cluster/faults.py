@@ -1,11 +1,12 @@
 """What breaks in practice, done on purpose: each function breaks one thing and sees the platform recover."""
 
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tests.e2e.cluster import checks
 from tests.e2e.cluster.page import Page
-from tests.e2e.cluster.tools import run, until
+from tests.e2e.cluster.tools import TrialFailed, run, until
 
 if TYPE_CHECKING:
     from tests.e2e.cluster.trial import Trial
@@ -90,15 +91,13 @@ def _page_recovers(trial: "Trial") -> None:
 
 def recreated_topic(trial: "Trial") -> None:
     """The live topic is deleted and made again: a clear line, the documented reset, and ticks in both chains."""
-    driver = "pod/ticklake-stream-analytics-driver"
     with trial.store() as store:
         before = checks.archived_by_topic(store)
         trial.platform.kubectl("delete", "kafkatopic", LIVE_TOPIC)
         trial.install()
         trial.platform.kubectl("wait", f"kafkatopic/{LIVE_TOPIC}", "--for=condition=Ready", "--timeout=300s")
-        line = "until the checkpoint is reset"
-        until(line, 600, lambda: "was recreated" in _log(trial, driver), pause=2)
-        trial.install("--set", f"{CHECKPOINT}=s3a://stock-market-data/checkpoints/realtime/after-recreation")
+        until("the line that the topic was recreated", 600, lambda: "was recreated" in _whole_log(trial), pause=0.5)
+        trial.install("--set", f"{CHECKPOINT}=reset-{int(time.time())}")
         until("stream-analytics", 600, lambda: trial.application_state() == "RUNNING", pause=3)
 
         def grown() -> bool:
@@ -108,13 +107,12 @@ def recreated_topic(trial: "Trial") -> None:
         until("a chain of the new topic beside the old one", 600, grown, pause=5)
 
 
-def _log(trial: "Trial", pod: str) -> str:
-    # A driver that is between two starts has no log.
-    return trial.platform.kubectl("logs", pod, "--tail=200", "--ignore-errors") if _exists(trial, pod) else ""
-
-
-def _exists(trial: "Trial", name: str) -> bool:
-    return bool(trial.platform.kubectl("get", name, "--ignore-not-found", "-o", "name").strip())
+def _whole_log(trial: "Trial") -> str:
+    """The log of the driver that runs now, to its end; empty where there is none just now."""
+    try:
+        return trial.platform.kubectl("logs", "ticklake-stream-analytics-driver", "--follow", seconds=120)
+    except TrialFailed:  # between two starts, or it went on
+        return ""
 
 
 def reinstalled(trial: "Trial") -> None:
@@ -123,11 +121,12 @@ def reinstalled(trial: "Trial") -> None:
         ticks = checks.archived_by_topic(store)
     with trial.airflow() as airflow:
         runs = airflow.runs("stock_market_pipeline")
+    checkpoint = trial.reset_checkpoint()
     for release in ("airflow", "ticklake"):
         run("helm", "uninstall", release, "-n", trial.platform.namespace, "--wait")
     running = ("get", "pods", "--field-selector=status.phase=Running", "-o", "name")
     until("the end of all pods", 300, lambda: not trial.platform.kubectl(*running).strip(), pause=3)
-    trial.install()
+    trial.install(*checkpoint)
     trial.install_airflow()
     with trial.airflow() as airflow:
         checks.same("runs that Airflow knows", airflow.runs("stock_market_pipeline"), runs)

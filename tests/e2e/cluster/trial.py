@@ -86,7 +86,19 @@ class Trial:
             for name in names:
                 files.append(Path(folder) / f"{name}.yaml")
                 files[-1].write_text(self._filled(f"values-{name}.yaml"))
-            self._helm("ticklake", [str(CHART)], [*map(str, files), *self.options.values], *more)
+            kept = () if more else self.reset_checkpoint()
+            self._helm("ticklake", [str(CHART)], [*map(str, files), *self.options.values], *kept, *more)
+
+    def reset_checkpoint(self) -> Sequence[str]:
+        """The checkpoint that an earlier step or trial chose by a reset, which has to stay set."""
+        try:
+            values = json.loads(run("helm", "get", "values", "ticklake", "-n", self.platform.namespace, "-o", "json"))
+            env: dict[str, str] = values["stages"]["stream-analytics"]["env"]
+        except (TrialFailed, KeyError, TypeError):
+            return ()
+        return [
+            word for name, value in env.items() for word in ("--set", f"stages.stream-analytics.env.{name}={value}")
+        ]
 
     def install_airflow(self) -> None:
         """Airflow's own chart with the platform's values."""
