@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-# The modules beside this file, which are no tests.
+# The modules that several folders share, and those beside this file, which are no tests.
+sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
 
 from chart_objects import VALUE_SETS, Manifest, render

@@ -12,8 +12,9 @@ from archive_ticks.reader import Reader, locate
 from archive_ticks.settings import ArchiveSettings
 from archive_ticks.writer import Done, Lease, Writer
 from archive_ticks.writing import mend_copies, quarantine_into
-from ticklake import calendar, kafka, logs
-from ticklake.errors import ConfigurationError, IntegrityError, StageError
+from ticklake import calendar, credentials, kafka, logs
+from ticklake.credentials import Rejected
+from ticklake.errors import IntegrityError, StageError
 from ticklake.metrics import Health, served
 from ticklake.objects import ObjectStore
 
@@ -32,8 +33,11 @@ _STUCK_SECONDS = 180.0
 class Archive:
     """One process of the archive."""
 
-    def __init__(self, settings: ArchiveSettings, store: ObjectStore, metrics: Metrics | None = None) -> None:
+    def __init__(
+        self, settings: ArchiveSettings, store: ObjectStore, metrics: Metrics | None = None, rejected: Rejected = str
+    ) -> None:
         self._settings, self._store, self._live = settings, store, settings.live.names
+        self._rejected = rejected
         self._metrics = metrics or Metrics()
         self._leases: dict[int, Lease] = {}
         self._archived: dict[int, int] = {}
@@ -56,10 +60,10 @@ class Archive:
 
         Raises:
             IntegrityError: offsets are missing, or the topic was made anew.
-            ConfigurationError: broker or store refuse this client.
+            ConfigurationError: the client may not use the topic or the bucket, or they are not there.
             StageError: at the stop, store or broker did not answer in time.
         """
-        health = Health(alive=self._alive, ready=self._ready)
+        health = Health(self._alive, self._ready, self._rejected)
         with served(health, self._settings.metrics_port) as port:
             log.info("archiving", topic=self._live.topic, prefix=self._live.raw_prefix, metrics_port=port)
             try:
@@ -92,18 +96,17 @@ class Archive:
         try:
             work()
             self._next_try[work] = time.monotonic() + every
-        except (ConfigurationError, IntegrityError):
-            raise
         except StageError as error:
+            if error.final:
+                raise
             self._next_try[work] = time.monotonic() + retry_seconds
             self._metrics.kafka_errors.labels(work.__name__.lstrip("_")).inc()
-            log.warning("will try again", error=str(error), seconds=retry_seconds)
+            if not self._rejected():  # which is logged once
+                log.warning("will try again", error=str(error), seconds=retry_seconds)
 
     def _read(self) -> None:
         try:
             found = self._reader.poll(_POLL_SECONDS)
-        except (ConfigurationError, IntegrityError):
-            raise
         except StageError:
             self._broker_answers = False
             raise
@@ -218,5 +221,13 @@ class Archive:
 
 
 def run(settings: ArchiveSettings, stop: threading.Event) -> None:
-    """Archive the live topic of `settings` until `stop` is set."""
-    Archive(settings, ObjectStore(settings.store)).run(stop)
+    """Archive the live topic of `settings` until `stop` is set.
+
+    Raises:
+        CredentialsError: store or Kafka rejected the credentials for too long.
+        StageError: as `Archive.run`.
+    """
+    credentials.watched(
+        settings, stop, lambda rejected: Archive(settings, ObjectStore(settings.store), rejected=rejected).run(stop),
+        store=settings.store, prefix=f"{settings.live.names.raw_prefix}/", kafka=settings.kafka,
+    )  # fmt: skip

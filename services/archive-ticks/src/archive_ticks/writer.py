@@ -10,7 +10,7 @@ from archive_ticks.metrics import Metrics
 from archive_ticks.ranges import Encoded, Range, RangeBuilder, encode
 from archive_ticks.writing import Placed, Quarantine, put_copy, put_range
 from ticklake import logs
-from ticklake.errors import ConfigurationError, IntegrityError, StageError
+from ticklake.errors import CredentialsError, StageError
 from ticklake.names import LiveNames
 from ticklake.objects import ObjectStore
 
@@ -154,13 +154,14 @@ class Writer:
                     self._metrics.bytes.labels("csv").inc(put_copy(self._store, encoded))
                 self.failing = False
                 return placed
-            except (ConfigurationError, IntegrityError):
-                raise
             except StageError as error:
+                if error.final:
+                    raise
                 self.failing = True
                 delay = min(_BACKOFF_LAST, _BACKOFF_FIRST * 2**attempt) * random.uniform(0.5, 1)  # noqa: S311
+                if attempt == 0 or not isinstance(error, CredentialsError):
+                    log.warning("writing failed, will try again", error=str(error), seconds=round(delay, 1))
                 attempt += 1
-                log.warning("writing failed, will try again", error=str(error), seconds=round(delay, 1))
                 self._given_up.wait(delay)
         return placed
 

@@ -10,10 +10,12 @@ from batch_exporter.metrics import BatchCollector, Metrics
 from batch_exporter.runs import Runs
 from batch_exporter.settings import ExporterSettings
 from batch_exporter.snapshot import Snapshot, snapshot
-from ticklake import calendar, logs
+from ticklake import calendar, credentials, logs
+from ticklake.credentials import Rejected
 from ticklake.errors import StageError
 from ticklake.metrics import Health, served
 from ticklake.objects import ObjectStore
+from ticklake.runs import PREFIX
 
 log = logs.get(__name__)
 
@@ -23,8 +25,11 @@ _STUCK_SECONDS = 300.0
 class Exporter:
     """One process of the exporter."""
 
-    def __init__(self, settings: ExporterSettings, store: ObjectStore, registry: CollectorRegistry = REGISTRY) -> None:
-        self._settings = settings
+    def __init__(
+        self, settings: ExporterSettings, store: ObjectStore, registry: CollectorRegistry = REGISTRY,
+        rejected: Rejected = str,
+    ) -> None:  # fmt: skip
+        self._settings, self._rejected = settings, rejected
         self._runs = Runs(store, settings.batch.recent_runs)
         self._metrics = Metrics(registry)
         self._snapshot = Snapshot()
@@ -39,22 +44,26 @@ class Exporter:
             ConfigurationError: there is no such calendar.
         """
         calendar.last_closed_session(self._settings.calendar, datetime.now(UTC))
-        health = Health(alive=lambda: time.monotonic() - self._beat < _STUCK_SECONDS, ready=lambda: self._fresh)
+        health = Health(self._alive, lambda: self._fresh, self._rejected)
         with served(health, self._settings.metrics_port, registry=registry) as port:
             log.info("watching the batch runs", schedule=self._settings.batch.schedule, metrics_port=port)
             while not stop.is_set():
                 self._look()
                 stop.wait(self._settings.batch.refresh_seconds)
 
+    def _alive(self) -> bool:
+        return time.monotonic() - self._beat < _STUCK_SECONDS
+
     def _look(self) -> None:
         self._beat = time.monotonic()
         try:
             news = self._runs.refresh()
         except StageError as error:
-            # Also a key that is refused: this is what tells of such faults, and a new installation makes keys late.
+            # Also a key that may not do this or a bucket that is not there: a new installation makes both late.
             self._fresh = False
             self._metrics.lake_errors.inc()
-            log.warning("will look again", error=str(error), seconds=self._settings.batch.refresh_seconds)
+            if not self._rejected():  # which is logged once
+                log.warning("will look again", error=str(error), seconds=self._settings.batch.refresh_seconds)
             return
         self._snapshot = snapshot(self._runs.by_folder.values(), self._settings.batch)
         self._metrics.looked(news, first=self._first)
@@ -62,5 +71,13 @@ class Exporter:
 
 
 def run(settings: ExporterSettings, stop: threading.Event) -> None:
-    """Export the runs of the lake of `settings` until `stop` is set."""
-    Exporter(settings, ObjectStore(settings.store)).run(stop)
+    """Export the runs of the lake of `settings` until `stop` is set.
+
+    Raises:
+        ConfigurationError: there is no such calendar.
+        CredentialsError: the store rejected the key for too long.
+    """
+    credentials.watched(
+        settings, stop, lambda rejected: Exporter(settings, ObjectStore(settings.store), rejected=rejected).run(stop),
+        store=settings.store, prefix=PREFIX,
+    )  # fmt: skip

@@ -16,7 +16,8 @@ from dashboard.metrics import Metrics
 from dashboard.service import Service
 from dashboard.settings import DashboardSettings
 from dashboard.static_files import StaticFiles
-from ticklake import logs
+from ticklake import credentials, logs, names
+from ticklake.credentials import Rejected
 from ticklake.errors import ConfigurationError
 from ticklake.metrics import Health, served
 
@@ -52,14 +53,22 @@ def run(settings: DashboardSettings, stop: threading.Event) -> None:
 
     Raises:
         ConfigurationError: a port is in use, or a setting is wrong.
+        CredentialsError: store or Kafka rejected the credentials for too long.
     """
+    credentials.watched(
+        settings, stop, lambda rejected: _run(settings, stop, rejected),
+        store=settings.store, prefix=f"{names.PROCESSED_DAILY}/_manifests/", kafka=settings.kafka,
+    )  # fmt: skip
+
+
+def _run(settings: DashboardSettings, stop: threading.Event, rejected: Rejected) -> None:
     # Its lines on starting and stopping stand beside ours and say less.
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     service = Service(settings, Metrics())
     static, pulse = StaticFiles(), _Pulse()
     with _listening(settings.dashboard.host, settings.dashboard.port) as listener:
         server = _make_server(settings, service, static)
-        health = Health(alive=pulse.alive, ready=lambda: server.started and not stop.is_set())
+        health = Health(alive=pulse.alive, ready=lambda: server.started and not stop.is_set(), rejected=rejected)
         with served(health, settings.metrics_port) as metrics_port:
             host, port = listener.getsockname()[:2]
             shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 - compared, not bound

@@ -25,7 +25,7 @@ from market_alerts.targets import NotNow, Refused, Send, sender
 from ticklake import logs
 from ticklake.alerts import Alert
 from ticklake.backoff import full_jitter
-from ticklake.errors import ConfigurationError, StageError
+from ticklake.errors import StageError
 from ticklake.kafka import make_consumer, translated_errors
 
 log = logs.get(__name__)
@@ -86,10 +86,10 @@ class Delivery:
                 continue
             try:
                 self._read_and_deliver()
-            except ConfigurationError as error:
-                self.failure = error
-                return
             except StageError as error:
+                if error.final:
+                    self.failure = error
+                    return
                 self._metrics.kafka_errors.inc()
                 log.warning("will try again", target=self.target, error=str(error), seconds=_RETRY_SECONDS)
                 self._stop.wait(_RETRY_SECONDS)

@@ -14,8 +14,9 @@ from market_alerts.rulebook import Rulebook
 from market_alerts.sending import Sending
 from market_alerts.settings import AlertSettings
 from market_alerts.takeover import position, take_over
-from ticklake import kafka, logs
-from ticklake.errors import ConfigurationError, IntegrityError, StageError
+from ticklake import credentials, kafka, logs
+from ticklake.credentials import Rejected
+from ticklake.errors import IntegrityError, StageError
 from ticklake.kafka import ConfirmedProducer
 from ticklake.metrics import Health, served
 
@@ -34,7 +35,7 @@ _STOP_COMMIT_SECONDS, _LEAVE_SECONDS = 2.0, 1.0
 class MarketAlerts:
     """One process of the service."""
 
-    def __init__(self, settings: AlertSettings, metrics: Metrics | None = None) -> None:
+    def __init__(self, settings: AlertSettings, metrics: Metrics | None = None, rejected: Rejected = str) -> None:
         """Read the rules and check what can be checked before anything runs.
 
         Raises:
@@ -42,6 +43,7 @@ class MarketAlerts:
             StageError: the broker does not answer.
         """
         self._settings, self._live, self._metrics = settings, settings.live.names, metrics or Metrics()
+        self._rejected = rejected
         self._rulebook = Rulebook(settings, self._metrics)
         self._deliveries = Deliveries(settings, self._metrics)
         self._topic_id = kafka.topic_id(settings.kafka, self._live.topic)
@@ -59,12 +61,12 @@ class MarketAlerts:
         """Evaluate until `stop` is set, then save the state, commit and leave the group.
 
         Raises:
-            ConfigurationError: the broker refuses this client.
+            ConfigurationError: the client may not use a topic or the group.
             IntegrityError: the live topic was made anew, or a position is outside the log.
             StageError: the broker did not take an alert or the state; the next start goes on from the last commit.
         """
         with ExitStack() as stack:
-            health = Health(alive=self._alive, ready=self._ready)
+            health = Health(self._alive, self._ready, self._rejected)
             port = stack.enter_context(served(health, self._settings.metrics_port))
             stack.callback(self._reader.close, _LEAVE_SECONDS)
             producer = stack.enter_context(ConfirmedProducer(self._settings.kafka, "market-alerts", linger_ms=2))
@@ -93,9 +95,9 @@ class MarketAlerts:
         self._attempt(self._check_topic, every=_TOPIC_CHECK_SECONDS)
         try:
             found = self._reader.poll(_POLL_SECONDS)
-        except (ConfigurationError, IntegrityError):
-            raise
         except StageError as error:
+            if error.final:
+                raise
             self._broker_answers = False
             self._will_retry(error)
             time.sleep(_POLL_SECONDS)
@@ -111,15 +113,16 @@ class MarketAlerts:
         try:
             work()
             self._next_try[work] = time.monotonic() + every
-        except (ConfigurationError, IntegrityError):
-            raise
         except StageError as error:
+            if error.final:
+                raise
             self._next_try[work] = time.monotonic() + _RETRY_SECONDS
             self._will_retry(error)
 
     def _will_retry(self, error: StageError) -> None:
         self._metrics.kafka_errors.inc()
-        log.warning("will try again", error=str(error))
+        if not self._rejected():  # which is logged once
+            log.warning("will try again", error=str(error))
 
     def _resume_at(self, number: int) -> int | None:
         partition = self._partitions.get(number)
@@ -199,9 +202,9 @@ class MarketAlerts:
             positions = {each.number: position(each) for each in moved}
             try:
                 self._reader.commit(positions, seconds)
-            except ConfigurationError:
-                raise
             except StageError as error:  # in a rebalance, for one
+                if error.final:
+                    raise
                 self._will_retry(error)
                 return False
         for partition in moved:
@@ -227,5 +230,12 @@ class MarketAlerts:
 
 
 def run(settings: AlertSettings, stop: threading.Event) -> None:
-    """Watch the live topic of `settings` until `stop` is set."""
-    MarketAlerts(settings).run(stop)
+    """Watch the live topic of `settings` until `stop` is set.
+
+    Raises:
+        CredentialsError: Kafka rejected the credentials for too long.
+        StageError: as `MarketAlerts` and its `run`.
+    """
+    credentials.watched(
+        settings, stop, lambda rejected: MarketAlerts(settings, rejected=rejected).run(stop), kafka=settings.kafka
+    )

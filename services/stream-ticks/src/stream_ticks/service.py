@@ -12,7 +12,8 @@ from stream_ticks.sender import Sender
 from stream_ticks.settings import StreamSettings
 from stream_ticks.simulation import stream_simulated
 from stream_ticks.starts import find_starts
-from ticklake import logs
+from ticklake import credentials, logs
+from ticklake.credentials import Rejected
 from ticklake.errors import StageError
 from ticklake.kafka import ConfirmedProducer, topic_id
 from ticklake.metrics import Health, served
@@ -30,16 +31,24 @@ def run(settings: StreamSettings, stop: threading.Event, metrics: Metrics | None
 
     Raises:
         ConfigurationError: the settings contradict each other, or the source refuses the key.
+        CredentialsError: Kafka rejected the credentials for too long.
         StageError: a tick cannot be delivered.
     """
+    # The store's are not watched: it is read once, and a stream without it starts at other prices.
+    credentials.watched(
+        settings, stop, lambda rejected: _run(settings, stop, metrics or Metrics(), rejected), kafka=settings.kafka
+    )
+
+
+def _run(settings: StreamSettings, stop: threading.Event, metrics: Metrics, rejected: Rejected) -> None:
     source = settings.chosen_source()
     topic = settings.live.names.topic
     producer_run = settings.stream.producer_run or str(uuid.uuid4())
     # Fails early and clearly where the topic is missing.
     topic_id(settings.kafka, topic)
-    metrics, pulse = metrics or Metrics(), Pulse()
+    pulse = Pulse()
     with (
-        served(Health(alive=pulse.alive, ready=pulse.ready), settings.metrics_port) as port,
+        served(Health(pulse.alive, pulse.ready, rejected), settings.metrics_port) as port,
         _producer(settings, stop) as producer,
     ):
         log.info(

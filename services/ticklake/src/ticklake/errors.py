@@ -21,6 +21,8 @@ class StageError(Exception):
     """The stage failed and a retry may help: a broker or store out of reach, a deadline that passed."""
 
     exit_code = ExitCode.FAILED
+    final = False
+    """Whether the same call fails for as long as the process runs, so that a loop must not repeat it."""
     details: str = ""
     """Further lines for a person, such as the end of a log."""
 
@@ -29,7 +31,19 @@ class ConfigurationError(StageError):
     """Wrong settings, rights or input: the same call will fail again until a person mends it."""
 
     exit_code = ExitCode.UNUSABLE
+    final = True
+
+
+class CredentialsError(ConfigurationError):
+    """The store or Kafka rejects the credentials themselves, whatever they would allow.
+
+    Not final: a rotation may be under way. `ticklake.credentials` has the rule and ends a service where it lasts.
+    """
+
+    final = False
 
 
 class IntegrityError(StageError):
     """Counts, checksums or offsets do not agree: data is missing, doubled or changed."""
+
+    final = True

@@ -94,7 +94,7 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # the libra
 
         Raises:
             StageError: reading failed; polling again may help.
-            ConfigurationError: the broker refuses this client.
+            ConfigurationError: the client may not read the topic or join the group.
             IntegrityError: a position is outside the log, or the log was cut behind it.
         """
         try:

@@ -2,16 +2,18 @@
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka import errors as kafka_errors
 
-from ticklake.errors import ConfigurationError, StageError
+from ticklake.errors import ConfigurationError, CredentialsError, StageError
 from ticklake.lineage import OffsetRange
 from ticklake.names import TopicSpec
 from ticklake.settings import KafkaSettings
+
+_CLOSE_SECONDS = 1.0
 
 Headers = Sequence[tuple[str, bytes]]
 
@@ -43,18 +45,26 @@ def client_options(settings: KafkaSettings) -> dict[str, Any]:
     return options
 
 
+def rejected(settings: KafkaSettings) -> CredentialsError:
+    """The error for credentials that the broker rejects."""
+    return CredentialsError(
+        f"Kafka at {settings.bootstrap_servers} rejects the credentials of user {settings.username}: "
+        "check TICKLAKE_KAFKA_USERNAME and TICKLAKE_KAFKA_PASSWORD"
+    )
+
+
 @contextmanager
 def translated_errors(settings: KafkaSettings, action: str) -> Iterator[None]:
     """Turn kafka-python's errors into the stage's, with one line that says what to do."""
     where = settings.bootstrap_servers
-    # The library goes on trying with a wrong password, until it is too late to tell that from a broker that is away.
+    # To the library, a rejected sign-in is mostly a broker that is away: see `kafka_sign_in`.
     signs_in = ", _USERNAME and _PASSWORD" if settings.security_protocol.startswith("SASL") else ""
     try:
         yield
-    except (kafka_errors.SaslAuthenticationFailedError, kafka_errors.UnsupportedSaslMechanismError) as error:
-        raise ConfigurationError(
-            f"Kafka at {where} refuses the sign-in: check TICKLAKE_KAFKA_USERNAME and TICKLAKE_KAFKA_PASSWORD"
-        ) from error
+    except kafka_errors.SaslAuthenticationFailedError as error:
+        raise rejected(settings) from error
+    except kafka_errors.UnsupportedSaslMechanismError as error:
+        raise ConfigurationError(f"Kafka at {where} lacks TICKLAKE_KAFKA_SASL_MECHANISM: {error}") from error
     except kafka_errors.AuthorizationError as error:
         raise ConfigurationError(f"Kafka at {where} does not allow to {action}: {error}") from error
     except (kafka_errors.UnknownTopicOrPartitionError, kafka_errors.InvalidTopicError) as error:
@@ -113,7 +123,11 @@ class ConfirmedProducer:
             if error_type is None:
                 self.confirm()
         finally:
-            self._producer.close(timeout=self._settings.timeout_seconds if error_type is None else 0)
+            # Where something is not delivered, the library's `close` alone raises an error of its own, twice.
+            self._producer._sender.force_close()
+            self._producer._sender.join(_CLOSE_SECONDS)
+            with suppress(kafka_errors.KafkaError):
+                self._producer.close(timeout=0)
 
     def send(
         self, topic: str, *, key: bytes | None, value: bytes, headers: Headers = (), partition: int | None = None

@@ -18,12 +18,15 @@ class Health:
     Args:
         alive: False means the process is stuck and should be restarted.
         ready: False means it cannot work just now, e.g. before the first assignment of partitions.
+        rejected: why its credentials are rejected, which is not ready either; empty while they are not.
     """
 
-    def __init__(self, alive: Callable[[], bool] = lambda: True, ready: Callable[[], bool] = lambda: True) -> None:
-        """Keep the two questions."""
-        self.alive = alive
-        self.ready = ready
+    def __init__(
+        self, alive: Callable[[], bool] = lambda: True, ready: Callable[[], bool] = lambda: True,
+        rejected: Callable[[], str] = str,
+    ) -> None:  # fmt: skip
+        """Keep the questions."""
+        self.alive, self.ready, self.rejected = alive, ready, rejected
 
 
 class _Server(ThreadingMixIn, WSGIServer):
@@ -55,9 +58,10 @@ def served(
     def app(environ: dict[str, Any], start_response: Any) -> Any:
         path = environ.get("PATH_INFO", "")
         if path in ("/livez", "/readyz"):
-            good = health.alive() if path == "/livez" else health.ready()
+            reason = "" if path == "/livez" else health.rejected()
+            good = health.alive() if path == "/livez" else not reason and health.ready()
             start_response("200 OK" if good else "503 Service Unavailable", [("Content-Type", "text/plain")])
-            return [b"ok\n" if good else b"no\n"]
+            return [b"ok\n" if good else f"{reason or 'no'}\n".encode()]
         if path == "/metrics":
             return metrics_app(environ, start_response)
         if pages is not None and path in pages:

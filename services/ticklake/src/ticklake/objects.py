@@ -12,7 +12,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
-from ticklake.errors import ConfigurationError, StageError
+from ticklake.errors import ConfigurationError, CredentialsError, StageError
 from ticklake.settings import StoreSettings
 
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ SHA256 = "sha256"
 _MOST_AT_ONCE = 1000
 """Objects that S3 removes in one request."""
 
-_REFUSED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "403", "Forbidden"}
+_REJECTED = {"InvalidAccessKeyId", "SignatureDoesNotMatch"}
+_FORBIDDEN = {"AccessDenied", "403", "Forbidden"}
 _ABSENT = {"NoSuchKey", "404", "NotFound"}
 _LOST_RACE = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}
 
@@ -45,11 +46,11 @@ class ObjectInfo:
 class ObjectStore:
     """One bucket. Safe for use from several threads.
 
-    Every method raises `ConfigurationError` where the store refuses the key or lacks the bucket, and `StageError`
-    where it is out of reach or fails.
+    Every method raises `CredentialsError` where the store rejects the key, `ConfigurationError` where that may not do
+    this or there is no bucket, and `StageError` where the store is out of reach or fails.
     """
 
-    def __init__(self, settings: StoreSettings) -> None:
+    def __init__(self, settings: StoreSettings, attempts: int = 5) -> None:
         """Keep `settings`; nothing is sent before the first call."""
         self.bucket = settings.bucket
         self._where = settings.endpoint or f"Amazon S3 ({settings.region})"
@@ -63,7 +64,7 @@ class ObjectStore:
             config=Config(
                 connect_timeout=settings.timeout_seconds,
                 read_timeout=settings.timeout_seconds,
-                retries={"max_attempts": 5, "mode": "standard"},
+                retries={"max_attempts": attempts, "mode": "standard"},
                 s3={"addressing_style": "path"} if settings.endpoint else {},
                 # Stores other than Amazon's do not all know the newer trailing checksums.
                 request_checksum_calculation="when_required",
@@ -88,7 +89,12 @@ class ObjectStore:
 
     def _explain(self, error: ClientError, action: str) -> StageError:
         code = error_code(error)
-        if code in _REFUSED:
+        if code in _REJECTED:
+            return CredentialsError(
+                f"the store at {self._where} rejects the credentials ({code}): "
+                "check TICKLAKE_STORE_ACCESS_KEY and TICKLAKE_STORE_SECRET_KEY"
+            )
+        if code in _FORBIDDEN:
             return ConfigurationError(
                 f"the store at {self._where} refuses to {action} ({code}): "
                 "check TICKLAKE_STORE_ACCESS_KEY, TICKLAKE_STORE_SECRET_KEY and the rights of that user"
@@ -152,6 +158,8 @@ class ObjectStore:
             except ClientError as error:
                 if error_code(error) in _ABSENT:
                     return None
+                if error_code(error) in _FORBIDDEN:
+                    self.check_sign_in(key)  # the answer to a HEAD has no body, so no code that says which it is
                 raise
 
     def list_objects(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
@@ -227,11 +235,11 @@ class ObjectStore:
             else:
                 self._client.delete_bucket_lifecycle(Bucket=self.bucket)
 
-    def check_sign_in(self) -> None:
-        """Check that the store knows the keys, whatever they allow."""
+    def check_sign_in(self, prefix: str = "") -> None:
+        """Check that the store accepts the keys, whatever they allow; one that they may list spares it a denial."""
         with self._errors("sign in"):
             try:
-                self._client.list_objects_v2(Bucket=self.bucket, MaxKeys=1)
+                self._client.list_objects_v2(Bucket=self.bucket, Prefix=prefix, MaxKeys=1)
             except ClientError as error:
                 if error_code(error) != "AccessDenied":
                     raise

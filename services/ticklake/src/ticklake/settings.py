@@ -117,6 +117,10 @@ class ServiceSettings(StageSettings):
 
     metrics_port: int = Field(default=9100, ge=0, le=65535)
     """Port of /metrics, /livez and /readyz; 0 picks a free one."""
+    credentials_wait_seconds: float = Field(default=120, ge=0)
+    """How long credentials that were never accepted may be rejected: a new installation makes users after the pods."""
+    credentials_rejected_seconds: float = Field(default=30, ge=0)
+    """How long those that were accepted before may be: a rotation changes server and Secret one after the other."""
 
 
 def load(settings_type: type[S], **values: Any) -> S:
