@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime
+from pathlib import Path
 
 import pytest
-from chart_objects import Manifest, find
+from chart_objects import VALUE_SETS, Manifest, find, render
 from chart_rights import StorePolicy
 
+from stream_analytics.failures import RESET
+from stream_analytics.settings import StreamAnalyticsSettings, StreamSettings
 from ticklake import names
 from ticklake.ledger import csv_key, range_key
 
@@ -161,6 +164,24 @@ def test_s3a_may_look_at_the_parents_of_what_it_makes(policies: dict[str, StoreP
         assert policies[user].may("GetObject", parent)
         assert policies[user].may_list(f"{parent}/")
     assert not policies[user].may("GetObject", "quarantine")
+
+
+def test_new_checkpoints_lie_where_their_stage_may_write(helm: Path) -> None:
+    """By the command that stream-analytics gives where its checkpoints are of another topic."""
+    option = next(word for word in RESET.split() if word.startswith("stages.")).rstrip(")")
+    objects = render(helm, *VALUE_SETS["default"], "--set", option)
+    driver = find(objects, "SparkApplication", "ticklake-stream-analytics")["spec"]["driver"]["template"]["spec"]
+    variables = {each["name"]: each.get("value") for each in driver["containers"][0]["env"]}
+    stream = StreamSettings(checkpoint=variables["TICKLAKE_WINDOWS_CHECKPOINT"])
+    settings = StreamAnalyticsSettings(stream=stream)
+    policies = find(objects, "ConfigMap", "ticklake-store-policies")["data"]
+    policy = StorePolicy(policies["stream-analytics.json"], names.BUCKET)
+    for query in settings.queries:
+        key = settings.checkpoint(query).removeprefix(f"s3a://{names.BUCKET}/")
+        assert "/reset-1/" in key
+        for action in ("GetObject", "PutObject", "DeleteObject"):
+            assert policy.may(action, f"{key}/metadata")
+        assert policy.may_list(f"{key}/")
 
 
 TOPIC_RIGHTS = {

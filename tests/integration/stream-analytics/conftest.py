@@ -1,100 +1,39 @@
-"""Runs the program against a real broker and store; windows by a plain computation to compare with."""
+"""Runs the program against a real broker and store."""
 
 import contextlib
+import dataclasses
 import io
-import json
-import math
 import signal
 import socket
-import statistics
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+# The modules beside this file, which are no tests.
+sys.path.insert(0, str(Path(__file__).parent))
+
+from own_servers import OwnStore, PasswordBroker
+from plain_windows import Key, Sent, assert_windows, plain_windows
+
+from onebox import platform
 from onebox.environment import cache_folder
-from ticklake.kafka import ConfirmedProducer, make_consumer
+from ticklake.errors import StageError
+from ticklake.kafka import ConfirmedProducer, delete_topics, ensure_topics, make_consumer, topic_id
 from ticklake.manifests import all_windows
-from ticklake.names import LiveNames
+from ticklake.names import LiveNames, batch_topics, live_topics
 from ticklake.objects import ObjectStore
 from ticklake.settings import KafkaSettings, LiveSettings
 from ticklake.spark_jvm import ONE_SHOT
-
-Key = tuple[str, str, str, datetime]
-KINDS = {"15m": (timedelta(minutes=15), timedelta(minutes=1)), "1h": (timedelta(hours=1), timedelta(minutes=5))}
-
-
-@dataclass(frozen=True)
-class Sent:
-    """One tick as it was sent."""
-
-    symbol: str
-    price: float
-    volume: int
-    event_time: datetime
-    sequence: int
-
-    def message(self) -> bytes:
-        value = {
-            "schema_version": 1, "symbol": self.symbol, "price": self.price, "volume": self.volume,
-            "event_time": f"{self.event_time:%Y-%m-%dT%H:%M:%S}.{self.event_time.microsecond // 1000:03d}Z",
-            "sequence": self.sequence, "producer_run": "test", "source": "simulated",
-        }  # fmt: skip
-        return json.dumps(value).encode()
-
-
-def earliest_start(moment: datetime, length: timedelta, slide: timedelta) -> datetime:
-    """The first multiple of the slide after moment - length."""
-    since = moment - length - datetime(1970, 1, 1, tzinfo=UTC)
-    return datetime(1970, 1, 1, tzinfo=UTC) + (since // slide + 1) * slide
-
-
-def plain_windows(
-    ticks: Iterable[Sent],
-    *,
-    kinds: dict[str, tuple[timedelta, timedelta]] = KINDS,
-    missed: Callable[[Sent, datetime], bool] = lambda *_: False,
-) -> dict[Key, dict[str, Any]]:
-    """Every window of the ticks; `missed` says that a tick came too late for the window with that end."""
-    groups: dict[Key, list[Sent]] = {}
-    for tick in ticks:
-        for name, (length, slide) in kinds.items():
-            start = earliest_start(tick.event_time, length, slide)
-            while start <= tick.event_time:
-                if not missed(tick, start + length):
-                    groups.setdefault((tick.symbol, "simulated", name, start), []).append(tick)
-                start += slide
-    return {key: _values(sorted(found, key=lambda t: (t.event_time, t.sequence))) for key, found in groups.items()}
-
-
-def _values(ticks: list[Sent]) -> dict[str, Any]:
-    prices, volume = [tick.price for tick in ticks], sum(tick.volume for tick in ticks)
-    return {
-        "open": prices[0], "high": max(prices), "low": min(prices), "close": prices[-1], "volume": volume,
-        "vwap": math.fsum(t.price * t.volume for t in ticks) / volume if volume else statistics.fmean(prices),
-        "tick_count": len(ticks), "moving_average": statistics.fmean(prices),
-        "volatility": statistics.stdev(prices) if len(prices) > 1 else None,
-        "first_event_time": ticks[0].event_time, "last_event_time": ticks[-1].event_time,
-    }  # fmt: skip
-
-
-def assert_windows(seen: dict[Key, dict[str, Any]], expected: dict[Key, dict[str, Any]]) -> None:
-    """The same windows with the same values; floats to 1e-12 of their size."""
-    assert seen.keys() == expected.keys()
-    for key, wanted in expected.items():
-        for name, value in wanted.items():
-            if isinstance(value, float):
-                assert seen[key][name] == pytest.approx(value, rel=1e-12, abs=1e-9 if name == "volatility" else 0)
-            else:
-                assert seen[key][name] == value, (key, name)
 
 
 @dataclass
@@ -130,7 +69,7 @@ class Bench:
             self.started.append(subprocess.Popen([self.program], env=env, stdout=out, stderr=err))
         return self.started[-1]
 
-    def until(self, true: Callable[[], bool], seconds: float = 240) -> None:
+    def until(self, true: Callable[[], bool], seconds: float = 480) -> None:
         """Wait until `true`; the program must not end by itself meanwhile."""
         deadline = time.monotonic() + seconds
         while not true():
@@ -155,6 +94,33 @@ class Bench:
     def kill(self) -> None:
         self.started[-1].kill()
         self.started[-1].wait(10)
+
+    @contextlib.contextmanager
+    def asleep(self) -> Iterator[None]:
+        """Let nothing of the program run meanwhile."""
+        parent = psutil.Process(self.started[-1].pid)
+        processes = [parent, *parent.children(recursive=True)]
+        for process in processes:
+            process.suspend()
+        try:
+            yield
+        finally:
+            for process in processes:
+                process.resume()
+
+    def recreate_topic(self) -> tuple[str, str]:
+        """Delete the live topic and create it under the same name; the ids of the old and the new."""
+        old = topic_id(self.kafka, self.names.topic)
+        specs = [spec for spec in live_topics(self.names) if spec.name == self.names.topic]
+        delete_topics(self.kafka, [self.names.topic])
+        deadline = time.monotonic() + 60
+        while True:  # the broker deletes in the background
+            with contextlib.suppress(StageError):
+                ensure_topics(self.kafka, specs)
+                if (new := topic_id(self.kafka, self.names.topic)) != old:
+                    return old, new
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
 
     def windows(self) -> dict[Key, dict[str, Any]]:
         """Closed windows as readers see them, through the manifests; each must be there once."""
@@ -192,6 +158,12 @@ class Bench:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.ports[-1]}{path}", timeout=5) as answer:
             return str(io.TextIOWrapper(answer).read())
 
+    def ready(self) -> bool:
+        try:
+            return self.get("/readyz").strip() == "ok"
+        except OSError:
+            return False
+
     def metric(self, name: str) -> float:
         """A metric's value; 0 while it is not there, e.g. before the program listens."""
         try:
@@ -226,6 +198,38 @@ def bench(
         if process.poll() is None:
             process.kill()
             process.wait(10)
+
+
+@pytest.fixture
+def own_store(onebox_tools: platform.Tools, tmp_path: Path) -> Iterator[OwnStore]:
+    """A store that a test may end, with a bucket."""
+    store = OwnStore(onebox_tools, tmp_path)
+    store.start_again()
+    ObjectStore(store.settings).create_bucket()
+    yield store
+    store.stop()
+
+
+@pytest.fixture
+def on_own_store(bench: Bench, own_store: OwnStore) -> tuple[Bench, dict[str, str]]:
+    """The bench with that store, and the program's settings for it."""
+    settings = {
+        "TICKLAKE_STORE_ENDPOINT": own_store.endpoint, "TICKLAKE_STORE_ACCESS_KEY": "key",
+        "TICKLAKE_STORE_SECRET_KEY": "first", "TICKLAKE_STORE_BUCKET": "bucket", "TICKLAKE_STORE_TIMEOUT_SECONDS": "2",
+        "TICKLAKE_WINDOWS_CHECKPOINT": str(bench.logs / "checkpoints"),
+    }  # fmt: skip
+    return dataclasses.replace(bench, store=ObjectStore(own_store.settings)), settings
+
+
+@pytest.fixture
+def own_broker(onebox_tools: platform.Tools, tmp_path: Path, live: LiveSettings) -> Iterator[PasswordBroker]:
+    """A broker that a test may end, with the topics and the user `reader`, password `first`."""
+    broker = PasswordBroker(onebox_tools, tmp_path)
+    broker.start_again()
+    ensure_topics(broker.settings, [*batch_topics(), *live_topics(live.names)])
+    broker.set_password("first")
+    yield broker
+    broker.stop()
 
 
 @pytest.fixture

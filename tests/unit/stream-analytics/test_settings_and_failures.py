@@ -1,10 +1,13 @@
 """Settings that depend on the flow, and Spark's failures as one line."""
 
+import re
+from pathlib import Path
+
 import pytest
 
-from stream_analytics.failures import explained_text
+from stream_analytics.failures import RESET, CheckpointError, ProcessError, explained_text, recreated
 from stream_analytics.settings import StreamAnalyticsSettings, StreamSettings
-from ticklake.errors import ConfigurationError, IntegrityError, StageError
+from ticklake.errors import ConfigurationError, StageError
 from ticklake.settings import LiveSettings, load
 
 
@@ -20,6 +23,26 @@ def test_checkpoints_of_flows_and_queries_lie_apart() -> None:
     assert real.checkpoint("closed") == "s3a://stock-market-data/checkpoints/realtime/closed"
     fast = StreamAnalyticsSettings(live=LiveSettings(namespace="run-1"), stream=StreamSettings(checkpoint="/data/"))
     assert fast.checkpoint("running") == "/data/accelerated/run-1/checkpoints/realtime/running"
+
+
+@pytest.mark.parametrize(
+    ("chosen", "closed"),
+    [
+        ("reset-1", "s3a://stock-market-data/checkpoints/realtime/reset-1/closed"),
+        ("./reset-1", "./reset-1/checkpoints/realtime/closed"),
+        ("s3a://other/place/", "s3a://other/place/checkpoints/realtime/closed"),
+    ],
+)
+def test_a_checkpoint_is_a_name_in_the_lake_or_a_place(chosen: str, closed: str) -> None:
+    settings = StreamAnalyticsSettings(live=LiveSettings(namespace=""), stream=StreamSettings(checkpoint=chosen))
+    assert settings.checkpoint("closed") == closed
+
+
+def test_each_query_that_runs_has_a_name() -> None:
+    real = StreamAnalyticsSettings(live=LiveSettings(namespace=""))
+    fast = StreamAnalyticsSettings(live=LiveSettings(namespace="run-1"), stream=StreamSettings(running=False))
+    assert real.queries == ("closed", "running", "future")
+    assert fast.queries == ("closed",)
 
 
 def test_a_slide_must_divide_its_window(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,9 +64,17 @@ Caused by: {cause}
     ("cause", "kind", "said"),
     [
         ("org.apache.kafka.common.errors.UnknownTopicOrPartitionException: none here", ConfigurationError, "lacks"),
+        ("org.apache.spark.sql.kafka010.KafkaIllegalStateException: [KAFKA_DATA_LOSS.PARTITION_OFFSET_CHANGED] Some "
+         "data may have been lost. Reason: Partition t-0 offset was changed from 9 to 3.", CheckpointError,
+         "offset was changed from 9 to 3"),
         ("java.lang.IllegalStateException: Partition t-0's offset was changed from 9 to 3. Some data may have been "
-         "missed.", IntegrityError, "offset was changed from 9 to 3"),
+         "missed.", CheckpointError, RESET),
         ("org.apache.kafka.common.errors.TimeoutException: Timed out waiting", StageError, "does not answer"),
+        ("org.apache.kafka.common.errors.SaslAuthenticationException: Authentication failed", ProcessError,
+         "rejects the credentials of user"),
+        ("software.amazon.awssdk.services.s3.model.S3Exception: unknown key:InvalidAccessKeyId", ProcessError,
+         "the store rejects the key"),
+        ("java.lang.OutOfMemoryError: Java heap space", ProcessError, "out of memory"),
         ("java.io.IOException: No space left on device", StageError, "IOException: No space left on device"),
     ],
 )  # fmt: skip
@@ -52,3 +83,15 @@ def test_the_root_cause_becomes_one_line(cause: str, kind: type[StageError], sai
     assert type(error) is kind
     assert said in str(error)
     assert "\n" not in str(error)
+
+
+def test_exit_codes() -> None:
+    assert recreated("t", "a", "b").exit_code == 2
+    assert ProcessError("x").exit_code == 1
+
+
+def test_the_readme_has_the_same_commands_as_the_errors() -> None:
+    readme = (Path(__file__).parents[3] / "spark-apps" / "stream-analytics" / "README.md").read_text()
+    setting, command = re.findall(r"TICKLAKE_\w+=[\w-]+|helm upgrade [^)]+", RESET)
+    assert f"`{setting}`" in readme
+    assert f"\n{command}\n" in readme

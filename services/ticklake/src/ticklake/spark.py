@@ -17,6 +17,8 @@ from ticklake.spark_jvm import SparkJvm
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+_END_SECONDS = 2.0
+
 _OBJECT = re.compile(r"s3a://[^\s,;'\"()]+")
 
 _jvm: SparkJvm | None = None
@@ -139,7 +141,7 @@ def translated_errors(action: str) -> Iterator[None]:
         origin = getattr(error, "_origin", None)
         raise _explained(action, _root_cause(origin) if origin is not None else str(error)) from error
     except (Py4JError, ConnectionError) as error:
-        if _jvm is None or not _jvm.alive:
+        if _jvm is None or _jvm.ends_within(_END_SECONDS):
             raise _lost(action) from error
         raise _explained(action, str(error)) from error
 

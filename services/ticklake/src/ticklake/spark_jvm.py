@@ -95,6 +95,12 @@ class SparkJvm:
         """Whether the JVM runs."""
         return self._process.poll() is None
 
+    def ends_within(self, seconds: float) -> bool:
+        """Whether the JVM has ended or does so now: its connections break a little earlier."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
+        return not self.alive
+
     @contextlib.contextmanager
     def offered(self) -> Iterator[None]:
         """Wait until the JVM takes calls and have PySpark connect to it, rather than start one, inside the block.

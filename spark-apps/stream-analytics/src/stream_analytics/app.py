@@ -12,14 +12,15 @@ from pyspark.sql.streaming.query import StreamingQuery
 
 from stream_analytics import queries
 from stream_analytics.closed import ClosedWindows
-from stream_analytics.epochs import first_batch
-from stream_analytics.failures import explained
+from stream_analytics.epochs import Epoch, Epochs
+from stream_analytics.failures import CheckpointError, ProcessError, explained
 from stream_analytics.future import FutureTicks
-from stream_analytics.lag import Lag
+from stream_analytics.history import History
 from stream_analytics.late import checkpoint_watermark, late_ticks, offset_range
 from stream_analytics.progress import Events, Metrics, kafka_source, watermark
-from stream_analytics.settings import StreamAnalyticsSettings
+from stream_analytics.settings import CLOSED, FUTURE, RUNNING, StreamAnalyticsSettings
 from stream_analytics.ticks import METRICS, from_the_future, parsed, usable
+from stream_analytics.topic import LiveTopic
 from ticklake import logs
 from ticklake.errors import StageError
 from ticklake.kafka import ConfirmedProducer
@@ -31,60 +32,71 @@ if TYPE_CHECKING:
 
 STOP_SECONDS = 8.0
 """A batch under way gets this long to end; cut off, it is repeated after the next start."""
+_STUCK_SECONDS = 900.0
+"""Longer than all the timeouts of one batch together."""
 
 log = logs.get(__name__)
 
 
 class App:
-    """The application of one process.
+    """One start of all queries, from their checkpoints to their end.
 
     Args:
         producer: for the sinks that write from the driver.
-        topic: id of the live topic, see `epochs`.
+        query_id: of the query of closed windows.
+        epoch: its record, see `epochs`.
     """
 
     def __init__(
         self, settings: StreamAnalyticsSettings, spark: SparkSession, store: ObjectStore, producer: ConfirmedProducer,
-        topic: str, metrics: Metrics, events: Events,
+        topic: LiveTopic, query_id: str, epoch: Epoch, metrics: Metrics, events: Events,
     ) -> None:  # fmt: skip
         self._settings = settings
         self._spark = spark
-        self._store = store
-        self._producer = producer
-        self._topic_id = topic
+        self._topic = topic
+        self._epoch = epoch
         self._metrics = metrics
         self._events = events
         self._queries: dict[str, StreamingQuery] = {}
-        self._first_batch: int | None = None
+        epochs, names = Epochs(store, settings.live.names), settings.live.names
+        self._history = History(settings, epoch, lambda changed: epochs.write(query_id, changed), self._on_skipped)
         self._closed = ClosedWindows(
-            store, settings.live.names, producer if settings.stream.running else None, self._epoch, self._on_closed
-        )
-        self._future: FutureTicks | None = None
+            store, names, producer if settings.stream.running else None, epoch.first_batch, self._history.keep,
+            topic.confirm, self._on_closed,
+        )  # fmt: skip
+        tolerance = settings.future_tolerance_seconds
+        self._future = None if tolerance is None else FutureTicks(store, producer, tolerance)
+        self._run_id = ""
         self._previous: tuple[int, datetime | None] = (-1, None)
-        self._lag = Lag(settings.kafka, settings.live.names.topic, metrics)
+        self.progressed = False
+        """Whether a micro-batch of closed windows has finished since the start."""
 
     @property
     def active(self) -> bool:
         """Whether every query that this process shall have runs."""
-        wanted = 1 + self._settings.stream.running + (self._settings.future_tolerance_seconds is not None)
-        return len(self._queries) == wanted and all(query.isActive for query in self._queries.values())
+        wanted = self._settings.queries
+        return len(self._queries) == len(wanted) and all(query.isActive for query in self._queries.values())
 
     def start(self) -> None:
-        """Start the queries."""
+        """Start the queries.
+
+        Raises:
+            StageError: Spark does not start one.
+        """
         spark, settings = self._spark, self._settings
-        self._queries[queries.CLOSED] = queries.start_closed(spark, settings, self._closed)
-        if settings.future_tolerance_seconds is not None:
-            self._future = FutureTicks(self._store, self._producer, settings.future_tolerance_seconds)
-            self._queries[queries.FUTURE] = queries.start_future(spark, settings, self._future)
-        if settings.stream.running:
-            self._queries[queries.RUNNING] = queries.start_running(spark, settings)
-        self._lag.start()
+        with translated_errors("start the queries"):
+            self._queries[CLOSED] = queries.start_closed(spark, settings, self._closed.write, self._epoch.starts)
+            self._run_id = self._queries[CLOSED].runId
+            if self._future is not None:
+                self._queries[FUTURE] = queries.start_future(spark, settings, self._future.write)
+            if settings.stream.running:
+                self._queries[RUNNING] = queries.start_running(spark, settings)
 
     def wait(self, stop: threading.Event) -> None:
         """Serve the queries' events until `stop` is set or the wanted windows are written.
 
         Raises:
-            StageError: a query failed, or the time given for the wanted windows passed.
+            StageError: a query failed, the topic is another, or the time given for the wanted windows passed.
         """
         stream = self._settings.stream
         deadline = None if stream.until_seconds is None else time.monotonic() + stream.until_seconds
@@ -107,24 +119,34 @@ class App:
                     )
                 return
 
-    def stop(self) -> None:
-        """Stop the queries. A batch that cannot end in time is cut off and repeated after the next start."""
-        self._lag.stop()
+    def stop(self, stop: threading.Event, *, restart: bool) -> None:
+        """Stop the queries. A batch that is cut off is repeated after the next start.
+
+        Args:
+            restart: wait until nothing of them runs any more, unless `stop` is set meanwhile; else, and then, no longer
+                than `STOP_SECONDS`.
+
+        Raises:
+            ProcessError: to restart, a query would have to stop that does not.
+        """
         # Not in the middle of a write: what is half done would have to be done again.
         self._closed.stop(STOP_SECONDS / 2)
-        stoppers = [threading.Thread(target=_stop, args=(query,), daemon=True) for query in self._queries.values()]
-        for thread in stoppers:
+        threads = [threading.Thread(target=_stop, args=(query,), daemon=True) for query in self._queries.values()]
+        for thread in threads:
             thread.start()
-        until = time.monotonic() + STOP_SECONDS / 2
-        for thread in stoppers:
-            thread.join(max(0.0, until - time.monotonic()))
-
-    def _epoch(self) -> int:
-        if self._first_batch is None:
-            # Known only once the query has started, which is before its first batch asks.
-            query_id = self._spark.sparkContext.getLocalProperty("sql.streaming.queryId") or ""
-            self._first_batch = first_batch(self._store, self._settings.live.names, query_id, self._topic_id)
-        return self._first_batch
+        until = time.monotonic() + (_STUCK_SECONDS if restart else STOP_SECONDS / 2)
+        while any(thread.is_alive() for thread in threads) and time.monotonic() < until:
+            if stop.is_set():
+                until = min(until, time.monotonic() + STOP_SECONDS / 2)
+            time.sleep(0.05)
+        self._history.report()
+        if any(thread.is_alive() for thread in threads):
+            if restart and not stop.is_set():
+                raise ProcessError(f"the queries did not stop within {_STUCK_SECONDS:g} s")
+            return
+        self._events.close_connections()
+        # Java holds what a query calls here, and that holds this object: with the queries it would never go away.
+        self._queries.clear()
 
     def _enough(self) -> bool:
         stream = self._settings.stream
@@ -135,18 +157,25 @@ class App:
         for failure in (self._closed.failure, self._future.failure if self._future else None):
             if failure is not None:
                 raise failure
-        for name, query in self._queries.items():
-            if not query.isActive:
-                raise explained(name, query.exception(), self._settings)
+        if self._topic.failure is not None:
+            raise self._topic.failure
+        with translated_errors("run the queries"):
+            ended = [(name, query.exception()) for name, query in self._queries.items() if not query.isActive]
+        for name, error in ended:
+            failure = explained(name, error, self._settings)
+            if isinstance(failure, CheckpointError):
+                self._topic.confirm()  # where the topic was recreated, that is the reason to give
+            raise failure
 
     def _finished(self, progress: "StreamingQueryProgress") -> None:
         self._metrics.batch(progress)
-        self._lag.finished(progress)
+        self._topic.finished(progress)
         log.debug(
             "batch", query=progress.name, batch=progress.batchId, rows=progress.numInputRows, ms=progress.durationMs
         )
-        if progress.name != queries.CLOSED:
-            return
+        if str(progress.runId) != self._run_id:
+            return  # of another query, or of this one before a failure
+        self.progressed = True
         try:
             with translated_errors("count late ticks"):
                 self._count_late(progress)
@@ -161,12 +190,15 @@ class App:
         self._metrics.closed.labels(window).inc(count)
         log.info("windows closed", window=window, count=count)
 
+    def _on_skipped(self, window: str, reason: str, count: int) -> None:
+        self._metrics.skipped.labels(window, reason).inc(count)
+
     def _count_late(self, progress: "StreamingQueryProgress") -> None:
         if not any(operator.numRowsDroppedByWatermark for operator in progress.stateOperators):
             return
         batch, limit = self._previous
         if batch != progress.batchId - 1:
-            limit = checkpoint_watermark(self._spark, self._settings.checkpoint(queries.CLOSED), progress.batchId - 1)
+            limit = checkpoint_watermark(self._spark, self._settings.checkpoint(CLOSED), progress.batchId - 1)
         source = kafka_source(progress)
         if limit is None or source is None:
             log.warning("late ticks, not counted: the watermark of the batch before is not known")

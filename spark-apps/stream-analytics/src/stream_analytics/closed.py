@@ -33,17 +33,21 @@ class ClosedWindows:
     Args:
         producer: sends the closed windows to the analytics topic too; None sends none.
         first_batch: number of Spark's batch 0 of this checkpoint, see `epochs`.
+        keep: of the windows that closed, those to write, see `history`.
+        confirm: raises where what was read may be of another topic; asked before anything is written.
         on_closed: is told how many windows of a length became visible to readers.
     """
 
     def __init__(
-        self, store: ObjectStore, live: LiveNames, producer: ConfirmedProducer | None, first_batch: Callable[[], int],
-        on_closed: Callable[[str, int], None] = lambda *_: None,
+        self, store: ObjectStore, live: LiveNames, producer: ConfirmedProducer | None, first_batch: int,
+        keep: "Callable[[pa.Table], pa.Table]", confirm: Callable[[], None], on_closed: Callable[[str, int], None],
     ) -> None:  # fmt: skip
         self._store = store
         self._live = live
         self._producer = producer
         self._first_batch = first_batch
+        self._keep = keep
+        self._confirm = confirm
         self._on_closed = on_closed
         self.written: Counter[str] = Counter()
         """Windows of each length written since the start."""
@@ -78,9 +82,10 @@ class ClosedWindows:
 
     def _write(self, batch: "DataFrame", batch_id: int) -> None:
         rows = (batch if self._producer is None else with_final_message(batch)).toArrow()
-        if rows.num_rows == 0:
+        if rows.num_rows == 0 or (rows := self._keep(rows)).num_rows == 0:
             return
-        number = self._first_batch() + batch_id
+        self._confirm()
+        number = self._first_batch + batch_id
         windows = rows.select([column.name for column in WINDOW_COLUMNS]).cast(arrow_schema())
         windows = windows.sort_by([(name, "ascending") for name in ("window_start", "symbol", "source")])
         for query in windows["window_length"].unique().to_pylist():

@@ -16,6 +16,7 @@ from ticklake.errors import StageError
 from ticklake.kafka import ConfirmedProducer
 from ticklake.objects import ObjectStore
 from ticklake.quarantine import QuarantinedMessage, keep, quarantined
+from ticklake.spark import translated_errors
 
 _AT_ONCE = 500
 
@@ -36,17 +37,22 @@ class FutureTicks:
         Raises:
             StageError: the store or the broker did not take one; the batch is repeated after a restart.
         """
+        try:
+            with translated_errors("read ticks from the future"):
+                self._write(batch)
+        except StageError as error:
+            self.failure = error
+            # Without its causes: Spark searches the whole text, Java's stack included, by a recursive pattern.
+            raise StageError(str(error)) from None
+
+    def _write(self, batch: DataFrame) -> None:
         columns = ("symbol", "key", "value", "topic", "partition", "offset")
         # As a number: Python would turn a timestamp into the machine's own zone.
         rows = batch.select(*columns, F.unix_millis("timestamp").alias("appended_ms")).toLocalIterator()
-        try:
-            for first in rows:
-                some = [first, *itertools.islice(rows, _AT_ONCE - 1)]
-                keep(self._store, self._producer, [self._message(row) for row in some])
-            self._producer.confirm()
-        except StageError as error:
-            self.failure = error
-            raise StageError(str(error)) from None
+        for first in rows:
+            some = [first, *itertools.islice(rows, _AT_ONCE - 1)]
+            keep(self._store, self._producer, [self._message(row) for row in some])
+        self._producer.confirm()
 
     def _message(self, row: Row) -> QuarantinedMessage:
         return quarantined(

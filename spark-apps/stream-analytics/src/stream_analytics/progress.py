@@ -1,11 +1,15 @@
 """What Spark tells of the queries as they run, and the Prometheus metrics made of it."""
 
+import contextlib
 import queue
+import socket
 import time
+import weakref
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+from pyspark import SparkContext
 from pyspark.sql.streaming.listener import StreamingQueryListener
 
 from stream_analytics.late import LateTicks
@@ -24,16 +28,34 @@ if TYPE_CHECKING:
 
 
 class Events(StreamingQueryListener):
-    """Hands Spark's events on to the main thread; Spark calls it from a thread of its own, which must not wait."""
+    """Hands Spark's events on to the main thread; Spark calls it from threads of its own, which must not wait.
+
+    py4j gives each thread of the JVM that calls Python, as that of a query does, a connection and a thread here, and
+    ends neither when that thread of the JVM ends: `close_connections` does.
+    """
 
     def __init__(self) -> None:
         self.received: queue.SimpleQueue[StreamingQueryProgress | None] = queue.SimpleQueue()
         """Progress of finished micro-batches; None where a query ended."""
         self.last_sign = time.monotonic()
         """When Spark last told anything, a finished batch or that there was nothing to do."""
+        self._connections: weakref.WeakSet[Any] = weakref.WeakSet()
 
-    def onQueryStarted(self, event: "QueryStartedEvent") -> None:  # noqa: N802 - Spark's name
-        """Nothing to do: the main thread starts the queries itself."""
+    def onQueryStarted(self, event: "QueryStartedEvent") -> None:  # noqa: N802, ARG002 - Spark's name
+        """Note the connection of the query's own thread, which Spark calls this in."""
+        client = getattr(SparkContext._gateway, "_gateway_client", None)
+        # A gateway without threads of its own shares its connections.
+        if (connection := getattr(client, "get_thread_connection", lambda: None)()) is not None:
+            self._connections.add(connection)
+
+    def close_connections(self) -> None:
+        """End what the queries so far called on; to be called once they have stopped."""
+        for connection in list(self._connections):
+            self._connections.discard(connection)
+            # Its thread waits there for a command, finds none, and closes it.
+            if connection.socket is not None:
+                with contextlib.suppress(OSError):
+                    connection.socket.shutdown(socket.SHUT_RDWR)
 
     def onQueryProgress(self, event: "QueryProgressEvent") -> None:  # noqa: N802
         """Hand over a finished micro-batch."""
@@ -64,6 +86,10 @@ class Metrics:
         self.future = counter("future_ticks", "Ticks left out and quarantined: from the future")
         self.late = counter("late_ticks", "Ticks that missed some or all of their windows", "window", "missed")
         self.closed = counter("closed_windows", "Closed windows written to the lake", "window")
+        self.skipped = counter(
+            "skipped_windows", "Closed windows left out: partial, or written before the checkpoint", "window", "reason"
+        )
+        self.restarts = counter("restarts", "Times that all queries were stopped after a failure, to start again")
         self.batches = counter("batches", "Finished micro-batches", "query")
         self.batch_seconds = Histogram(
             "ticklake_stream_analytics_batch_duration_seconds", "Duration of a micro-batch", ("query",),
@@ -79,6 +105,8 @@ class Metrics:
             self.closed.labels(window)
             for missed in ("some", "all"):
                 self.late.labels(window, missed)
+            for reason in ("partial", "written"):
+                self.skipped.labels(window, reason)
 
     def batch(self, progress: "StreamingQueryProgress") -> None:
         """Take in a finished micro-batch."""

@@ -10,30 +10,30 @@ Both kinds of window are in one query. A window's last value comes once, in appe
 update mode; no one query gives both, hence two with a state each. `running` can be switched off.
 """
 
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 from pyspark.sql.streaming.readwriter import DataStreamWriter
 
-from stream_analytics.closed import ClosedWindows
-from stream_analytics.future import FutureTicks
 from stream_analytics.messages import running_messages
-from stream_analytics.settings import StreamAnalyticsSettings
+from stream_analytics.settings import CLOSED, FUTURE, RUNNING, StreamAnalyticsSettings
 from stream_analytics.sources import tick_stream, windowed_input
 from stream_analytics.ticks import from_the_future
 from stream_analytics.windows import aggregated, in_windows
 from ticklake.spark import kafka_options
 
-CLOSED = "closed"
-RUNNING = "running"
-FUTURE = "future"
+Sink = Callable[[DataFrame, int], None]
+"""What `foreachBatch` calls with a micro-batch and its number."""
 
 
-def start_closed(spark: SparkSession, settings: StreamAnalyticsSettings, sink: ClosedWindows) -> StreamingQuery:
-    """Start the query of closed windows."""
-    writer = _writer(_windows(spark, settings), settings, CLOSED).outputMode("append")
-    return writer.foreachBatch(sink.write).start()
+def start_closed(
+    spark: SparkSession, settings: StreamAnalyticsSettings, sink: Sink, starts: Mapping[int, int]
+) -> StreamingQuery:
+    """Start the query of closed windows; with a new checkpoint it reads from `starts`, see `epochs`."""
+    writer = _writer(_windows(spark, settings, starts), settings, CLOSED).outputMode("append")
+    return writer.foreachBatch(sink).start()
 
 
 def start_running(spark: SparkSession, settings: StreamAnalyticsSettings) -> StreamingQuery:
@@ -43,16 +43,18 @@ def start_running(spark: SparkSession, settings: StreamAnalyticsSettings) -> Str
     return kafka.option("topic", settings.live.names.analytics_topic).start()
 
 
-def start_future(spark: SparkSession, settings: StreamAnalyticsSettings, sink: FutureTicks) -> StreamingQuery:
+def start_future(spark: SparkSession, settings: StreamAnalyticsSettings, sink: Sink) -> StreamingQuery:
     """Start the query of ticks from the future."""
     ticks = tick_stream(spark, settings)
     found = ticks.where(from_the_future(settings.future_tolerance_seconds))
-    return _writer(found, settings, FUTURE).outputMode("append").foreachBatch(sink.write).start()
+    return _writer(found, settings, FUTURE).outputMode("append").foreachBatch(sink).start()
 
 
-def _windows(spark: SparkSession, settings: StreamAnalyticsSettings) -> DataFrame:
+def _windows(
+    spark: SparkSession, settings: StreamAnalyticsSettings, starts: Mapping[int, int] | None = None
+) -> DataFrame:
     delay = timedelta(seconds=settings.stream.watermark_seconds)
-    return aggregated(in_windows(windowed_input(spark, settings), settings.stream.windows, delay))
+    return aggregated(in_windows(windowed_input(spark, settings, starts), settings.stream.windows, delay))
 
 
 def _writer(frame: DataFrame, settings: StreamAnalyticsSettings, name: str) -> DataStreamWriter:

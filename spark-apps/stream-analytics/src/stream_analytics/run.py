@@ -1,23 +1,19 @@
-"""Starts Spark and the application, and ends both."""
+"""Starts Spark and what runs in it, and ends both."""
 
 import logging
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 
 from pyspark.sql import SparkSession
 
 from stream_analytics import queries
-from stream_analytics.app import App
 from stream_analytics.progress import Events, Metrics
 from stream_analytics.settings import APP, StreamAnalyticsSettings
+from stream_analytics.supervisor import Supervisor, check_servers, in_background
 from ticklake import logs
-from ticklake.kafka import ConfirmedProducer, topic_id
 from ticklake.metrics import Health, served
-from ticklake.names import QUARANTINE_TOPIC
-from ticklake.objects import ObjectStore
 from ticklake.spark import build_session, close_jvm, translated_errors
 
 log = logs.get(__name__)
@@ -28,45 +24,28 @@ def run(settings: StreamAnalyticsSettings, stop: threading.Event) -> None:
 
     Raises:
         ConfigurationError: a topic or the bucket is missing, or refuses us.
-        StageError: a query failed; what it had not finished is repeated after the next start.
+        CheckpointError: a person has to start with new checkpoints.
+        StageError: what another try in this process cannot help; what was not finished is repeated by the next one.
     """
     # A failure inside `foreachBatch` comes back as an exception here; py4j would print its stack besides.
     logging.getLogger("py4j").setLevel(logging.CRITICAL)
     metrics, events = Metrics(), Events()
-    started: list[App] = []
-    health = Health(alive=lambda: _alive(settings, events), ready=lambda: bool(started) and started[0].active)
+    running: list[Supervisor] = []
+    health = Health(alive=lambda: _alive(settings, events), ready=lambda: any(each.ready for each in running))
     with ExitStack() as stack:
         port = stack.enter_context(served(health, settings.metrics_port))
-        with ThreadPoolExecutor(1) as pool:
-            # The broker and the store are looked at while the JVM starts.
-            checked = pool.submit(_check, settings)
-            spark = stack.enter_context(_session(settings, stop))
-            topic, store = checked.result()
-        producer = stack.enter_context(ConfirmedProducer(settings.kafka, APP))
+        # The broker and the store are looked at while the JVM starts.
+        checked = in_background(lambda: check_servers(settings))
+        spark = stack.enter_context(_session(settings, stop))
         spark.streams.addListener(events)
-        app = App(settings, spark, store, producer, topic, metrics, events)
-        stack.callback(app.stop)
-        app.start()
-        started.append(app)
-        log.info("started", topic=settings.live.names.topic, metrics_port=port, heartbeat=settings.heartbeat)
-        app.wait(stop)
+        log.info("session started", metrics_port=port)
+        running.append(Supervisor(settings, spark, metrics, events, stop))
+        running[0].run(checked.result)
 
 
 def _alive(settings: StreamAnalyticsSettings, events: Events) -> bool:
     # Spark tells at least every ten seconds that there is nothing to read; a large backlog may take minutes.
     return time.monotonic() - events.last_sign < 900 + 3 * settings.stream.trigger_seconds
-
-
-def _check(settings: StreamAnalyticsSettings) -> tuple[str, ObjectStore]:
-    names = settings.live.names
-    found = topic_id(settings.kafka, names.topic)
-    for topic in [names.analytics_topic] * settings.stream.running + [QUARANTINE_TOPIC]:
-        topic_id(settings.kafka, topic)
-    store = ObjectStore(settings.store)
-    next(store.list_objects(f"{names.processed_prefix}/_epochs/"), None)
-    import pyarrow.parquet  # noqa: F401 - loaded here, beside Spark's start, instead of at the first closed window
-
-    return found, store
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Settings of stream-analytics."""
 
+import re
 from datetime import timedelta
 from typing import Literal, Self
 
@@ -12,8 +13,15 @@ from ticklake.spark import SparkSettings
 
 APP = "stream-analytics"
 
+CLOSED = "closed"
+RUNNING = "running"
+FUTURE = "future"
+"""Names of the queries, see `queries`."""
+
 FUTURE_TOLERANCE_SECONDS = 60.0
 WINDOW_LENGTHS = {"15m": timedelta(minutes=15), "1h": timedelta(hours=1)}
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 class StreamSettings(BaseSettings):
@@ -34,7 +42,7 @@ class StreamSettings(BaseSettings):
     heartbeat: bool | None = None
     """Whether the clock closes idle windows; unset is yes in the real flow, no where event time is not the clock's."""
     checkpoint: str | None = Field(default=None, min_length=1)
-    """Folder or URI below which the checkpoints lie; unset is the lake."""
+    """A name: a folder of that name among the lake's checkpoints. With a slash: a folder or URI to keep them below."""
     shuffle_partitions: int = Field(default=2, ge=1)
     """Partitions of the windows' state, fixed when a checkpoint is made."""
     state_store: Literal["memory", "rocksdb"] = "memory"
@@ -50,6 +58,11 @@ class StreamSettings(BaseSettings):
             if spec.length % spec.slide:
                 raise ValueError(f"slide_{spec.name}_seconds must divide {int(spec.length.total_seconds())}")
         return self
+
+    @property
+    def ends_by_itself(self) -> bool:
+        """Whether the program shall end without being asked to."""
+        return self.until_closed_windows > 0 or self.until_seconds is not None
 
     @property
     def windows(self) -> tuple[WindowSpec, ...]:
@@ -81,7 +94,16 @@ class StreamAnalyticsSettings(ServiceSettings):
         chosen = self.stream.future_tolerance_seconds
         return FUTURE_TOLERANCE_SECONDS if chosen is None and not self.live.namespace else chosen
 
+    @property
+    def queries(self) -> tuple[str, ...]:
+        """Names of the queries that run, the one of closed windows first."""
+        running = (RUNNING,) if self.stream.running else ()
+        return (CLOSED, *running, *(() if self.future_tolerance_seconds is None else (FUTURE,)))
+
     def checkpoint(self, query: str) -> str:
         """Where the checkpoint of `query` lies."""
-        base = self.stream.checkpoint or f"s3a://{self.store.bucket}"
-        return f"{base.rstrip('/')}/{self.live.names.checkpoint_prefix}/{query}"
+        chosen, lake = self.stream.checkpoint or "", f"s3a://{self.store.bucket}"
+        prefix = self.live.names.checkpoint_prefix
+        if _NAME.fullmatch(chosen):
+            return f"{lake}/{prefix}/{chosen}/{query}"
+        return f"{(chosen or lake).rstrip('/')}/{prefix}/{query}"

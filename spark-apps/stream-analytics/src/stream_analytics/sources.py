@@ -19,6 +19,9 @@ clock. Hence no option here may ever limit the size of a batch (`maxOffsetsPerTr
 unevenly would make ticks late by each other.
 """
 
+import json
+from collections.abc import Mapping
+
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -27,26 +30,38 @@ from stream_analytics.ticks import COLUMNS, from_the_future, observed, parsed, u
 from ticklake.spark import kafka_options
 
 
-def tick_stream(spark: SparkSession, settings: StreamAnalyticsSettings) -> DataFrame:
-    """The live topic from its first offset (a query with a checkpoint goes on where it stopped), parsed.
+def tick_stream(
+    spark: SparkSession, settings: StreamAnalyticsSettings, starts: Mapping[int, int] | None = None
+) -> DataFrame:
+    """The live topic, parsed; a query with a checkpoint goes on where it stopped.
 
     An offset that the broker no longer has stops the query: data is lost and a person must know.
+
+    Args:
+        starts: per partition the offset that a query with a new checkpoint reads from; None: its first ones.
     """
+    topic = settings.live.names.topic
     raw = (
         spark.readStream.format("kafka")
         .options(**kafka_options(settings.kafka))
-        .option("subscribe", settings.live.names.topic)
-        .option("startingOffsets", "earliest")
+        .option("subscribe", topic)
+        .option("startingOffsets", json.dumps({topic: starts}) if starts else "earliest")
         .option("failOnDataLoss", "true")
         .load()
     )
     return parsed(raw)
 
 
-def windowed_input(spark: SparkSession, settings: StreamAnalyticsSettings) -> DataFrame:
-    """Usable ticks with a watermark, and heartbeats among them; the columns of `ticks.COLUMNS`."""
+def windowed_input(
+    spark: SparkSession, settings: StreamAnalyticsSettings, starts: Mapping[int, int] | None = None
+) -> DataFrame:
+    """Usable ticks with a watermark, and heartbeats among them; the columns of `ticks.COLUMNS`.
+
+    Args:
+        starts: see `tick_stream`.
+    """
     future = from_the_future(settings.future_tolerance_seconds)
-    ticks = usable(observed(tick_stream(spark, settings), future), future)
+    ticks = usable(observed(tick_stream(spark, settings, starts), future), future)
     if settings.heartbeat:
         # First in the union, hence asked first: see above.
         ticks = _heartbeats(spark, ticks).unionByName(ticks)

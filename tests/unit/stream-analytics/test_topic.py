@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 from typing import Any
 
-from stream_analytics.lag import behind, reached_offsets
+from stream_analytics.topic import behind, reached_offsets
 
 
 def _progress(*sources: tuple[str, str | None]) -> Any:
