@@ -1,5 +1,6 @@
 """What starts of the queries leave behind in their process: no more with each one."""
 
+import gc
 import threading
 import time
 from collections import Counter
@@ -20,6 +21,9 @@ from ticklake.objects import ObjectStore
 from ticklake.settings import LiveSettings, StoreSettings
 from ticklake.spark import SparkSettings, start_jvm
 from ticklake.spark_jvm import ONE_SHOT
+
+CALLS = 3
+"""What Java can call here: two queries' functions, and a listener."""
 
 
 class InThisProcess:
@@ -64,18 +68,17 @@ class InThisProcess:
         app._queries["closed"].stop()
         self.until(lambda: self.app is not app)
 
-    def counts(self, wanted: Counter[str] | None) -> Counter[str]:
-        """Threads by name, calls from Java, and listeners; where they are not as `wanted`, the last after a minute."""
-        spark, deadline = self._made[0]._spark, time.monotonic() + 60
-        while True:
+    def counts(self) -> Counter[str]:
+        """Threads by name, listeners, and calls from Java once there are as few as one start needs."""
+        spark, deadline = self._made[0]._spark, time.monotonic() + 120
+        calls = spark.sparkContext._gateway.gateway_property.pool
+        while len(calls) > CALLS and time.monotonic() < deadline:
+            gc.collect()
             spark._jvm.System.gc()  # which is when Java lets go of what it calls here
-            names = (thread.name.partition("-")[0] + thread.name.partition("(")[2] for thread in threading.enumerate())
-            found = Counter(name for name in names if name != "ThreadPoolExecutor")  # of one batch
-            found["calls"] = len(spark.sparkContext._gateway.gateway_property.pool)
-            found["listeners"] = len(spark.streams._jsqm.listListeners())
-            if wanted is None or found == wanted or time.monotonic() > deadline:
-                return found
             time.sleep(0.3)
+        names = (thread.name.partition("-")[0] + thread.name.partition("(")[2] for thread in threading.enumerate())
+        found = Counter(name for name in names if name not in ("ThreadPoolExecutor", "kafka"))  # of one request
+        return found + Counter(calls=len(calls), listeners=len(spark.streams._jsqm.listListeners()))
 
 
 @pytest.mark.timeout(900)
@@ -98,9 +101,9 @@ def test_restarts_leave_no_more_behind_each_time(
             bench.send([*minutely(range(number * 90, number * 90 + 90)), future])
             running.until(lambda: (app := running.app) and app.progressed)
             running.until(lambda wanted=number + 1: len(list(store.list_objects(quarantine))) == wanted)
-            counts.append(running.counts(counts[-1] if number > 1 else None))
+            counts.append(running.counts())
             running.fail()
     assert counts[-1]["listeners"] == 1
-    # Two queries call a function here, and Spark a listener; it keeps what it called last until there is something new.
-    assert counts[-1]["calls"] <= 5
-    assert counts[2:] == [counts[2]] * 3
+    assert [each["calls"] for each in counts] == [CALLS] * 5
+    # With the first garbage Java's finalizer gets a thread here, for good.
+    assert counts[2:] == [counts[1]] * 3

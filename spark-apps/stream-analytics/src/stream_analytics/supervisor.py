@@ -113,20 +113,20 @@ class Supervisor:
                     return
                 except StageError as error:
                     raise_final(error, self._settings, self._spark)
-                    failure = error
+                    reason = str(error)  # the error itself would keep what failed from going away
                 if self._stop.is_set():
                     return
                 attempt = 0 if self._was_healthy else attempt
-                self._wait(failure, attempt)
+                self._wait(reason, attempt)
                 check, attempt = self._check_again, attempt + 1
         finally:
             if self._topic is not None:
                 self._topic.stop()
 
-    def _wait(self, failure: StageError, attempt: int) -> None:
+    def _wait(self, reason: str, attempt: int) -> None:
         seconds = full_jitter(attempt, _FIRST_SECONDS, _MOST_SECONDS, self._rng)
         self._metrics.restarts.inc()
-        log.warning("the queries are started again", reason=str(failure), after_seconds=round(seconds, 1))
+        log.warning("the queries are started again", reason=reason, after_seconds=round(seconds, 1))
         self._stop.wait(seconds)
 
     def _check_again(self) -> Servers:
