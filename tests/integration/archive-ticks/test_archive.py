@@ -229,10 +229,10 @@ def test_health_and_metrics(
     with archive(programs, environment, tmp_path / "log") as process:
         wait_for(lambda: get("/readyz")[0] == 200)
         assert get("/livez")[0] == 200
-        wait_for(lambda: sum(_values(get("/metrics")[1], "ticklake_archive_ticks_objects_total")) > 0)
-        text = get("/metrics")[1]
-        assert sum(_values(text, "ticklake_archive_ticks_rows_total")) == 10
-        assert sum(_values(text, "ticklake_archive_ticks_invalid_total")) == 1
+        # On a busy machine the messages can come in several objects.
+        wait_for(lambda: sum(_values(get("/metrics")[1], "ticklake_archive_ticks_rows_total")) == 10)
+        wait_for(lambda: sum(_values(get("/metrics")[1], "ticklake_archive_ticks_invalid_total")) == 1)
+        assert sum(_values(get("/metrics")[1], "ticklake_archive_ticks_objects_total")) > 0
         wait_for(lambda: _values(get("/metrics")[1], "ticklake_archive_ticks_lag") == [0.0] * 4)
         assert stop(process) == 0
 
