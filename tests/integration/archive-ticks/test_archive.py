@@ -253,7 +253,11 @@ def _free_port() -> int:
     ("change", "code", "said"),
     [
         ({"TICKLAKE_LIVE_NAMESPACE": "no-such-flow"}, 2, "no topic"),
-        ({"TICKLAKE_STORE_SECRET_KEY": "wrong"}, 2, "TICKLAKE_STORE_SECRET_KEY"),
+        (
+            {"TICKLAKE_STORE_SECRET_KEY": "wrong", "TICKLAKE_CREDENTIALS_WAIT_SECONDS": "1"},
+            2,
+            "TICKLAKE_STORE_SECRET_KEY",
+        ),
         ({"TICKLAKE_ARCHIVE_ROLL_ROWS": "0"}, 2, "TICKLAKE_ARCHIVE_ROLL_ROWS"),
         ({"TICKLAKE_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1", "TICKLAKE_KAFKA_TIMEOUT_SECONDS": "2"}, 1, "127.0.0.1:1"),
     ],

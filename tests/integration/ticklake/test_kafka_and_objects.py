@@ -42,6 +42,16 @@ def test_every_delivery_is_confirmed_with_its_offset(kafka_settings: KafkaSettin
     }
 
 
+def test_an_error_is_not_hidden_by_what_is_not_delivered(kafka_settings: KafkaSettings, live: LiveSettings) -> None:
+    def fail() -> None:
+        with kafka.ConfirmedProducer(kafka_settings, "test", linger_ms=20_000) as producer:
+            producer.send(live.names.topic, key=b"A", value=b"waits for its batch to fill")
+            raise StageError("the stage's own")
+
+    with pytest.raises(StageError, match=r"^the stage's own$"):
+        fail()
+
+
 def test_a_missing_topic_is_a_configuration_error(kafka_settings: KafkaSettings) -> None:
     quick = kafka_settings.model_copy(update={"timeout_seconds": 2.0})
     with pytest.raises(StageError, match="Kafka at"), kafka.ConfirmedProducer(quick, "test") as producer:

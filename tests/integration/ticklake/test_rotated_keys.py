@@ -24,7 +24,7 @@ pytestmark = pytest.mark.timeout(600)
 
 
 def ends_rejected(service: RunningService, name: str, line: str, seconds: int) -> None:
-    """It tells why it is not ready, and then ends with one line that says so."""
+    """It reports why it is not ready, and then ends with one line that says so."""
     service.wait_rejected(line)
     code, last = service.wait_end()
     assert code == 2

@@ -1,4 +1,4 @@
-"""Which answers of a server end a service, after how long, and what it tells meanwhile; with a clock of the test's."""
+"""Which answers end a service, after how long, and what it reports meanwhile; with a clock of the test's."""
 
 import threading
 import urllib.error
@@ -23,7 +23,7 @@ NO_BUCKET = ConfigurationError("the store has no bucket lake")
 
 
 class Server:
-    """Answers as it is told to: None accepts. Its clock is in seconds."""
+    """Gives these answers, the last one for ever; None accepts. Its clock is in seconds."""
 
     def __init__(self, *answers: StageError | None) -> None:
         self.now, self.answers = 100.0, list(answers)
@@ -187,10 +187,10 @@ def test_work_is_asked_to_stop_and_may_end_in_an_error(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "line"),
     [(StageError("the broker does not answer"), "rejects the credentials"), (IntegrityError("lost"), "lost")],
 )
-def test_what_fails_while_credentials_are_rejected_is_told_as_that(run: Run, error: StageError, told: str) -> None:
+def test_what_fails_while_credentials_are_rejected_is_reported_as_that(run: Run, error: StageError, line: str) -> None:
     def work(_: object, rejected: Callable[[], str]) -> None:
         server.answers = [WRONG]
         while not rejected():
@@ -198,7 +198,7 @@ def test_what_fails_while_credentials_are_rejected_is_told_as_that(run: Run, err
         raise error
 
     server = Server(None)
-    with pytest.raises(StageError, match=told):
+    with pytest.raises(StageError, match=line):
         run(server, work)
 
 

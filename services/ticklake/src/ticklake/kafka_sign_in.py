@@ -1,8 +1,8 @@
 """Whether Kafka accepts the credentials, asked on a connection of its own.
 
-The client library cannot tell: the broker closes the connection right after it has rejected a sign-in, and the library
-mostly sees the end of the connection first. It tries again until its time is over and then reports a timeout, as for a
-broker that is away.
+The client library does not show it: the broker closes the connection right after it has rejected a sign-in, and the
+library mostly sees the end of the connection first. It tries again until its time is over and then reports a timeout,
+as for a broker that is away.
 """
 
 import socket
