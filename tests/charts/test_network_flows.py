@@ -55,7 +55,7 @@ WAREHOUSE_USERS = ("load-warehouse", "validate-loaded", "reconcile-run", "load-w
 ASKS_THE_INTERNET = ("fetch-historical", "stream-ticks")
 API_USERS = (
     "daily-analytics driver", "stream-analytics driver", "scheduler", "entity-operator", "store", "store-2",
-    "kafka-cluster-id",
+    "kafka-cluster-id", *BROKERS,
 )  # fmt: skip
 METRICS = ("stream-ticks", "archive-ticks", "stream-analytics driver", "dashboard", "market-alerts")
 AIRFLOW_PODS = ("scheduler", "dag-processor", "api-server")
@@ -124,7 +124,6 @@ def test_the_flows_in_production(rendered: Callable[[str], list[Manifest]]) -> N
         (user, store, "TCP/9000") for user in ("airflow-backup", "spark-history") for store in ("store", "store-2")
     }
     wanted |= {("airflow-backup", "postgresql", "TCP/5432")}
-    wanted |= _api(*BROKERS)  # which zone they are in
     wanted |= {("batch-exporter", store, "TCP/9000") for store in ("store", "store-2")}
     wanted |= {("prometheus", store, "TCP/9000") for store in ("store", "store-2")}
     wanted |= {("prometheus", broker, "TCP/9404") for broker in BROKERS}

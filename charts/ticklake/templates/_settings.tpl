@@ -2,6 +2,8 @@
 {{- define "ticklake.settings" -}}
 TICKLAKE_LOG_LEVEL: {{ .Values.settings.logLevel | quote }}
 TICKLAKE_LOG_FORMAT: json
+# A new pod's network policies are in force only some seconds after its start.
+TICKLAKE_START_WAIT_SECONDS: "30"
 TICKLAKE_CALENDAR: {{ .Values.settings.calendar | quote }}
 TICKLAKE_METRICS_PORT: "9100"
 TICKLAKE_LIVE_NAMESPACE: {{ .Values.settings.liveNamespace | quote }}

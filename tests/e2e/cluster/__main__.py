@@ -24,6 +24,10 @@ def options() -> argparse.Namespace:
         "--plain", choices=("kafka", "store", "none"), action="append",
         help="part to run as a plain pod (again for another, or none); by default what has no operator here",
     )  # fmt: skip
+    parser.add_argument(
+        "--profile", choices=("kind", "production"), default="kind",
+        help="the values to install with; production's with the resources of one small node",
+    )  # fmt: skip
     parser.add_argument("--values", action="append", default=[], help="further values for the platform's chart")
     parser.add_argument("--airflow-values", action="append", default=[], help="further values for Airflow's chart")
     parser.add_argument(

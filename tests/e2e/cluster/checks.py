@@ -3,7 +3,9 @@
 import csv
 import io
 from collections import Counter
+from pathlib import Path
 
+import pandas as pd
 import pyarrow.parquet as pq
 import snowflake.connector
 from pydantic import SecretStr
@@ -24,11 +26,13 @@ def same(what: str, found: object, wanted: object) -> None:
         raise TrialFailed(f"{what}: {found} instead of {wanted}")
 
 
-def store_at(port: int, access_key: str, secret_key: str, endpoint: str = "http://127.0.0.1") -> ObjectStore:
+def store_at(
+    port: int, access_key: str, secret_key: str, endpoint: str = "http://127.0.0.1", ca_file: Path | None = None
+) -> ObjectStore:
     """The lake through a forwarded port."""
-    return ObjectStore(
-        StoreSettings(endpoint=f"{endpoint}:{port}", access_key=SecretStr(access_key), secret_key=SecretStr(secret_key))
-    )
+    keys = SecretStr(access_key), SecretStr(secret_key)
+    where = f"{endpoint}:{port}"
+    return ObjectStore(StoreSettings(endpoint=where, access_key=keys[0], secret_key=keys[1], ca_file=ca_file))
 
 
 def lake(store: ObjectStore, run_id: str) -> None:
@@ -63,6 +67,46 @@ def warehouse(port: int, password: str, batch_id: str) -> None:
         same("rows of the warehouse by symbol", dict(cursor.fetchall()), EXPECTED)
         cursor.execute("select count(*) from MARKET_TEST.LOAD_AUDIT where batch_id = %s", (batch_id,))
         same("loads in the audit", cursor.fetchone(), (1,))
+
+
+def ticks(store: ObjectStore) -> pd.DataFrame:
+    """All archived ticks; each of a producer's run is there, once.
+
+    Where a topic was deleted, what nobody had read of it is gone: a run that was sent to two topics may have gaps.
+    """
+    parts = []
+    for found in store.list_objects(f"{names.live_names().raw_prefix}/"):
+        key = ledger.RangeKey.parse(found.key)
+        if key and found.key.endswith(".parquet"):
+            columns = ["symbol", "source", "event_time", "sequence", "producer_run"]
+            table = pq.read_table(io.BytesIO(store.get(found.key)), columns=columns)
+            parts.append(table.to_pandas().assign(topic=key.topic_id))
+    all_ticks = pd.concat(parts, ignore_index=True)
+    identity = ["producer_run", "symbol"]
+    runs = all_ticks.groupby(identity).agg(
+        rows=("sequence", "size"), different=("sequence", "nunique"),
+        least=("sequence", "min"), greatest=("sequence", "max"), topics=("topic", "nunique"),
+    )  # fmt: skip
+    same("ticks that are there twice", int((runs.rows - runs.different).sum()), 0)
+    whole = runs[runs.topics == 1]
+    same("ticks that are missing", int((whole.greatest - whole.least + 1 - whole.rows).sum()), 0)
+    return all_ticks
+
+
+def windows(store: ObjectStore) -> int:
+    """How many closed windows there are; each is of exactly the archived ticks that lie in it."""
+    files = [ref.key for manifest in manifests.all_windows(store, names.live_names()) for ref in manifest.objects]
+    if not files:
+        return 0
+    columns = ["symbol", "source", "window_length", "window_start", "window_end", "tick_count"]
+    closed = pd.concat(pq.read_table(io.BytesIO(store.get(key)), columns=columns).to_pandas() for key in files)
+    key = columns[:4]
+    same("windows that are there twice", int(closed.duplicated(key).sum()), 0)
+    times = {name: part.sort_values() for name, part in ticks(store).groupby(key[:2]).event_time}
+    for row in closed.itertuples():
+        first, end = times[row.symbol, row.source].searchsorted([row.window_start, row.window_end])
+        same(f"ticks of {row.symbol} in {row.window_length} from {row.window_start}", row.tick_count, end - first)
+    return len(closed)
 
 
 def archived(store: ObjectStore) -> int:

@@ -6,18 +6,22 @@ from typing import TYPE_CHECKING
 
 from tests.e2e.cluster import checks
 from tests.e2e.cluster.page import Page
-from tests.e2e.cluster.tools import TrialFailed, run, until
+from tests.e2e.cluster.tools import run, until
 
 if TYPE_CHECKING:
     from tests.e2e.cluster.trial import Trial
 
 LIVE_TOPIC = "ticklake-stock-market-realtime"
+_DRIVER = "spark-role=driver,app.kubernetes.io/component=stream-analytics"
+_ROLL = "strimzi.io/manual-rolling-update"
 CHECKPOINT = "stages.stream-analytics.env.TICKLAKE_WINDOWS_CHECKPOINT"
 
 
 def of(trial: "Trial") -> dict[str, Callable[["Trial"], None]]:
     """The faults that can be tried, by what they are; those of operators only where these run the part."""
-    found: dict[str, Callable[[Trial], None]] = {"A task's pod is lost": lost_pod}
+    found: dict[str, Callable[[Trial], None]] = {
+        "Every part is restarted in turn": restarted, "A task's pod is lost": lost_pod,
+    }  # fmt: skip
     if "store" not in trial.plain:
         found["A key of the store is rotated"] = rotated_store_key
     if "kafka" not in trial.plain:
@@ -26,6 +30,38 @@ def of(trial: "Trial") -> dict[str, Callable[["Trial"], None]]:
     if not trial.plain:
         found["Uninstalled, and installed again over the data"] = reinstalled
     return found
+
+
+def restarted(trial: "Trial") -> None:
+    """Every part is restarted as its documentation says, beside live ticks: each of them is archived once."""
+    with trial.store() as store:
+        before = len(checks.ticks(store))
+    restarts = [
+        ("rollout", "restart", "deployment", "-l", "app.kubernetes.io/instance=ticklake,!strimzi.io/cluster"),
+        ("rollout", "restart", "deployment,statefulset", "-l", "release=airflow"),
+        ("delete", "pod", "ticklake-stream-analytics-driver"),
+    ]
+    for command in restarts:
+        trial.platform.kubectl(*command)
+        _all_rolled_out(trial)
+    if "store" not in trial.plain:
+        trial.platform.kubectl("rollout", "restart", "statefulset", "-l", "v1.min.io/tenant")
+        _all_rolled_out(trial)
+    if "kafka" not in trial.plain:
+        trial.platform.kubectl("annotate", "strimzipodset", "--all", f"{_ROLL}=true")
+        # The operator takes the annotation away when it has restarted the pods, one after another.
+        asked = ("get", "strimzipodset", "-o", "yaml")
+        until("restarted brokers", 900, lambda: _ROLL not in trial.platform.kubectl(*asked), pause=3)
+        trial.platform.kubectl("wait", "kafka/ticklake", "--for=condition=Ready", "--timeout=600s")
+    until("stream-analytics", 600, lambda: trial.application_state() == "RUNNING", pause=3)
+    with trial.store() as store:
+        until("archived ticks after it", 400, lambda: len(checks.ticks(store)) > before + 100, pause=5)
+    _page_recovers(trial)
+
+
+def _all_rolled_out(trial: "Trial") -> None:
+    for name in trial.platform.kubectl("get", "deployment,statefulset", "-o", "name").split():
+        trial.platform.kubectl("rollout", "status", name, "--timeout=600s")
 
 
 def lost_pod(trial: "Trial") -> None:
@@ -47,28 +83,41 @@ def _pods(trial: "Trial", label: str) -> list[str]:
 
 def rotated_store_key(trial: "Trial") -> None:
     """The page's key of the store is made anew as the chart's README says; the page recovers by itself."""
-    name = "ticklake-store-dashboard"
+    name, restarts = "ticklake-store-dashboard", _restarts(trial, "dashboard")
     before = trial.secret(name, "secret-key")
     trial.platform.kubectl("delete", "secret", name)
     trial.install()
     checks.same("the key is another", trial.secret(name, "secret-key") != before, True)
+    until("an end of the page with the old key", 300, lambda: _restarts(trial, "dashboard") > restarts, pause=3)
     _page_recovers(trial)
 
 
 def rotated_kafka_password(trial: "Trial") -> None:
     """Kafka passwords are made anew as the chart's README says, and brokers restart: ticks and page go on."""
-    for stage in ("stream-ticks", "archive-ticks", "dashboard", "stream-analytics"):
+    services = ("stream-ticks", "archive-ticks", "dashboard")
+    restarts = {stage: _restarts(trial, stage) for stage in services}
+    for stage in (*services, "stream-analytics"):
         name = f"ticklake-{stage}"
         before = trial.secret(name, "password")
         trial.platform.kubectl("delete", "secret", name)
         until(f"the new password of {stage}", 120, lambda name=name: trial.platform.secret_of(name))  # type: ignore[misc]
         checks.same("the password is another", trial.secret(name, "password") != before, True)
     _restart_brokers(trial)
+    for stage in services:
+        ended = lambda stage=stage: _restarts(trial, stage) > restarts[stage]  # noqa: E731
+        until(f"an end of {stage} with the old password", 300, ended, pause=3)
     with trial.store() as store:
         before_restart = checks.archived(store)
         until("archived ticks", 400, lambda: checks.archived(store) > before_restart + 50, pause=3)
     _page_recovers(trial)
     until("stream-analytics", 600, lambda: trial.application_state() == "RUNNING", pause=3)
+
+
+def _restarts(trial: "Trial", component: str) -> int:
+    """How often containers of a service's pods ended and were started again."""
+    path = "jsonpath={.items[*].status.containerStatuses[*].restartCount}"
+    label = f"app.kubernetes.io/component={component}"
+    return sum(map(int, trial.platform.kubectl("get", "pods", "-l", label, "-o", path).split()))
 
 
 def _restart_brokers(trial: "Trial") -> None:
@@ -96,8 +145,10 @@ def recreated_topic(trial: "Trial") -> None:
         trial.platform.kubectl("delete", "kafkatopic", LIVE_TOPIC)
         trial.install()
         trial.platform.kubectl("wait", f"kafkatopic/{LIVE_TOPIC}", "--for=condition=Ready", "--timeout=300s")
-        until("the line that the topic was recreated", 600, lambda: "was recreated" in _whole_log(trial), pause=0.5)
-        trial.install("--set", f"{CHECKPOINT}=reset-{int(time.time())}")
+        until("the line that the topic was recreated", 600, lambda: "was recreated" in _driver_log(trial), pause=3)
+        name = f"reset-{int(time.time())}"
+        trial.install("--set", f"{CHECKPOINT}={name}")
+        until("a driver with other checkpoints", 300, lambda: _checkpoint_of_driver(trial) == name, pause=3)
         until("stream-analytics", 600, lambda: trial.application_state() == "RUNNING", pause=3)
 
         def grown() -> bool:
@@ -107,12 +158,13 @@ def recreated_topic(trial: "Trial") -> None:
         until("a chain of the new topic beside the old one", 600, grown, pause=5)
 
 
-def _whole_log(trial: "Trial") -> str:
-    """The log of the driver that runs now, to its end; empty where there is none just now."""
-    try:
-        return trial.platform.kubectl("logs", "ticklake-stream-analytics-driver", "--follow", seconds=120)
-    except TrialFailed:  # between two starts, or it went on
-        return ""
+def _driver_log(trial: "Trial") -> str:
+    return trial.platform.kubectl("logs", "-l", _DRIVER, "--tail=-1")
+
+
+def _checkpoint_of_driver(trial: "Trial") -> str:
+    path = '{.items[*].spec.containers[0].env[?(@.name=="TICKLAKE_WINDOWS_CHECKPOINT")].value}'
+    return trial.platform.kubectl("get", "pods", "-l", _DRIVER, "-o", f"jsonpath={path}")
 
 
 def reinstalled(trial: "Trial") -> None:

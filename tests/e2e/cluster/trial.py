@@ -17,7 +17,7 @@ from tests.e2e.cluster import checks, parts, watch
 from tests.e2e.cluster.airflow import Airflow
 from tests.e2e.cluster.needs import airflow_chart
 from tests.e2e.cluster.page import Page
-from tests.e2e.cluster.tools import ROOT, Cluster, TrialFailed, run, until
+from tests.e2e.cluster.tools import ROOT, Cluster, TrialFailed, run, stands_here, until
 
 HERE = Path(__file__).parent
 CHART = ROOT / "charts/ticklake"
@@ -78,11 +78,13 @@ class Trial:
         return Template((HERE / name).read_text()).substitute(namespace=self.parts.namespace, **more)
 
     def install(self, *more: str) -> None:
-        """The platform's chart as README installs it on kind, with the values of what the cluster has or lacks."""
+        """The platform's chart with the values of a profile and of what the cluster has or lacks."""
         self.platform.ensure_namespace()
         names = [*self.plain, *(["monitoring"] if self.options.monitoring else [])]
         with tempfile.TemporaryDirectory() as folder:
-            files = [CHART / "values-kind.yaml"]
+            files = [CHART / f"values-{self.options.profile}.yaml"]
+            if self.options.profile == "production":
+                files.append(HERE / "values-one-node.yaml")
             for name in names:
                 files.append(Path(folder) / f"{name}.yaml")
                 files[-1].write_text(self._filled(f"values-{name}.yaml"))
@@ -230,8 +232,19 @@ class Trial:
                 yield checks.store_at(port, *keys)
         else:
             keys = [self.secret("ticklake-store-admin", key) for key in ("access-key", "secret-key")]
-            with self.platform.forwarded("svc/minio", 80) as port:
-                yield checks.store_at(port, *keys)
+            if self.options.profile == "kind":
+                with self.platform.forwarded("svc/minio", 80) as port:
+                    yield checks.store_at(port, *keys)
+                return
+            name = f"minio.{self.platform.namespace}.svc"
+            authority = self.platform.get("configmap", "kube-root-ca.crt")["data"]["ca.crt"]
+            with (
+                self.platform.forwarded("svc/minio", 443) as port, stands_here(name),
+                tempfile.NamedTemporaryFile("w", suffix=".crt") as ca,
+            ):  # fmt: skip
+                ca.write(authority)
+                ca.flush()
+                yield checks.store_at(port, *keys, endpoint=f"https://{name}", ca_file=Path(ca.name))
 
 
 def elapsed(tasks: list[dict[str, Any]]) -> list[float]:

@@ -114,9 +114,13 @@ def test_a_recreated_topic(bench: Any, tick: Any, reference: Any, compare: Any) 
     assert skipped(bench, "partial") == {"15m": 0, "1h": 0}
     assert_whole(bench, compare, every, due)
 
-    # The checkpoint that was left stays refused, as its topic is gone.
-    program = bench.start(TICKLAKE_WINDOWS_CHECKPOINT="")
-    assert program.wait(240) == 2, bench.said()
+    # The checkpoint that was left stays refused, as its topic is gone; held, the program says so until it is stopped.
+    program = bench.start(TICKLAKE_WINDOWS_CHECKPOINT="", TICKLAKE_WINDOWS_HOLD_SECONDS="600")
+    bench.until(lambda: "held until a person changes something" in bench.said())
+    assert program.poll() is None
+    assert not bench.ready()
+    program.terminate()
+    assert program.wait(60) == 2, bench.said()
     assert f"(topic id {old_id}, now {new_id})" in bench.errors()
 
 

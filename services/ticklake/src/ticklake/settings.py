@@ -94,6 +94,8 @@ class StageSettings(BaseSettings):
     """Version or commit of the running code, for lineage."""
     xcom_file: Path = Path("/airflow/xcom/return.json")
     """Where Airflow picks up a result; written when its folder exists."""
+    start_wait_seconds: float = Field(default=0, ge=0)
+    """How long store, Kafka and warehouse may be out of reach when a program starts; then it starts all the same."""
     calendar: str = "XNYS"
     """Exchange calendar (ISO 10383 code) that says which sessions exist."""
 

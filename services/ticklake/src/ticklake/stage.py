@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import NoReturn, TypeVar
 
-from ticklake import lineage, logs, runs
+from ticklake import lineage, logs, reachable, runs
 from ticklake.errors import ExitCode, StageError
 from ticklake.lineage import StageFailure, StageRecord
 from ticklake.objects import ObjectStore
@@ -63,6 +63,7 @@ def batch_main(
         settings = load(settings_type)
         logs.configure(settings.log_level, settings.log_format, stage=name, run_id=run.run_id)
         _stop_on_sigterm()
+        reachable.wait(settings, settings.start_wait_seconds)
         started_at = datetime.now(UTC)
         try:
             record, store = body(settings, run)
@@ -118,6 +119,7 @@ def task_main(
         settings = load(settings_type)
         logs.configure(settings.log_level, settings.log_format, stage=name)
         _stop_on_sigterm()
+        reachable.wait(settings, settings.start_wait_seconds)
         result = body(settings, arguments)
         hand_over(settings, result)
         log.info("done", **result)
@@ -134,6 +136,7 @@ def service_main(
         Arguments(prog=name, description="Settings come from TICKLAKE_… variables.").parse_args(argv)
         settings = load(settings_type)
         logs.configure(settings.log_level, settings.log_format, stage=name)
+        reachable.wait(settings, settings.start_wait_seconds)
         stop = threading.Event()
 
         def ask_to_stop(*_: object) -> None:

@@ -9,12 +9,15 @@ from contextlib import ExitStack, contextmanager, suppress
 from pyspark.sql import SparkSession
 
 from stream_analytics import queries
+from stream_analytics.failures import CheckpointError
 from stream_analytics.progress import Events, Metrics
 from stream_analytics.settings import APP, StreamAnalyticsSettings
 from stream_analytics.supervisor import Supervisor, check_servers, in_background
 from ticklake import logs
 from ticklake.metrics import Health, served
 from ticklake.spark import build_session, close_jvm, translated_errors
+
+_SAY_SECONDS = 60.0
 
 log = logs.get(__name__)
 
@@ -40,7 +43,20 @@ def run(settings: StreamAnalyticsSettings, stop: threading.Event) -> None:
         spark.streams.addListener(events)
         log.info("session started", metrics_port=port)
         running.append(Supervisor(settings, spark, metrics, events, stop))
-        running[0].run(checked.result)
+        try:
+            running[0].run(checked.result)
+        except CheckpointError as error:
+            _hold(settings.stream.hold_seconds, events, stop, str(error))
+            raise
+
+
+def _hold(seconds: float, events: Events, stop: threading.Event, reason: str) -> None:
+    """Stay, for a person to see what has to be changed: the Spark operator would start the same again at once."""
+    deadline = time.monotonic() + seconds
+    while not stop.is_set() and (left := deadline - time.monotonic()) > 0:
+        events.last_sign = time.monotonic()
+        log.error("held until a person changes something", reason=reason, seconds_left=round(left))
+        stop.wait(min(_SAY_SECONDS, left))
 
 
 def _alive(settings: StreamAnalyticsSettings, events: Events) -> bool:

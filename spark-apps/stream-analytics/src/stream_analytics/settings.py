@@ -47,6 +47,8 @@ class StreamSettings(BaseSettings):
     """Partitions of the windows' state, fixed when a checkpoint is made."""
     state_store: Literal["memory", "rocksdb"] = "memory"
     """Where open windows are held, fixed when a checkpoint is made: the executors' heap, or RocksDB for very many."""
+    hold_seconds: float = Field(default=0, ge=0)
+    """How long to stay, and say why, before it ends because a person must reset the checkpoints."""
     until_closed_windows: int = Field(default=0, ge=0)
     """End with exit code 0 once this many windows of each length are closed and written; 0 is never."""
     until_seconds: float | None = Field(default=None, gt=0)

@@ -1,0 +1,68 @@
+"""Waiting for servers at the start: until they listen, not longer than allowed, and not where nothing is allowed."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from ticklake import reachable
+from ticklake.settings import KafkaSettings, StageSettings, StoreSettings, WarehouseSettings
+
+
+class Settings(StageSettings):
+    """Of a stage that uses all three."""
+
+    kafka: KafkaSettings
+    store: StoreSettings
+    warehouse: WarehouseSettings
+
+
+@pytest.fixture
+def servers() -> Iterator[list[socket.socket]]:
+    """Bound, but not listening: connections are refused."""
+    bound = [socket.socket() for _ in range(4)]
+    for each in bound:
+        each.bind(("127.0.0.1", 0))
+    yield bound
+    for each in bound:
+        each.close()
+
+
+def settings(servers: list[socket.socket]) -> Settings:
+    first, second, store, warehouse = (each.getsockname()[1] for each in servers)
+    return Settings(
+        kafka=KafkaSettings(bootstrap_servers=f"127.0.0.1:{first},127.0.0.1:{second}"),
+        store=StoreSettings(endpoint=f"http://127.0.0.1:{store}"),
+        warehouse=WarehouseSettings(host="127.0.0.1", port=warehouse),
+    )
+
+
+def test_it_waits_until_one_of_each_listens(servers: list[socket.socket]) -> None:
+    waiting = threading.Thread(target=reachable.wait, args=(settings(servers), 60), daemon=True)
+    waiting.start()
+    for each in servers[1:]:
+        waiting.join(0.7)
+        assert waiting.is_alive()
+        each.listen()
+    waiting.join(30)
+    assert not waiting.is_alive()
+
+
+@pytest.mark.parametrize(("allowed", "longest"), [(0, 5), (1, 20)])
+def test_it_goes_on_without_them_in_the_end(servers: list[socket.socket], allowed: float, longest: float) -> None:
+    began = time.monotonic()
+    reachable.wait(settings(servers), allowed)
+    assert allowed / 2 <= time.monotonic() - began < longest
+
+
+def test_addresses_of_a_cloud_are_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "create_connection", lambda *_: pytest.fail("tried"))
+
+    class OfCloud(StageSettings):
+        store: StoreSettings
+        warehouse: WarehouseSettings
+
+    cloud = OfCloud(store=StoreSettings(), warehouse=WarehouseSettings(account="organisation-account"))
+    reachable.wait(cloud, 60)
