@@ -40,12 +40,18 @@ def check(trial: "Trial") -> None:
         "load-warehouse": [api, METADATA, node, "airflow-postgresql:5432", dashboard],
         "stranger": [api, METADATA, node, warehouse, "airflow-api-server:8080", dashboard],
     }
+    # The same servers are open to whom they are for, so that there is something to refuse.
+    allowed = {"load-warehouse": [warehouse], "consume-historical": list[str]()}
+    tls = trial.options.profile == "production"
     if "store" not in trial.plain:
-        forbidden["stranger"].append("minio:80")
+        store = f"minio:{443 if tls else 80}"
+        forbidden["stranger"].append(store)
+        allowed["consume-historical"].append(store)
     if "kafka" not in trial.plain:
+        kafka = f"ticklake-kafka-bootstrap:{9093 if tls else 9092}"
         for stage in ("validate-raw", "load-warehouse", "stranger"):
-            forbidden[stage].append("ticklake-kafka-bootstrap:9092")
-    allowed = {"load-warehouse": [warehouse]}
+            forbidden[stage].append(kafka)
+        allowed["consume-historical"].append(kafka)
     found = _tried(
         trial.platform, trial.options.tag,
         {stage: [*targets, *allowed.get(stage, [])] for stage, targets in forbidden.items()},
