@@ -3,9 +3,10 @@
 from datetime import UTC, date, datetime
 
 import pytest
+from exchange_calendars.calendar_utils import _default_calendar_factories, get_calendar_names
 
 from ticklake import calendar
-from ticklake.errors import ConfigurationError
+from ticklake.errors import ConfigurationError, ExitCode
 from ticklake.quality import missing_sessions, session_defects
 
 # The New York Stock Exchange was closed on 29 and 30 October 2012 for Hurricane Sandy.
@@ -33,6 +34,55 @@ def test_a_session_counts_once_it_has_closed() -> None:
 def test_an_unknown_calendar_is_named() -> None:
     with pytest.raises(ConfigurationError, match=r"TICKLAKE_CALENDAR.*'MARS'"):
         calendar.sessions("MARS", date(2020, 1, 1), date(2020, 1, 2))
+
+
+def test_a_date_outside_of_what_is_known_is_named() -> None:
+    for first, last in ((date(1979, 12, 31), date(1980, 2, 1)), (date(2026, 1, 2), date(2126, 1, 2))):
+        with pytest.raises(ConfigurationError, match=r"XNYS are known from 1980-01-01 to .* choose another --date") as c:
+            calendar.sessions("XNYS", first, last)
+        assert c.value.exit_code == ExitCode.UNUSABLE
+    with pytest.raises(ConfigurationError, match="2126-01-02 lies outside"):
+        calendar.last_session("XNYS", date(2126, 1, 2))
+    assert not calendar.is_open("XNYS", datetime(2126, 1, 2, 15, tzinfo=UTC))
+
+
+LATE = {
+    code: factory.bound_min().date()
+    for code, factory in _default_calendar_factories.items()
+    if factory.bound_min() is not None and factory.bound_min().year > 1980
+}
+"""Calendars whose holidays are recorded only from a day after 1980 on."""
+
+
+def test_there_are_calendars_that_begin_late() -> None:
+    assert LATE.keys() >= {"XTKS", "XBOM", "XSHG", "XSES", "XSAU", "AIXK"}
+
+
+@pytest.mark.parametrize("code", sorted(LATE))
+def test_a_calendar_that_begins_late_is_used_from_there_on(code: str) -> None:
+    first = LATE[code]
+    assert calendar.reach(code)[0] == first
+    assert calendar.sessions(code, first, date(2025, 6, 13))[-1] in (date(2025, 6, 12), date(2025, 6, 13))
+    with pytest.raises(ConfigurationError, match=f"sessions of {code} are known from {first} to"):
+        calendar.sessions(code, date(1985, 1, 2), date(2025, 6, 13))
+
+
+@pytest.mark.parametrize("code", get_calendar_names(include_aliases=False))
+def test_every_calendar_can_be_used(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Some forty years of each of 71 calendars would take a minute to make.
+    monkeypatch.setattr(calendar, "_FIRST", date(2025, 1, 1))
+    calendar._calendar.cache_clear()
+    try:
+        week = calendar.sessions(code, date(2025, 6, 16), date(2025, 6, 22))
+        assert 3 <= len(week) <= 7
+        last = calendar.last_session(code, date(2025, 6, 22))
+        assert last == week[-1]
+        assert calendar.session_open(code, last) < calendar.session_close(code, last)
+        assert calendar.last_closed_session(code, datetime(2025, 6, 26, 12, tzinfo=UTC)) >= week[-1]
+        with pytest.raises(ConfigurationError, match=f"sessions of {code} are known"):
+            calendar.sessions(code, date(2025, 6, 16), date(2126, 1, 2))
+    finally:
+        calendar._calendar.cache_clear()
 
 
 def test_each_defect_has_its_reason_and_spares_its_neighbours() -> None:
