@@ -189,6 +189,30 @@ def test_a_dividend_and_what_adj_close_makes_of_it() -> None:
     assert "from what the dividends give" in doubts(changed(good(), adjclose={4: 250.0}))
 
 
+def test_a_real_dividend() -> None:
+    """I3E.L in November 2022, as Yahoo gave it (github.com/ranaroussi/yfinance/issues/1273)."""
+    days = calendar.sessions("XNYS", date(2022, 11, 7), date(2022, 11, 11))
+    closes = [24.6, 24.5, 23.549999, 23.5, 23.5]
+    adjusted = [24.451147, 24.351751, 23.407499, 23.5, 23.5]
+    period = Period(days[0], days[-1])
+
+    def told(values: list[float], amount: float) -> str:
+        paid = {"dividends": [{"at": 3, "amount": amount}]}
+        answer = chart("I3E.L", days, closes, adj_closes=values, events=paid, currency="GBp")
+        return doubts(answer, "I3E.L", None, period, days)
+
+    assert told(adjusted, 0.1425) == ""
+    # In pounds beside prices in pence, or not adjusted for, as Yahoo's answers have been too.
+    assert "over the dividend" in told(adjusted, 0.001425)
+    assert "over the dividend" in told(closes, 0.1425)
+
+
+def test_not_every_reason_is_told() -> None:
+    flips = [100.0 if n % 2 else 10_000.0 for n in range(30)]
+    found = doubts(good(flips)).split("; ")
+    assert (len(found), found[-1]) == (6, "and 24 more reasons")
+
+
 def test_capital_gains_count_as_dividends() -> None:
     kept = 1 - 3.0 / FLAT[9]
     adjusted = [price * kept if n < 10 else price for n, price in enumerate(FLAT)]

@@ -76,6 +76,8 @@ def _read(chart: Mapping[str, Any], period: Period, default_zone: str) -> Chart:
         if period.first <= action.day <= period.last
     )  # fmt: skip
     notes = _place(rows, actions)
+    if (chart.get("events") or {}).get("capitalGains"):
+        notes.append("distributed capital gains are counted among the dividends, as adj_close counts them")
     if meta.currency is None:
         notes.append("the answer does not say the currency of its prices: it is not known")
     table = pa.Table.from_pylist(rows, schema=ROWS)

@@ -21,6 +21,8 @@ from ticklake.quality import UNUSUAL_TRADING, trading_ratio
 
 Floats = npt.NDArray[np.float64]
 
+MOST = 5
+"""Reasons that are told; prices that flip between two units every day would give hundreds."""
 LATE_SESSIONS = 10
 """The first bar may be this many sessions behind the first trade: a thinly traded share begins with days without one.
 An answer that was cut off begins far later."""
@@ -50,6 +52,8 @@ FACTOR = 2e-3
 """adj_close as recomputed from the dividends, from the last bar backwards, may differ by this part of the price and
 `DIVIDEND_PART` of all dividends between."""
 
+_JUMP = log(SPLIT_RATIOS[0]) / 2
+"""Smaller moves are like no usual split."""
 _UNSPLIT = {"INDEX", "CURRENCY", "CRYPTOCURRENCY", "FUTURE"}
 _TRADED = {"EQUITY", "ETF"}
 
@@ -72,11 +76,12 @@ def reasons(
         sessions: of the exchange, in the period, that had closed when it was asked for.
     """
     meta, rows = chart.meta, _Columns.of(chart.rows, sessions)
-    return (
+    found = (
         *_of_whom(symbol, meta), *_grain(chart.rows, sessions, meta), *_currencies(meta, chart.actions, known),
         *_reach(rows.days, period, sessions, meta, known), *_volumes(symbol, rows, meta), *_splits(symbol, rows, meta),
         *_adjusted(rows),
     )  # fmt: skip
+    return found if len(found) <= MOST else (*found[:MOST], f"and {len(found) - MOST} more reasons")
 
 
 def impossible(kind: str, value: float) -> str | None:
@@ -203,10 +208,13 @@ def _volumes(symbol: str, rows: _Columns, meta: Meta) -> Iterator[str]:
 
 
 def _splits(symbol: str, rows: _Columns, meta: Meta) -> Iterator[str]:
-    """Jumps that a split explains which the prices should be adjusted for."""
-    moves = np.diff(np.log(rows.close))
-    for place, move in enumerate(moves, start=1):
-        ratio, usual = float(rows.splits[place]), _usual_ratio(float(move))
+    """Jumps that a split explains, which the prices should be adjusted for."""
+    if not rows.days:
+        return
+    moves = np.append(0.0, np.diff(np.log(rows.close)))
+    for place in map(int, np.flatnonzero((np.abs(moves) > _JUMP) | (rows.splits > 0))):
+        move, ratio = float(moves[place]), float(rows.splits[place])
+        usual = _usual_ratio(move)
         size = abs(log(ratio)) if ratio else 0.0
         if size >= SPLIT_LEAST and abs(abs(move) - size) <= min(SPLIT_NEAR, size / 2):
             yield (

@@ -57,14 +57,14 @@ def run_stage(settings: FetchSettings, run: Run) -> tuple[StageRecord, ObjectSto
     store = ObjectStore(settings.store)
     symbols = settings.wanted_symbols
     period = batch_period(run.batch_date, settings.years, started_at.date())
+    with clock.step("calendar"):
+        sessions = calendar.sessions(settings.calendar, period.first, period.last)
     further = {"seed": settings.simulated.seed} if settings.source is Source.SIMULATED else {}
     book = AnswerBook(store, run.run_id, settings.source, request_header(settings.source, period, symbols, **further))
     with clock.step("answers"):
         collected = collect(book, settings, period, symbols)
     answers = [_answer(symbol, collected, book, started_at) for symbol in symbols]
     _refuse_nothing(answers, [answer for answer in answers if answer.rows.num_rows], collected)
-    with clock.step("calendar"):
-        sessions = calendar.sessions(settings.calendar, period.first, period.last)
     results: dict[str, SymbolResult] = {}
     notes: list[str] = []
     with clock.step("send"), ConfirmedProducer(settings.kafka, FETCH.program) as producer:
