@@ -5,12 +5,18 @@ import math
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fetch_historical.answers import ROWS, Answer
 from fetch_historical.clean import BatchFields, Cleaned, clean, raw_json, wanted_days, widened_range
-from ticklake.records import Source
+from fetch_historical.period import Period
+from fetch_historical.settings import FetchSettings
+from fetch_historical.stage import _clean
+from ticklake.records import Source, SymbolStatus
+from ticklake.stage import Run
 
 # Four sessions of a week in which the exchange was closed on the Monday (Washington's birthday).
 SESSIONS = tuple(date(2013, 2, day) for day in (19, 20, 21, 22))
@@ -163,3 +169,17 @@ def test_widening_moves_nothing_but_high_and_low_and_by_dust_only(price: float, 
     assert {name: after[name] for name in before if name not in ("high", "low")} == {
         name: before[name] for name in before if name not in ("high", "low")
     }
+
+
+@pytest.mark.parametrize(
+    ("seconds", "settings", "last"), [(30, {}, 21), (900, {}, 22), (30, {"settle_minutes": 0}, 22), (-1, {}, 21)]
+)
+def test_a_bar_is_final_some_minutes_after_the_close(seconds: int, settings: dict[str, Any], last: int) -> None:
+    closes = datetime(2013, 2, 22, 21, tzinfo=UTC)
+    answer = Answer(
+        symbol="IBM", source=Source.REPLAY, status=SymbolStatus.OK, fetched_at=closes + timedelta(seconds=seconds),
+        reason="", request={}, rows=pa.Table.from_pylist([row(day) for day in (19, 20, 21, 22)], schema=ROWS),
+    )  # fmt: skip
+    period = Period(WEEK[0], WEEK[-1])
+    found = _clean(answer, Run("run", WEEK[-1]), period, SESSIONS, FetchSettings(**settings))
+    assert (found.bars[-1].session_date.day, found.left_out) == (last, 22 - last)

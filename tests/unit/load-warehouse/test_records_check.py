@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from load_warehouse.records_check import Records, record_faults
+from load_warehouse.records_check import Records, quarantine_faults, record_faults
 from ticklake.lineage import StageRecord, SymbolResult
+from ticklake.objects import ObjectInfo
 from ticklake.records import Source, SymbolStatus
 
 AT = datetime(2026, 8, 7, 22, tzinfo=UTC)
@@ -60,3 +61,22 @@ def test_held_rows_that_do_not_add_up() -> None:
     found = list(record_faults(records(OK, OK, WAITS, HELD, HELD, validate_raw=wrong)))
     assert "validate-raw: 10 rows in, but 5 out + 0 quarantined + 4 held" in found
     assert "validate-raw: 4 rows held, but 5 by symbol" in found
+
+
+class Listing:
+    """A bucket that can only be listed."""
+
+    def __init__(self, *keys: str) -> None:
+        self.keys = keys
+
+    def list_objects(self, prefix: str) -> list[ObjectInfo]:
+        return [ObjectInfo(key, 1) for key in self.keys if key.startswith(prefix)]
+
+
+def test_actions_in_quarantine_count_beside_rows() -> None:
+    fetched = record("fetch-historical", {"A": OK.model_copy(update={"quarantined": 1, "actions_quarantined": 1})})
+    keys = [f"quarantine/run_id=r/A/{name}.json" for name in ("000000003", "000000005-split", "000000007-dividend")]
+    assert list(quarantine_faults(Listing(*keys[:2]), fetched)) == []  # type: ignore[arg-type]
+    for there in (keys[:1], keys):
+        (fault,) = quarantine_faults(Listing(*there), fetched)  # type: ignore[arg-type]
+        assert fault == f"fetch-historical A: 2 rows quarantined, but {len(there)} in quarantine/run_id=r/A/"

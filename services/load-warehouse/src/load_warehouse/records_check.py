@@ -77,5 +77,4 @@ def quarantine_faults(store: ObjectStore, fetch: StageRecord) -> Iterator[str]:
         part = fetch.symbols.get(symbol)
         said = part.quarantined + part.actions_quarantined if part else 0
         if stored[symbol] != said:
-            there = f"{stored[symbol]} in {prefix}{symbol}/"
-            yield f"{fetch.stage} {symbol}: {said} rows and actions quarantined, but {there}"
+            yield f"{fetch.stage} {symbol}: {said} rows quarantined, but {stored[symbol]} in {prefix}{symbol}/"
