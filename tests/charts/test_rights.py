@@ -64,7 +64,7 @@ EXPIRING = {
 }  # fmt: skip
 
 READS = {
-    "fetch-historical": {SOURCE, *FAILURES},
+    "fetch-historical": {SOURCE, PROCESSED_MANIFEST, *FAILURES},
     "consume-historical": {RAW, *RECORDS},
     "validate-raw": {RAW, *RECORDS},
     "daily-analytics": {RAW, PROCESSED, PROCESSED_MANIFEST, EVENTS, *RECORDS},

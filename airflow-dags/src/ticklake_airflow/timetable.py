@@ -72,7 +72,8 @@ class SessionTimetable(Timetable):
         )
 
     def _session_from(self, day: date) -> date:
-        found = calendar.sessions(self.calendar_code, day, day + _LOOK_AHEAD)
+        last = min(day + _LOOK_AHEAD, calendar.reach(self.calendar_code)[1])
+        found = calendar.sessions(self.calendar_code, day, last)
         if not found:
             raise ConfigurationError(f"the calendar {self.calendar_code} has no session after {day}")
         return found[0]

@@ -21,7 +21,7 @@ fetch-historical:
   kafka:
     write: [stock_market_batch, stock-market-quarantine]
   store:
-    read: [raw/source/, "lineage/run_id=*/failures/"]
+    read: [raw/source/, processed/historical/_manifests/, "lineage/run_id=*/failures/"]
     write: [raw/source/, "quarantine/run_id=*/", "lineage/run_id=*/fetch-historical.json", "lineage/run_id=*/failures/fetch-historical.json"]
   internet: [443]
 consume-historical:

@@ -19,7 +19,7 @@ from ticklake import lineage, manifests
 from ticklake.lineage import ObjectRef, StageRecord, SymbolResult
 from ticklake.names import raw_daily_key
 from ticklake.objects import ObjectStore
-from ticklake.pipeline import CONSUME
+from ticklake.pipeline import CONSUME, VALIDATE_RAW
 from ticklake.records import DailyBar, Source, SymbolStatus, batch_checksum
 from ticklake.settings import StoreSettings
 from ticklake.spark import SparkSettings, build_session, close_jvm
@@ -61,11 +61,14 @@ def real_bars() -> Callable[..., list[DailyBar]]:
 
 @pytest.fixture
 def consumed(store: ObjectStore) -> Callable[..., StageRecord]:
-    """Stores raw CSVs and the record of a run that consumed `bars`; symbols named in `without` have no rows."""
+    """Stores raw CSVs and the records of a run that consumed and judged `bars`.
+
+    Symbols named in `without` have no rows, those in `held` are held by the judgement.
+    """
 
     def put(
         run_id: str, day: date, bars: dict[str, list[DailyBar]], *, without: dict[str, SymbolStatus] | None = None,
-        source: Source = Source.REPLAY,
+        source: Source = Source.REPLAY, held: tuple[str, ...] = (),
     ) -> StageRecord:  # fmt: skip
         objects, symbols = [], {}
         for symbol, mine in bars.items():
@@ -85,6 +88,8 @@ def consumed(store: ObjectStore) -> Callable[..., StageRecord]:
             code_version="test",
         )  # fmt: skip
         lineage.write(store, record)
+        reasons = dict.fromkeys(held, ("odd",))
+        lineage.write(store, StageRecord.of_checks(VALIDATE_RAW.program, record, (), now, "test", reasons))
         return record
 
     return put

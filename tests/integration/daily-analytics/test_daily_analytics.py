@@ -14,6 +14,7 @@ from fetch_historical.recordings import adjust
 from fetch_historical.recordings import recorded as recording
 from ticklake import lineage, manifests
 from ticklake.errors import ConfigurationError, IntegrityError, StageError
+from ticklake.names import lineage_key
 from ticklake.records import Source, SymbolStatus, batch_checksum
 from ticklake.tables import DAILY_COLUMNS
 
@@ -266,3 +267,46 @@ def test_a_value_that_the_batch_did_not_bring_is_found(consumed, process, store,
     with pytest.raises(IntegrityError):
         process("run 1", DAY)
     assert not [key for key in keys(store) if key.endswith("parquet")]
+
+
+def test_a_held_symbol_is_left_out_and_what_was_known_of_it_stays(consumed, process, store, real_bars, stored):
+    first = {symbol: real_bars(symbol, START, DAY, run_id="run 1") for symbol in ("AAPL", "IBM")}
+    consumed("run 1", DAY, first)
+    process("run 1", DAY)
+    before = stored(DAY, "IBM")
+    later = datetime(2012, 12, 29, 1, tzinfo=UTC)
+    again = {
+        symbol: real_bars(symbol, START, DAY, run_id="run 2", fetched_at=later) for symbol in ("AAPL", "IBM", "FB")
+    }
+    consumed("run 2", DAY, again, held=("IBM", "FB"))
+    record = process("run 2", DAY)
+    assert (record.rows_in, record.rows_out) == (len(again["AAPL"]),) * 2
+    assert record.held_symbols() == {"IBM": ("odd",), "FB": ("odd",)}
+    assert [ref.symbol for ref in record.objects] == ["AAPL"]
+    rows = stored(DAY)
+    assert set(rows["ticker"]) == {"AAPL", "IBM"}
+    assert set(rows[rows["ticker"] == "AAPL"]["batch_id"]) == {"run 2"}
+    assert stored(DAY, "IBM").equals(before)
+    assert manifests.read_daily(store, DAY).spans.keys() == {"AAPL", "IBM"}
+
+
+def test_a_batch_that_was_not_judged_is_refused(consumed, process, store, real_bars):
+    bars = {"IBM": real_bars("IBM", START, DAY, run_id="run 1")}
+    consumed("run 1", DAY, bars)
+    judged = lineage.read(store, "run 1", "validate-raw")
+    lineage.write(store, judged.model_copy(update={"rows_in": 1}))
+    with pytest.raises(ConfigurationError, match="was consumed anew: run validate-raw again"):
+        process("run 1", DAY)
+    store.delete(lineage_key("run 1", "validate-raw"))
+    with pytest.raises(ConfigurationError, match="has no result of validate-raw"):
+        process("run 1", DAY)
+
+
+@pytest.mark.parametrize("symbol", ["M&M.NS", "^GSPC", "EURUSD=X"])
+def test_a_symbol_with_other_characters_has_a_history_too(consumed, process, real_bars, stored, symbol):
+    earlier = date(2012, 12, 27)
+    for run_id, first, day in (("run 1", START, earlier), ("run 2", date(2012, 12, 3), DAY)):
+        bars = [bar.model_copy(update={"symbol": symbol}) for bar in real_bars("IBM", first, day, run_id=run_id)]
+        consumed(run_id, day, {symbol: bars})
+        assert process(run_id, day).symbols[symbol].rows == len(bars)
+    assert stored(DAY, symbol)["history_sessions"].max() == len(real_bars("IBM", START, DAY, run_id="x"))

@@ -95,6 +95,7 @@ class LakeRun:
         processed = tuple(self.put_parquet(symbol) for symbol in self.rows if self.rows[symbol])
         lineage.write(self.store, self.record("fetch-historical"))
         lineage.write(self.store, self.record("consume-historical", raw))
+        lineage.write(self.store, self.record("validate-raw"))
         lineage.write(self.store, self.record("daily-analytics", processed))
         return self
 

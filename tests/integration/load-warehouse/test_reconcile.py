@@ -51,7 +51,8 @@ def test_a_whole_run_reconciles_and_leaves_a_summary(loaded: Any, settings: Load
     assert (summary.reconciled, summary.disagreements) == (True, ())
     part = summary.symbols["MSFT"]
     assert (part.fetched, part.raw, part.parquet, part.warehouse, part.superseded) == (5, 5, 5, 5, 0)
-    stages = ["fetch-historical", "consume-historical", "daily-analytics", "load-warehouse", "reconcile-run"]
+    stages = ["fetch-historical", "consume-historical", "validate-raw", "daily-analytics", "load-warehouse",
+              "reconcile-run"]  # fmt: skip
     assert [stage.stage for stage in summary.stages] == stages
     stored = json.loads(store.get("lineage/run_id=run-1/run.json"))
     assert stored["stages"][1]["objects"][0]["key"] == "raw/run-1/AAPL.csv"
@@ -174,4 +175,55 @@ def test_superseded_rows_are_accounted_for(lake_run: Any, settings: LoadSettings
 def test_a_stage_without_a_record(lake_run: Any, settings: LoadSettings) -> None:
     lake_run()
     with pytest.raises(ConfigurationError, match="no result of load-warehouse"):
+        reconcile(settings)
+
+
+def hold(run: Any, store: ObjectStore) -> None:
+    """As validate-raw and daily-analytics leave a run whose MSFT is held."""
+    consumed = lineage.read(store, "run-1", "consume-historical")
+    judged = StageRecord.of_checks("validate-raw", consumed, (), consumed.started_at, "test", {"MSFT": ("odd",)})
+    lineage.write(store, judged)
+    processed = lineage.read(store, "run-1", "daily-analytics")
+    left = judged.symbols["MSFT"].model_copy(update={"held": 0})
+    objects = tuple(ref for ref in processed.objects if ref.symbol != "MSFT")
+    symbols = processed.symbols | {"MSFT": left}
+    amend(store, "daily-analytics", symbols=symbols, objects=objects, rows_in=5, rows_out=5)
+
+
+def test_a_held_symbol_is_reconciled_as_held(
+    lake_run: Any, settings: LoadSettings, store: ObjectStore, sql: Sql
+) -> None:
+    hold(lake_run(), store)
+    load(settings)
+    record = reconcile(settings)
+    assert (record.rows_in, record.rows_out) == (5, 5)
+    assert record.held_symbols() == {"MSFT": ("odd",)}
+    summary = lineage.read_run(store, "run-1")
+    assert (summary.reconciled, summary.disagreements) == (True, ())
+    part = summary.symbols["MSFT"]
+    assert (part.status, part.held, part.raw, part.parquet, part.warehouse) == ("held", 5, 5, 0, 0)
+    assert part.reasons == ("odd",)
+    assert sql(f"SELECT DISTINCT SYMBOL FROM {DAILY}") == [("AAPL",)]
+
+
+def test_a_held_symbol_that_was_computed_all_the_same(
+    lake_run: Any, settings: LoadSettings, store: ObjectStore
+) -> None:
+    run = lake_run()
+    load(settings)
+    processed = lineage.read(store, "run-1", "daily-analytics")
+    hold(run, store)
+    lineage.write(store, processed)
+    with pytest.raises(IntegrityError, match="daily-analytics MSFT: is ok, though it was held before"):
+        reconcile(settings)
+
+
+def test_a_symbol_without_rows_is_not_held_for_that(lake_run: Any, settings: LoadSettings, store: ObjectStore) -> None:
+    """Rows that are missing behind validate-raw without its having held them."""
+    run = lake_run()
+    judged = lineage.read(store, "run-1", "validate-raw")
+    hold(run, store)
+    lineage.write(store, judged)
+    load(settings)
+    with pytest.raises(IntegrityError, match="daily-analytics MSFT: 0 rows, consume-historical had 5"):
         reconcile(settings)

@@ -5,12 +5,18 @@ import math
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fetch_historical.answers import ROWS, Answer
 from fetch_historical.clean import BatchFields, Cleaned, clean, raw_json, wanted_days, widened_range
-from ticklake.records import Source
+from fetch_historical.period import Period
+from fetch_historical.settings import FetchSettings
+from fetch_historical.stage import _clean
+from ticklake.records import Source, SymbolStatus
+from ticklake.stage import Run
 
 # Four sessions of a week in which the exchange was closed on the Monday (Washington's birthday).
 SESSIONS = tuple(date(2013, 2, day) for day in (19, 20, 21, 22))
@@ -46,8 +52,6 @@ def test_good_rows_become_numbered_bars() -> None:
         ({"volume": -1.0}, "volume"),
         ({"volume": 0.5}, "volume"),
         ({"volume": 1e19}, "volume"),
-        ({"dividends": NAN}, "dividends"),
-        ({"stock_splits": -2.0}, "stock_splits"),
         ({"high": math.inf}, "high"),
         ({"low": 0.0}, "low"),
         ({"high": 98.0}, "below low"),
@@ -67,6 +71,30 @@ def test_a_bad_row_is_refused_and_the_others_stay(changes: dict[str, Any], reaso
     assert found.refused[0].original == raw_json(bad)
     assert found.fetched == 4
     assert found.missing == (date(2013, 2, 20),)
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind"),
+    [({"dividends": NAN}, "dividend"), ({"dividends": -0.1}, "dividend"), ({"stock_splits": -2.0}, "split"),
+     ({"stock_splits": math.inf}, "split")],
+)  # fmt: skip
+def test_an_action_that_cannot_be_is_refused_without_its_bar(changes: dict[str, Any], kind: str) -> None:
+    found = cleaned(row(19), row(20, **changes), row(21))
+    assert [bar.session_date.day for bar in found.bars] == [19, 20, 21]
+    assert (found.bars[1].dividends, found.bars[1].stock_splits, found.refused) == (0.0, 0.0, ())
+    (refused,) = found.refused_actions
+    assert (refused.position, refused.kind) == (1, kind)
+    assert next(iter(changes)) in refused.original.decode()
+    # Where the bar itself is refused, the action stands there with it.
+    both = cleaned(row(19), row(20, close=NAN, **changes))
+    assert (len(both.refused), both.refused_actions) == (1, ())
+
+
+def test_volume_that_no_row_has_is_none() -> None:
+    found = cleaned(row(19, volume=NAN), row(20, volume=None), row(21, volume=0.0), row(22, volume=math.inf))
+    assert [(bar.session_date.day, bar.volume) for bar in found.bars] == [(19, 0), (20, 0), (21, 0)]
+    assert (found.no_volume, [refused.position for refused in found.refused]) == (True, [3])
+    assert not cleaned(row(19, volume=NAN), row(20)).no_volume
 
 
 def test_out_of_order_is_refused() -> None:
@@ -141,3 +169,17 @@ def test_widening_moves_nothing_but_high_and_low_and_by_dust_only(price: float, 
     assert {name: after[name] for name in before if name not in ("high", "low")} == {
         name: before[name] for name in before if name not in ("high", "low")
     }
+
+
+@pytest.mark.parametrize(
+    ("seconds", "settings", "last"), [(30, {}, 21), (900, {}, 22), (30, {"settle_minutes": 0}, 22), (-1, {}, 21)]
+)
+def test_a_bar_is_final_some_minutes_after_the_close(seconds: int, settings: dict[str, Any], last: int) -> None:
+    closes = datetime(2013, 2, 22, 21, tzinfo=UTC)
+    answer = Answer(
+        symbol="IBM", source=Source.REPLAY, status=SymbolStatus.OK, fetched_at=closes + timedelta(seconds=seconds),
+        reason="", request={}, rows=pa.Table.from_pylist([row(day) for day in (19, 20, 21, 22)], schema=ROWS),
+    )  # fmt: skip
+    period = Period(WEEK[0], WEEK[-1])
+    found = _clean(answer, Run("run", WEEK[-1]), period, SESSIONS, FetchSettings(**settings))
+    assert (found.bars[-1].session_date.day, found.left_out) == (last, 22 - last)

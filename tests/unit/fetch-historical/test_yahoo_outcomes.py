@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 import pytest
 from pydantic import HttpUrl
 
-from fetch_historical.answers import SourceUnavailableError
+from fetch_historical.answers import Scope, SourceUnavailableError
 from fetch_historical.http_session import ChartFacts, YahooSession
 from fetch_historical.period import Period
 from fetch_historical.settings import FetchSettings, YahooSettings
@@ -77,7 +77,7 @@ def test_what_is_no_answer_may_be_asked_again(found: ChartFacts, message: str) -
 def test_no_connection_says_what_to_do() -> None:
     with pytest.raises(SourceUnavailableError, match="TICKLAKE_YAHOO_ENDPOINT") as caught:
         judge(ChartFacts(), PERIOD, TimeoutError("timed out"), NOW)
-    assert not caught.value.reachable
+    assert caught.value.scope is Scope.UNCLEAR
 
 
 def test_retry_after_is_passed_on() -> None:
@@ -107,6 +107,14 @@ def test_symbols_by_source(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TICKLAKE_SIMULATED_EXTRA_SYMBOLS", "2")
     assert load(FetchSettings, source=Source.REPLAY).wanted_symbols == ("IBM", "MSFT")
     assert load(FetchSettings, source="simulated").wanted_symbols == ("IBM", "MSFT", "SIM0001", "SIM0002")
+    monkeypatch.setenv("TICKLAKE_SYMBOLS", "M&M.NS,BRK-B,^GSPC,EURUSD=X,0700.HK,BF-B")
+    assert load(FetchSettings).wanted_symbols == ("M&M.NS", "BRK-B", "^GSPC", "EURUSD=X", "0700.HK", "BF-B")
+
+
+def test_a_refused_symbol_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TICKLAKE_SYMBOLS", "IBM,A/B,MSFT,not one")
+    with pytest.raises(ConfigurationError, match=r"TICKLAKE_SYMBOLS: .*'A/B', 'not one'"):
+        load(FetchSettings)
 
 
 @pytest.mark.parametrize(

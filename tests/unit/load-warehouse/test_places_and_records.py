@@ -126,7 +126,7 @@ def test_rank() -> None:
     assert not ours.goes_before(ours)
 
 
-STAGES = ("fetch-historical", "consume-historical", "daily-analytics", "load-warehouse")
+STAGES = ("fetch-historical", "consume-historical", "validate-raw", "daily-analytics", "load-warehouse")
 
 
 def records(**changes: dict[str, Any]) -> dict[str, StageRecord]:

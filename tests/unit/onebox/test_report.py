@@ -9,9 +9,9 @@ from pathlib import Path
 from rich.console import Console
 
 from onebox.report import Journal, Row
-from ticklake.lineage import StageRecord
+from ticklake.lineage import StageRecord, SymbolResult
 from ticklake.pipeline import FETCH, LOAD
-from ticklake.records import Source
+from ticklake.records import Source, SymbolStatus
 
 
 def record(stage: str, rows_in: int, rows_out: int, quarantined: int, seconds: int) -> StageRecord:
@@ -55,6 +55,20 @@ def test_the_report_holds_the_figures(tmp_path: Path) -> None:
     assert found["reconciled"] is True
     assert found["notes"] == ["a note of fetch-historical", "a note of load-warehouse"]
     assert 0 <= found["seconds"] < 60
+
+
+def test_held_symbols_are_named() -> None:
+    made = journal()
+    held = SymbolResult(status=SymbolStatus.HELD, rows=0, checksum="", held=250, reasons=("prices jump", "no volume"))
+    fetched = record("fetch-historical", 2500, 2250, 0, 4).model_copy(update={"symbols": {"ODD": held}, "held": 250})
+    made.stage_done(FETCH, fetched)
+    assert made.report().held == {"ODD": ("prices jump", "no volume")}
+    output = io.StringIO()
+    made.show(Console(file=output, width=80, soft_wrap=True, highlight=False))
+    assert "held, and left out of this run: ODD" in output.getvalue()
+    output = io.StringIO()
+    journal().show(Console(file=output, width=80, soft_wrap=True, highlight=False))
+    assert "held" not in output.getvalue()
 
 
 def test_a_run_is_not_reconciled_until_that_is_said() -> None:

@@ -69,7 +69,7 @@ def test_the_weight_is_one_on_average_over_a_session() -> None:
 
 @given(
     st.integers(1, 10**13), st.integers(0, 2**50), st.integers(0, 4_102_444_800_000), st.integers(0, 2**40),
-    st.from_regex(r"[A-Z0-9^][A-Z0-9.^=-]{0,19}", fullmatch=True),
+    st.from_regex(r"[A-Z0-9^][A-Z0-9.^=&-]{0,19}", fullmatch=True),
     st.from_regex(r"[A-Za-z0-9._:-]{1,100}", fullmatch=True), st.sampled_from(Source),
 )  # fmt: skip
 def test_messages_are_the_bytes_of_the_model(

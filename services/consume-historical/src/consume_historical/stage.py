@@ -112,9 +112,12 @@ def _record(
     ranges: tuple[OffsetRange, ...],
 ) -> StageRecord:  # fmt: skip
     symbols = {
-        symbol: SymbolResult(status=part.trailer.status, rows=len(part.rows), checksum=part.checksum)
+        symbol: SymbolResult(
+            status=part.trailer.status, rows=len(part.rows), checksum=part.checksum,
+            reasons=fetched.symbols[symbol].reasons,
+        )
         for symbol, part in whole.items()
-    }
+    }  # fmt: skip
     rows = sum(result.rows for result in symbols.values())
     return StageRecord(
         stage=CONSUME.program, run_id=fetched.run_id, batch_id=fetched.batch_id, batch_date=fetched.batch_date,

@@ -10,7 +10,8 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, Protocol
+from enum import StrEnum
+from typing import Any, Literal, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,21 +27,50 @@ _NUMBERS = ("open", "high", "low", "close", "adj_close", "volume", "dividends", 
 ROWS = pa.schema([("session_date", pa.date32()), *((name, pa.float64()) for name in _NUMBERS)])
 """Columns of an answer's rows. Any number can be NaN: they are kept as they came."""
 
+CURRENCY, STATUS = "currency", "status"
+"""User metadata of a stored answer."""
+
 _META = b"ticklake"
 
 
+class Scope(StrEnum):
+    """What a missing answer is about."""
+
+    SYMBOL = "symbol"
+    """The source is there and refuses this symbol."""
+    SOURCE = "source"
+    """The source answers nobody just now."""
+    UNCLEAR = "unclear"
+    """Either; whether it answers for another symbol tells."""
+
+
 class SourceUnavailableError(StageError):
-    """The source cannot answer just now (rate limit, timeout, server error): nothing is stored, a retry asks again.
+    """The source gives no answer (rate limit, timeout, server error, a refusal): nothing is stored, a retry asks again.
 
     Args:
-        reachable: False when it did not answer at all, so that asking it for other symbols is futile too.
         retry_after: seconds that it asks to wait.
     """
 
-    def __init__(self, message: str, *, reachable: bool = True, retry_after: float | None = None) -> None:
+    def __init__(
+        self, message: str, *, scope: Scope = Scope.UNCLEAR, retry_after: float | None = None
+    ) -> None:  # fmt: skip
         super().__init__(message)
-        self.reachable = reachable
+        self.scope = scope
         self.retry_after = retry_after
+
+
+@dataclass(frozen=True)
+class Action:
+    """A split or dividend as the source gave it."""
+
+    day: date
+    kind: Literal["dividend", "split"]
+    value: float
+    """Cash per share, or new shares per old one; NaN where that cannot be computed."""
+    currency: str | None
+    """Of a dividend, where it says one of its own."""
+    original: dict[str, Any]
+    """As it came."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +84,14 @@ class Reply:
     """Just before the answer was asked for: no session that closed while waiting counts as closed."""
     reason: str = ""
     """Why there are no rows, in the source's own words."""
+    reasons: tuple[str, ...] = ()
+    """Why the symbol is held, a line each."""
+    currency: str | None = None
+    """Of the prices, where the source says it."""
+    actions: tuple[Action, ...] = ()
+    """As they came, where the source gives them apart from the rows."""
+    notes: tuple[str, ...] = ()
+    """What a person should know, a line each."""
 
 
 class DataSource(Protocol):
@@ -79,12 +117,19 @@ class Answer:
     request: dict[str, str]
     """What was asked; the same in every answer of a run."""
     rows: pa.Table
+    reasons: tuple[str, ...] = ()
+    currency: str | None = None
+    actions: tuple[Action, ...] = ()
+    notes: tuple[str, ...] = ()
+    """Like the reply's."""
 
     def to_parquet(self) -> bytes:
         """The answer as one Parquet file, its header as JSON in the schema's metadata."""
         header = {
             "symbol": self.symbol, "source": self.source, "status": self.status,
             "fetched_at": iso_ms(self.fetched_at), "reason": self.reason, "request": self.request,
+            "reasons": self.reasons, "currency": self.currency, "notes": self.notes,
+            "actions": [vars(action) | {"day": action.day.isoformat()} for action in self.actions],
         }  # fmt: skip
         sink = io.BytesIO()
         table = self.rows.replace_schema_metadata({_META: json.dumps(header).encode()})
@@ -110,6 +155,10 @@ def from_parquet(body: bytes) -> Answer:
             symbol=header["symbol"], source=Source(header["source"]), status=SymbolStatus(header["status"]),
             fetched_at=datetime.fromisoformat(header["fetched_at"]), reason=header["reason"],
             request=header["request"], rows=table.replace_schema_metadata(None).cast(ROWS),
+            reasons=tuple(header["reasons"]), currency=header["currency"], notes=tuple(header["notes"]),
+            actions=tuple(
+                Action(**action | {"day": date.fromisoformat(action["day"])}) for action in header["actions"]
+            ),
         )  # fmt: skip
     except (pa.ArrowException, KeyError, TypeError) as error:
         raise ValueError(f"not a stored answer: {error}") from error
@@ -170,9 +219,11 @@ class AnswerBook:
         answer = Answer(
             symbol=symbol, source=self.source, status=reply.status, reason=reply.reason, request=self.request,
             fetched_at=reply.asked_at.replace(microsecond=reply.asked_at.microsecond // 1000 * 1000), rows=reply.rows,
+            reasons=reply.reasons, currency=reply.currency, actions=reply.actions, notes=reply.notes,
         )  # fmt: skip
         metadata = {
-            "status": str(answer.status), "source": str(answer.source),
+            **({CURRENCY: answer.currency} if answer.currency else {}),
+            STATUS: str(answer.status), "source": str(answer.source),
             "fetched-at": iso_ms(answer.fetched_at), "rows": str(answer.rows.num_rows),
         }  # fmt: skip
         key = source_answer_key(self.run_id, symbol)

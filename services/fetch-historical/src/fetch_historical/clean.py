@@ -9,10 +9,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from fetch_historical.answers import Action
+from fetch_historical.doubts import impossible
 from ticklake.quality import missing_sessions, session_defects
 from ticklake.quarantine import reason_of
 from ticklake.records import DailyBar, Source
 
+_EXACT = 2**53
+"""Above it an answer's number, a double, no longer tells one share from the next."""
 DUST = 1e-9
 """Relative error that a source's adjustment can leave on a price; a tick is never that small."""
 
@@ -42,6 +46,13 @@ class RefusedRow:
 
 
 @dataclass(frozen=True)
+class RefusedAction(RefusedRow):
+    """A split or dividend that cannot be; its row, without it, is a bar."""
+
+    kind: str
+
+
+@dataclass(frozen=True)
 class Cleaned:
     """One symbol's rows, judged: each is a bar, refused, or outside what was asked for."""
 
@@ -53,6 +64,9 @@ class Cleaned:
     """Bars whose high or low was moved by dust, see `widened_range`."""
     missing: tuple[date, ...]
     """Sessions between the first and the last bar that have none."""
+    refused_actions: tuple[RefusedAction, ...] = ()
+    no_volume: bool = False
+    """Whether no row has any volume, so that 0 stands for it."""
 
     @property
     def fetched(self) -> int:
@@ -60,17 +74,24 @@ class Cleaned:
         return len(self.bars) + len(self.refused)
 
 
-def clean(rows: Sequence[RawRow], fields: BatchFields, wanted: frozenset[date], sessions: Sequence[date]) -> Cleaned:
+def clean(
+    rows: Sequence[RawRow], fields: BatchFields, wanted: frozenset[date], sessions: Sequence[date],
+    actions: Sequence[Action] = (),
+) -> Cleaned:  # fmt: skip
     """Judge one symbol's rows.
 
     A row must first be a valid bar by itself; only such rows are then held against each other, so that a broken row
-    never displaces a good one of the same session.
+    never displaces a good one of the same session. An action that cannot be is refused without its bar. A symbol that
+    has no volume in any row, as an index has none, gets 0 for what is missing; of any other, a row without is refused.
 
     Args:
         rows: with the columns of `answers.ROWS`, as they came.
         wanted: days whose rows are taken; see `wanted_days`.
         sessions: the exchange's sessions in the period, in order.
+        actions: as they came, for what is kept of a refused one.
     """
+    no_volume = bool(rows) and not any(row["volume"] and math.isfinite(row["volume"]) for row in rows)
+    refused_actions: list[RefusedAction] = []
     good: list[tuple[int, DailyBar]] = []
     refused: list[RefusedRow] = []
     left_out = widened = 0
@@ -79,15 +100,22 @@ def clean(rows: Sequence[RawRow], fields: BatchFields, wanted: frozenset[date], 
             left_out += 1
             continue
         mended = widened_range(row)
+        widens = mended is not row
+        if no_volume and (row["volume"] is None or math.isnan(row["volume"])):
+            mended = {**mended, "volume": 0}
+        mended, odd = _without_impossible(position, mended, actions)
         try:
+            _refuse_inexact(mended["volume"])
             bar = DailyBar(
                 symbol=fields.symbol, source=fields.source, batch_id=fields.batch_id, batch_date=fields.batch_date,
                 fetched_at=fields.fetched_at, sequence=len(good), **mended,
             )  # fmt: skip
-        except ValidationError as error:
-            refused.append(RefusedRow(position, reason_of(error), raw_json(row)))
+        except ValueError as error:
+            reason = reason_of(error) if isinstance(error, ValidationError) else str(error)
+            refused.append(RefusedRow(position, reason, raw_json(row)))
             continue
-        widened += mended is not row
+        widened += widens
+        refused_actions += odd
         good.append((position, bar))
     defects = session_defects((bar.session_date for _, bar in good), frozenset(sessions))
     bars: list[DailyBar] = []
@@ -99,7 +127,30 @@ def clean(rows: Sequence[RawRow], fields: BatchFields, wanted: frozenset[date], 
             bars.append(bar if bar.sequence == place else bar.model_copy(update={"sequence": place}))
     refused.sort(key=lambda row: row.position)
     missing = missing_sessions([bar.session_date for bar in bars], sessions)
-    return Cleaned(tuple(bars), tuple(refused), left_out, widened, missing)
+    gone = {row.position for row in refused}
+    kept_actions = tuple(action for action in refused_actions if action.position not in gone)
+    return Cleaned(tuple(bars), tuple(refused), left_out, widened, missing, kept_actions, no_volume)
+
+
+def _without_impossible(position: int, row: RawRow, actions: Sequence[Action]) -> tuple[RawRow, list[RefusedAction]]:
+    """`row` without the actions that cannot be, and these."""
+    refused = []
+    kept = dict(row)
+    for kind, name in (("dividend", "dividends"), ("split", "stock_splits")):
+        value = row[name]
+        reason = impossible(kind, float("nan") if value is None else value)
+        if reason is not None:
+            day = row["session_date"]
+            came = [action.original for action in actions if (action.kind, action.day) == (kind, day)]
+            original = raw_json({"session_date": day, name: value, "came": came})
+            refused.append(RefusedAction(position, reason, original, kind))
+            kept[name] = 0.0
+    return (kept, refused) if refused else (row, refused)
+
+
+def _refuse_inexact(volume: float | None) -> None:
+    if volume is not None and math.isfinite(volume) and volume > _EXACT:
+        raise ValueError(f"volume: above {_EXACT} it is not known to the share")
 
 
 def wanted_days(days: Iterable[date], sessions: Iterable[date], closed: Iterable[date]) -> frozenset[date]:

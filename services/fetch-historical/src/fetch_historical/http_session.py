@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -27,49 +26,38 @@ class ChartFacts:
     """Whether the latest response was the chart service's JSON at all."""
     error_code: str | None = None
     error_text: str | None = None
-    bars: int = 0
+    chart: dict[str, Any] | None = None
+    """The latest response's chart, as it came."""
     meta: dict[str, Any] = field(default_factory=dict)
     """The latest description of the symbol; a response without one leaves it."""
 
     def begin(self) -> None:
         """A request goes out: forget the response before it, so that none is judged by another's."""
         self.status = self.retry_after = self.error_code = self.error_text = None
-        self.is_chart, self.bars = False, 0
+        self.is_chart, self.chart = False, None
 
     def note(self, status: int, retry_after: str | None, body: bytes) -> None:
         """Take in one response."""
         self.begin()
         self.status, self.retry_after = status, retry_after
         try:
-            chart = json.loads(body)["chart"]
-            error, result = chart["error"], chart["result"]
+            answer = json.loads(body)
+            # What stands before the chart service, such as the check of the crumb, answers under another name.
+            root = answer["chart"] if "chart" in answer else answer["finance"]
+            error, result = root["error"], root["result"]
             if error:
                 self.error_code, self.error_text = str(error["code"]), str(error["description"])
             elif result:
                 self.meta = dict(result[0]["meta"])
-                self.bars = len(result[0].get("timestamp") or ())
+                self.chart = dict(result[0])
         except (ValueError, KeyError, TypeError, IndexError):
             return
-        self.is_chart = True
-
-    def _day(self, name: str) -> date | None:
-        value = self.meta.get(name)
-        if not isinstance(value, int | float):
-            return None
-        try:
-            return datetime.fromtimestamp(value, UTC).date()
-        except (ValueError, OverflowError, OSError):
-            return None
+        self.is_chart = "chart" in answer
 
     @property
-    def last_trade(self) -> date | None:
-        """Day of the symbol's latest trade that Yahoo knows."""
-        return self._day("regularMarketTime")
-
-    @property
-    def first_trade(self) -> date | None:
-        """Day of the symbol's first trade that Yahoo knows."""
-        return self._day("firstTradeDate")
+    def bars(self) -> int:
+        """Bars in the latest response."""
+        return len((self.chart or {}).get("timestamp") or ())
 
 
 class YahooSession(requests.Session[requests.Response]):

@@ -40,7 +40,11 @@ def batch_period(batch_date: date, years: int, today: date) -> Period:
 
 
 def closed_sessions(code: str, period: Period, at: datetime) -> tuple[date, ...]:
-    """Sessions of the exchange `code` in `period` that had closed at `at`."""
+    """Sessions of the exchange `code` in `period` that had closed at `at`.
+
+    A bar is not final with the bell: the closing auction's volume and late prints follow, and many exchanges' data come
+    with a delay. Callers that decide by it hand over a moment some minutes ago.
+    """
     found = calendar.sessions(code, period.first, period.last)
     # Only the last few can still be open, and asking for each close is slow.
     open_from = len(found)

@@ -1,7 +1,7 @@
 """Bars and trailers to Kafka, refused rows to quarantine."""
 
 from fetch_historical.answers import Answer
-from fetch_historical.clean import Cleaned
+from fetch_historical.clean import Cleaned, RefusedAction
 from ticklake import quarantine
 from ticklake.kafka import ConfirmedProducer
 from ticklake.lineage import SymbolResult
@@ -9,7 +9,7 @@ from ticklake.names import BATCH_TOPIC
 from ticklake.objects import ObjectStore
 from ticklake.pipeline import FETCH
 from ticklake.quarantine import quarantined
-from ticklake.records import BatchTrailer, batch_checksum
+from ticklake.records import BatchTrailer, SymbolStatus, batch_checksum
 from ticklake.stage import Run
 
 
@@ -28,7 +28,10 @@ class BatchSender:
         self._symbols = symbols
 
     def send(self, answer: Answer, cleaned: Cleaned) -> SymbolResult:
-        """Send one symbol's bars, then its trailer, all with the symbol as key and so into one partition, in order."""
+        """Send one symbol's bars, then its trailer, all with the symbol as key and so into one partition, in order.
+
+        Of a held symbol only the trailer.
+        """
         key = answer.symbol.encode()
         for bar in cleaned.bars:
             self._producer.send(BATCH_TOPIC, key=key, value=bar.model_dump_json().encode())
@@ -42,15 +45,17 @@ class BatchSender:
         self._quarantine(answer, cleaned)
         return SymbolResult(
             status=answer.status, rows=len(cleaned.bars), checksum=checksum, quarantined=len(cleaned.refused),
-            missing_sessions=cleaned.missing,
+            actions_quarantined=len(cleaned.refused_actions), missing_sessions=cleaned.missing,
+            held=answer.rows.num_rows if answer.status is SymbolStatus.HELD else 0, reasons=answer.reasons,
         )  # fmt: skip
 
     def _quarantine(self, answer: Answer, cleaned: Cleaned) -> None:
         refused = [
             quarantined(
                 FETCH.program, row.reason, row.original, run_id=self._run.run_id, symbol=answer.symbol,
-                position=row.position, record_time=answer.fetched_at,
+                position=row.position, part=row.kind if isinstance(row, RefusedAction) else None,
+                record_time=answer.fetched_at,
             )
-            for row in cleaned.refused
+            for row in (*cleaned.refused, *cleaned.refused_actions)
         ]  # fmt: skip
         quarantine.keep(self._store, self._producer, refused)

@@ -10,6 +10,9 @@ from ticklake import names
 from ticklake.records import Source
 from ticklake.settings import KafkaSettings, StageSettings, StoreSettings, Symbols, settings_config
 
+SETTLE_MINUTES = 15
+"""Most exchanges' data reach Yahoo 15 minutes late, and the closing auction is printed within that time too."""
+
 REPLAY_SYMBOLS = ("AAPL", "FB", "GOOG", "IBM", "MSFT")
 """Symbols of the recorded bars."""
 
@@ -60,6 +63,8 @@ class FetchSettings(StageSettings):
     """For `replay`, unless set, the recorded ones."""
     years: int = Field(default=1, ge=1, le=40)
     """Length of the period that ends at the batch's date."""
+    settle_minutes: float = Field(default=SETTLE_MINUTES, ge=0, le=24 * 60)
+    """How long after its close a session's bar counts as final."""
 
     @property
     def wanted_symbols(self) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from ticklake.errors import ConfigurationError
 from ticklake.records import SymbolStatus
 
 ORIGIN = date(1990, 1, 2)
-"""First session of every simulated symbol."""
+"""First session of every simulated symbol, unless the exchange's sessions are known only from a later one on."""
 
 _YEAR = 252.0
 """Sessions per year."""
@@ -68,16 +68,17 @@ class SimulatedSource:
         """See `DataSource.ask`.
 
         Raises:
-            ConfigurationError: the period begins before `ORIGIN`.
+            ConfigurationError: the period begins before the simulation does.
         """
         asked_at = self._now()
-        if period.first < ORIGIN:
+        origin = max(ORIGIN, calendar.reach(self._code)[0])
+        if period.first < origin:
             raise ConfigurationError(
-                f"simulated bars begin on {ORIGIN}, the period on {period.first}: "
+                f"simulated bars begin on {origin}, the period on {period.first}: "
                 "choose a later --date or fewer TICKLAKE_YEARS"
             )
         if period.last not in self._sessions:
-            self._sessions[period.last] = calendar.sessions(self._code, ORIGIN, period.last)
+            self._sessions[period.last] = calendar.sessions(self._code, origin, period.last)
         sessions = self._sessions[period.last]
         adjusted = adjust(traded_bars(self._seed, symbol, sessions))
         start = bisect.bisect_left(sessions, period.first)

@@ -14,13 +14,15 @@ from load_warehouse.session import Session
 from ticklake.errors import IntegrityError
 from ticklake.lineage import ObjectRef, StageRecord, SymbolLineage, SymbolResult
 from ticklake.objects import ObjectStore
-from ticklake.pipeline import CONSUME, FETCH, LOAD, PROCESS
+from ticklake.pipeline import CONSUME, FETCH, LOAD, PROCESS, VALIDATE_RAW
 from ticklake.records import SymbolStatus
 
 _SYMBOLS_AT_ONCE = 32
 _READERS = 16
 _NAMED = 3
 """How many rows of one disagreement are named."""
+NO_ROWS = SymbolResult(status=SymbolStatus.UNKNOWN, rows=0, checksum=Rows().checksum)
+"""Of a symbol that a record does not know."""
 
 
 @dataclass
@@ -102,15 +104,17 @@ class Comparison:
         self._against_record(FETCH.program, symbol, csv, "the raw CSV holds")
         self._against_record(CONSUME.program, symbol, csv, "the raw CSV holds")
         self._against_record(PROCESS.program, symbol, files, "Parquet holds")
-        self._differ(PROCESS.program, symbol, csv, files, frozenset())
+        judged = self.records[VALIDATE_RAW.program].symbols.get(symbol)
+        waits = judged is not None and judged.status is SymbolStatus.HELD
+        self._differ(PROCESS.program, symbol, csv, files, frozenset(csv.hashes if waits else ()))
         superseded = self._superseded(symbol, batch_id, parquet, files.hashes.keys() - held.hashes.keys())
         self._differ(LOAD.program, symbol, files, held, superseded)
         self.warehouse_checksums[symbol] = held.checksum
-        fetched = self.records[FETCH.program].symbols.get(symbol)
+        fetched = self.records[FETCH.program].symbols.get(symbol) or NO_ROWS
         self.symbols[symbol] = SymbolLineage(
-            status=fetched.status if fetched else SymbolStatus.UNKNOWN,
-            fetched=fetched.rows if fetched else 0,
-            quarantined=fetched.quarantined if fetched else 0,
+            status=judged.status if judged is not None else fetched.status, fetched=fetched.rows,
+            quarantined=fetched.quarantined, held=fetched.held + (judged.held if judged is not None else 0),
+            reasons=judged.reasons if judged is not None else (),
             raw=len(csv.hashes), parquet=len(files.hashes), warehouse=len(held.hashes), superseded=len(superseded),
             checksum=csv.checksum,
         )  # fmt: skip
@@ -133,7 +137,7 @@ class Comparison:
         return total
 
     def _against_record(self, stage: str, symbol: str, rows: Rows, what: str) -> None:
-        said = self.records[stage].symbols.get(symbol) or SymbolResult(rows=0, checksum=Rows().checksum)
+        said = self.records[stage].symbols.get(symbol) or NO_ROWS
         if said.rows != len(rows.hashes):
             self.faults.append(f"{stage} {symbol}: its record says {said.rows} rows, {what} {len(rows.hashes)}")
         elif said.checksum != rows.checksum:

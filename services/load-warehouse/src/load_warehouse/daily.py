@@ -136,7 +136,7 @@ def _read_back(
     symbols = {
         symbol: SymbolResult(
             status=part.status, rows=len(hashes[symbol]), checksum=batch_checksum(hashes[symbol]),
-            superseded=superseded[symbol], missing_sessions=part.missing_sessions,
+            superseded=superseded[symbol], missing_sessions=part.missing_sessions, reasons=part.reasons,
         )
         for symbol, part in processed.symbols.items()
     }  # fmt: skip

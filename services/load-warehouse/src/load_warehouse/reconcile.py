@@ -1,6 +1,7 @@
 """The pipeline's last step: every place of a run must hold the same rows, by key and by value.
 
-fetched = valid + quarantined; valid = Kafka (distinct identities) = raw = Parquet = the warehouse's rows of this batch.
+fetched = valid + quarantined + held; valid = Kafka (distinct identities) = raw; raw, less the symbols that validate-raw
+holds, = Parquet = the warehouse's rows of this batch.
 A row that the warehouse keeps out because it holds one that goes before (a newer batch's, or one from a longer history)
 is accounted for, not lost.
 """
@@ -18,7 +19,7 @@ from ticklake.errors import ConfigurationError, IntegrityError
 from ticklake.lineage import RunLineage, StageRecord, SymbolResult
 from ticklake.names import lineage_key
 from ticklake.objects import ObjectStore
-from ticklake.pipeline import CONSUME, FETCH, LOAD, PROCESS, SUCCESS
+from ticklake.pipeline import CONSUME, FETCH, LOAD, PROCESS, SUCCESS, VALIDATE_RAW
 from ticklake.stage import Run
 
 log = logs.get(__name__)
@@ -35,7 +36,7 @@ def reconcile_run(settings: LoadSettings, run: Run) -> tuple[StageRecord, Object
     timings: dict[str, float] = {}
     store = ObjectStore(settings.store)
     with ThreadPoolExecutor(4) as pool:
-        programs = [stage.program for stage in (FETCH, CONSUME, PROCESS, LOAD)]
+        programs = [stage.program for stage in (FETCH, CONSUME, VALIDATE_RAW, PROCESS, LOAD)]
         records = dict(zip(programs, pool.map(lambda p: lineage.read(store, run.run_id, p), programs), strict=True))
     if records[LOAD.program].batch_date != run.batch_date:
         raise ConfigurationError(
@@ -70,7 +71,7 @@ def _record(
     symbols = {
         symbol: SymbolResult(
             status=part.status, rows=part.warehouse, superseded=part.superseded,
-            checksum=comparison.warehouse_checksums[symbol],
+            checksum=comparison.warehouse_checksums[symbol], reasons=part.reasons,
         )
         for symbol, part in comparison.symbols.items()
     }  # fmt: skip

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from ticklake import names
 from ticklake.lineage import StageRecord
 from ticklake.objects import ObjectStore
-from ticklake.pipeline import CONSUME, FETCH, LOAD, PROCESS
+from ticklake.pipeline import CONSUME, FETCH, LOAD, PROCESS, VALIDATE_RAW
+from ticklake.records import SymbolStatus
 
 Records = dict[str, StageRecord]
-"""Records of the four stages before reconciliation, by program."""
+"""Records by program: of the stages before reconciliation that write rows, and of validate-raw, which holds some."""
 
 
 def record_faults(records: Records) -> Iterator[str]:
@@ -21,19 +22,30 @@ def record_faults(records: Records) -> Iterator[str]:
         for name in ("batch_id", "batch_date", "source"):
             if getattr(record, name) != getattr(fetch, name):
                 yield f"{stage}: {name} is {getattr(record, name)}, that of {fetch.stage} {getattr(fetch, name)}"
-    for before, after in ((FETCH, CONSUME), (CONSUME, PROCESS), (PROCESS, LOAD)):
-        yield from _handed_on(records[before.program], records[after.program])
+    consumed, judged = records[CONSUME.program], records[VALIDATE_RAW.program]
+    held = {symbol: part for symbol, part in judged.symbols.items() if part.status is SymbolStatus.HELD}
+    fit = consumed.model_copy(update={"symbols": consumed.symbols | held})
+    for before, after in (
+        (fetch, consumed), (consumed, judged), (fit, records[PROCESS.program]),
+        (records[PROCESS.program], records[LOAD.program]),
+    ):  # fmt: skip
+        yield from _handed_on(before, after)
 
 
 def _sums(stage: str, record: StageRecord, superseded: int) -> Iterator[str]:
-    if record.rows_in != record.rows_out + record.quarantined + superseded:
-        kept_out = f" + {superseded} superseded" if superseded else ""
+    if record.rows_in != record.rows_out + record.quarantined + record.held + superseded:
+        kept_out = "".join(
+            f" + {count} {what}" for count, what in ((record.held, "held"), (superseded, "superseded")) if count
+        )
         yield (
             f"{stage}: {record.rows_in} rows in, but {record.rows_out} out + {record.quarantined} quarantined{kept_out}"
         )
     rows = sum(part.rows for part in record.symbols.values())
     if rows != record.rows_out:
         yield f"{stage}: {record.rows_out} rows out, but {rows} by symbol"
+    held = sum(part.held for part in record.symbols.values())
+    if held != record.held:
+        yield f"{stage}: {record.held} rows held, but {held} by symbol"
     quarantined = sum(part.quarantined for part in record.symbols.values())
     # A message too broken to name its symbol counts in the whole only.
     if quarantined > record.quarantined:
@@ -46,6 +58,11 @@ def _handed_on(before: StageRecord, after: StageRecord) -> Iterator[str]:
         if old is None or new is None:
             lacking, having = (after, before) if old else (before, after)
             yield f"{lacking.stage} {symbol}: not in its record, but in that of {having.stage}"
+        elif old.rows and after.stage == VALIDATE_RAW.program and new.status is SymbolStatus.HELD:
+            if old.rows != new.held or new.rows:
+                yield f"{after.stage} {symbol}: {new.held} rows held, {before.stage} had {old.rows}"
+        elif old.status is SymbolStatus.HELD and new.status is not SymbolStatus.HELD:
+            yield f"{after.stage} {symbol}: is {new.status}, though it was held before"
         elif old.rows != new.rows + new.superseded:
             yield f"{after.stage} {symbol}: {new.rows + new.superseded} rows, {before.stage} had {old.rows}"
         elif not new.superseded and old.checksum != new.checksum:
@@ -57,6 +74,7 @@ def quarantine_faults(store: ObjectStore, fetch: StageRecord) -> Iterator[str]:
     prefix = f"quarantine/run_id={names.slug(fetch.run_id)}/"
     stored = Counter(found.key.removeprefix(prefix).partition("/")[0] for found in store.list_objects(prefix))
     for symbol in sorted(fetch.symbols.keys() | stored.keys()):
-        said = fetch.symbols[symbol].quarantined if symbol in fetch.symbols else 0
+        part = fetch.symbols.get(symbol)
+        said = part.quarantined + part.actions_quarantined if part else 0
         if stored[symbol] != said:
             yield f"{fetch.stage} {symbol}: {said} rows quarantined, but {stored[symbol]} in {prefix}{symbol}/"

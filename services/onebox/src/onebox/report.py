@@ -36,6 +36,8 @@ class Report(BaseModel):
     batch_date: str
     rows: list[Row]
     notes: list[str]
+    held: dict[str, tuple[str, ...]]
+    """Symbols whose rows wait, with the reasons."""
     seconds: float
     """Wall time from the start of the command."""
     reconciled: bool
@@ -52,6 +54,7 @@ class Journal:
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     rows: list[Row] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    held: dict[str, tuple[str, ...]] = field(default_factory=dict)
     reconciled: bool = False
 
     def stage_done(self, stage: Stage, record: StageRecord, where: str = "") -> None:
@@ -63,11 +66,13 @@ class Journal:
             )
         )  # fmt: skip
         self.notes.extend(record.notes)
+        self.held |= record.held_symbols()
 
     def report(self) -> Report:
         """The figures so far."""
         return Report(
             run_id=self.run_id, source=self.source, batch_date=self.batch_date, rows=self.rows, notes=self.notes,
+            held=self.held,
             seconds=round((datetime.now(UTC) - self.started).total_seconds(), 2), reconciled=self.reconciled,
         )  # fmt: skip
 
@@ -85,6 +90,8 @@ class Journal:
         # Below the table, not in it: paths are longer than a terminal is wide.
         for row in self.rows:
             console.print(f"{row.stage}: {row.where}", highlight=False)
+        if self.held:
+            console.print(f"held, and left out of this run: {', '.join(sorted(self.held))}", highlight=False)
         for note in self.notes:
             console.print(f"note: {note}", highlight=False)
 

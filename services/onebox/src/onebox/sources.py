@@ -3,10 +3,11 @@
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Literal
 
 from fetch_historical.replay_server import replay_last_session
+from fetch_historical.settings import SETTLE_MINUTES
 from ticklake import calendar
 from ticklake.records import Source
 
@@ -44,10 +45,10 @@ def fall_back(wanted: BatchInput, batch_date: date | None, reason: str, say: Cal
 
 
 def default_date(source: Source, calendar_code: str = "XNYS") -> date:
-    """The latest session that the source has."""
+    """The latest session that the source has, closed for so long that its bar counts as final."""
     if source is Source.REPLAY:
         return replay_last_session()
-    return calendar.last_closed_session(calendar_code, datetime.now(UTC))
+    return calendar.last_closed_session(calendar_code, datetime.now(UTC) - timedelta(minutes=SETTLE_MINUTES))
 
 
 def _out_of_reach() -> str | None:

@@ -1,8 +1,9 @@
 """Result records: what each stage of a run read and wrote; the next stage reads exactly that, the last reconciles."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
+from types import MappingProxyType
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -11,7 +12,7 @@ from ticklake.errors import ConfigurationError, IntegrityError, StageError
 from ticklake.names import lineage_key
 from ticklake.objects import ObjectStore
 from ticklake.pipeline import BATCH_STAGES
-from ticklake.records import Source, SymbolStatus, UtcMs
+from ticklake.records import Source, SymbolStatus, UtcMs, batch_checksum
 
 
 class _Part(BaseModel):
@@ -27,6 +28,12 @@ class SymbolResult(_Part):
     checksum: str
     """`records.batch_checksum` over those rows, recomputed by this stage from the values it wrote."""
     quarantined: int = Field(default=0, ge=0)
+    actions_quarantined: int = Field(default=0, ge=0)
+    """Splits and dividends in quarantine whose bars are not."""
+    held: int = Field(default=0, ge=0)
+    """Rows that this stage holds back; 0 where the stage before did, or where there was no answer at all."""
+    reasons: tuple[str, ...] = ()
+    """Why the symbol is held, a line each."""
     superseded: int = Field(default=0, ge=0)
     """Rows of this batch that the warehouse already held from a newer batch or a longer history."""
     missing_sessions: tuple[date, ...] = ()
@@ -70,7 +77,7 @@ class CheckResult(_Part):
 
 
 class StageRecord(_Part):
-    """The result of one batch stage in one run; `fetched = valid + quarantined` holds in every one."""
+    """The result of one batch stage in one run; `rows in = rows out + quarantined + held` holds in every one."""
 
     schema_version: Literal[1] = 1
     stage: str
@@ -81,6 +88,8 @@ class StageRecord(_Part):
     rows_in: int = Field(ge=0)
     rows_out: int = Field(ge=0)
     quarantined: int = Field(ge=0)
+    held: int = Field(default=0, ge=0)
+    """Rows of symbols that this stage holds."""
     symbols: dict[str, SymbolResult]
     offsets: tuple[OffsetRange, ...] = ()
     objects: tuple[ObjectRef, ...] = ()
@@ -99,16 +108,33 @@ class StageRecord(_Part):
         short = self.model_dump(mode="json", exclude={"symbols", "objects", "offsets"})
         return short | {"symbols": len(self.symbols), "lineage": lineage_key(self.run_id, self.stage)}
 
+    def held_symbols(self) -> dict[str, tuple[str, ...]]:
+        """The symbols that this stage or one before it holds, each with its reasons."""
+        return {symbol: part.reasons for symbol, part in self.symbols.items() if part.status is SymbolStatus.HELD}
+
     @classmethod
     def of_checks(
-        cls, stage: str, before: "StageRecord", checks: Sequence[CheckResult], started_at: datetime, code_version: str
-    ) -> "StageRecord":
-        """The record of a stage that validated the rows of `before` and changed nothing."""
+        cls, stage: str, before: "StageRecord", checks: Sequence[CheckResult], started_at: datetime, code_version: str,
+        held: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
+    ) -> "StageRecord":  # fmt: skip
+        """The record of a stage that validated the rows of `before` and changed nothing but to hold some symbols.
+
+        Args:
+            held: those that it holds, with the reasons.
+        """
+        symbols = dict(before.symbols)
+        for symbol, reasons in held.items():
+            symbols[symbol] = SymbolResult(
+                status=SymbolStatus.HELD, rows=0, checksum=batch_checksum(()), held=before.symbols[symbol].rows,
+                reasons=reasons,
+            )  # fmt: skip
+        waiting = sum(symbols[symbol].held for symbol in held)
         return cls(
             stage=stage, run_id=before.run_id, batch_id=before.batch_id, batch_date=before.batch_date,
-            source=before.source, rows_in=before.rows_out, rows_out=before.rows_out, quarantined=0,
-            symbols=before.symbols, checks=tuple(checks), started_at=started_at, finished_at=datetime.now(UTC),
-            code_version=code_version,
+            source=before.source, rows_in=before.rows_out, rows_out=before.rows_out - waiting, quarantined=0,
+            held=waiting, symbols=symbols,
+            notes=tuple(f"{symbol} is held: {'; '.join(reasons)}" for symbol, reasons in sorted(held.items())),
+            checks=tuple(checks), started_at=started_at, finished_at=datetime.now(UTC), code_version=code_version,
         )  # fmt: skip
 
 
@@ -184,6 +210,10 @@ class SymbolLineage(_Part):
     parquet: int = Field(ge=0)
     warehouse: int = Field(ge=0)
     superseded: int = Field(ge=0)
+    held: int = Field(default=0, ge=0)
+    """Rows that wait because the symbol is held."""
+    reasons: tuple[str, ...] = ()
+    """Why it is."""
     checksum: str
     """`records.batch_checksum` over the rows of the raw CSV, recomputed from it."""
 

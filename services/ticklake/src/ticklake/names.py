@@ -97,9 +97,9 @@ def quarantine_key(topic: str, partition: int, offset: int, digest: str) -> str:
     return f"quarantine/topic={topic}/partition={partition}/{offset:020d}-{digest[:8]}.json"
 
 
-def quarantine_row_key(run_id: str, symbol: str, position: int) -> str:
-    """Key of a quarantined row that never reached Kafka: the row's position in its source's answer."""
-    return f"quarantine/run_id={slug(run_id)}/{symbol}/{position:09d}.json"
+def quarantine_row_key(run_id: str, symbol: str, position: int, part: str | None = None) -> str:
+    """Key of a quarantined row, or of a part of one, that never reached Kafka: its position in its source's answer."""
+    return f"quarantine/run_id={slug(run_id)}/{symbol}/{position:09d}{f'-{part}' if part else ''}.json"
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,8 @@ class QuarantinedMessage(BaseModel):
     run_id: str | None = None
     position: int | None = None
     """Position of a row in its symbol's answer, from 0; None for a message."""
+    part: str | None = None
+    """What of the row was refused, `split` or `dividend`; None for all of it."""
     symbol: str | None = None
     record_time: UtcMs | None = None
     """The record's Kafka timestamp or the fetch's time, so that a retry writes the same bytes."""
@@ -49,7 +51,7 @@ class QuarantinedMessage(BaseModel):
     def lake_key(self) -> str:
         """The object's key: a function of where the message stood and what it was, so a retry writes the same one."""
         if self.topic is None:
-            return names.quarantine_row_key(self.run_id or "", self.symbol or "", self.position or 0)
+            return names.quarantine_row_key(self.run_id or "", self.symbol or "", self.position or 0, self.part)
         digest = hashlib.sha256(self.original).hexdigest()
         return names.quarantine_key(self.topic, self.partition or 0, self.offset or 0, digest)
 
@@ -57,7 +59,7 @@ class QuarantinedMessage(BaseModel):
     def origin(self) -> str:
         """Where it came from, as the key in the quarantine topic, by which readers tell a repeated one."""
         parts = (
-            (self.run_id, self.symbol, self.position)
+            (self.run_id, self.symbol, self.position, *([self.part] if self.part else []))
             if self.topic is None
             else (self.topic, self.partition, self.offset)
         )
@@ -75,13 +77,13 @@ class QuarantinedMessage(BaseModel):
 def quarantined(
     stage: str, reason: str, original: bytes | None, *, key: bytes | None = None, topic: str | None = None,
     partition: int | None = None, offset: int | None = None, run_id: str | None = None, symbol: str | None = None,
-    position: int | None = None, record_time: datetime | None = None,
+    position: int | None = None, part: str | None = None, record_time: datetime | None = None,
 ) -> QuarantinedMessage:  # fmt: skip
     """Wrap what was refused by `stage`; None as `original` (a Kafka tombstone) is kept as no bytes."""
     return QuarantinedMessage(
         stage=stage, reason=reason, original_base64=base64.b64encode(original or b"").decode(),
         key_base64=None if key is None else base64.b64encode(key).decode(),
-        topic=topic, partition=partition, offset=offset, run_id=run_id, symbol=symbol, position=position,
+        topic=topic, partition=partition, offset=offset, run_id=run_id, symbol=symbol, position=position, part=part,
         record_time=record_time,
     )  # fmt: skip
 

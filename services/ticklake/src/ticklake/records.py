@@ -22,8 +22,9 @@ from pydantic import (
     model_validator,
 )
 
-Symbol = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9^][A-Z0-9.^=-]{0,19}$")]
-"""A ticker in Yahoo's notation, e.g. `AAPL`, `BRK-B`, `^GSPC`."""
+SYMBOL = r"^[A-Z0-9^][A-Z0-9.^=&-]{0,19}$"
+Symbol = Annotated[str, StringConstraints(pattern=SYMBOL)]
+"""A ticker in Yahoo's notation, e.g. `AAPL`, `BRK-B`, `^GSPC`, `EURUSD=X`, `M&M.NS`."""
 
 Price = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -81,6 +82,8 @@ class SymbolStatus(StrEnum):
     """Known, but no session in the period."""
     UNKNOWN = "unknown"
     DELISTED = "delisted"
+    HELD = "held"
+    """Its answer fails a check: nothing of it is used, what was known of it stays, and a person decides."""
 
 
 class _Record(BaseModel):

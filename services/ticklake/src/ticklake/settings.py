@@ -1,5 +1,6 @@
 """Typed settings from `TICKLAKE_…` variables. Only an entry point creates them; the rest is handed what it needs."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -8,7 +9,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from ticklake import names
 from ticklake.errors import ConfigurationError
-from ticklake.records import Symbol
+from ticklake.records import SYMBOL, Symbol
 
 S = TypeVar("S", bound=BaseSettings)
 
@@ -20,7 +21,12 @@ def settings_config(prefix: str) -> SettingsConfigDict:
 
 
 def _split(value: Any) -> Any:
-    return tuple(part.strip().upper() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    given = tuple(part.strip() for part in value.split(",") if part.strip())
+    if refused := [symbol for symbol in given if not re.fullmatch(SYMBOL, symbol.upper())]:
+        raise ValueError(f"no symbol in Yahoo's notation (pattern {SYMBOL}): {', '.join(map(repr, refused))}")
+    return tuple(symbol.upper() for symbol in given)
 
 
 Symbols = Annotated[tuple[Symbol, ...], NoDecode, BeforeValidator(_split), Field(min_length=1)]

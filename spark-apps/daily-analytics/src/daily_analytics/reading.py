@@ -8,10 +8,11 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING
 
 from ticklake import lineage
-from ticklake.errors import IntegrityError
-from ticklake.lineage import ObjectRef
+from ticklake.errors import ConfigurationError, IntegrityError
+from ticklake.lineage import ObjectRef, StageRecord
 from ticklake.manifests import SessionSpan
 from ticklake.objects import ObjectStore
+from ticklake.pipeline import CONSUME, VALIDATE_RAW
 from ticklake.tables import BAR_COLUMNS, TICKER, Column
 
 if TYPE_CHECKING:
@@ -29,6 +30,21 @@ class RawBatch:
     fetched_at: datetime
     """Latest of the batch's symbols, in UTC."""
     spans: dict[str, SessionSpan]
+
+
+def fit_batch(store: ObjectStore, run_id: str) -> StageRecord:
+    """What the run consumed, less the symbols that are held: the objects and rows that are computed from.
+
+    Raises:
+        ConfigurationError: the run was not consumed and validated, or was consumed anew since.
+    """
+    consumed = lineage.read(store, run_id, CONSUME.program)
+    judged = lineage.read(store, run_id, VALIDATE_RAW.program)
+    if (judged.batch_date, judged.rows_in) != (consumed.batch_date, consumed.rows_out):
+        raise ConfigurationError(f"run {run_id} was consumed anew: run {VALIDATE_RAW.program} again")
+    fit = {symbol for symbol, part in judged.symbols.items() if part.rows}
+    objects = tuple(ref for ref in consumed.objects if ref.symbol in fit)
+    return judged.model_copy(update={"objects": objects})
 
 
 def look_at(store: ObjectStore, objects: Iterable[ObjectRef]) -> RawBatch | None:

@@ -13,7 +13,7 @@ from daily_analytics.history import History
 from daily_analytics.reading import RawBatch
 from daily_analytics.settings import AnalyticsSettings
 from daily_analytics.writing import Written
-from ticklake import lineage, logs, manifests
+from ticklake import logs, manifests
 from ticklake.errors import ConfigurationError, IntegrityError
 from ticklake.lineage import StageRecord, SymbolResult
 from ticklake.manifests import DailyManifest
@@ -53,6 +53,7 @@ class _Clock:
 @dataclass(frozen=True)
 class _Input:
     consumed: StageRecord
+    """Less the symbols that are held, see `reading.fit_batch`."""
     batch: RawBatch | None
     history: History
 
@@ -80,12 +81,13 @@ def run_stage(settings: AnalyticsSettings, run: Run) -> tuple[StageRecord, Objec
             written = writing.read_back(store, run.batch_date, name)
         _compare(found.consumed, written)
         clock.step("read back")
-        _refuse(manifests.read_daily(store, run.batch_date), found.consumed.source, found.batch)
+        existing = manifests.read_daily(store, run.batch_date)
+        _refuse(existing, found.consumed.source, found.batch)
     except (ConfigurationError, IntegrityError):
         if name is not None:
             writing.discard(store, run.batch_date, name)
         raise
-    writing.switch(store, _manifest(run, found, written))
+    writing.switch(store, _manifest(run, found, written, existing))
     clock.step("switch")
     return _record(settings, run, found, written, started_at, clock), store
 
@@ -120,7 +122,7 @@ def _session(settings: AnalyticsSettings, clock: _Clock) -> "Iterator[Future[Spa
 
 def _input(store: ObjectStore, run: Run) -> _Input:
     """The run's raw objects and the history before them; refuses a batch that must not replace what is there."""
-    consumed = lineage.read(store, run.run_id, CONSUME.program)
+    consumed = reading.fit_batch(store, run.run_id)
     if consumed.batch_date != run.batch_date:
         raise ConfigurationError(
             f"run {run.run_id} has rows for {consumed.batch_date}, not for --date {run.batch_date}"
@@ -199,11 +201,15 @@ def _compare(consumed: StageRecord, written: Written) -> None:
         )
 
 
-def _manifest(run: Run, found: _Input, written: Written) -> DailyManifest:
+def _manifest(run: Run, found: _Input, written: Written, existing: DailyManifest | None) -> DailyManifest:
+    """The date's new manifest; of a symbol that is held, what an earlier run of the date wrote stays."""
     consumed = found.consumed
+    held = consumed.held_symbols()
+    kept = existing if existing is not None and existing.source is consumed.source else None
     return DailyManifest(
-        objects=written.objects, run_id=run.run_id, batch_id=consumed.batch_id, batch_date=run.batch_date,
-        source=consumed.source, spans=written.spans,
+        objects=(*written.objects, *(ref for ref in (kept.objects if kept else ()) if ref.symbol in held)),
+        run_id=run.run_id, batch_id=consumed.batch_id, batch_date=run.batch_date, source=consumed.source,
+        spans=written.spans | {symbol: span for symbol, span in (kept.spans if kept else {}).items() if symbol in held},
         fetched_at=found.batch.fetched_at if found.batch is not None else consumed.started_at,
     )  # fmt: skip
 
@@ -215,7 +221,7 @@ def _record(
     symbols = {
         symbol: SymbolResult(
             status=before.status, rows=written.spans[symbol].rows if symbol in written.spans else 0,
-            checksum=written.checksums.get(symbol, before.checksum),
+            checksum=written.checksums.get(symbol, before.checksum), reasons=before.reasons,
         )
         for symbol, before in consumed.symbols.items()
     }  # fmt: skip

@@ -20,7 +20,7 @@ _FIELD_TYPES = (
     r"^ARRAY<OBJECT<event_time: STRING, price: (BIGINT|DOUBLE|DECIMAL\(\d+,\d+\)), producer_run: STRING, "
     r"(schema_version: BIGINT, )?sequence: BIGINT, source: STRING, symbol: STRING, volume: BIGINT>>\z"
 )
-_SYMBOL = r"^[A-Z0-9^][A-Z0-9.^=-]{0,19}\z"
+_SYMBOL = r"^[A-Z0-9^][A-Z0-9.^=&-]{0,19}\z"
 _EVENT_TIME = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})\z"
 
 
