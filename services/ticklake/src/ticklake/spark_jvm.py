@@ -34,6 +34,7 @@ _PACKAGES = (
 """Packages of java.base that Spark reaches into, as org.apache.spark.launcher.JavaModuleOptions lists them."""
 
 _UNUSED_SECONDS = 7 * 24 * 3600
+_LAST_WORDS_SECONDS = 5.0
 _START_SECONDS = 60
 _FOLDER = "ticklake-spark-"
 _LOG_CONFIG = Path(__file__).parent / "spark_log4j2.properties"
@@ -83,7 +84,8 @@ class SparkJvm:
             command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             text=True, errors="replace", preexec_fn=_ignore_signals,
         )  # fmt: skip
-        threading.Thread(target=self._forward_output, daemon=True).start()
+        self._reader = threading.Thread(target=self._forward_output, daemon=True)
+        self._reader.start()
         atexit.register(self.close)
 
     @property
@@ -111,6 +113,8 @@ class SparkJvm:
         deadline = time.monotonic() + _START_SECONDS
         while not self._connection_file.exists():
             if not self.alive or time.monotonic() > deadline:
+                if not self.alive:
+                    self._reader.join(_LAST_WORDS_SECONDS)  # what it said last may still be on its way
                 said = next((line for line in self._output if line.strip()), "it said nothing")
                 self.close()
                 raise StageError(f"Java did not start Spark: {said} (check TICKLAKE_SPARK_JAVA_OPTIONS and the memory)")
@@ -159,6 +163,7 @@ class SparkJvm:
         return [f"-XX:ArchiveClassesAtExit={self._pending_archive}", *quiet]
 
     def _forward_output(self) -> None:
+        time.sleep(0.5)
         for line in self._process.stdout or ():
             if self._connected:
                 sys.stderr.write(line)
