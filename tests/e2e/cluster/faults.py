@@ -34,7 +34,7 @@ def of(trial: "Trial") -> dict[str, Callable[["Trial"], None]]:
 
 
 def restarted(trial: "Trial") -> None:
-    """Every part is restarted as its documentation says, beside live ticks: each of them is archived once."""
+    """Every part is restarted as its documentation says: each live tick is archived once, and in its windows."""
     with trial.store() as store:
         before = len(checks.ticks(store))
     pods = _long_running(trial)
@@ -61,6 +61,7 @@ def restarted(trial: "Trial") -> None:
     checks.same("pods that were not restarted", pods & _long_running(trial), set())
     with trial.store() as store:
         until("archived ticks after it", 400, lambda: len(checks.ticks(store)) > before + 100, pause=5)
+        print(f"  {until('closed windows', 1800, lambda: checks.windows(store), pause=10)} closed windows")
     _page_recovers(trial)
 
 
@@ -102,7 +103,7 @@ def rotated_store_key(trial: "Trial") -> None:
     trial.platform.kubectl("delete", "secret", name)
     trial.install()
     checks.same("the key is another", trial.secret(name, "secret-key") != before, True)
-    until("an end of the page with the old key", 300, lambda: _restarts(trial, "dashboard") > restarts, pause=3)
+    _ended(trial, "dashboard", restarts)
     _page_recovers(trial)
 
 
@@ -118,8 +119,7 @@ def rotated_kafka_password(trial: "Trial") -> None:
         checks.same("the password is another", trial.secret(name, "password") != before, True)
     _restart_brokers(trial)
     for stage in services:
-        ended = lambda stage=stage: _restarts(trial, stage) > restarts[stage]  # noqa: E731
-        until(f"an end of {stage} with the old password", 300, ended, pause=3)
+        _ended(trial, stage, restarts[stage])
     with trial.store() as store:
         before_restart = checks.archived(store)
         until("archived ticks", 400, lambda: checks.archived(store) > before_restart + 50, pause=3)
@@ -132,6 +132,11 @@ def _restarts(trial: "Trial", component: str) -> int:
     path = "jsonpath={.items[*].status.containerStatuses[*].restartCount}"
     label = f"app.kubernetes.io/component={component}"
     return sum(map(int, trial.platform.kubectl("get", "pods", "-l", label, "-o", path).split()))
+
+
+def _ended(trial: "Trial", component: str, restarts: int) -> None:
+    """Wait until a service that had `restarts` ended, as what it signs in with is rejected."""
+    until(f"an end of {component}", 300, lambda: _restarts(trial, component) > restarts, pause=3)
 
 
 def _restart_brokers(trial: "Trial") -> None:

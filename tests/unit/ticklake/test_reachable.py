@@ -1,6 +1,9 @@
 """Waiting for servers at the start: until they listen, not longer than allowed, and not where nothing is allowed."""
 
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -55,6 +58,34 @@ def test_it_goes_on_without_them_in_the_end(servers: list[socket.socket], allowe
     began = time.monotonic()
     reachable.wait(settings(servers), allowed)
     assert allowed / 2 <= time.monotonic() - began < longest
+
+
+WAITING = """
+from pydantic import Field
+from ticklake import reachable
+from ticklake.settings import StageSettings, StoreSettings
+from ticklake.stage import service_main
+
+class Settings(StageSettings):
+    store: StoreSettings = Field(default_factory=StoreSettings)
+
+accepts = reachable._accepts
+reachable._accepts = lambda server: print("tried", flush=True) or accepts(server)
+service_main("service", Settings, lambda settings, stop: print("stopped" if stop.is_set() else "began"), [])
+"""
+
+
+def test_a_service_that_waits_ends_when_it_is_asked_to(servers: list[socket.socket]) -> None:
+    endpoint = f"http://127.0.0.1:{servers[0].getsockname()[1]}"
+    variables = os.environ | {"TICKLAKE_START_WAIT_SECONDS": "600", "TICKLAKE_STORE_ENDPOINT": endpoint}
+    with subprocess.Popen(
+        [sys.executable, "-c", WAITING], stdout=subprocess.PIPE, text=True, env=variables
+    ) as service:  # fmt: skip
+        assert service.stdout is not None
+        assert service.stdout.readline() == "tried\n"
+        service.terminate()
+        assert service.wait(60) == 0
+        assert "stopped\n" in service.stdout.read()
 
 
 def test_addresses_of_a_cloud_are_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 
 from fetch_historical.answers import Answer, AnswerBook, DataSource, Scope, SourceUnavailableError
 from fetch_historical.lake import KnownSymbols
@@ -119,18 +120,14 @@ def _source(settings: FetchSettings, period: Period, known: KnownSymbols) -> Ite
     from fetch_historical.yahoo import YahooSource
 
     settle = timedelta(minutes=settings.settle_minutes)
+    source = partial(YahooSource, calendar_code=settings.calendar, settle=settle, known=known.of)
     if settings.source is Source.YAHOO:
-        with YahooSource(
-            settings.yahoo, calendar_code=settings.calendar, settle=settle, known=known.of
-        ) as yahoo:  # fmt: skip
+        with source(settings.yahoo) as yahoo:
             yield yahoo
         return
     from fetch_historical.replay import replay_settings
 
-    with (
-        replay_settings(period, settings.yahoo) as local,
-        YahooSource(local, calendar_code=settings.calendar, settle=settle, known=known.of) as replay,
-    ):
+    with replay_settings(period, settings.yahoo) as local, source(local) as replay:
         yield replay
 
 

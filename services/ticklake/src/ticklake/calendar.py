@@ -52,6 +52,7 @@ def _knowing(code: str, first: date, last: date) -> "exchange_calendars.Exchange
     return _calendar(code)
 
 
+@lru_cache(maxsize=32)  # asked for each symbol of a batch, which have their period in common
 def sessions(code: str, first: date, last: date) -> tuple[date, ...]:
     """Sessions of the exchange `code` from `first` to `last`, both included, in order.
 

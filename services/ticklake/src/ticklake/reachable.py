@@ -5,6 +5,7 @@ its connections are refused: https://kubernetes.io/docs/concepts/services-networ
 """
 
 import socket
+import threading
 import time
 from urllib.parse import urlsplit
 
@@ -19,18 +20,20 @@ _PAUSE_SECONDS = 0.5
 _CONNECT_SECONDS = 3.0
 
 
-def wait(settings: BaseSettings, seconds: float) -> None:
-    """Wait at most `seconds` for every server that `settings` name: of several brokers for one.
+def wait(settings: BaseSettings, seconds: float, stop: threading.Event | None = None) -> None:
+    """Wait at most `seconds`, or until `stop` is set, for every server in `settings`: of several brokers for one.
 
     Nothing is raised: who uses a server that stays away says so more clearly than a connection can.
     """
+    stop = stop or threading.Event()
     deadline = time.monotonic() + seconds
     missing = [servers for each in settings.__dict__.values() if seconds and (servers := _servers(each))]
     while missing := [servers for servers in missing if not any(map(_accepts, servers))]:
         if time.monotonic() + _PAUSE_SECONDS > deadline:
             return
         log.debug("not reachable yet", servers=[f"{host}:{port}" for servers in missing for host, port in servers])
-        time.sleep(_PAUSE_SECONDS)
+        if stop.wait(_PAUSE_SECONDS):
+            return
 
 
 def _servers(settings: object) -> list[tuple[str, int]]:

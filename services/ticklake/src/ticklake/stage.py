@@ -136,7 +136,6 @@ def service_main(
         Arguments(prog=name, description="Settings come from TICKLAKE_… variables.").parse_args(argv)
         settings = load(settings_type)
         logs.configure(settings.log_level, settings.log_format, stage=name)
-        reachable.wait(settings, settings.start_wait_seconds)
         stop = threading.Event()
 
         def ask_to_stop(*_: object) -> None:
@@ -147,6 +146,7 @@ def service_main(
 
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, ask_to_stop)
+        reachable.wait(settings, settings.start_wait_seconds, stop)
         body(settings, stop)
         log.info("stopped")
 

@@ -8,7 +8,7 @@ nothing is missing and nothing unknown is there. Two limits are this table's own
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from ticklake.records import Source
+from ticklake.records import SYMBOL, Source
 
 METRICS = "ticks"
 """Name of the counts that `observed` reports in a query's progress."""
@@ -20,7 +20,8 @@ _FIELD_TYPES = (
     r"^ARRAY<OBJECT<event_time: STRING, price: (BIGINT|DOUBLE|DECIMAL\(\d+,\d+\)), producer_run: STRING, "
     r"(schema_version: BIGINT, )?sequence: BIGINT, source: STRING, symbol: STRING, volume: BIGINT>>\z"
 )
-_SYMBOL = r"^[A-Z0-9^][A-Z0-9.^=&-]{0,19}\z"
+# Java's "$" would let a line break through.
+_SYMBOL = SYMBOL.removesuffix("$") + r"\z"
 _EVENT_TIME = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})\z"
 
 
