@@ -88,6 +88,26 @@ class WarehouseSettings(BaseSettings):
     timeout_seconds: int = Field(default=60, gt=0)
 
 
+class CatalogSettings(BaseSettings):
+    """How to reach the catalog of the Iceberg tables (`TICKLAKE_CATALOG_…`)."""
+
+    model_config = settings_config("TICKLAKE_CATALOG_")
+
+    uri: str = Field(default="sqlite:///catalog.db", pattern=r"^(sqlite:///|postgresql://|https?://).+$")
+    """`sqlite:///FILE`, `postgresql://HOST:PORT/DATABASE`, or the address of an Iceberg REST catalog."""
+    user: str | None = None
+    """Of PostgreSQL."""
+    password: SecretStr | None = None
+    credential: SecretStr | None = None
+    """OAuth2 client of a REST catalog: `ID:SECRET`."""
+    token: SecretStr | None = None
+    """Bearer token of a REST catalog; takes precedence over `credential`."""
+    warehouse: str | None = None
+    """Name of the warehouse that a REST catalog is asked for."""
+    location: str = "tables"
+    """Prefix in the bucket below which new tables are created."""
+
+
 class StageSettings(BaseSettings):
     """What every stage has (`TICKLAKE_…`); stages add their own fields below this."""
 
