@@ -27,7 +27,7 @@ from onebox.processes import LOOPBACK, free_port
 from ticklake.kafka import ensure_topics
 from ticklake.names import live_topics
 from ticklake.objects import ObjectStore
-from ticklake.settings import KafkaSettings, LiveSettings, StoreSettings, WarehouseSettings
+from ticklake.settings import CatalogSettings, KafkaSettings, LiveSettings, StoreSettings, WarehouseSettings
 
 # Where a shell runs the tests in the background, SIGINT is ignored, and would be by every program that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -90,6 +90,12 @@ def warehouse_settings(onebox_platform: Platform) -> WarehouseSettings:
 
 
 @pytest.fixture
+def catalog_settings(tmp_path: Path) -> CatalogSettings:
+    """A catalog of this test's own: its tables lie in the test's bucket."""
+    return CatalogSettings(uri=f"sqlite:///{tmp_path / 'catalog.db'}")
+
+
+@pytest.fixture
 def live(kafka_settings: KafkaSettings) -> LiveSettings:
     """A live flow of this test's own, its topics created."""
     settings = LiveSettings(namespace=f"test-{uuid.uuid4().hex[:8]}")
@@ -102,6 +108,7 @@ def stage_env(
     onebox_platform: Platform,
     store_settings: StoreSettings,
     warehouse_settings: WarehouseSettings,
+    catalog_settings: CatalogSettings,
     request: pytest.FixtureRequest,
 ) -> Callable[..., dict[str, str]]:
     """A function that gives the whole environment for a stage program run as a process; keywords add variables."""
@@ -109,6 +116,7 @@ def stage_env(
     def environment(**more: str) -> dict[str, str]:
         own = {
             "TICKLAKE_STORE_BUCKET": store_settings.bucket,
+            "TICKLAKE_CATALOG_URI": catalog_settings.uri,
             "TICKLAKE_WAREHOUSE_DATABASE": warehouse_settings.database,
         }
         if "live" in request.fixturenames:

@@ -32,7 +32,7 @@ def good(symbol: str) -> Said:
 
 
 @pytest.fixture
-def batch(fetch, consume, store_settings, run_id):
+def batch(fetch, consume, store_settings, catalog_settings, run_id):
     """Fetches nine good symbols and those given, and judges what came."""
 
     def run(odd: dict[str, Said], *, judged: bool = True):
@@ -43,7 +43,8 @@ def batch(fetch, consume, store_settings, run_id):
         if not judged:
             return fetched
         consume(day=DAY)
-        return fetched, validate_run(ValidateSettings(store=store_settings), Run(run_id, DAY))[0]
+        settings = ValidateSettings(store=store_settings, catalog=catalog_settings)
+        return fetched, validate_run(settings, Run(run_id, DAY))[0]
 
     return run
 
@@ -153,14 +154,16 @@ def test_a_source_that_is_away_stops_the_run(fetch, store):
     assert list(store.list_objects("")) == []
 
 
-def test_only_held_symbols_leave_the_decision_to_the_judgement(fetch, consume, store_settings, run_id):
+def test_only_held_symbols_leave_the_decision_to_the_judgement(
+    fetch, consume, store_settings, catalog_settings, run_id
+):  # fmt: skip
     with answering({"AAPL": case("answer_of_another_symbol")}) as (url, _):
         yahoo = YahooSettings(endpoint=HttpUrl(url), **ASK)
         record = fetch(day=DAY, source=Source.YAHOO, symbols=("AAPL",), yahoo=yahoo)
     assert (record.rows_in, record.rows_out, record.held) == (15, 0, 15)
     consume(day=DAY)
     with pytest.raises(QualityError, match=r"symbols held or without rows: 1 of all, .*AAPL: the answer is of MSFT"):
-        validate_run(ValidateSettings(store=store_settings), Run(run_id, DAY))
+        validate_run(ValidateSettings(store=store_settings, catalog=catalog_settings), Run(run_id, DAY))
 
 
 def test_a_calendar_that_does_not_reach_so_far(program, run_id):

@@ -61,7 +61,7 @@ def test_a_whole_batch_in_any_order_and_any_number_of_times(seed: int, times: in
     found = assembled(records)
     whole = found.finish()
     assert {symbol: len(part.rows) for symbol, part in whole.items()} == {"IBM": 5, "FB": 3, "NONE": 0}
-    assert [row[13] for row in whole["IBM"].rows] == [0, 1, 2, 3, 4]
+    assert [row[14] for row in whole["IBM"].rows] == [0, 1, 2, 3, 4]
     assert found.repeated == 11 * (times - 1)
 
 
@@ -164,7 +164,7 @@ def test_the_header_and_a_run_id_with_commas_and_quotes() -> None:
     odd = 'run, "odd"; one'
     body = csv_bytes([row_of(bar("IBM", 3, batch_id=odd))])
     assert body.splitlines()[0] == (
-        b"symbol,session_date,open,high,low,close,adj_close,volume,dividends,stock_splits,source,batch_id,batch_date,"
+        b"symbol,session_date,open,high,low,close,adj_close,volume,dividends,stock_splits,currency,source,batch_id,batch_date,"
         b"sequence,fetched_at,row_hash"
     )
     (row,) = csv.DictReader(io.StringIO(body.decode()))

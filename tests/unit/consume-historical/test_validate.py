@@ -2,18 +2,18 @@
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from consume_historical import validate
-from consume_historical.validate import Bar, ValidateSettings, validate_run
+from consume_historical.validate import Bar, ValidateSettings
+from consume_historical.validate import judge as judge_batch
 from ticklake import calendar, lineage
-from ticklake.expectations import QualityError, QualitySettings
+from ticklake.expectations import QualityError, QualitySettings, conclude
 from ticklake.lineage import ObjectRef, StageRecord, SymbolResult
 from ticklake.objects import ObjectStore
 from ticklake.records import Source, SymbolStatus, batch_checksum
-from ticklake.stage import Run
+from ticklake.settings import CatalogSettings
 
 DAY = date(2026, 8, 7)
 SESSIONS = calendar.sessions("XNYS", date(2025, 8, 8), DAY)
@@ -40,7 +40,7 @@ def judge(monkeypatch: pytest.MonkeyPatch) -> Callable[..., StageRecord]:
 
     def run(
         bars: dict[str, list[Bar]], *, others: tuple[str, ...] = NINE, more: dict[str, SymbolResult] | None = None,
-        quarantined: dict[str, int] | None = None, **limits: float,
+        quarantined: dict[str, int] | None = None, revised: dict[str, float] | None = None, **limits: float,
     ) -> StageRecord:  # fmt: skip
         bars = dict.fromkeys(others, GOOD) | bars
         symbols = {symbol: SymbolResult(rows=len(rows), checksum="c") for symbol, rows in bars.items()} | (more or {})
@@ -62,13 +62,13 @@ def judge(monkeypatch: pytest.MonkeyPatch) -> Callable[..., StageRecord]:
             "fetch-historical": record("fetch-historical", refused),
             "consume-historical": record("consume-historical", symbols, refs),
         }
-        monkeypatch.setattr(lineage, "read", lambda _store, _run, stage: records[stage])
         monkeypatch.setattr(lineage, "write", lambda _store, made: records.update({made.stage: made}))
-        monkeypatch.setattr(validate, "_read", lambda _store, ref: (ref.symbol, bars[ref.symbol]))
-        monkeypatch.setattr(validate, "ObjectStore", lambda _settings: ObjectStore)
-        settings = ValidateSettings(quality=QualitySettings(**limits))
+        consumed = records["consume-historical"]
+        catalog = CatalogSettings(uri="sqlite:///none")  # judging asks it for nothing
+        settings = ValidateSettings(catalog=catalog, quality=QualitySettings(**limits))
+        checks, held = judge_batch(settings, records["fetch-historical"], consumed, bars, revised or {})
         try:
-            return validate_run(settings, Run("r", DAY))[0]
+            return conclude(cast(ObjectStore, None), "validate-raw", consumed, checks, AT, "x", held)
         except QualityError:
             run.failed = records["validate-raw"]
             raise
@@ -111,6 +111,11 @@ def test_one_odd_symbol_is_held_and_the_others_go_on(judge: Any, rows: list[Bar]
 def test_what_is_no_error(judge: Any, rows: list[Bar]) -> None:
     record = judge({"ODD": rows})
     assert (record.held_symbols(), record.rows_out) == ({}, 9 * len(GOOD) + len(rows))
+
+
+def test_a_symbol_whose_history_comes_in_other_values_is_held(judge: Any) -> None:
+    record = judge({"ODD": GOOD}, revised={"ODD": 0.11, "GOOD1": 0.1})
+    assert record.held_symbols() == {"ODD": ("known sessions revised: 0.11 of a symbol's, at most 0.1 allowed",)}
 
 
 def test_rows_in_quarantine_hold_their_symbol(judge: Any) -> None:

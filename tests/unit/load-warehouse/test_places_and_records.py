@@ -21,7 +21,7 @@ HEADER = ",".join(column.name for column in BAR_COLUMNS)
 TEXT = "AAPL|2024-01-02|7|yahoo|1.5|2.0|1.0|1.25|0.30000000000000004|0.0|0.0"
 HASH = hashlib.blake2b(TEXT.encode(), digest_size=16).hexdigest()
 BATCH = "b,2024-01-03,0,2024-01-03T00:00:00.000Z"
-LINE = f"AAPL,2024-01-02,1.5,2.0,1.0,1.25,0.30000000000000004,7,0.0,0.0,yahoo,{BATCH},{HASH}"
+LINE = f"AAPL,2024-01-02,1.5,2.0,1.0,1.25,0.30000000000000004,7,0.0,0.0,USD,yahoo,{BATCH},{HASH}"
 
 
 def test_csv_hash_is_recomputed_from_the_text() -> None:

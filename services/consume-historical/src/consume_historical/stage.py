@@ -8,7 +8,7 @@ from typing import Any
 from consume_historical.assembly import Assembly, InvalidMessageError, SymbolBatch, parse
 from consume_historical.reading import opened
 from consume_historical.settings import ConsumeSettings
-from consume_historical.writing import write_symbol
+from consume_historical.writing import write_actions, write_symbol
 from ticklake import lineage, logs, quarantine
 from ticklake.errors import ConfigurationError, IntegrityError
 from ticklake.kafka import ConfirmedProducer
@@ -51,6 +51,7 @@ def run_stage(settings: ConsumeSettings, run: Run) -> tuple[StageRecord, ObjectS
         whole = assembly.finish()
         _compare(whole, fetched)
         objects = _write(store, whole)
+        actions = write_actions(store, run.run_id, run.batch_date, whole)
         written = time.perf_counter()
         note = reader.commit()
     notes = [] if note is None else [note]
@@ -60,7 +61,8 @@ def run_stage(settings: ConsumeSettings, run: Run) -> tuple[StageRecord, ObjectS
         log.warning(line)
     log.info("read", repeated=assembly.repeated, of_other_batches=assembly.foreign, invalid=len(refused))
     timings = {"read": read - begun, "write": written - read, "commit": time.perf_counter() - written}
-    return _record(settings, fetched, started_at, whole, objects, len(refused), notes, timings, ranges), store
+    record = _record(settings, fetched, started_at, whole, objects, len(refused), notes, timings, ranges)
+    return record.model_copy(update={"actions": actions}), store
 
 
 def _take(assembly: Assembly, record: Any, run: Run) -> QuarantinedMessage | None:

@@ -1,28 +1,33 @@
-"""validate-raw: judges a batch's raw CSV before anything is computed from it.
+"""validate-raw: judges a batch's raw CSV and records the facts in it, before anything is computed from them.
 
-What is wrong with one symbol holds that symbol; the run fails where too many are held or brought nothing.
+What is wrong with one symbol holds that symbol; the run fails where too many are held or brought nothing. Of those that
+pass, what was not known before goes to the tables of facts.
 """
 
-import csv
-import io
 from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import NamedTuple
 
+import pyarrow as pa
 from pydantic import Field
 
-from ticklake import calendar, lineage
+from consume_historical.recording import FactRecorder, read_bars
+from ticklake import calendar, lineage, logs
+from ticklake.catalog import LakeTables
 from ticklake.errors import ConfigurationError
 from ticklake.expectations import QualitySettings, conclude, most, over, some
+from ticklake.facts import Changes
 from ticklake.lineage import CheckResult, ObjectRef, StageRecord
 from ticklake.objects import ObjectStore
 from ticklake.pipeline import CONSUME, FETCH, VALIDATE_RAW
 from ticklake.quality import missing_sessions, unsupported_move
 from ticklake.records import SymbolStatus
-from ticklake.settings import StageSettings, StoreSettings
+from ticklake.settings import CatalogSettings, StageSettings, StoreSettings
 from ticklake.stage import Run
+
+log = logs.get(__name__)
 
 _READERS = 8
 
@@ -31,6 +36,7 @@ class ValidateSettings(StageSettings):
     """All settings of this stage."""
 
     store: StoreSettings = Field(default_factory=StoreSettings)
+    catalog: CatalogSettings = Field(default_factory=CatalogSettings)
     quality: QualitySettings = Field(default_factory=QualitySettings)
 
 
@@ -58,27 +64,79 @@ def validate_run(settings: ValidateSettings, run: Run) -> tuple[StageRecord, Obj
         raise ConfigurationError(f"run {run.run_id} is of {consumed.batch_date}, not of --date {run.batch_date}")
     fetched = lineage.read(store, run.run_id, FETCH.program)
     with ThreadPoolExecutor(_READERS) as pool:
-        bars = dict(pool.map(lambda ref: _read(store, ref), consumed.objects))
-    judged = list(symbol_checks(settings.quality, settings.calendar, fetched, consumed, bars))
+        tables = dict(pool.map(lambda ref: _read(store, ref), consumed.objects))
+    bars = {symbol: _bars(table) for symbol, table in tables.items()}
+    recorder = None
+    revised: dict[str, float] = {}
+    if tables:
+        lake, rows = LakeTables(settings.catalog, settings.store), pa.concat_tables(tables.values())
+        recorder = FactRecorder.of(lake, store, consumed, rows, settings.quality.noise)
+        recorder.prepare()
+        revised = recorder.revised_shares()
+    checks, held = judge(settings, fetched, consumed, bars, revised)
+    record = conclude(store, VALIDATE_RAW.program, consumed, checks, started_at, settings.code_version, held)
+    if recorder is not None:
+        record = _with_changes(record, recorder.record(held))
+    return record, store
+
+
+def judge(
+    settings: ValidateSettings, fetched: StageRecord, consumed: StageRecord, bars: dict[str, list[Bar]],
+    revised: dict[str, float],
+) -> tuple[list[CheckResult], dict[str, tuple[str, ...]]]:  # fmt: skip
+    """The checks of the whole batch, and the symbols to hold with the reasons.
+
+    Args:
+        revised: by symbol, the share of its known sessions that the batch gives other values for.
+    """
+    limits = settings.quality
+    judged = [
+        *symbol_checks(limits, settings.calendar, fetched, consumed, bars),
+        SymbolCheck("known sessions revised", "of a symbol's", limits.max_revised, revised),
+    ]
     held: dict[str, tuple[str, ...]] = {}
     for check in judged:
         for symbol in sorted(check.broken):
             held[symbol] = (*held.get(symbol, ()), check.said(symbol))
-    checks = [*_batch_checks(settings.quality, consumed, held), *(check.without(held) for check in judged)]
-    version = settings.code_version
-    return conclude(store, VALIDATE_RAW.program, consumed, checks, started_at, version, held), store
+    return [*_batch_checks(limits, consumed, held), *(check.without(held) for check in judged)], held
 
 
-def _read(store: ObjectStore, ref: ObjectRef) -> tuple[str, list[Bar]]:
-    body = lineage.fetch(store, ref, f"run {CONSUME.program} again")
-    rows = csv.DictReader(io.StringIO(body.decode(), newline=""))
-    bars = [
-        Bar(
-            date.fromisoformat(row["session_date"]), float(row["close"]), float(row["adj_close"]), int(row["volume"])
-        )
-        for row in rows
-    ]  # fmt: skip
-    return ref.symbol or "", bars
+def _with_changes(record: StageRecord, changes: Changes) -> StageRecord:
+    """`record` with what each symbol's answer changed, and a line on each kind of change that a person should see."""
+    notes = [
+        f"{symbol}: {part.revised} known sessions revised, as {_told(changes, symbol)}"
+        for symbol, part in sorted(changes.symbols.items())
+        if part.revised
+    ]
+    for name, text in (("actions_revised", "revised"), ("actions_withdrawn", "withdrawn by the source")):
+        counts = {symbol: getattr(part, name) for symbol, part in sorted(changes.symbols.items())}
+        notes += [f"{symbol}: {count} splits or dividends {text}" for symbol, count in counts.items() if count]
+    for note in notes:
+        log.warning(note)
+    symbols = {
+        symbol: part.model_copy(update={"changes": changes.symbols.get(symbol)})
+        for symbol, part in record.symbols.items()
+    }
+    finished = datetime.now(UTC)
+    return record.model_copy(
+        update={"symbols": symbols, "notes": (*record.notes, *notes), "finished_at": finished}
+    )  # fmt: skip
+
+
+def _told(changes: Changes, symbol: str) -> str:
+    """The revised session of `symbol` whose close changed most, with old and new value."""
+    rows = changes.revisions[changes.revisions["symbol"] == symbol]
+    row = rows.iloc[int((rows["close"] / rows["close_before"] - 1).abs().to_numpy().argmax())]
+    return f"the close of {row['session_date']:%Y-%m-%d} from {row['close_before']:g} to {row['close']:g}"
+
+
+def _read(store: ObjectStore, ref: ObjectRef) -> tuple[str, pa.Table]:
+    return ref.symbol or "", read_bars(lineage.fetch(store, ref, f"run {CONSUME.program} again"))
+
+
+def _bars(table: pa.Table) -> list[Bar]:
+    columns = (table.column(name).to_pylist() for name in ("session_date", "close", "adj_close", "volume"))
+    return [Bar(*row) for row in zip(*columns, strict=True)]
 
 
 @dataclass(frozen=True)

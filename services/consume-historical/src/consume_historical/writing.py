@@ -1,16 +1,20 @@
-"""One CSV object per symbol, written once and read back."""
+"""One CSV object per symbol, and one with the batch's corporate actions; each written once and read back."""
 
 import csv
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import date
 
 from consume_historical.assembly import Row, SymbolBatch
 from ticklake.errors import IntegrityError
 from ticklake.lineage import ObjectRef
-from ticklake.names import raw_daily_key, slug
+from ticklake.names import raw_actions_key, raw_daily_key, slug
 from ticklake.objects import ObjectStore
 from ticklake.tables import BAR_COLUMNS
+
+ACTION_COLUMNS = ("symbol", "ex_date", "kind", "value", "currency")
+"""Columns of the CSV with a batch's splits and dividends, as the source gives them."""
 
 BATCH_ID = "batch-id"
 """User metadata with the (slug of the) batch that an object belongs to."""
@@ -24,6 +28,28 @@ def csv_bytes(rows: Sequence[Row]) -> bytes:
     # The module writes a float as its repr: the shortest form that reads back to the same double.
     writer.writerows(rows)
     return text.getvalue().encode()
+
+
+def write_actions(store: ObjectStore, run_id: str, batch_date: date, whole: Mapping[str, SymbolBatch]) -> ObjectRef:
+    """Write the splits and dividends of all symbols into one object; a retry writes the same.
+
+    Raises:
+        IntegrityError: the store does not hold what was written.
+    """
+    rows = [
+        (symbol, action.ex_date.isoformat(), action.kind, action.value, action.currency)
+        for symbol, part in whole.items()
+        for action in part.trailer.actions
+    ]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(ACTION_COLUMNS)
+    writer.writerows(rows)
+    body = text.getvalue().encode()
+    key = raw_actions_key(run_id, batch_date)
+    store.put(key, body)
+    digest = hashlib.sha256(body).hexdigest()
+    return _read_back(store, ObjectRef(key=key, rows=len(rows), size=len(body), sha256=digest))
 
 
 def write_symbol(store: ObjectStore, symbol: str, part: SymbolBatch) -> ObjectRef:
@@ -45,13 +71,21 @@ def write_symbol(store: ObjectStore, symbol: str, part: SymbolBatch) -> ObjectRe
         if not _put(store, key, body, metadata):
             raise IntegrityError(f"{key} belongs to another batch: who writes there?")
     digest = hashlib.sha256(body).hexdigest()
+    return _read_back(
+        store, ObjectRef(key=key, rows=len(part.rows), size=len(body), sha256=digest, symbol=symbol)
+    )  # fmt: skip
+
+
+def _read_back(store: ObjectStore, ref: ObjectRef) -> ObjectRef:
     try:
-        stored = store.get(key)
+        stored = store.get(ref.key)
     except KeyError:
-        raise IntegrityError(f"{key} was written and is gone: who removes objects?") from None
-    if len(stored) != len(body) or hashlib.sha256(stored).hexdigest() != digest:
-        raise IntegrityError(f"{key} was written with {len(body)} bytes and reads back otherwise ({len(stored)} bytes)")
-    return ObjectRef(key=key, rows=len(part.rows), size=len(body), sha256=digest, symbol=symbol)
+        raise IntegrityError(f"{ref.key} was written and is gone: who removes objects?") from None
+    if len(stored) != ref.size or hashlib.sha256(stored).hexdigest() != ref.sha256:
+        raise IntegrityError(
+            f"{ref.key} was written with {ref.size} bytes and reads back otherwise ({len(stored)} bytes)"
+        )
+    return ref
 
 
 def _put(store: ObjectStore, key: str, body: bytes, metadata: dict[str, str]) -> bool:

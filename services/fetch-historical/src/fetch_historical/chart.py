@@ -57,7 +57,7 @@ def read_meta(meta: Mapping[str, Any], default_zone: str) -> Meta:
 
 
 def read_chart(chart: Mapping[str, Any], period: Period, default_zone: str) -> Chart:
-    """The rows and actions of `period` in a chart.
+    """The rows of `period` in a chart, and all actions from its first day on: later splits are in its prices too.
 
     Raises:
         ValueError: it is none that can be read.
@@ -73,7 +73,7 @@ def _read(chart: Mapping[str, Any], period: Period, default_zone: str) -> Chart:
     rows = _rows(chart, zone, period)
     actions = tuple(
         action for kind in ("dividend", "split") for action in _actions(chart.get("events") or {}, kind, zone)
-        if period.first <= action.day <= period.last
+        if period.first <= action.day
     )  # fmt: skip
     notes = _place(rows, actions)
     if (chart.get("events") or {}).get("capitalGains"):

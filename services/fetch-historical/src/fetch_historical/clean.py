@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -13,7 +13,7 @@ from fetch_historical.answers import Action
 from fetch_historical.doubts import impossible
 from ticklake.quality import missing_sessions, session_defects
 from ticklake.quarantine import reason_of
-from ticklake.records import DailyBar, Source
+from ticklake.records import CorporateAction, DailyBar, Source
 
 _EXACT = 2**53
 """Above it an answer's number, a double, no longer tells one share from the next."""
@@ -32,6 +32,7 @@ class BatchFields:
     batch_id: str
     batch_date: date
     fetched_at: datetime
+    currency: str | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,8 @@ class Cleaned:
     refused_actions: tuple[RefusedAction, ...] = ()
     no_volume: bool = False
     """Whether no row has any volume, so that 0 stands for it."""
+    actions: tuple[CorporateAction, ...] = ()
+    """The possible splits and dividends from the first bar on, one per day and kind, in order."""
 
     @property
     def fetched(self) -> int:
@@ -108,7 +111,7 @@ def clean(
             _refuse_inexact(mended["volume"])
             bar = DailyBar(
                 symbol=fields.symbol, source=fields.source, batch_id=fields.batch_id, batch_date=fields.batch_date,
-                fetched_at=fields.fetched_at, sequence=len(good), **mended,
+                fetched_at=fields.fetched_at, sequence=len(good), currency=fields.currency, **mended,
             )  # fmt: skip
         except ValueError as error:
             reason = reason_of(error) if isinstance(error, ValidationError) else str(error)
@@ -129,7 +132,35 @@ def clean(
     missing = missing_sessions([bar.session_date for bar in bars], sessions)
     gone = {row.position for row in refused}
     kept_actions = tuple(action for action in refused_actions if action.position not in gone)
-    return Cleaned(tuple(bars), tuple(refused), left_out, widened, missing, kept_actions, no_volume)
+    known = corporate_actions(actions, rows, bars[0].session_date) if bars else ()
+    return Cleaned(tuple(bars), tuple(refused), left_out, widened, missing, kept_actions, no_volume, known)
+
+
+def corporate_actions(
+    actions: Sequence[Action], rows: Sequence[RawRow], first: date
+) -> tuple[CorporateAction, ...]:  # fmt: skip
+    """The possible actions from `first` on, in order; several of a kind on one day make one.
+
+    Args:
+        actions: as they came; empty where the source gives them in its rows only.
+    """
+    found: dict[tuple[date, str], CorporateAction] = {}
+    for action in actions or _of_rows(rows):
+        if action.day < first or impossible(action.kind, action.value) is not None or action.value == 0:
+            continue
+        key, value = (action.day, action.kind), action.value
+        if key in found:
+            value = found[key].value + value if action.kind == "dividend" else found[key].value * value
+        found[key] = CorporateAction(ex_date=action.day, kind=action.kind, value=value, currency=action.currency)
+    return tuple(found[key] for key in sorted(found))
+
+
+def _of_rows(rows: Sequence[RawRow]) -> Iterator[Action]:
+    for row in rows:
+        if row["dividends"]:
+            yield Action(row["session_date"], "dividend", row["dividends"], None, {})
+        if row["stock_splits"]:
+            yield Action(row["session_date"], "split", row["stock_splits"], None, {})
 
 
 def _without_impossible(position: int, row: RawRow, actions: Sequence[Action]) -> tuple[RawRow, list[RefusedAction]]:

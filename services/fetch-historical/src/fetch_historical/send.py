@@ -40,6 +40,7 @@ class BatchSender:
             symbol=answer.symbol, source=answer.source, batch_id=self._run.batch_id,
             batch_date=self._run.batch_date, sequence=len(cleaned.bars), fetched_at=answer.fetched_at,
             status=answer.status, row_count=len(cleaned.bars), checksum=checksum, batch_symbols=self._symbols,
+            actions=cleaned.actions,
         )  # fmt: skip
         self._producer.send(BATCH_TOPIC, key=key, value=trailer.model_dump_json().encode())
         self._quarantine(answer, cleaned)

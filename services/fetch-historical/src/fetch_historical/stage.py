@@ -105,7 +105,9 @@ def _clean(
 ) -> Cleaned:  # fmt: skip
     if answer.status is SymbolStatus.HELD:
         return Cleaned((), (), 0, 0, ())
-    fields = BatchFields(answer.symbol, answer.source, run.batch_id, run.batch_date, answer.fetched_at)
+    fields = BatchFields(
+        answer.symbol, answer.source, run.batch_id, run.batch_date, answer.fetched_at, answer.currency
+    )  # fmt: skip
     days = (period.first + timedelta(days=n) for n in range((period.last - period.first).days + 1))
     settled = answer.fetched_at - timedelta(minutes=settings.settle_minutes)
     closed = closed_sessions(settings.calendar, period, settled)

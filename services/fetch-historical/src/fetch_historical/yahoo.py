@@ -137,8 +137,9 @@ class YahooSource:
         asked_at = self._now()
         facts = self._session.facts = ChartFacts()
         # A day lasts from 14 hours before it does in UTC to 12 hours after; what is too much is left out in reading.
+        # Up to now whatever the period's end: the prices are adjusted for all splits up to now, which come with it.
         midnight = datetime.combine(period.first, time_of_day(), UTC)
-        end = datetime.combine(period.last, time_of_day(), UTC) + timedelta(days=1)
+        end = max(asked_at, datetime.combine(period.last, time_of_day(), UTC)) + timedelta(days=1)
         span: dict[str, object] = {
             "period1": int((midnight - timedelta(hours=14)).timestamp()),
             "period2": int((end + timedelta(hours=12)).timestamp()),

@@ -61,7 +61,7 @@ class DataFolder:
         """
         folder = cls(path.resolve())
         try:
-            for part in (folder.root, folder.logs, folder.kafka, folder.store, folder.warehouse):
+            for part in (folder.root, folder.logs, folder.kafka, folder.store, folder.catalog, folder.warehouse):
                 part.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigurationError(
@@ -80,6 +80,11 @@ class DataFolder:
     def store(self) -> Path:
         """The lake: one folder per bucket, one file per object."""
         return self.root / "store"
+
+    @property
+    def catalog(self) -> Path:
+        """The catalog of the lake's tables: an SQLite file."""
+        return self.root / "catalog"
 
     @property
     def warehouse(self) -> Path:

@@ -48,6 +48,7 @@ _PYTHON_PRELOAD = (
     "load_warehouse.windows_main",
     "pandas",
     "pyarrow.parquet",
+    "pyiceberg.catalog.sql",
     "boto3",
     "kafka",
     "snowflake.connector",

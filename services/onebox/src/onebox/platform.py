@@ -22,7 +22,7 @@ from ticklake.errors import StageError
 from ticklake.kafka import ensure_topics
 from ticklake.names import batch_topics, live_names, live_topics
 from ticklake.objects import ObjectStore
-from ticklake.settings import KafkaSettings, StoreSettings, WarehouseSettings, load
+from ticklake.settings import CatalogSettings, KafkaSettings, StoreSettings, WarehouseSettings, load
 
 OWN_ACCOUNT = "TICKLAKE_WAREHOUSE_ACCOUNT"
 """Set by a user who wants a Snowflake account in place of the local warehouse."""
@@ -84,6 +84,11 @@ class Platform:
         )
 
     @property
+    def catalog(self) -> CatalogSettings:
+        """How to reach the catalog of the lake's tables."""
+        return CatalogSettings(uri=f"sqlite:///{self.folder.catalog / 'catalog.db'}")
+
+    @property
     def warehouse(self) -> WarehouseSettings:
         """How to reach the warehouse: an account of the user's own where one is set, else the local server."""
         if os.environ.get(OWN_ACCOUNT):
@@ -111,6 +116,7 @@ class Platform:
             "TICKLAKE_STORE_ENDPOINT": store.endpoint or "",
             "TICKLAKE_STORE_ACCESS_KEY": _secret(store.access_key),
             "TICKLAKE_STORE_SECRET_KEY": _secret(store.secret_key),
+            "TICKLAKE_CATALOG_URI": self.catalog.uri,
             "TICKLAKE_SPARK_MASTER": "local[2]",
             "TICKLAKE_SPARK_JARS_DIR": str(self.tools.jars["spark"]),
             "TICKLAKE_SPARK_CLASS_ARCHIVE_DIR": str(self.tools.jars["spark"].parent),

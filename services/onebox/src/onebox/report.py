@@ -8,8 +8,8 @@ from pydantic import BaseModel
 from rich.console import Console
 from rich.table import Table
 
-from ticklake.lineage import StageRecord, elapsed_seconds
-from ticklake.pipeline import Stage
+from ticklake.lineage import StageRecord, SymbolChanges, elapsed_seconds
+from ticklake.pipeline import VALIDATE_RAW, Stage
 
 
 def plain_console() -> Console:
@@ -38,6 +38,8 @@ class Report(BaseModel):
     notes: list[str]
     held: dict[str, tuple[str, ...]]
     """Symbols whose rows wait, with the reasons."""
+    changes: SymbolChanges
+    """What the batch's answers changed in the tables of facts."""
     seconds: float
     """Wall time from the start of the command."""
     reconciled: bool
@@ -55,6 +57,7 @@ class Journal:
     rows: list[Row] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     held: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    changes: SymbolChanges = field(default_factory=SymbolChanges)
     reconciled: bool = False
 
     def stage_done(self, stage: Stage, record: StageRecord, where: str = "") -> None:
@@ -67,12 +70,14 @@ class Journal:
         )  # fmt: skip
         self.notes.extend(record.notes)
         self.held |= record.held_symbols()
+        if stage is VALIDATE_RAW:
+            self.changes = record.changes()
 
     def report(self) -> Report:
         """The figures so far."""
         return Report(
             run_id=self.run_id, source=self.source, batch_date=self.batch_date, rows=self.rows, notes=self.notes,
-            held=self.held,
+            held=self.held, changes=self.changes,
             seconds=round((datetime.now(UTC) - self.started).total_seconds(), 2), reconciled=self.reconciled,
         )  # fmt: skip
 
@@ -90,6 +95,11 @@ class Journal:
         # Below the table, not in it: paths are longer than a terminal is wide.
         for row in self.rows:
             console.print(f"{row.stage}: {row.where}", highlight=False)
+        bars = self.changes
+        console.print(
+            f"bars: {bars.new:,} new, {bars.unchanged:,} unchanged, {bars.revised:,} revised; splits and dividends: "
+            f"{bars.actions_new:,} new, {bars.actions_revised:,} revised, {bars.actions_withdrawn:,} withdrawn"
+        )
         if self.held:
             console.print(f"held, and left out of this run: {', '.join(sorted(self.held))}", highlight=False)
         for note in self.notes:

@@ -38,6 +38,11 @@ class QualitySettings(BaseSettings):
     max_daily_move: float = Field(default=0.8, gt=0)
     """Relative change of the adjusted close from one session to the next above which it is taken for an error, unless
     volume or the following sessions support it."""
+    max_revised: float = Field(default=0.1, ge=0, le=1)
+    """Share of a symbol's known sessions that an answer may give other values for; more is another price basis. Up to
+    five sessions always may."""
+    noise: float = Field(default=1e-6, ge=0, lt=0.01)
+    """Relative difference of a price from what was known that means nothing: sources' answers jitter."""
     max_without_volume: float = Field(default=0.05, ge=0, le=1)
     """Share of a symbol's sessions that may have no volume; one that has none at all, as an index, may."""
 

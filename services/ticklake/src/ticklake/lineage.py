@@ -11,12 +11,23 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ticklake.errors import ConfigurationError, IntegrityError, StageError
 from ticklake.names import lineage_key
 from ticklake.objects import ObjectStore
-from ticklake.pipeline import BATCH_STAGES
+from ticklake.pipeline import BATCH_STAGES, VALIDATE_RAW
 from ticklake.records import Source, SymbolStatus, UtcMs, batch_checksum
 
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SymbolChanges(_Part):
+    """How many facts of one symbol a batch brings, by kind; new + unchanged + revised are its rows."""
+
+    new: int = Field(default=0, ge=0)
+    unchanged: int = Field(default=0, ge=0)
+    revised: int = Field(default=0, ge=0)
+    actions_new: int = Field(default=0, ge=0)
+    actions_revised: int = Field(default=0, ge=0)
+    actions_withdrawn: int = Field(default=0, ge=0)
 
 
 class SymbolResult(_Part):
@@ -36,6 +47,8 @@ class SymbolResult(_Part):
     """Why the symbol is held, a line each."""
     superseded: int = Field(default=0, ge=0)
     """Rows of this batch that the warehouse already held from a newer batch or a longer history."""
+    changes: SymbolChanges | None = None
+    """Of the stage that records facts: which of the rows are new, unchanged or revised."""
     missing_sessions: tuple[date, ...] = ()
 
 
@@ -93,6 +106,8 @@ class StageRecord(_Part):
     symbols: dict[str, SymbolResult]
     offsets: tuple[OffsetRange, ...] = ()
     objects: tuple[ObjectRef, ...] = ()
+    actions: ObjectRef | None = None
+    """Of consume-historical: the object with the batch's splits and dividends."""
     checks: tuple[CheckResult, ...] = ()
     """Of the validation stages: what was measured."""
     notes: tuple[str, ...] = ()
@@ -106,7 +121,17 @@ class StageRecord(_Part):
     def summary(self) -> dict[str, object]:
         """The record without its per-symbol and per-object parts, small enough for XCom."""
         short = self.model_dump(mode="json", exclude={"symbols", "objects", "offsets"})
-        return short | {"symbols": len(self.symbols), "lineage": lineage_key(self.run_id, self.stage)}
+        return short | {
+            "symbols": len(self.symbols), "lineage": lineage_key(self.run_id, self.stage),
+            **({"changes": self.changes().model_dump()} if self.stage == VALIDATE_RAW.program else {}),
+        }  # fmt: skip
+
+    def changes(self) -> SymbolChanges:
+        """The facts that this stage recorded, in all; of any other stage all are 0."""
+        parts = [part.changes for part in self.symbols.values() if part.changes is not None]
+        return SymbolChanges(
+            **{name: sum(getattr(part, name) for part in parts) for name in SymbolChanges.model_fields}
+        )  # fmt: skip
 
     def held_symbols(self) -> dict[str, tuple[str, ...]]:
         """The symbols that this stage or one before it holds, each with its reasons."""

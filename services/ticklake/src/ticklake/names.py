@@ -59,6 +59,11 @@ def raw_daily_key(symbol: str, batch_date: date, fetched_at: datetime) -> str:
     return f"{partition_day('raw/historical', batch_date)}/{symbol}_{fetched_at.astimezone(UTC):%H%M%S}.csv"
 
 
+def raw_actions_key(run_id: str, batch_date: date) -> str:
+    """Key of the CSV with the splits and dividends of a whole batch."""
+    return f"{partition_day('raw/corporate_actions', batch_date)}/{slug(run_id)}.csv"
+
+
 def source_answer_key(run_id: str, symbol: str) -> str:
     """Key of the answer that a run got from its source for one symbol."""
     return f"raw/source/run_id={slug(run_id)}/{symbol}.parquet"

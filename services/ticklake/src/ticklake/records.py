@@ -120,6 +120,8 @@ class DailyBar(_BatchRecord):
     adj_close: Price
     volume: int = Field(ge=0, le=_INT64_MAX)
     """Shares, adjusted for splits."""
+    currency: str | None = None
+    """Of the prices, as the source names it; None where it does not say."""
     dividends: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """Cash per share that went ex on this session, adjusted for splits."""
     stock_splits: float = Field(default=0.0, ge=0, allow_inf_nan=False)
@@ -142,6 +144,17 @@ class DailyBar(_BatchRecord):
         )  # fmt: skip
 
 
+class CorporateAction(_Record):
+    """A split or dividend as the source gives it."""
+
+    ex_date: date
+    kind: Literal["dividend", "split"]
+    value: float = Field(gt=0, allow_inf_nan=False)
+    """Cash per share, adjusted for the splits after it; or new shares per old one."""
+    currency: str | None = None
+    """Of a dividend, as the source names it."""
+
+
 class BatchTrailer(_BatchRecord):
     """Ends one symbol's bars in a batch; sent after them with the same key, so in the same partition and in order.
 
@@ -155,6 +168,8 @@ class BatchTrailer(_BatchRecord):
     """`batch_checksum` over the bars' row hashes in order."""
     batch_symbols: tuple[Symbol, ...]
     """Every symbol that the batch asked for."""
+    actions: tuple[CorporateAction, ...] = ()
+    """Every split and dividend from the first bar up to `fetched_at`, also after the last bar; one per day and kind."""
 
 
 BatchMessage = Annotated[DailyBar | BatchTrailer, Field(discriminator="kind")]

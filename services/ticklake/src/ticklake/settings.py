@@ -93,7 +93,7 @@ class CatalogSettings(BaseSettings):
 
     model_config = settings_config("TICKLAKE_CATALOG_")
 
-    uri: str = Field(default="sqlite:///catalog.db", pattern=r"^(sqlite:///|postgresql://|https?://).+$")
+    uri: str = Field(pattern=r"^(sqlite:///|postgresql://|https?://).+$")
     """`sqlite:///FILE`, `postgresql://HOST:PORT/DATABASE`, or the address of an Iceberg REST catalog."""
     user: str | None = None
     """Of PostgreSQL."""

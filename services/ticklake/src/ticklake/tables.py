@@ -1,9 +1,11 @@
-"""Columns of the tables that Spark writes and the warehouse holds: one list for both, in order, with their meaning."""
+"""The tables: columns in order, with type and meaning, once for Iceberg, Arrow, Spark and the warehouse."""
 
 from dataclasses import dataclass
 from typing import Literal
 
-ColumnType = Literal["string", "date", "timestamp", "double", "bigint", "int"]
+from ticklake.records import Source
+
+ColumnType = Literal["string", "date", "timestamp", "double", "bigint", "int", "boolean"]
 
 
 @dataclass(frozen=True)
@@ -16,6 +18,70 @@ class Column:
     nullable: bool = True
 
 
+@dataclass(frozen=True)
+class IcebergTable:
+    """A table of the lake."""
+
+    name: str
+    columns: tuple[Column, ...]
+    sort: tuple[str, ...]
+    """Columns by which a commit's rows are sorted, so that a reader of one symbol skips most of a file."""
+    comment: str
+
+
+NAMESPACES = ("market", "market_test")
+"""Rows that are not from a real source go to the second, so that nothing simulated stands beside the real."""
+
+
+def namespace_of(source: Source) -> str:
+    """The namespace for rows from `source`."""
+    return NAMESPACES[source not in (Source.YAHOO, Source.ALPHA_VANTAGE)]
+
+
+_FACT_ORIGIN: tuple[Column, ...] = (
+    Column("currency", "string", "ISO 4217, or a source's name for a minor unit (GBp); null where it does not say"),
+    Column("source", "string", "yahoo, replay or simulated", nullable=False),
+    Column("batch_id", "string", "Batch that brought the version", nullable=False),
+    Column("batch_date", "date", "Date of that batch", nullable=False),
+)
+
+DAILY_BARS = IcebergTable(
+    "daily_bars",
+    (
+        Column("symbol", "string", "Ticker in Yahoo's notation", nullable=False),
+        Column("session_date", "date", "Session of the exchange", nullable=False),
+        Column("known_at", "timestamp", "When the source answered so (UTC)", nullable=False),
+        Column("open", "double", "First price as traded, adjusted for nothing", nullable=False),
+        Column("high", "double", "Highest price as traded", nullable=False),
+        Column("low", "double", "Lowest price as traded", nullable=False),
+        Column("close", "double", "Last price as traded", nullable=False),
+        Column("volume", "bigint", "Shares traded, as traded", nullable=False),
+        *_FACT_ORIGIN,
+        Column("row_hash", "string", "Hash of the values, see ticklake.facts.bar_hash", nullable=False),
+        Column("change", "string", "first, or revision where another value was known before", nullable=False),
+    ),
+    ("symbol", "session_date", "known_at"),
+    "Versions of daily bars as traded; of two versions of a session the one with the later known_at counts",
+)
+
+CORPORATE_ACTIONS = IcebergTable(
+    "corporate_actions",
+    (
+        Column("symbol", "string", "Ticker in Yahoo's notation", nullable=False),
+        Column("ex_date", "date", "First day on which shares trade without the dividend, or after the split",
+               nullable=False),
+        Column("kind", "string", "dividend or split", nullable=False),
+        Column("value", "double", "Cash per share as paid, or new shares per old one", nullable=False),
+        Column("known_at", "timestamp", "When the source answered so (UTC)", nullable=False),
+        *_FACT_ORIGIN,
+        Column("withdrawn", "boolean", "Whether the source no longer has it", nullable=False),
+    ),
+    ("symbol", "ex_date", "kind", "known_at"),
+    "Versions of splits and dividends; of two versions of one the one with the later known_at counts",
+)  # fmt: skip
+
+FACT_TABLES = (DAILY_BARS, CORPORATE_ACTIONS)
+
 BAR_COLUMNS: tuple[Column, ...] = (
     Column("symbol", "string", "Ticker in Yahoo's notation", nullable=False),
     Column("session_date", "date", "Session of the exchange", nullable=False),
@@ -27,6 +93,7 @@ BAR_COLUMNS: tuple[Column, ...] = (
     Column("volume", "bigint", "Shares traded, adjusted for splits", nullable=False),
     Column("dividends", "double", "Cash per share that went ex on this session", nullable=False),
     Column("stock_splits", "double", "New shares per old one on this session, 0 for no split", nullable=False),
+    Column("currency", "string", "Of the prices, as the source names it; null where it does not"),
     Column("source", "string", "yahoo, replay or simulated", nullable=False),
     Column("batch_id", "string", "Batch that brought the row", nullable=False),
     Column("batch_date", "date", "Date of that batch", nullable=False),

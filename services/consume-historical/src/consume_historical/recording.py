@@ -1,0 +1,115 @@
+"""The batch's facts: read from its raw CSV, held against the tables, appended where they are new."""
+
+import io
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from functools import partial
+
+import pandas as pd
+import pyarrow as pa
+from pyarrow import csv
+
+from consume_historical.writing import ACTION_COLUMNS
+from ticklake import facts, lineage
+from ticklake.catalog import LakeTables, arrow_schema, matching
+from ticklake.facts import Changes, Facts
+from ticklake.lineage import StageRecord
+from ticklake.objects import ObjectStore
+from ticklake.pipeline import CONSUME
+from ticklake.tables import BAR_COLUMNS, CORPORATE_ACTIONS, DAILY_BARS, FACT_TABLES, IcebergTable, namespace_of
+
+_ALWAYS = 5
+"""Revised sessions that are no doubt, however short the history."""
+
+_ACTIONS = pa.schema([(name, pa.string()) for name in ACTION_COLUMNS]).set(3, pa.field("value", pa.float64()))
+
+
+def read_bars(body: bytes) -> pa.Table:
+    """The rows of a raw CSV, in the types of `tables.BAR_COLUMNS`."""
+    return _read(body, arrow_schema(BAR_COLUMNS))
+
+
+def _read(body: bytes, schema: pa.Schema) -> pa.Table:
+    options = csv.ConvertOptions(column_types=schema, strings_can_be_null=True, null_values=[""])
+    return csv.read_csv(io.BytesIO(body), convert_options=options)
+
+
+@dataclass
+class FactRecorder:
+    """Records the facts of one consumed batch.
+
+    Args:
+        bars: the rows of all its raw CSV objects.
+    """
+
+    tables: LakeTables
+    consumed: StageRecord
+    answered: Facts
+    noise: float
+    _changes: Changes | None = None
+    _versions: dict[str, int | None] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, tables: LakeTables, store: ObjectStore, consumed: StageRecord, bars: pa.Table, noise: float
+    ) -> "FactRecorder":  # fmt: skip
+        """The recorder of a batch whose raw CSV has the rows `bars`."""
+        frame = bars.to_pandas(date_as_object=False).sort_values(facts.BAR_KEY, ignore_index=True)
+        moments = {
+            symbol: facts.known_at(consumed.source, at.to_pydatetime(), consumed.batch_date)
+            for symbol, at in frame.drop_duplicates("symbol").set_index("symbol")["fetched_at"].items()
+        }
+        actions = pa.table({name: [] for name in ACTION_COLUMNS}, _ACTIONS)
+        if consumed.actions is not None:
+            actions = _read(lineage.fetch(store, consumed.actions, f"run {CONSUME.program} again"), _ACTIONS)
+        known = actions.to_pandas()
+        known = known[known["symbol"].isin(moments)].assign(
+            ex_date=lambda rows: pd.to_datetime(rows["ex_date"]), source=str(consumed.source),
+            batch_id=consumed.batch_id, batch_date=pd.Timestamp(consumed.batch_date),
+        )  # fmt: skip
+        frame["known_at"] = pd.to_datetime(frame["symbol"].map(moments), utc=True)
+        known["known_at"] = pd.to_datetime(known["symbol"].map(moments), utc=True)
+        return cls(tables, consumed, facts.as_traded(frame, known), noise)
+
+    @property
+    def namespace(self) -> str:
+        """Of the tables that the batch belongs to."""
+        return namespace_of(self.consumed.source)
+
+    def prepare(self) -> None:
+        """Create the tables where they are missing."""
+        for table in FACT_TABLES:
+            self.tables.ensure(self.namespace, table)
+
+    def changes(self) -> Changes:
+        """What the batch says that the tables do not have."""
+        if self._changes is None:
+            symbols = self.answered.bars["symbol"].unique().tolist()
+            # A replayed bar is no version of a simulated one.
+            rows = matching(symbol=symbols, source=[str(self.consumed.source)])
+            self._versions = {table.name: self.tables.version(self.namespace, table) for table in FACT_TABLES}
+            found = (self.tables.read(self.namespace, table, rows) for table in FACT_TABLES)
+            known = Facts(*(table.to_pandas(date_as_object=False) for table in found))
+            self._changes = facts.compare(self.answered, known, self.noise)
+        return self._changes
+
+    def revised_shares(self) -> dict[str, float]:
+        """By symbol, the share of its known sessions that the batch gives other values for."""
+        parts = self.changes().symbols
+        return {
+            symbol: part.revised / (part.revised + part.unchanged) if part.revised > _ALWAYS else 0.0
+            for symbol, part in parts.items()
+        }
+
+    def record(self, held: Collection[str]) -> Changes:
+        """Append what is new to the tables, but for the symbols that are held; returns the changes."""
+
+        def missing(table: IcebergTable, name: str) -> pa.Table:
+            if self.tables.version(self.namespace, table) != self._versions[table.name]:
+                self._changes = None  # another writer was there
+            return pa.Table.from_pandas(getattr(self.changes().without(held).rows, name), preserve_index=False)
+
+        # Actions first: a reader between the two commits adjusts older bars rightly for them.
+        for table, name in ((CORPORATE_ACTIONS, "actions"), (DAILY_BARS, "bars")):
+            self.tables.append(self.namespace, table, self.consumed.run_id, partial(missing, table, name))
+        return self.changes().without(held)

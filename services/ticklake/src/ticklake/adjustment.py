@@ -1,0 +1,62 @@
+"""Adjustment of prices for splits and dividends, and its inverse.
+
+Yahoo gives prices adjusted for every split up to the moment of asking. As traded is price x the splits after the
+session; from that and the corporate actions any adjustment follows. Days are arrays of numpy's `datetime64[D]`.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Days = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Actions:
+    """One symbol's splits and dividends: days ascending, with a value each."""
+
+    split_days: Days
+    split_ratios: Floats
+    """New shares per old one."""
+    dividend_days: Days
+    dividends: Floats
+    """Cash per share as paid: in shares of the ex-date."""
+
+
+def later_splits(days: Days, actions: Actions) -> Floats:
+    """For each day the product of the ratios of all splits with a later ex-date: 1 where there is none.
+
+    An array of the shape of `days`: shares that one share of that day has become.
+    """
+    products = np.append(np.cumprod(actions.split_ratios[::-1])[::-1], 1.0)
+    found: Floats = products[np.searchsorted(actions.split_days, days, side="right")]
+    return found
+
+
+def later_dividends(days: Days, close: Floats, actions: Actions) -> Floats:
+    """For each session the product of 1 - dividend / close before over all dividends with a later ex-date.
+
+    A dividend and the close of the session before it are compared in shares of the same day. One without a session
+    before it has no effect (Center for Research in Security Prices; Yahoo, "What is the adjusted close?").
+
+    Args:
+        days: sessions, ascending.
+        close: as traded, one per session.
+
+    Raises:
+        ValueError: a dividend is not below the close before it.
+    """
+    before = np.searchsorted(days, actions.dividend_days, side="left") - 1
+    counted = before >= 0
+    before, ex_days = before[counted], actions.dividend_days[counted]
+    per_old_share = actions.dividends[counted] * later_splits(days[before], actions) / later_splits(ex_days, actions)
+    share = per_old_share / close[before]
+    if (share >= 1).any():
+        place = int(np.argmax(share >= 1))
+        raise ValueError(f"the dividend of {ex_days[place]} is not below the close before it")
+    products = np.append(np.cumprod((1 - share)[::-1])[::-1], 1.0)
+    found: Floats = products[np.searchsorted(ex_days, days, side="right")]
+    return found

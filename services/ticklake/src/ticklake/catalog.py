@@ -1,0 +1,332 @@
+"""The catalog of the Iceberg tables: opened by settings, tables created from `ticklake.tables`, commits made once."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import pyarrow as pa
+from psycopg2.errors import UndefinedTable
+from pyiceberg.catalog import Catalog, load_catalog
+from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.exceptions import (
+    CommitFailedException,
+    ForbiddenError,
+    NamespaceAlreadyExistsError,
+    NoSuchNamespaceError,
+    NoSuchTableError,
+    RESTError,
+    TableAlreadyExistsError,
+    UnauthorizedError,
+)
+from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, In
+from pyiceberg.io.pyarrow import PyArrowFileIO
+from pyiceberg.schema import Schema
+from pyiceberg.table import Table
+from pyiceberg.types import (
+    BooleanType,
+    DateType,
+    DoubleType,
+    IcebergType,
+    IntegerType,
+    LongType,
+    NestedField,
+    StringType,
+    TimestamptzType,
+)
+from requests import RequestException
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from ticklake.errors import ConfigurationError, CredentialsError, IntegrityError, StageError
+from ticklake.settings import CatalogSettings, StoreSettings
+from ticklake.tables import Column, IcebergTable
+
+NAME = "ticklake"
+"""Of the catalog itself; a SQL catalog's rows carry it."""
+
+RUN_ID = "ticklake.run-id"
+"""Property of a snapshot: the run that made it."""
+SCHEMA_VERSION = "ticklake.schema-version"
+"""Property of a table: the version of `ticklake.tables` that made it."""
+
+_VERSION = 1
+_ATTEMPTS = 10
+_CONFLICT_SECONDS = 0.2
+
+_TYPES: dict[str, IcebergType] = {
+    "string": StringType(), "date": DateType(), "timestamp": TimestamptzType(), "double": DoubleType(),
+    "bigint": LongType(), "int": IntegerType(), "boolean": BooleanType(),
+}  # fmt: skip
+_ARROW = {
+    "string": pa.string(), "date": pa.date32(), "timestamp": pa.timestamp("us", "UTC"), "double": pa.float64(),
+    "bigint": pa.int64(), "int": pa.int32(), "boolean": pa.bool_(),
+}  # fmt: skip
+
+_PROPERTIES = {
+    SCHEMA_VERSION: str(_VERSION),
+    "format-version": "2",
+    # A conflict comes back to the caller, who looks whether the other writer has made the same commit.
+    "commit.retry.num-retries": "0",
+    "write.parquet.compression-codec": "zstd",
+    "write.metadata.delete-after-commit.enabled": "true",
+    "write.metadata.previous-versions-max": "20",
+}
+
+
+def arrow_schema(columns: Iterable[Column]) -> pa.Schema:
+    """`columns` in Arrow's types."""
+    return pa.schema([pa.field(column.name, _ARROW[column.type], column.nullable) for column in columns])
+
+
+class StoreFileIO(PyArrowFileIO):
+    """Arrow's S3 with the store's own certificate authority, which PyIceberg has no property for."""
+
+    def _initialize_s3_fs(self, netloc: str | None) -> Any:  # noqa: ARG002 - PyIceberg's signature
+        from pyarrow.fs import S3FileSystem
+
+        given = {
+            "endpoint_override": "s3.endpoint", "access_key": "s3.access-key-id", "tls_ca_file_path": "s3.ca-file",
+            "secret_key": "s3.secret-access-key", "region": "s3.region",
+        }  # fmt: skip
+        options = {name: self.properties[key] for name, key in given.items() if self.properties.get(key)}
+        timeout = float(self.properties["s3.request-timeout"])
+        return S3FileSystem(
+            **options, connect_timeout=timeout, request_timeout=timeout,
+            force_virtual_addressing="endpoint_override" not in options,
+        )  # fmt: skip
+
+
+class LakeTables:
+    """The tables of one catalog.
+
+    Every method raises `CredentialsError` where catalog or store rejects the credentials, `ConfigurationError` where
+    that may not do this or a table is not as `ticklake.tables` has it, and `StageError` where one of them is out of
+    reach or fails.
+    """
+
+    def __init__(self, settings: CatalogSettings, store: StoreSettings) -> None:
+        """Keep the settings; nothing is asked for before the first call."""
+        self._settings = settings
+        self._bucket = store.bucket
+        self._properties = _catalog_properties(settings) | _file_properties(store)
+        self._opened: Catalog | None = None
+
+    @property
+    def where(self) -> str:
+        """The catalog's address, without credentials."""
+        return self._settings.uri
+
+    def _catalog(self) -> Catalog:
+        if self._opened is None:
+            self._opened = load_catalog(NAME, **self._properties)
+        return self._opened
+
+    def ensure(self, namespace: str, table: IcebergTable) -> None:
+        """Create `table` in `namespace` where missing, and add the nullable columns that one there lacks."""
+        with self._errors(f"create {namespace}.{table.name}"):
+            catalog = self._catalog()
+            if isinstance(catalog, SqlCatalog):
+                catalog.create_tables()  # of the catalog itself, where missing
+            try:
+                there = catalog.load_table((namespace, table.name))
+            except (NoSuchTableError, NoSuchNamespaceError):
+                self._create(namespace, table)
+                return
+            _check(there, table)
+            lacking = [column for column in table.columns if column.name not in there.schema().column_names]
+            if lacking:
+                with there.update_schema() as update:
+                    for column in lacking:
+                        update.add_column(column.name, _TYPES[column.type], column.comment)
+
+    def _create(self, namespace: str, table: IcebergTable) -> None:
+        fields = (
+            NestedField(number, column.name, _TYPES[column.type], required=not column.nullable, doc=column.comment)
+            for number, column in enumerate(table.columns, start=1)
+        )
+        # Another writer may create them at the same time.
+        with suppress(NamespaceAlreadyExistsError):
+            self._catalog().create_namespace(namespace)
+        with suppress(TableAlreadyExistsError):
+            self._catalog().create_table(
+                (namespace, table.name), Schema(*fields), properties=_PROPERTIES | {"comment": table.comment},
+                location=f"s3a://{self._bucket}/{self._settings.location}/{namespace}/{table.name}",
+            )  # fmt: skip
+
+    def read(
+        self, namespace: str, table: IcebergTable, rows: BooleanExpression | None = None,
+        columns: tuple[str, ...] = ("*",),
+    ) -> pa.Table:  # fmt: skip
+        """The rows of a table's current snapshot, in no order; none where there is no such table yet."""
+        with self._errors(f"read {namespace}.{table.name}"):
+            there = self._load(namespace, table)
+            if there is None:
+                return arrow_schema(table.columns).empty_table()
+            found = there.scan(rows or AlwaysTrue(), columns).to_arrow()
+        return found.cast(pa.schema([_plain(field) for field in found.schema]))
+
+    def version(self, namespace: str, table: IcebergTable) -> int | None:
+        """The id of a table's current snapshot; None where it has none yet."""
+        with self._errors(f"read {namespace}.{table.name}"):
+            there = self._load(namespace, table)
+            return there.metadata.current_snapshot_id if there is not None else None
+
+    def _load(self, namespace: str, table: IcebergTable) -> Table | None:
+        try:
+            there = self._catalog().load_table((namespace, table.name))
+        except (NoSuchTableError, NoSuchNamespaceError):
+            return None
+        except DBAPIError as error:
+            # A SQL catalog's own tables are made by its first writer.
+            if isinstance(error.orig, UndefinedTable) or "no such table" in str(error.orig):
+                return None
+            raise
+        _check(there, table)
+        return there
+
+    def append(
+        self, namespace: str, table: IcebergTable, run_id: str, missing: Callable[[], pa.Table]
+    ) -> int:  # fmt: skip
+        """Append the rows of `missing` in one commit, and return their number; none for no rows.
+
+        A commit fails where another one came after `missing` was called, so what that read is still so when its rows
+        are added: of two writers of the same run the second finds nothing missing.
+
+        Args:
+            run_id: goes into the snapshot's properties.
+            missing: the rows that the table lacks; called again after a conflict.
+        """
+        with self._errors(f"append to {namespace}.{table.name}"):
+            for attempt in range(_ATTEMPTS):
+                there = self._catalog().load_table((namespace, table.name))
+                _check(there, table)
+                rows = missing()
+                if not rows.num_rows:
+                    return 0
+                rows = rows.select([column.name for column in table.columns]).cast(arrow_schema(table.columns))
+                ordered = rows.sort_by([(name, "ascending") for name in table.sort])
+                try:
+                    there.append(ordered, snapshot_properties={RUN_ID: run_id})
+                except CommitFailedException:
+                    time.sleep(_CONFLICT_SECONDS * (attempt + 1))
+                else:
+                    return int(rows.num_rows)
+            raise StageError(f"{namespace}.{table.name}: {_ATTEMPTS} commits met another writer's; try again")
+
+    @contextmanager
+    def _errors(self, action: str) -> Iterator[None]:
+        where = f"the catalog at {self.where}"
+        try:
+            yield
+        except (UnauthorizedError, ForbiddenError) as error:
+            raise ConfigurationError(f"{where} refuses to {action}: check TICKLAKE_CATALOG_… and its rights") from error
+        except DBAPIError as error:
+            raise _database_error(error, where, action) from error
+        except (RESTError, RequestException) as error:
+            raise StageError(f"{where} failed to {action}: {_line(error)}") from error
+        except FileNotFoundError as error:
+            raise IntegrityError(f"cannot {action}: a file is gone from the lake ({_line(error)})") from error
+        except (OSError, pa.ArrowException) as error:
+            raise _file_error(error, action) from error
+
+
+def matching(**columns: Iterable[str]) -> BooleanExpression:
+    """A filter for `LakeTables.read`: rows whose columns have one of the values given for each."""
+    found: BooleanExpression = AlwaysTrue()
+    for name, values in columns.items():
+        # mypy's plugin of pydantic does not know the constructors that these classes have.
+        found = And(found, In(name, set(values)))  # type: ignore[misc, call-arg]
+    return found
+
+
+def _plain(field: pa.Field) -> pa.Field:
+    # PyIceberg reads text as large_string.
+    return field.with_type(pa.string()) if pa.types.is_large_string(field.type) else field
+
+
+def _check(there: Table, table: IcebergTable) -> None:
+    """Refuse a table that is not the one described.
+
+    Raises:
+        ConfigurationError: a newer version made it, or someone changed it.
+    """
+    name = ".".join(there.name())
+    version = there.properties.get(SCHEMA_VERSION)
+    if version is None or not version.isdigit():
+        raise ConfigurationError(f"table {name} was not made by ticklake: it lacks the property {SCHEMA_VERSION}")
+    if int(version) > _VERSION:
+        raise ConfigurationError(f"table {name} has schema version {version}, this code knows {_VERSION}: update it")
+    fields = {field.name: field for field in there.schema().fields}
+    for column in table.columns:
+        field = fields.get(column.name)
+        if field is None and not column.nullable:
+            raise ConfigurationError(f"table {name} lacks the column {column.name}: someone changed it")
+        if field is not None and field.field_type != _TYPES[column.type]:
+            kinds = f"{field.field_type}, not {_TYPES[column.type]}"
+            raise ConfigurationError(f"table {name}: column {column.name} is {kinds}: someone changed it")
+    known = {column.name for column in table.columns}
+    if odd := [field.name for field in fields.values() if field.required and field.name not in known]:
+        raise ConfigurationError(f"table {name} requires the column {odd[0]}, which this code does not know")
+
+
+# Opening a catalog creates nothing: who only reads may not, and a writer does it in `LakeTables.ensure`.
+_READ_ONLY = {"init_catalog_tables": "false", "pool_pre_ping": "true"}
+
+
+def _catalog_properties(settings: CatalogSettings) -> dict[str, str]:
+    if settings.uri.startswith("http"):
+        given = {
+            "credential": settings.credential and settings.credential.get_secret_value(),
+            "token": settings.token and settings.token.get_secret_value(), "warehouse": settings.warehouse,
+        }  # fmt: skip
+        return {"type": "rest", "uri": settings.uri, **{name: value for name, value in given.items() if value}}
+    if settings.uri.startswith("sqlite:"):
+        return {"type": "sql", "uri": settings.uri, **_READ_ONLY}
+    parts = urlsplit(settings.uri)
+    user = quote(settings.user or "", safe="")
+    if settings.password is not None:
+        user += f":{quote(settings.password.get_secret_value(), safe='')}"
+    host = parts.netloc.rpartition("@")[2]
+    query = f"?{parts.query}" if parts.query else ""
+    return {"type": "sql", "uri": f"postgresql+psycopg2://{user}@{host}{parts.path}{query}", **_READ_ONLY}
+
+
+def _file_properties(store: StoreSettings) -> dict[str, str]:
+    given = {
+        "s3.endpoint": store.endpoint, "s3.region": store.region, "s3.request-timeout": str(store.timeout_seconds),
+        "s3.access-key-id": store.access_key and store.access_key.get_secret_value(),
+        "s3.secret-access-key": store.secret_key and store.secret_key.get_secret_value(),
+        "s3.ca-file": store.ca_file and str(store.ca_file),
+    }  # fmt: skip
+    return {
+        "py-io-impl": f"{StoreFileIO.__module__}.{StoreFileIO.__qualname__}",
+        **{name: value for name, value in given.items() if value},
+    }
+
+
+_SIGN_IN = ("password authentication failed", "no password supplied", "role", "pg_hba")
+
+
+def _database_error(error: DBAPIError, where: str, action: str) -> StageError:
+    text = _line(error.orig or error)
+    if "permission denied" in text or "readonly database" in text:
+        return ConfigurationError(f"{where} refuses to {action}: the user has no right to ({text})")
+    if isinstance(error, OperationalError) and any(word in text for word in _SIGN_IN):
+        return CredentialsError(
+            f"{where} rejects the sign-in: check TICKLAKE_CATALOG_USER and TICKLAKE_CATALOG_PASSWORD"
+        )
+    if isinstance(error, OperationalError):
+        return StageError(f"{where} does not answer ({action}): {text}")
+    return StageError(f"{where} failed to {action}: {text}")
+
+
+def _file_error(error: Exception, action: str) -> StageError:
+    text = _line(error)
+    if "ACCESS_DENIED" in text or "403" in text:
+        return ConfigurationError(f"the store refuses to {action}: check the rights of TICKLAKE_STORE_ACCESS_KEY")
+    return StageError(f"the store failed to {action}: {text}")
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]

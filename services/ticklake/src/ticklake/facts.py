@@ -1,0 +1,256 @@
+"""Facts: bars as traded and corporate actions, each answer of a source held against what was known before.
+
+A version of a fact is never changed. Of two versions the one with the later `known_at` counts, then the one with the
+greater `batch_id`, so the order in which batches are recorded does not matter. All functions are pure; frames have the
+columns of `tables.DAILY_BARS` and `tables.CORPORATE_ACTIONS`, with days as `datetime64` and times in UTC.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ticklake.adjustment import Actions, later_splits
+from ticklake.lineage import SymbolChanges
+from ticklake.records import Source
+from ticklake.tables import CORPORATE_ACTIONS, DAILY_BARS
+
+NOISE = 1e-6
+"""Relative difference of prices that means nothing: two answers of Yahoo differ by up to 4e-7."""
+
+FIRST, REVISION = "first", "revision"
+DIVIDEND, SPLIT = "dividend", "split"
+
+BAR_KEY = ["symbol", "session_date"]
+ACTION_KEY = ["symbol", "ex_date", "kind"]
+
+_PRICES = ["open", "high", "low", "close"]
+_DIVIDEND_UNIT = 5e-7
+"""Half of the last digit of a dividend: sources round it, adjusted for later splits, to six digits after the point."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Rows of the two tables."""
+
+    bars: pd.DataFrame
+    actions: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What a batch says that was not known at its moment."""
+
+    rows: Facts
+    """To be appended to the tables."""
+    symbols: dict[str, SymbolChanges]
+    revisions: pd.DataFrame
+    """Revised bars: symbol, session_date, and each value with its former one in `<name>_before`."""
+
+    def without(self, symbols: Iterable[str]) -> "Changes":
+        """The changes less those of `symbols`."""
+        gone = list(symbols)
+
+        def less(frame: pd.DataFrame) -> pd.DataFrame:
+            return frame[~frame["symbol"].isin(gone)]
+
+        return Changes(
+            Facts(less(self.rows.bars), less(self.rows.actions)),
+            {symbol: part for symbol, part in self.symbols.items() if symbol not in gone},
+            less(self.revisions),
+        )
+
+
+def known_at(source: Source, fetched_at: datetime, batch_date: date) -> datetime:
+    """The moment from which an answer counts as known; a replayed or simulated one plays on its batch's date."""
+    if source in (Source.YAHOO, Source.ALPHA_VANTAGE):
+        return fetched_at
+    return min(fetched_at, datetime.combine(batch_date, time(23, 59, 59, 999_000), UTC))
+
+
+def bar_hash(
+    symbol: str, session_date: date, open_: float, high: float, low: float, close: float, volume: int,
+    currency: str | None, source: str,
+) -> str:  # fmt: skip
+    """128-bit BLAKE2b, in hex, of a bar as traded; equal hashes mean equal bits, as for `records.row_hash`."""
+    numbers = (repr(float(number)) for number in (open_, high, low, close))
+    parts = (symbol, session_date.isoformat(), str(int(volume)), currency or "", str(source), *numbers)
+    return hashlib.blake2b("|".join(parts).encode(), digest_size=16).hexdigest()
+
+
+def as_traded(bars: pd.DataFrame, actions: pd.DataFrame) -> Facts:
+    """An answer, adjusted for the splits in it, as traded: prices x later splits, volume / later splits.
+
+    Args:
+        bars: sorted by symbol and session.
+        actions: of the same symbols, all that are known up to the moment of asking.
+
+    Returns:
+        the same rows; `unit` is by how much rounding alone can have changed volume or value.
+    """
+    bars, actions = bars.reset_index(drop=True), actions.sort_values(ACTION_KEY, ignore_index=True)
+    factor, later = np.ones(len(bars)), np.ones(len(actions))
+    bars_of, actions_of = (frame.groupby("symbol", sort=False).indices for frame in (bars, actions))
+    for symbol, places in actions_of.items():
+        splits = split_actions(actions.iloc[places])
+        if symbol in bars_of and len(splits.split_days):
+            own = bars_of[symbol]
+            factor[own] = later_splits(_days(bars["session_date"].iloc[own]), splits)
+        later[places] = later_splits(_days(actions["ex_date"].iloc[places]), splits)
+    prices = {name: bars[name] * factor for name in _PRICES}
+    volume = np.rint(bars["volume"] / factor).astype("int64")
+    dividend = (actions["kind"] == DIVIDEND).to_numpy()
+    return Facts(
+        bars.assign(**prices, volume=volume, unit=np.where(factor < 1, 0.5 / factor, 0.5)),
+        actions.assign(
+            value=np.where(dividend, actions["value"] * later, actions["value"]),
+            unit=np.where(dividend, _DIVIDEND_UNIT * later, 0.0),
+        ),
+    )
+
+
+def split_actions(actions: pd.DataFrame) -> Actions:
+    """One symbol's actions, ascending by day, as arrays."""
+    splits, dividends = (actions[actions["kind"] == kind] for kind in (SPLIT, DIVIDEND))
+    return Actions(
+        _days(splits["ex_date"]), splits["value"].to_numpy("float64"),
+        _days(dividends["ex_date"]), dividends["value"].to_numpy("float64"),
+    )  # fmt: skip
+
+
+def compare(answered: Facts, known: Facts, noise: float = NOISE) -> Changes:
+    """Hold a batch as traded against the versions in the lake that count at its moment.
+
+    Versions of the batch itself do not count, so that a retry finds the same changes; of their rows it has those that
+    the tables lack.
+
+    Args:
+        answered: see `as_traded`; every symbol with the bars of a whole answer, and known_at, source, batch_id and
+            batch_date in each row.
+        known: all versions of these symbols' facts.
+        noise: relative difference that means nothing.
+    """
+    moments = answered.bars.drop_duplicates("symbol").set_index("symbol")
+    before = _in_force_before(known.bars, BAR_KEY, moments)
+    bars = _beside(answered.bars, before, BAR_KEY, [*_PRICES, "volume", "currency"])
+    is_first = bars["close_before"].isna()
+    differs = (bars["volume"] - bars["volume_before"]).abs() > bars["unit"] + noise * bars["volume"]
+    for name in _PRICES:
+        differs |= (bars[name] / bars[f"{name}_before"] - 1).abs() > noise
+    differs |= bars["currency"].notna() & bars["currency_before"].notna() & (
+        bars["currency"] != bars["currency_before"]
+    )  # fmt: skip
+    bars["change"] = np.select([is_first, differs], [FIRST, REVISION], default="")
+    actions = _compare_actions(answered, _in_force_before(known.actions, ACTION_KEY, moments), moments, noise)
+    changed = bars[bars["change"] != ""]
+    revisions = changed[changed["change"] == REVISION]
+    counts = {str(symbol): _counts(bars, actions, symbol) for symbol in moments.index}
+    shown = [*BAR_KEY, *(part for name in (*_PRICES, "volume") for part in (name, f"{name}_before"))]
+    lacking = _less(changed, known.bars, BAR_KEY), _less(actions.drop(columns="change"), known.actions, ACTION_KEY)
+    return Changes(Facts(_with_hashes(lacking[0]), lacking[1]), counts, revisions[shown].reset_index(drop=True))
+
+
+def in_force(
+    versions: pd.DataFrame, key: list[str], as_of: datetime | None = None, noise: float = NOISE
+) -> pd.DataFrame:
+    """The version of each fact that counts at `as_of`, sorted by `key`; a withdrawn action is none.
+
+    A batch that was recorded late can leave a version that repeats the one before it but for noise: the earlier one
+    counts then, as if the batches had been recorded in their order.
+
+    Args:
+        as_of: only what was known then; None for all.
+    """
+    if as_of is not None:
+        versions = versions[versions["known_at"] <= pd.Timestamp(as_of)]
+    ordered = versions.sort_values([*key, "known_at", "batch_id"], ignore_index=True)
+    found = ordered[_last_that_differs(ordered, key, noise)].reset_index(drop=True)
+    return found[~found["withdrawn"]] if "withdrawn" in found else found
+
+
+def _last_that_differs(ordered: pd.DataFrame, key: list[str], noise: float) -> npt.NDArray[np.bool_]:
+    """Of each key's versions, in order, the last that differs from the one that counted before it."""
+    exact = ["withdrawn"] if "withdrawn" in ordered else ["volume", "currency"]
+    numbers = ordered[["value"] if "withdrawn" in ordered else _PRICES].to_numpy("float64")
+    states = list(zip(*(ordered[name] for name in exact), strict=True))
+    starts = np.flatnonzero(~ordered.duplicated(key))
+    counts = starts.copy()
+    for number in np.flatnonzero(np.diff(np.append(starts, len(ordered))) > 1):
+        for place in range(starts[number] + 1, starts[number + 1] if number + 1 < len(starts) else len(ordered)):
+            before = counts[number]
+            near = np.abs(numbers[place] / numbers[before] - 1) <= noise
+            if states[place] != states[before] or not near.all():
+                counts[number] = place
+    found = np.zeros(len(ordered), bool)
+    found[counts] = True
+    return found
+
+
+def _days(column: "pd.Series[Any]") -> Any:
+    return column.to_numpy("datetime64[D]")
+
+
+def _in_force_before(versions: pd.DataFrame, key: list[str], moments: pd.DataFrame) -> pd.DataFrame:
+    """The versions that counted just before the batch's moment of their symbol."""
+    of_batch = versions["symbol"].map(moments["batch_id"])
+    at = pd.to_datetime(versions["symbol"].map(moments["known_at"]), utc=True)
+    earlier = (versions["known_at"] < at) | ((versions["known_at"] == at) & (versions["batch_id"] < of_batch))
+    ordered = versions[earlier].sort_values([*key, "known_at", "batch_id"])
+    return ordered.drop_duplicates(key, keep="last")
+
+
+def _beside(rows: pd.DataFrame, before: pd.DataFrame, key: list[str], values: list[str]) -> pd.DataFrame:
+    """`rows` with the former values, null where there are none, in `<name>_before`."""
+    former = before[[*key, *values]].rename(columns={name: f"{name}_before" for name in values})
+    return rows.merge(former, "left", key)
+
+
+def _compare_actions(
+    answered: Facts, before: pd.DataFrame, moments: pd.DataFrame, noise: float
+) -> pd.DataFrame:  # fmt: skip
+    """The versions of actions to append, with a column `change`: first, revision or withdrawn."""
+    both = _beside(answered.actions.assign(withdrawn=False), before[~before["withdrawn"]], ACTION_KEY, ["value"])
+    is_first = both["value_before"].isna()
+    differs = (both["value"] - both["value_before"]).abs() > both["unit"] + noise * both["value"]
+    both["change"] = np.select([is_first, differs], [FIRST, REVISION], default="")
+    # Only what the answer reaches: an action before its first bar is not in it and stays.
+    since = answered.bars.groupby("symbol")["session_date"].min()
+    reached = (before["ex_date"] >= before["symbol"].map(since)) & (
+        before["ex_date"] <= pd.to_datetime(before["symbol"].map(moments["known_at"]), utc=True).dt.tz_localize(None)
+    )  # fmt: skip
+    there = pd.MultiIndex.from_frame(answered.actions[ACTION_KEY])
+    gone = before[reached & ~before["withdrawn"]]
+    gone = gone[~pd.MultiIndex.from_frame(gone[ACTION_KEY]).isin(there)]
+    stamps = {name: gone["symbol"].map(moments[name]) for name in ("known_at", "source", "batch_id", "batch_date")}
+    withdrawn = gone.assign(**stamps, withdrawn=True, change="withdrawn")
+    changed = both[both["change"] != ""]
+    columns = [*(column.name for column in CORPORATE_ACTIONS.columns), "change"]
+    parts = [part[columns] for part in (changed, withdrawn) if not part.empty]
+    return pd.concat(parts, ignore_index=True) if parts else changed[columns]
+
+
+def _less(rows: pd.DataFrame, known: pd.DataFrame, key: list[str]) -> pd.DataFrame:
+    """The rows that are not among the batch's own that are known."""
+    own = known[known["batch_id"].isin(rows["batch_id"].unique())]
+    return rows[~pd.MultiIndex.from_frame(rows[key]).isin(pd.MultiIndex.from_frame(own[key]))]
+
+
+def _counts(bars: pd.DataFrame, actions: pd.DataFrame, symbol: Any) -> SymbolChanges:
+    kinds = bars.loc[bars["symbol"] == symbol, "change"].value_counts()
+    of_actions = actions.loc[actions["symbol"] == symbol, "change"].value_counts()
+    return SymbolChanges(
+        new=int(kinds.get(FIRST, 0)), unchanged=int(kinds.get("", 0)), revised=int(kinds.get(REVISION, 0)),
+        actions_new=int(of_actions.get(FIRST, 0)), actions_revised=int(of_actions.get(REVISION, 0)),
+        actions_withdrawn=int(of_actions.get("withdrawn", 0)),
+    )  # fmt: skip
+
+
+def _with_hashes(bars: pd.DataFrame) -> pd.DataFrame:
+    columns = (bars[name] for name in ("symbol", "session_date", *_PRICES, "volume", "currency", "source"))
+    hashes = [bar_hash(symbol, day.date(), *rest) for symbol, day, *rest in zip(*columns, strict=True)]
+    return bars.assign(row_hash=hashes)[[column.name for column in DAILY_BARS.columns]]
