@@ -11,7 +11,7 @@ _TOKEN_USERS = re.compile(
     r"^((SparkApplication/.*-stream-analytics|task daily-analytics) driver|Job/.*-kafka-cluster-id-\d+)$"
 )
 """Pods that talk to the Kubernetes API."""
-_SECRET_NAME = re.compile(r"PASSWORD|PASSPHRASE|SECRET|ACCESS_KEY|API_KEY|TOKEN|CONNECTION|WEBHOOK")
+_SECRET_NAME = re.compile(r"PASSWORD|PASSPHRASE|SECRET|ACCESS_KEY|API_KEY|TOKEN|CREDENTIAL|CONNECTION|WEBHOOK")
 _UID_FLOOR = 100
 
 

@@ -11,7 +11,7 @@ from chart_objects import CHART, VALUE_SETS, Manifest, find, pods, render, tasks
 
 from ticklake import names
 from ticklake.pipeline import BATCH_STAGES, Kind
-from ticklake.settings import KafkaSettings, StoreSettings, WarehouseSettings
+from ticklake.settings import CatalogSettings, KafkaSettings, StoreSettings, WarehouseSettings
 
 ROOT = CHART.parents[1]
 FURTHER = ("load-windows", "tick-bars", "keep-house", "clean-metadata")
@@ -163,6 +163,11 @@ def test_settings_load_from_the_environment(
     assert (kafka.ca_file is not None) == (kafka.security_protocol == "SASL_SSL")
     assert (store.ca_file is not None) == store.endpoint.startswith("https")
     assert store.bucket == names.BUCKET
+    catalog = loaded("validate-raw", CatalogSettings)
+    host = "catalog.example.com" if name == "external" else "ticklake-catalog.ticklake.svc:5432"
+    assert catalog.uri == f"postgresql://{host}/catalog"
+    assert catalog.user
+    assert catalog.password
     warehouse = loaded("load-warehouse", WarehouseSettings)
     if name in ("kind", "external"):
         assert (warehouse.protocol, warehouse.port, warehouse.private_key_file) == ("http", 8080, None)
@@ -177,6 +182,7 @@ def test_only_stages_that_need_it_know_a_secret(objects: list[Manifest]) -> None
         "TICKLAKE_KAFKA_PASSWORD": set(),
         "TICKLAKE_STORE_SECRET_KEY": set(),
         "TICKLAKE_METADATA_CONNECTION": set(),
+        "TICKLAKE_CATALOG_PASSWORD": set(),
     }
     for program in tasks(find(objects, "ConfigMap", "ticklake-tasks")):
         if program != "daily-analytics":
@@ -184,6 +190,9 @@ def test_only_stages_that_need_it_know_a_secret(objects: list[Manifest]) -> None
                 if variable in _base(objects, program):
                     users.add(program)
     assert secret["TICKLAKE_KAFKA_PASSWORD"] == {"fetch-historical", "consume-historical"}
+    assert secret["TICKLAKE_CATALOG_PASSWORD"] == {
+        "fetch-historical", "validate-raw", "load-warehouse", "validate-loaded", "reconcile-run",
+    }  # fmt: skip
     assert secret["TICKLAKE_METADATA_CONNECTION"] == {"clean-metadata"}
     assert "clean-metadata" not in secret["TICKLAKE_STORE_SECRET_KEY"]
 

@@ -9,9 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from chart_objects import VALUE_SETS, Manifest, find, render
 from pydantic import SecretStr
+from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.expressions import EqualTo
 from secured_servers import SecuredBroker
 
 from onebox.platform import Platform
@@ -239,6 +242,34 @@ def test_a_stage_may_not_use_topics_that_are_anothers(
     assert "_USERNAME and _PASSWORD right?" in wrong.stderr
     # With that mended, the same run goes through.
     assert stage("fetch-historical", *BATCH[:3], "another").returncode == 0
+
+
+def test_tables_are_written_and_read_with_the_least_rights(
+    provisioned: StoreSettings, objects: list[Manifest], tmp_path: Path
+) -> None:
+    def catalog(stage: str) -> SqlCatalog:
+        keys = _secret(objects, f"ticklake-store-{stage}")
+        return SqlCatalog(
+            "ticklake", uri=f"sqlite:///{tmp_path}/catalog.db", warehouse=f"s3://{names.BUCKET}/tables",
+            **{"py-io-impl": "pyiceberg.io.pyarrow.PyArrowFileIO", "s3.endpoint": provisioned.endpoint or "",
+               "s3.region": provisioned.region, "s3.access-key-id": keys["access-key"],
+               "s3.secret-access-key": keys["secret-key"], "s3.force-virtual-addressing": "false"},
+        )  # fmt: skip
+
+    rows = pa.table({"symbol": ["AAPL", "MSFT"], "volume": [1, 2]})
+    writer = catalog("validate-raw")
+    writer.create_namespace("market")
+    table = writer.create_table("market.tried", rows.schema)
+    for _ in range(2):
+        table.append(rows)
+    table.overwrite(rows, EqualTo("symbol", "AAPL"))
+    for stage in ("fetch-historical", "validate-loaded", "dashboard"):
+        read = catalog(stage).load_table("market.tried")
+        assert read.scan().to_arrow().num_rows == 4
+        with pytest.raises(OSError, match="ACCESS_DENIED"):
+            read.append(rows)
+    with pytest.raises(OSError, match="ACCESS_DENIED"):
+        catalog("tick-bars").load_table("market.tried")
 
 
 def test_the_check_of_the_platform_passes(provisioned: StoreSettings, stage: Stage) -> None:

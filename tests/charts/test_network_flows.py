@@ -51,6 +51,10 @@ STORE_USERS = (
     "load-warehouse", "validate-loaded", "reconcile-run", "load-windows", "tick-bars", "keep-house", "stream-ticks",
     "archive-ticks", "stream-analytics driver", "stream-analytics executor", "check-platform", "dashboard",
 )  # fmt: skip
+CATALOG_USERS = (
+    "fetch-historical", "validate-raw", "daily-analytics driver", "daily-analytics executor", "load-warehouse",
+    "validate-loaded", "reconcile-run", "stream-analytics driver", "stream-analytics executor", "dashboard",
+)  # fmt: skip
 WAREHOUSE_USERS = ("load-warehouse", "validate-loaded", "reconcile-run", "load-windows")
 ASKS_THE_INTERNET = ("fetch-historical", "stream-ticks")
 API_USERS = (
@@ -62,13 +66,14 @@ AIRFLOW_PODS = ("scheduler", "dag-processor", "api-server")
 
 
 def _table(listener: int) -> set[Flow]:
-    """What the platform needs with its own Kafka and store, and Snowflake."""
+    """What the platform needs with its own Kafka, store and catalog, and Snowflake."""
     table = {(user, broker, f"TCP/{listener}") for user in KAFKA_USERS for broker in BROKERS}
     table |= {(a, b, f"TCP/{port}") for a in BROKERS for b in BROKERS for port in (9090, 9091) if a != b}
     table |= {("entity-operator", broker, "TCP/9091") for broker in BROKERS}
     stores = ("store", "store-2")
     askers = (*STORE_USERS, "provision-store", "minio-operator", *stores)
     table |= {(user, store, "TCP/9000") for user in askers for store in stores if user != store}
+    table |= {(user, "catalog", "TCP/5432") for user in CATALOG_USERS}
     table |= {(user, "internet", f"TCP/{port}") for user in WAREHOUSE_USERS for port in (80, 443)}
     table |= {(user, "internet", "TCP/443") for user in ASKS_THE_INTERNET}
     table |= {("market-alerts", "internet", f"TCP/{port}") for port in (443, 465, 587)}
@@ -124,6 +129,7 @@ def test_the_flows_in_production(rendered: Callable[[str], list[Manifest]]) -> N
         (user, store, "TCP/9000") for user in ("airflow-backup", "spark-history") for store in ("store", "store-2")
     }
     wanted |= {("airflow-backup", "postgresql", "TCP/5432")}
+    wanted.add(("batch-exporter", "catalog", "TCP/5432"))
     wanted |= {("batch-exporter", store, "TCP/9000") for store in ("store", "store-2")}
     wanted |= {("prometheus", store, "TCP/9000") for store in ("store", "store-2")}
     wanted |= {("prometheus", broker, "TCP/9404") for broker in BROKERS}
@@ -141,7 +147,7 @@ def test_the_flows_on_kind(rendered: Callable[[str], list[Manifest]]) -> None:
 def test_the_flows_with_external_parts(rendered: Callable[[str], list[Manifest]]) -> None:
     gone = {
         "broker", "broker-2", "entity-operator", "store", "store-2", "minio-operator", "provision-store",
-        "kafka-cluster-id",
+        "kafka-cluster-id", "catalog",
     }  # fmt: skip
     wanted = {flow for flow in _table(9093) if not {*flow[:2]} & gone}
     wanted = {flow for flow in wanted if not (flow[0] in WAREHOUSE_USERS and flow[1] == "internet")}
@@ -149,6 +155,7 @@ def test_the_flows_with_external_parts(rendered: Callable[[str], list[Manifest]]
     anywhere = (*OUTSIDE, "prometheus", "dns", "stranger elsewhere")
     wanted |= {(user, to, "TCP/9094") for user in KAFKA_USERS for to in anywhere}
     wanted |= {(user, to, "TCP/8443") for user in STORE_USERS for to in anywhere}
+    wanted |= {(user, to, "TCP/5432") for user in CATALOG_USERS for to in anywhere}
     wanted |= {(user, to, "TCP/8080") for user in WAREHOUSE_USERS for to in anywhere}
     found = {flow for flow in _computed(rendered("external")) if not {*flow[:2]} & gone}
     assert _difference(found, wanted) == NOTHING
@@ -168,12 +175,40 @@ ENDPOINTS = {
 def test_an_external_store_is_reached_on_its_own_port(helm: Path, endpoint: str) -> None:
     external = ("--set", "store.external.enabled=true", "--set-string", f"store.external.endpoint={endpoint}")
     # A stage that goes nowhere else.
-    policy = find(render(helm, *SNOWFLAKE, *external), "NetworkPolicy", "ticklake-validate-raw")
+    policy = find(render(helm, *SNOWFLAKE, *external), "NetworkPolicy", "ticklake-tick-bars")
     (rule,) = policy["spec"]["egress"]
     assert [each["port"] for each in rule["ports"]] == [ENDPOINTS[endpoint]]
 
 
-@pytest.mark.parametrize("name", ["dns", "default-deny", "archive-ticks", "store", "daily-analytics-executor"])
+CATALOGS = {
+    "postgresql://catalog.example.com/catalog": 5432,
+    "postgresql://catalog.example.com:6432/catalog?sslmode=verify-full": 6432,
+    "postgresql://[2001:db8::1]:5433/catalog": 5433,
+    "http://polaris.example.com:8181/api/catalog": 8181,
+    "https://polaris.example.com/api/catalog": 443,
+    "http://polaris.example.com": 80,
+}
+
+
+@pytest.mark.parametrize("uri", CATALOGS)
+def test_an_external_catalog_is_reached_on_its_own_port_by_its_users(helm: Path, uri: str) -> None:
+    objects = render(
+        helm, *SNOWFLAKE, "--set", f"catalog.external.enabled=true,catalog.external.uri={uri}",
+        "--set", "catalog.external.existingSecrets.writer=w,catalog.external.existingSecrets.reader=r",
+        "--set-json", 'catalog.external.peers=[{"ipBlock":{"cidr":"192.0.2.7/32"}}]',
+    )  # fmt: skip
+    to = [{"ipBlock": {"cidr": "192.0.2.7/32"}}]
+    found = {
+        each["metadata"]["name"].removeprefix("ticklake-"): [port["port"] for port in rule["ports"]]
+        for each in objects if each["kind"] == "NetworkPolicy"
+        for rule in each["spec"].get("egress", ()) if rule.get("to") == to
+    }  # fmt: skip
+    assert found == {user.partition(" ")[0]: [CATALOGS[uri]] for user in CATALOG_USERS}
+
+
+@pytest.mark.parametrize(
+    "name", ["dns", "default-deny", "archive-ticks", "store", "catalog", "daily-analytics-executor"]
+)
 def test_a_missing_policy_is_noticed(rendered: Callable[[str], list[Manifest]], name: str) -> None:
     fewer = [each for each in rendered("default") if each["metadata"]["name"] != f"ticklake-{name}"
              or each["kind"] != "NetworkPolicy"]  # fmt: skip

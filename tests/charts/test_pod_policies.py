@@ -36,6 +36,7 @@ def test_all_kinds_of_pods_are_looked_at(rendered: Callable[[str], list[Manifest
         "SparkApplication/ticklake-stream-analytics driver", "SparkApplication/ticklake-stream-analytics executor",
         "task fetch-historical", "task reconcile-run", "task daily-analytics driver", "task daily-analytics executor",
         "CronJob/ticklake-airflow-backup", "Pod/ticklake-check-platform", "Job/ticklake-provision-store-1",
+        "StatefulSet/ticklake-catalog",
     } <= found  # fmt: skip
 
 
@@ -115,7 +116,7 @@ def test_no_object_but_a_secret_holds_one(objects: list[Manifest]) -> None:
     texts = [
         base64.b64decode(value).decode()
         for each in objects if each["kind"] == "Secret"
-        for key, value in each["data"].items() if key != "access-key"
+        for key, value in each["data"].items() if key not in ("access-key", "username")
     ]  # fmt: skip
     lines = [line for text in texts for line in text.splitlines() if not line.startswith("export MINIO_ROOT_USER")]
     values = {line.removeprefix("export MINIO_ROOT_PASSWORD=") for line in lines}

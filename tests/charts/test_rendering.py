@@ -85,7 +85,8 @@ def test_every_reference_leads_somewhere(objects: list[Manifest]) -> None:
     there = {(each["kind"], each["metadata"]["name"]) for each in objects}
     there |= {("Secret", each["metadata"]["name"]) for each in objects if each["kind"] == "KafkaUser"}
     there |= {("Secret", "ticklake-cluster-ca-cert"), ("ConfigMap", "kube-root-ca.crt")}
-    there |= {("Secret", name) for name in ("snowflake", "kafka-user", "kafka-ca", "s3-user", "s3-ca")}
+    theirs = ("snowflake", "kafka-user", "kafka-ca", "s3-user", "s3-ca", "catalog-writer", "catalog-reader")
+    there |= {("Secret", name) for name in theirs}
     wanted = {(pod.where, "ServiceAccount", pod.spec["serviceAccountName"]) for pod in pods(objects)}
     for pod in pods(objects):
         wanted |= {(pod.where, *reference) for reference in _references(pod.spec)}
@@ -110,7 +111,9 @@ def _references(spec: Manifest) -> set[tuple[str, str]]:
 
 def test_every_mount_has_its_volume(objects: list[Manifest]) -> None:
     for pod in pods(objects):
+        claims = find(objects, *pod.where.split("/"))["spec"] if pod.kind == "StatefulSet" else {}
         volumes = {each["name"] for each in pod.spec.get("volumes", ())}
+        volumes |= {each["metadata"]["name"] for each in claims.get("volumeClaimTemplates", ())}
         mounts = {mount["name"] for each in pod.containers for mount in each.get("volumeMounts", ())}
         assert mounts <= volumes, pod.where
 

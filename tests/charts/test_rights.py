@@ -21,6 +21,7 @@ SOURCE = names.source_answer_key("run-1", "AAPL")
 RAW = names.raw_daily_key("AAPL", DAY, MOMENT)
 PROCESSED = f"{names.processed_daily_prefix(DAY)}/symbol=AAPL/part-0.parquet"
 PROCESSED_MANIFEST = names.processed_daily_manifest_key(DAY)
+TABLE = "tables/market/daily_bars/metadata/00001.metadata.json"
 TICKS = range_key(LIVE, "0f3c2d1b-aaaa-bbbb-cccc-000000000000", 2, 17, MOMENT)
 WINDOWS = f"{LIVE.processed_prefix}/query=15m/batch=000000000001/windows.parquet"
 BARS = f"{LIVE.processed_prefix}/bars/date=2026-01-30/hour=21/bars-0.parquet"
@@ -54,8 +55,8 @@ def _results(program: str) -> tuple[str, str]:
 
 RECORDS = (*(_record(program) for program in PROGRAMS), *FAILURES)
 KEYS = (
-    SOURCE, RAW, PROCESSED, PROCESSED_MANIFEST, TICKS, csv_key(TICKS), WINDOWS, EPOCH, BARS, BARS_MANIFEST, CHECKPOINT,
-    QUARANTINED_ROW, QUARANTINED_BATCH, QUARANTINED_TICK, TRIAL, CHECK, BACKUP, EVENTS, *RECORDS,
+    SOURCE, RAW, TABLE, PROCESSED, PROCESSED_MANIFEST, TICKS, csv_key(TICKS), WINDOWS, EPOCH, BARS, BARS_MANIFEST,
+    CHECKPOINT, QUARANTINED_ROW, QUARANTINED_BATCH, QUARANTINED_TICK, TRIAL, CHECK, BACKUP, EVENTS, *RECORDS,
 )  # fmt: skip
 
 REALTIME = {WINDOWS, EPOCH, BARS, BARS_MANIFEST}
@@ -64,24 +65,24 @@ EXPIRING = {
 }  # fmt: skip
 
 READS = {
-    "fetch-historical": {SOURCE, PROCESSED_MANIFEST, *FAILURES},
+    "fetch-historical": {SOURCE, TABLE, PROCESSED_MANIFEST, *FAILURES},
     "consume-historical": {RAW, *RECORDS},
-    "validate-raw": {RAW, *RECORDS},
-    "daily-analytics": {RAW, PROCESSED, PROCESSED_MANIFEST, EVENTS, *RECORDS},
-    "load-warehouse": {PROCESSED, PROCESSED_MANIFEST, *REALTIME, *RECORDS},
-    "validate-loaded": {*RECORDS},
+    "validate-raw": {RAW, TABLE, *RECORDS},
+    "daily-analytics": {RAW, TABLE, PROCESSED, PROCESSED_MANIFEST, EVENTS, *RECORDS},
+    "load-warehouse": {TABLE, PROCESSED, PROCESSED_MANIFEST, *REALTIME, *RECORDS},
+    "validate-loaded": {TABLE, *RECORDS},
     "reconcile-run": {
-        RAW, PROCESSED, PROCESSED_MANIFEST, QUARANTINED_ROW, QUARANTINED_BATCH, QUARANTINED_TICK, *RECORDS,
+        RAW, TABLE, PROCESSED, PROCESSED_MANIFEST, QUARANTINED_ROW, QUARANTINED_BATCH, QUARANTINED_TICK, *RECORDS,
     },
     "load-windows": {*REALTIME},
     "stream-ticks": {PROCESSED, PROCESSED_MANIFEST},
     "archive-ticks": {TICKS, csv_key(TICKS)},
-    "stream-analytics": {*REALTIME, CHECKPOINT, EVENTS},
+    "stream-analytics": {*REALTIME, CHECKPOINT, TABLE, EVENTS},
     "tick-bars": {TICKS, csv_key(TICKS), BARS},
     "keep-house": EXPIRING,
-    "batch-exporter": {*RECORDS},
+    "batch-exporter": {TABLE, *RECORDS},
     "dashboard": {
-        PROCESSED, PROCESSED_MANIFEST, *REALTIME, BARS, BARS_MANIFEST,
+        TABLE, PROCESSED, PROCESSED_MANIFEST, *REALTIME, BARS, BARS_MANIFEST,
         QUARANTINED_ROW, QUARANTINED_BATCH, QUARANTINED_TICK, *RECORDS,
     },
     "check-platform": {CHECK},
@@ -91,15 +92,15 @@ READS = {
 WRITES = {
     "fetch-historical": {SOURCE, QUARANTINED_ROW, *_results("fetch-historical")},
     "consume-historical": {RAW, QUARANTINED_BATCH, *_results("consume-historical")},
-    "validate-raw": {*_results("validate-raw")},
-    "daily-analytics": {PROCESSED, PROCESSED_MANIFEST, EVENTS, *_results("daily-analytics")},
+    "validate-raw": {TABLE, *_results("validate-raw")},
+    "daily-analytics": {TABLE, PROCESSED, PROCESSED_MANIFEST, EVENTS, *_results("daily-analytics")},
     "load-warehouse": {*_results("load-warehouse")},
     "validate-loaded": {*_results("validate-loaded")},
     "reconcile-run": {*_results("reconcile-run"), _record("run")},
     "load-windows": set(),
     "stream-ticks": set(),
     "archive-ticks": {TICKS, csv_key(TICKS), QUARANTINED_TICK},
-    "stream-analytics": {*REALTIME, CHECKPOINT, QUARANTINED_TICK, EVENTS},
+    "stream-analytics": {*REALTIME, CHECKPOINT, TABLE, QUARANTINED_TICK, EVENTS},
     "tick-bars": {BARS, BARS_MANIFEST},
     "keep-house": set(),
     "batch-exporter": set(),
@@ -153,7 +154,8 @@ def test_what_can_be_read_can_be_listed(policies: dict[str, StorePolicy]) -> Non
 
 @pytest.mark.parametrize(
     ("user", "folder"),
-    [("daily-analytics", names.PROCESSED_DAILY), ("stream-analytics", LIVE.checkpoint_prefix),
+    [("daily-analytics", names.PROCESSED_DAILY), ("daily-analytics", "tables"), ("stream-analytics", "tables"),
+     ("stream-analytics", LIVE.checkpoint_prefix),
      ("daily-analytics", "spark-events"), ("stream-analytics", "spark-events")],
 )  # fmt: skip
 def test_s3a_may_look_at_the_parents_of_what_it_makes(policies: dict[str, StorePolicy], user: str, folder: str) -> None:

@@ -50,6 +50,8 @@ def test_data_outlives_the_release(rendered: Rendered, name: str) -> None:
     ]
     assert volumes
     assert not any(volume["deleteClaim"] for volume in volumes)
+    kept = find(objects, "StatefulSet", "ticklake-catalog")["spec"]["persistentVolumeClaimRetentionPolicy"]
+    assert kept["whenDeleted"] == "Retain"
     kept = [each for each in objects if each["kind"] == "Secret"]
     assert kept
     assert all(each["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep" for each in kept)
@@ -176,6 +178,6 @@ def test_the_stores_authority_reaches_java(rendered: Rendered) -> None:
 
 def test_external_parts_are_not_made(rendered: Rendered) -> None:
     made = {each["kind"] for each in rendered("external")}
-    assert not made & {"Kafka", "KafkaNodePool", "KafkaTopic", "KafkaUser", "Tenant", "Job"}
+    assert not made & {"Kafka", "KafkaNodePool", "KafkaTopic", "KafkaUser", "Tenant", "Job", "StatefulSet"}
     names = {each["metadata"]["name"] for each in rendered("external") if each["kind"] == "Secret"}
     assert names == {"ticklake-airflow-credentials"}

@@ -36,6 +36,10 @@ OUT_OF_RANGE = {
     "store.bucket=Not_A_Bucket": "at '/store/bucket'",
     "store.external.endpoint=minio:9000": "at '/store/external/endpoint'",
     "kafka.external.bootstrapServers=kafka": "at '/kafka/external/bootstrapServers'",
+    "catalog.external.uri=postgresql://me:word@host/catalog": "at '/catalog/external/uri'",
+    "catalog.external.uri=postgresql://host": "at '/catalog/external/uri'",
+    "catalog.external.uri=sqlite:///catalog.db": "at '/catalog/external/uri'",
+    "catalog.storage.size=lots": "at '/catalog/storage/size'",
     "warehouse.host=https://x": "at '/warehouse/host'",
     "warehouse.port=70000": "at '/warehouse/port': maximum",
     "images.minio.digest=sha256:abc": "at '/images/minio/digest'",
@@ -58,6 +62,8 @@ UNKNOWN = {
     "stages.fetch.env.A=1": "at '/stages': additional properties 'fetch' not allowed",
     "kafka.topics.ticks.partitions=1": "at '/kafka/topics': additional properties 'ticks' not allowed",
     "store.expireDays.raw/realtime/=7": "raw/realtime/",
+    "store.expireDays.tables/=7": "tables/",
+    "catalog.external.existingSecret=x": "at '/catalog/external': additional properties 'existingSecret' not allowed",
 }
 
 
@@ -70,6 +76,11 @@ TOGETHER = {
     "kafka.external.enabled=true": "kafka.external.bootstrapServers: kafka.external.enabled needs the address",
     "kafka.external.enabled=true,kafka.external.bootstrapServers=k:9093":
         "kafka.external.existingSecret: SASL_SSL needs",
+    "catalog.external.enabled=true": "catalog.external.uri: catalog.external.enabled needs the address",
+    "catalog.external.enabled=true,catalog.external.uri=postgresql://host/catalog":
+        "catalog.external.existingSecrets.writer: PostgreSQL needs a user",
+    "catalog.external.enabled=true,catalog.external.uri=postgresql://h/c,catalog.external.existingSecrets.writer=w":
+        "catalog.external.existingSecrets.reader: PostgreSQL needs a user",
     "kafka.replicas=1": "kafka.replicationFactor: 3 replicas of each partition need as many brokers",
     "kafka.replicationFactor=1": "kafka.minInSyncReplicas: 2 is more than the 1 replicas",
     "store.tenant.volumesPerServer=2": "store.tenant: 1 servers with 2 volumes each are 2 drives; MinIO takes 1, or 4",

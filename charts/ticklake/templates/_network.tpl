@@ -32,6 +32,22 @@
 {{- end }}
 {{- end -}}
 
+{{- define "ticklake.to.catalog" -}}
+{{- if .Values.catalog.external.enabled }}
+- {{- include "ticklake.to.peers" .Values.catalog.external.peers | nindent 2 }}
+  ports:
+    - {protocol: TCP, port: {{ include "ticklake.port" .Values.catalog.external.uri }}}
+{{- else }}
+- to:
+    - podSelector:
+        matchLabels:
+          {{- include "ticklake.selectorLabels" . | nindent 10 }}
+          app.kubernetes.io/component: catalog
+  ports:
+    - {protocol: TCP, port: 5432}
+{{- end }}
+{{- end -}}
+
 {{/* Snowflake's service and, for PUT, the cloud's storage, both by name only; port 80 to ask whether certificates stand. */}}
 {{- define "ticklake.to.warehouse" -}}
 {{- if .Values.warehouse.local.enabled }}
@@ -106,13 +122,13 @@ strimzi.io/cluster: {{ include "ticklake.fullname" . }}
 strimzi.io/name: {{ include "ticklake.fullname" . }}-kafka
 {{- end -}}
 
-{{/* Port of a URL, http or https; empty is Amazon S3, which is https. */}}
+{{/* Port of a URL: http, https or postgresql; empty is Amazon S3, which is https. */}}
 {{- define "ticklake.port" -}}
 {{- $url := urlParse . -}}
 {{- if regexMatch ":[0-9]+$" $url.host -}}
 {{- splitList ":" $url.host | last -}}
 {{- else -}}
-{{- ternary 80 443 (eq $url.scheme "http") -}}
+{{- get (dict "http" 80 "postgresql" 5432) $url.scheme | default 443 -}}
 {{- end -}}
 {{- end -}}
 

@@ -1,4 +1,4 @@
-{{/* Where Kafka, the store and the warehouse are. */}}
+{{/* Where Kafka, the store, the catalog and the warehouse are. */}}
 
 {{/* Names of the live flow, as `ticklake.names.live_names` has them. */}}
 {{- define "ticklake.live" -}}
@@ -108,6 +108,14 @@ checkpoints: {{ $prefix }}checkpoints/realtime/
 {{- .root.Values.store.external.existingSecret -}}
 {{- else -}}
 {{- printf "%s-store-%s" (include "ticklake.fullname" .root) .stage -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "ticklake.catalog.uri" -}}
+{{- if .Values.catalog.external.enabled -}}
+{{- .Values.catalog.external.uri -}}
+{{- else -}}
+{{- printf "postgresql://%s-catalog.%s.svc:5432/catalog" (include "ticklake.fullname" .) .Release.Namespace -}}
 {{- end -}}
 {{- end -}}
 

@@ -2,7 +2,7 @@
 
 {{/* Pod security. Argument: image (a key of .Values.images); each has a user of its own. */}}
 {{- define "ticklake.podSecurity" -}}
-{{- $uid := get (dict "spark-apps" 185 "airflow-dags" 50000) . | default 10001 -}}
+{{- $uid := get (dict "spark-apps" 185 "airflow-dags" 50000 "postgresql" 999) . | default 10001 -}}
 {{- /* Airflow's image has its files in group 0, as its own chart does. */ -}}
 {{- $gid := ternary 0 $uid (eq . "airflow-dags") -}}
 runAsNonRoot: true
@@ -69,6 +69,7 @@ topologySpreadConstraints:
 {{- if $spec.store }}
 {{- include "ticklake.env.store" . }}
 {{- end }}
+{{- include "ticklake.env.catalog" . }}
 {{- if $spec.metadata }}
 - name: TICKLAKE_METADATA_CONNECTION
   valueFrom:
@@ -144,6 +145,37 @@ topologySpreadConstraints:
 - name: TICKLAKE_STORE_SECRET_KEY
   valueFrom:
     secretKeyRef: {name: {{ . }}, key: secret-key}
+{{- end }}
+{{- end -}}
+
+{{/* The catalog, and who the stage is there; nothing for a stage that has no tables. Arguments: root, stage. */}}
+{{- define "ticklake.env.catalog" -}}
+{{- $catalog := .root.Values.catalog.external -}}
+{{- with (index (include "ticklake.stages" .root | fromYaml) .stage).catalog }}
+- name: TICKLAKE_CATALOG_URI
+  value: {{ include "ticklake.catalog.uri" $.root | quote }}
+{{- $secret := printf "%s-catalog-%s" (include "ticklake.fullname" $.root) . }}
+{{- if $catalog.enabled }}
+{{- $secret = index $catalog.existingSecrets . }}
+{{- with $catalog.warehouse }}
+- name: TICKLAKE_CATALOG_WAREHOUSE
+  value: {{ . | quote }}
+{{- end }}
+{{- end }}
+{{- if and $secret (hasPrefix "http" (include "ticklake.catalog.uri" $.root)) }}
+{{- range list "credential" "token" }}
+- name: TICKLAKE_CATALOG_{{ upper . }}
+  valueFrom:
+    secretKeyRef: {name: {{ $secret }}, key: {{ . }}, optional: true}
+{{- end }}
+{{- else if $secret }}
+- name: TICKLAKE_CATALOG_USER
+  valueFrom:
+    secretKeyRef: {name: {{ $secret }}, key: username}
+- name: TICKLAKE_CATALOG_PASSWORD
+  valueFrom:
+    secretKeyRef: {name: {{ $secret }}, key: password}
+{{- end }}
 {{- end }}
 {{- end -}}
 

@@ -162,6 +162,7 @@ spec:
       {{- include "ticklake.spark.container" . | nindent 6 }}
       env:
         - {name: HOME, value: /tmp}
+        {{- include "ticklake.env.catalog" . | nindent 8 }}
   volumes:
     {{- include "ticklake.spark.volumes" . | nindent 4 }}
 {{- end -}}

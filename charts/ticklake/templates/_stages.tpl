@@ -8,6 +8,8 @@ Kafka rights, store policies, network flows, the manifests that Airflow submits.
   kafka      read, write, describe: topics; groups: consumer groups; watch: groups whose progress is looked at
   store      read, write, delete: prefixes that end in "/", or keys; what can be read can be listed
   metadata   Airflow's database
+  catalog    as whom it signs in to the catalog of the tables: writer or reader. Their files, of metadata too, lie below
+             tables/ in the store
   s3a        the prefixes that are reached through Hadoop's S3A, which looks at parent folders and uploads in parts
   warehouse  whether it goes there
   internet   ports of addresses outside the cluster
@@ -21,8 +23,9 @@ fetch-historical:
   kafka:
     write: [stock_market_batch, stock-market-quarantine]
   store:
-    read: [raw/source/, processed/historical/_manifests/, "lineage/run_id=*/failures/"]
+    read: [raw/source/, tables/, processed/historical/_manifests/, "lineage/run_id=*/failures/"]
     write: [raw/source/, "quarantine/run_id=*/", "lineage/run_id=*/fetch-historical.json", "lineage/run_id=*/failures/fetch-historical.json"]
+  catalog: reader
   internet: [443]
 consume-historical:
   image: consume-historical
@@ -38,36 +41,41 @@ validate-raw:
   image: consume-historical
   runs: pod
   store:
-    read: [lineage/, raw/historical/]
-    write: ["lineage/run_id=*/validate-raw.json", "lineage/run_id=*/failures/validate-raw.json"]
+    read: [lineage/, raw/historical/, tables/]
+    write: [tables/, "lineage/run_id=*/validate-raw.json", "lineage/run_id=*/failures/validate-raw.json"]
+  catalog: writer
 daily-analytics:
   image: spark-apps
   runs: spark
-  s3a: [raw/historical/, processed/historical/{{ $events }}]
+  s3a: [raw/historical/, tables/, processed/historical/{{ $events }}]
   store:
-    read: [lineage/, raw/historical/, processed/historical/{{ $events }}]
-    write: [processed/historical/, "lineage/run_id=*/daily-analytics.json", "lineage/run_id=*/failures/daily-analytics.json"{{ $events }}]
+    read: [lineage/, raw/historical/, tables/, processed/historical/{{ $events }}]
+    write: [tables/, processed/historical/, "lineage/run_id=*/daily-analytics.json", "lineage/run_id=*/failures/daily-analytics.json"{{ $events }}]
     delete: [processed/historical/{{ $events }}]
+  catalog: writer
 load-warehouse:
   image: load-warehouse
   runs: pod
   store:
-    read: [lineage/, processed/historical/, {{ $live.processed }}]
+    read: [lineage/, tables/, processed/historical/, {{ $live.processed }}]
     write: ["lineage/run_id=*/load-warehouse.json", "lineage/run_id=*/failures/load-warehouse.json"]
+  catalog: reader
   warehouse: true
 validate-loaded:
   image: load-warehouse
   runs: pod
   store:
-    read: [lineage/]
+    read: [lineage/, tables/]
     write: ["lineage/run_id=*/validate-loaded.json", "lineage/run_id=*/failures/validate-loaded.json"]
+  catalog: reader
   warehouse: true
 reconcile-run:
   image: load-warehouse
   runs: pod
   store:
-    read: [lineage/, raw/historical/, processed/historical/, quarantine/]
+    read: [lineage/, raw/historical/, tables/, processed/historical/, quarantine/]
     write: ["lineage/run_id=*/reconcile-run.json", "lineage/run_id=*/failures/reconcile-run.json", "lineage/run_id=*/run.json"]
+  catalog: reader
   warehouse: true
 load-windows:
   image: load-warehouse
@@ -113,14 +121,15 @@ archive-ticks:
 stream-analytics:
   image: spark-apps
   runs: stream
-  s3a: [{{ $live.checkpoints }}{{ $events }}]
+  s3a: [{{ $live.checkpoints }}, tables/{{ $events }}]
   kafka:
     read: [{{ $live.topic }}]
     write: [{{ $live.analyticsTopic }}, stock-market-quarantine]
   store:
-    read: [{{ $live.processed }}, {{ $live.checkpoints }}{{ $events }}]
-    write: [{{ $live.processed }}, {{ $live.checkpoints }}, quarantine/topic={{ $live.topic }}/{{ $events }}]
+    read: [{{ $live.processed }}, {{ $live.checkpoints }}, tables/{{ $events }}]
+    write: [{{ $live.processed }}, {{ $live.checkpoints }}, tables/, quarantine/topic={{ $live.topic }}/{{ $events }}]
     delete: [{{ $live.checkpoints }}{{ $events }}]
+  catalog: writer
 dashboard:
   image: dashboard
   runs: deployment
@@ -129,7 +138,8 @@ dashboard:
     describe: [stock_market_batch]
     watch: [stock-market-batch-consumer-group, {{ $live.archiveGroup }}, {{ $live.alertsGroup }}]
   store:
-    read: [lineage/, processed/historical/, {{ $live.processed }}, quarantine/]
+    read: [lineage/, tables/, processed/historical/, {{ $live.processed }}, quarantine/]
+  catalog: reader
 market-alerts:
   image: market-alerts
   runs: deployment
@@ -154,7 +164,8 @@ batch-exporter:
   image: batch-exporter
   runs: deployment
   store:
-    read: [lineage/]
+    read: [lineage/, tables/]
+  catalog: reader
 {{- end }}
 {{- if .Values.airflow.backup.enabled }}
 airflow-backup:

@@ -41,6 +41,7 @@ def restarted(trial: "Trial") -> None:
     restarts = [
         ("rollout", "restart", "deployment", "-l", "app.kubernetes.io/instance=ticklake,!strimzi.io/cluster"),
         ("rollout", "restart", "deployment,statefulset", "-l", "release=airflow"),
+        ("rollout", "restart", "statefulset/ticklake-catalog"),
         ("delete", "pod", "ticklake-stream-analytics-driver"),
     ]
     for command in restarts:

@@ -22,6 +22,8 @@ for target in sys.argv[1:]:
 """
 METADATA = "169.254.169.254:80"
 """Where the machines of most clouds answer with their keys."""
+_INNER = {"warehouse": 8080, "catalog": 5432}
+"""Servers that no other namespace may reach."""
 
 
 def check(trial: "Trial") -> None:
@@ -31,17 +33,17 @@ def check(trial: "Trial") -> None:
         TrialFailed: the network enforces policies, and a forbidden connection was open or a needed one closed.
     """
     api, node, warehouse = _api_server(), f"{_node_address()}:10250", "ticklake-warehouse:8080"
-    dashboard = _pod_address(trial, "dashboard", 8000)
+    dashboard, catalog = _pod_address(trial, "dashboard", 8000), "ticklake-catalog:5432"
     forbidden = {
         "validate-raw": [api, METADATA, node, dashboard],
-        "consume-historical": [api, METADATA, node, warehouse],
+        "consume-historical": [api, METADATA, node, warehouse, catalog],
         "fetch-historical": [api, METADATA, node, warehouse, "airflow-postgresql:5432", dashboard],
-        "stream-ticks": [api, METADATA, node, warehouse, "airflow-postgresql:5432"],
+        "stream-ticks": [api, METADATA, node, warehouse, "airflow-postgresql:5432", catalog],
         "load-warehouse": [api, METADATA, node, "airflow-postgresql:5432", dashboard],
-        "stranger": [api, METADATA, node, warehouse, "airflow-api-server:8080", dashboard],
+        "stranger": [api, METADATA, node, warehouse, "airflow-api-server:8080", dashboard, catalog],
     }
     # The same servers are open to whom they are for, so that there is something to refuse.
-    allowed = {"load-warehouse": [warehouse], "consume-historical": list[str]()}
+    allowed = {"load-warehouse": [warehouse, catalog], "validate-raw": [catalog], "consume-historical": list[str]()}
     tls = trial.options.profile == "production"
     if "store" not in trial.plain:
         store = f"minio:{443 if tls else 80}"
@@ -58,8 +60,8 @@ def check(trial: "Trial") -> None:
     )  # fmt: skip
     # A pod that no policy is about: what it does not reach either, no policy has refused to the others.
     trial.parts.ensure_namespace()
-    inner = f"ticklake-warehouse.{trial.platform.namespace}.svc:8080"
-    free = _tried(trial.parts, trial.options.tag, {"free": [api, METADATA, node, inner]})["free"]
+    inner = [f"ticklake-{part}.{trial.platform.namespace}.svc:{port}" for part, port in _INNER.items()]
+    free = _tried(trial.parts, trial.options.tag, {"free": [api, METADATA, node, *inner]})["free"]
     if found["stranger"]["airflow-api-server:8080"] == "open":
         print("  NOT CHECKED: this cluster's network does not enforce policies")
         return
@@ -73,8 +75,7 @@ def check(trial: "Trial") -> None:
         for stage, states in found.items() for target, state in states.items()
         if state != ("open" if target in allowed.get(stage, []) else "closed")
     ]  # fmt: skip
-    if free[inner] != "closed":
-        wrong.append(f"another namespace -> {inner} is {free[inner]}")
+    wrong += [f"another namespace -> {target} is {free[target]}" for target in inner if free[target] != "closed"]
     if wrong:
         raise TrialFailed("network policies:\n  " + "\n  ".join(wrong))
 

@@ -41,7 +41,7 @@ class Postgres(Part):
 
         Raises PartError where that fails, or root cannot lay down its rights.
         """
-        prefix: list[str | Path] = [*_as_another_user()] if os.geteuid() == 0 else []
+        prefix: list[str | Path] = [*as_another_user()] if os.geteuid() == 0 else []
         if not self._data.exists():
             self._initialise(prefix)
         where: list[str | Path] = ["-D", self._data, "-p", str(self.port), "-c", f"listen_addresses={LOOPBACK}"]
@@ -91,7 +91,8 @@ class Postgres(Part):
             raise PartError(f"{self.name}: the database cannot be made ({last}); the log is {self.log_path}")
 
 
-def _as_another_user() -> list[str]:
+def as_another_user() -> list[str]:
+    """What root puts before a command of PostgreSQL's. Raises PartError where there is no way to do so."""
     if (program := shutil.which("setpriv")) is None:
         raise PartError(
             "PostgreSQL does not run as root, and there is no setpriv (package util-linux) to become nobody"
