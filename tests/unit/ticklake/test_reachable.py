@@ -11,21 +11,22 @@ from collections.abc import Iterator
 import pytest
 
 from ticklake import reachable
-from ticklake.settings import KafkaSettings, StageSettings, StoreSettings, WarehouseSettings
+from ticklake.settings import CatalogSettings, KafkaSettings, StageSettings, StoreSettings, WarehouseSettings
 
 
 class Settings(StageSettings):
-    """Of a stage that uses all three."""
+    """Of a stage that uses all four."""
 
     kafka: KafkaSettings
     store: StoreSettings
+    catalog: CatalogSettings
     warehouse: WarehouseSettings
 
 
 @pytest.fixture
 def servers() -> Iterator[list[socket.socket]]:
     """Bound, but not listening: connections are refused."""
-    bound = [socket.socket() for _ in range(4)]
+    bound = [socket.socket() for _ in range(5)]
     for each in bound:
         each.bind(("127.0.0.1", 0))
     yield bound
@@ -34,10 +35,11 @@ def servers() -> Iterator[list[socket.socket]]:
 
 
 def settings(servers: list[socket.socket]) -> Settings:
-    first, second, store, warehouse = (each.getsockname()[1] for each in servers)
+    first, second, store, catalog, warehouse = (each.getsockname()[1] for each in servers)
     return Settings(
         kafka=KafkaSettings(bootstrap_servers=f"127.0.0.1:{first},127.0.0.1:{second}"),
         store=StoreSettings(endpoint=f"http://127.0.0.1:{store}"),
+        catalog=CatalogSettings(uri=f"postgresql://127.0.0.1:{catalog}/catalog"),
         warehouse=WarehouseSettings(host="127.0.0.1", port=warehouse),
     )
 

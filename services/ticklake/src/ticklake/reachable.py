@@ -1,4 +1,4 @@
-"""Waiting until store, Kafka and warehouse accept connections.
+"""Waiting until store, catalog, Kafka and warehouse accept connections.
 
 On Kubernetes the network policies that let a new pod out are in force only some seconds after its start, and until then
 its connections are refused: https://kubernetes.io/docs/concepts/services-networking/network-policies/#pod-lifecycle
@@ -12,11 +12,12 @@ from urllib.parse import urlsplit
 from pydantic_settings import BaseSettings
 
 from ticklake import logs
-from ticklake.settings import KafkaSettings, StoreSettings, WarehouseSettings
+from ticklake.settings import CatalogSettings, KafkaSettings, StoreSettings, WarehouseSettings
 
 log = logs.get(__name__)
 
 _PAUSE_SECONDS = 0.5
+_PORTS = {"http": 80, "postgresql": 5432}
 _CONNECT_SECONDS = 3.0
 
 
@@ -40,13 +41,15 @@ def _servers(settings: object) -> list[tuple[str, int]]:
     match settings:
         case StoreSettings(endpoint=str(endpoint)):
             addresses = [urlsplit(endpoint)]
+        case CatalogSettings():
+            addresses = [urlsplit(settings.uri)]
         case KafkaSettings():
             addresses = [urlsplit(f"//{server}") for server in settings.bootstrap_servers.split(",")]
         case WarehouseSettings(host=str(host)):
             return [(host, settings.port)]
         case _:
             return []
-    return [(each.hostname, each.port or (80 if each.scheme == "http" else 443)) for each in addresses if each.hostname]
+    return [(each.hostname, each.port or _PORTS.get(each.scheme, 443)) for each in addresses if each.hostname]
 
 
 def _accepts(server: tuple[str, int]) -> bool:
