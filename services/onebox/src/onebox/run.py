@@ -22,6 +22,7 @@ from ticklake.errors import ConfigurationError, ExitCode
 from ticklake.lineage import StageRecord
 from ticklake.pipeline import FETCH, Stage
 from ticklake.records import Source
+from ticklake.tables import FACT_TABLES, namespace_of
 
 
 @dataclass(frozen=True)
@@ -100,10 +101,11 @@ def run_into(journal: Journal, here: Platform, hosts: Hosts, asked: BatchInput, 
 def _where(stage: Stage, asked: BatchInput) -> str:
     day = asked.batch_date
     schema = names.SCHEMA_YAHOO if asked.source is Source.YAHOO else names.SCHEMA_OTHER
+    space = namespace_of(asked.source)
     return {
         "fetch_historical_data": f"topic {names.BATCH_TOPIC}",
         "consume_historical_data": names.partition_day("raw/historical", day) + "/",
-        "validate_raw_data": "the batch as a whole is as expected",
+        "validate_raw_data": f"tables {' and '.join(f'{space}.{table.name}' for table in FACT_TABLES)}",
         "process_data": names.processed_daily_prefix(day) + "/",
         "load_to_snowflake": f"{schema}.{names.DAILY_TABLE}",
         "validate_loaded_data": "its rows in the warehouse are as expected",
