@@ -27,7 +27,7 @@ from ticklake import lineage
 from ticklake.lineage import OffsetRange, StageRecord
 from ticklake.objects import ObjectStore
 from ticklake.records import Source
-from ticklake.settings import KafkaSettings, StoreSettings
+from ticklake.settings import CatalogSettings, KafkaSettings, StoreSettings
 from ticklake.stage import Run
 
 LAST = date(2013, 3, 1)
@@ -42,11 +42,14 @@ def run_id() -> str:
 
 
 @pytest.fixture
-def fetch(kafka_settings: KafkaSettings, store_settings: StoreSettings, run_id: str) -> Stage:
+def fetch(
+    kafka_settings: KafkaSettings, store_settings: StoreSettings, catalog_settings: CatalogSettings, run_id: str
+) -> Stage:  # fmt: skip
     """Runs fetch-historical in this process; keywords are settings."""
 
     def run(day: date = LAST, source: Source = Source.REPLAY, the_run: str = run_id, **more: Any) -> StageRecord:
-        settings = FetchSettings(**({"kafka": kafka_settings, "store": store_settings, "source": source} | more))
+        servers = {"kafka": kafka_settings, "store": store_settings, "catalog": catalog_settings}
+        settings = FetchSettings(**(servers | {"source": source} | more))
         record, store = fetch_stage(settings, Run(the_run, day))
         lineage.write(store, record)
         return record

@@ -10,12 +10,15 @@ import pandas as pd
 import pytest
 
 from consume_historical.validate import ValidateSettings, validate_run
+from fetch_historical.doubts import Known
+from fetch_historical.lake import KnownSymbols
 from fetch_historical.recordings import recorded
 from ticklake import facts, lineage
 from ticklake.catalog import LakeTables, matching
 from ticklake.errors import StageError
 from ticklake.facts import ACTION_KEY, BAR_KEY
 from ticklake.lineage import SymbolChanges
+from ticklake.records import Source
 from ticklake.settings import CatalogSettings, StoreSettings
 from ticklake.stage import Run
 from ticklake.tables import CORPORATE_ACTIONS, DAILY_BARS
@@ -150,3 +153,15 @@ def test_a_try_that_ends_between_the_commits_is_made_good_by_the_next(
     assert (changes.new, changes.unchanged, changes.actions_new) == (1, len(LATER_YEAR) - 1, 1)
     assert tables.read("market_test", DAILY_BARS).num_rows == len(YEAR) + 1
     assert tables.read("market_test", CORPORATE_ACTIONS).num_rows == 1
+
+
+def test_what_is_known_of_a_symbol(night: Any, tables: LakeTables) -> None:
+    def known(source: Source = Source.REPLAY) -> KnownSymbols:
+        return KnownSymbols(tables, source, ("AAPL", "IBM"))
+
+    assert known().of("AAPL") is None  # not even a table
+    night(SPLIT, "AAPL")
+    night(date(2004, 2, 27), "AAPL")
+    assert known().of("AAPL") == Known(date(2003, 2, 28), SPLIT, "USD")
+    assert known().of("IBM") is None
+    assert known(Source.SIMULATED).of("AAPL") is None

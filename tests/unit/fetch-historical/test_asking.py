@@ -14,6 +14,7 @@ from fetch_historical.period import Period
 from fetch_historical.settings import FetchSettings
 from ticklake.objects import ObjectInfo
 from ticklake.records import Source, SymbolStatus
+from ticklake.settings import CatalogSettings
 
 PERIOD = Period(date(2026, 8, 3), date(2026, 8, 7))
 AT = datetime(2026, 8, 7, 22, tzinfo=UTC)
@@ -64,7 +65,7 @@ def round_of(monkeypatch: pytest.MonkeyPatch):
 
         monkeypatch.setattr(asking, "_source", given)
         book = AnswerBook(store, "run", Source.YAHOO, request_header(Source.YAHOO, PERIOD, symbols))  # type: ignore[arg-type]
-        return collect(book, FetchSettings(), PERIOD, symbols)
+        return collect(book, FetchSettings(catalog=CatalogSettings(uri="sqlite:///none")), PERIOD, symbols)
 
     run.store = store
     return run

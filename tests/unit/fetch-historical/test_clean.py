@@ -16,6 +16,7 @@ from fetch_historical.period import Period
 from fetch_historical.settings import FetchSettings
 from fetch_historical.stage import _clean
 from ticklake.records import Source, SymbolStatus
+from ticklake.settings import CatalogSettings
 from ticklake.stage import Run
 
 # Four sessions of a week in which the exchange was closed on the Monday (Washington's birthday).
@@ -181,5 +182,6 @@ def test_a_bar_is_final_some_minutes_after_the_close(seconds: int, settings: dic
         reason="", request={}, rows=pa.Table.from_pylist([row(day) for day in (19, 20, 21, 22)], schema=ROWS),
     )  # fmt: skip
     period = Period(WEEK[0], WEEK[-1])
-    found = _clean(answer, Run("run", WEEK[-1]), period, SESSIONS, FetchSettings(**settings))
+    catalog = CatalogSettings(uri="sqlite:///none")
+    found = _clean(answer, Run("run", WEEK[-1]), period, SESSIONS, FetchSettings(catalog=catalog, **settings))
     assert (found.bars[-1].session_date.day, found.left_out) == (last, 22 - last)

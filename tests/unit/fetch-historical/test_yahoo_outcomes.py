@@ -34,6 +34,11 @@ def known(last_trade: datetime, **more: object) -> dict[str, object]:
     return {"chart": {"result": [{"meta": meta, "indicators": {"quote": [{}]}}], "error": None}}
 
 
+@pytest.fixture(autouse=True)
+def catalog(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TICKLAKE_CATALOG_URI", "sqlite:///none")
+
+
 def test_unknown() -> None:
     status, reason = judge(
         facts(404, error("Not Found", "No data found, symbol may be delisted")), PERIOD, None, NOW

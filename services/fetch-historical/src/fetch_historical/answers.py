@@ -27,9 +27,6 @@ _NUMBERS = ("open", "high", "low", "close", "adj_close", "volume", "dividends", 
 ROWS = pa.schema([("session_date", pa.date32()), *((name, pa.float64()) for name in _NUMBERS)])
 """Columns of an answer's rows. Any number can be NaN: they are kept as they came."""
 
-CURRENCY, STATUS = "currency", "status"
-"""User metadata of a stored answer."""
-
 _META = b"ticklake"
 
 
@@ -222,8 +219,7 @@ class AnswerBook:
             reasons=reply.reasons, currency=reply.currency, actions=reply.actions, notes=reply.notes,
         )  # fmt: skip
         metadata = {
-            **({CURRENCY: answer.currency} if answer.currency else {}),
-            STATUS: str(answer.status), "source": str(answer.source),
+            "status": str(answer.status), "source": str(answer.source),
             "fetched-at": iso_ms(answer.fetched_at), "rows": str(answer.rows.num_rows),
         }  # fmt: skip
         key = source_answer_key(self.run_id, symbol)

@@ -11,6 +11,7 @@ from fetch_historical.lake import KnownSymbols
 from fetch_historical.period import Period
 from fetch_historical.settings import FetchSettings
 from ticklake import logs
+from ticklake.catalog import LakeTables
 from ticklake.records import Source, SymbolStatus
 
 log = logs.get(__name__)
@@ -42,7 +43,7 @@ def collect(book: AnswerBook, settings: FetchSettings, period: Period, symbols: 
         log.info("answers of an earlier attempt", stored=len(stored), missing=len(missing))
     if not missing:
         return Collected(found, {})
-    known = KnownSymbols(book.store, book.source, symbols)
+    known = KnownSymbols(LakeTables(settings.catalog, settings.store), book.source, symbols)
     with _source(settings, period, known) as source:
         asked = _Round(book, source, period, found)
         asked.ask(missing)

@@ -8,7 +8,7 @@ from pydantic_settings import BaseSettings
 
 from ticklake import names
 from ticklake.records import Source
-from ticklake.settings import KafkaSettings, StageSettings, StoreSettings, Symbols, settings_config
+from ticklake.settings import CatalogSettings, KafkaSettings, StageSettings, StoreSettings, Symbols, settings_config
 
 SETTLE_MINUTES = 15
 """Most exchanges' data reach Yahoo 15 minutes late, and the closing auction is printed within that time too."""
@@ -56,6 +56,7 @@ class FetchSettings(StageSettings):
 
     kafka: KafkaSettings = Field(default_factory=KafkaSettings)
     store: StoreSettings = Field(default_factory=StoreSettings)
+    catalog: CatalogSettings = Field(default_factory=CatalogSettings)
     yahoo: YahooSettings = Field(default_factory=YahooSettings)
     simulated: SimulatedSettings = Field(default_factory=SimulatedSettings)
     source: Literal[Source.YAHOO, Source.REPLAY, Source.SIMULATED] = Source.YAHOO
