@@ -48,7 +48,7 @@ def _real_bars(
             fetched_at=fetched_at or datetime(last.year, last.month, last.day, 22, 30, 15, 250_000, tzinfo=UTC),
             session_date=known.sessions[place], open=known.open[place], high=known.high[place], low=known.low[place],
             close=known.close[place], adj_close=known.adj_close[place], volume=int(known.volume[place]),
-            dividends=known.dividends[place], stock_splits=known.splits[place],
+            dividends=known.dividends[place], stock_splits=known.splits[place], currency="USD",
         )
         for number, place in enumerate(places)
     ]  # fmt: skip

@@ -67,8 +67,8 @@ class LakeRun:
             "symbol": symbol, "session_date": date(2024, 1, 1) + timedelta(days=n), "open": low * 1.01,
             "high": low * 1.0300000000000002, "low": low, "close": low * 1.02, "adj_close": low * 0.99,
             "volume": chance.randrange(2**45), "dividends": 0.1 + 0.2 if n == 1 else 0.0, "stock_splits": 0.0,
-            "source": self.source.value, "batch_id": self.run_id, "batch_date": self.batch_date, "sequence": n,
-            "fetched_at": self.fetched_at,
+            "currency": "USD", "source": self.source.value, "batch_id": self.run_id, "batch_date": self.batch_date,
+            "sequence": n, "fetched_at": self.fetched_at,
         }  # fmt: skip
         bar["row_hash"] = digest_of(bar)
         for column in DAILY_COLUMNS[len(BAR_COLUMNS) :]:

@@ -56,6 +56,6 @@ def _write(folder: Path, symbol: str, frame: pd.DataFrame, day: date, fetched_at
 def _row(symbol: str, number: int, bar: Any, day: date, fetched_at: str) -> Sequence[object]:
     return (
         symbol, bar.session_date, bar.open, bar.high, bar.low, bar.close, bar.adj_close, int(bar.volume),
-        bar.dividends, bar.stock_splits, "replay", f"batch {day}", day, number, fetched_at,
+        bar.dividends, bar.stock_splits, "USD", "replay", f"batch {day}", day, number, fetched_at,
         f"hash-{symbol}-{bar.session_date}",
     )  # fmt: skip

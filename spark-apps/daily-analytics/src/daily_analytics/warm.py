@@ -43,7 +43,7 @@ def _bars() -> str:
     for number in range(_SESSIONS):
         price = 100.0 + number
         values = (
-            "AAA", first + timedelta(days=number), price, price + 1, price - 1, price, price, 1000, 0.0, 0.0,
+            "AAA", first + timedelta(days=number), price, price + 1, price - 1, price, price, 1000, 0.0, 0.0, "USD",
             "simulated", "warm-up", fetched_at.date(), number, f"{fetched_at:%Y-%m-%dT%H:%M:%S}.000Z", "none",
         )  # fmt: skip
         lines.append(",".join(map(str, values)))
