@@ -23,6 +23,7 @@ from ticklake.settings import CatalogSettings, StoreSettings
 from ticklake.stage import Run
 from ticklake.tables import CORPORATE_ACTIONS, DAILY_BARS
 
+LAST = date(2013, 3, 1)
 BEFORE, SPLIT = date(2005, 2, 25), date(2005, 2, 28)
 """AAPL's last session before its split 2:1, and the day of the split."""
 YEAR = [day for day in recorded()["AAPL"].sessions if date(2004, 2, 26) <= day <= BEFORE]
@@ -153,6 +154,19 @@ def test_a_try_that_ends_between_the_commits_is_made_good_by_the_next(
     assert (changes.new, changes.unchanged, changes.actions_new) == (1, len(LATER_YEAR) - 1, 1)
     assert tables.read("market_test", DAILY_BARS).num_rows == len(YEAR) + 1
     assert tables.read("market_test", CORPORATE_ACTIONS).num_rows == 1
+
+
+def test_a_revision_is_told_with_old_and_new_value(night: Any, tables: LakeTables, inject_row: Any, store: Any) -> None:
+    night(LAST, "IBM")
+    inject_row("other", "IBM", {100: {"volume": 12_345_678.0}, 200: {"high": 230.0}})
+    changes = night(LAST, "IBM", run_id="other")
+    assert (changes.new, changes.unchanged, changes.revised) == (0, 248, 2)
+    notes = lineage.read(store, "other", "validate-raw").notes
+    (note,) = [note for note in notes if "revised" in note]
+    assert note.startswith("IBM: 2 known sessions revised, as the volume of 2012-")
+    assert note.endswith(" to 12345678")
+    found = tables.read("market_test", DAILY_BARS).to_pandas()
+    assert sorted(found["change"].value_counts().items()) == [("first", 250), ("revision", 2)]
 
 
 def test_what_is_known_of_a_symbol(night: Any, tables: LakeTables) -> None:

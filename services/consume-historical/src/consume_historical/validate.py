@@ -14,7 +14,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from consume_historical.recording import FactRecorder, read_bars
-from ticklake import calendar, lineage, logs
+from ticklake import calendar, facts, lineage, logs
 from ticklake.catalog import LakeTables
 from ticklake.errors import ConfigurationError
 from ticklake.expectations import QualitySettings, conclude, most, over, some
@@ -124,10 +124,13 @@ def _with_changes(record: StageRecord, changes: Changes) -> StageRecord:
 
 
 def _told(changes: Changes, symbol: str) -> str:
-    """The revised session of `symbol` whose close changed most, with old and new value."""
+    """The value of `symbol` that changed most, with its session and what it was before."""
     rows = changes.revisions[changes.revisions["symbol"] == symbol]
-    row = rows.iloc[int((rows["close"] / rows["close_before"] - 1).abs().to_numpy().argmax())]
-    return f"the close of {row['session_date']:%Y-%m-%d} from {row['close_before']:g} to {row['close']:g}"
+    moves = {name: (rows[name] - rows[f"{name}_before"]).abs() / rows[f"{name}_before"].clip(lower=1e-9)
+             for name in facts.VALUES}  # fmt: skip
+    name = max(moves, key=lambda name: float(moves[name].max()))
+    row = rows.iloc[int(moves[name].to_numpy().argmax())]
+    return f"the {name} of {row['session_date']:%Y-%m-%d} from {row[f'{name}_before']:.10g} to {row[name]:.10g}"
 
 
 def _read(store: ObjectStore, ref: ObjectRef) -> tuple[str, pa.Table]:

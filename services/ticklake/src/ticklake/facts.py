@@ -30,6 +30,8 @@ BAR_KEY = ["symbol", "session_date"]
 ACTION_KEY = ["symbol", "ex_date", "kind"]
 
 _PRICES = ["open", "high", "low", "close"]
+VALUES = [*_PRICES, "volume"]
+"""What a version of a bar can differ in, beside its currency."""
 _DIVIDEND_UNIT = 5e-7
 """Half of the last digit of a dividend: sources round it, adjusted for later splits, to six digits after the point."""
 
@@ -137,7 +139,7 @@ def compare(answered: Facts, known: Facts, noise: float = NOISE) -> Changes:
     """
     moments = answered.bars.drop_duplicates("symbol").set_index("symbol")
     before = _in_force_before(known.bars, BAR_KEY, moments)
-    bars = _beside(answered.bars, before, BAR_KEY, [*_PRICES, "volume", "currency"])
+    bars = _beside(answered.bars, before, BAR_KEY, [*VALUES, "currency"])
     is_first = bars["close_before"].isna()
     differs = (bars["volume"] - bars["volume_before"]).abs() > bars["unit"] + noise * bars["volume"]
     for name in _PRICES:
@@ -150,7 +152,7 @@ def compare(answered: Facts, known: Facts, noise: float = NOISE) -> Changes:
     changed = bars[bars["change"] != ""]
     revisions = changed[changed["change"] == REVISION]
     counts = {str(symbol): _counts(bars, actions, symbol) for symbol in moments.index}
-    shown = [*BAR_KEY, *(part for name in (*_PRICES, "volume") for part in (name, f"{name}_before"))]
+    shown = [*BAR_KEY, *(part for name in VALUES for part in (name, f"{name}_before"))]
     lacking = _less(changed, known.bars, BAR_KEY), _less(actions.drop(columns="change"), known.actions, ACTION_KEY)
     return Changes(Facts(_with_hashes(lacking[0]), lacking[1]), counts, revisions[shown].reset_index(drop=True))
 
