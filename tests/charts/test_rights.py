@@ -18,6 +18,7 @@ MOMENT = datetime(2026, 1, 30, 21, 5, 7, tzinfo=UTC)
 LIVE = names.live_names()
 
 SOURCE = names.source_answer_key("run-1", "AAPL")
+ACTIONS = names.raw_actions_key("run-1", DAY)
 RAW = names.raw_daily_key("AAPL", DAY, MOMENT)
 PROCESSED = f"{names.processed_daily_prefix(DAY)}/symbol=AAPL/part-0.parquet"
 PROCESSED_MANIFEST = names.processed_daily_manifest_key(DAY)
@@ -55,19 +56,19 @@ def _results(program: str) -> tuple[str, str]:
 
 RECORDS = (*(_record(program) for program in PROGRAMS), *FAILURES)
 KEYS = (
-    SOURCE, RAW, TABLE, PROCESSED, PROCESSED_MANIFEST, TICKS, csv_key(TICKS), WINDOWS, EPOCH, BARS, BARS_MANIFEST,
+    SOURCE, RAW, ACTIONS, TABLE, PROCESSED, PROCESSED_MANIFEST, TICKS, csv_key(TICKS), WINDOWS, EPOCH, BARS, BARS_MANIFEST,
     CHECKPOINT, QUARANTINED_ROW, QUARANTINED_BATCH, QUARANTINED_TICK, TRIAL, CHECK, BACKUP, EVENTS, *RECORDS,
 )  # fmt: skip
 
 REALTIME = {WINDOWS, EPOCH, BARS, BARS_MANIFEST}
 EXPIRING = {
-    SOURCE, RAW, TICKS, csv_key(TICKS), QUARANTINED_ROW, QUARANTINED_BATCH, QUARANTINED_TICK, TRIAL,
+    SOURCE, RAW, ACTIONS, TICKS, csv_key(TICKS), QUARANTINED_ROW, QUARANTINED_BATCH, QUARANTINED_TICK, TRIAL,
 }  # fmt: skip
 
 READS = {
-    "fetch-historical": {SOURCE, TABLE, PROCESSED_MANIFEST, *FAILURES},
-    "consume-historical": {RAW, *RECORDS},
-    "validate-raw": {RAW, TABLE, *RECORDS},
+    "fetch-historical": {SOURCE, TABLE, *FAILURES},
+    "consume-historical": {RAW, ACTIONS, *RECORDS},
+    "validate-raw": {RAW, ACTIONS, TABLE, *RECORDS},
     "daily-analytics": {RAW, TABLE, PROCESSED, PROCESSED_MANIFEST, EVENTS, *RECORDS},
     "load-warehouse": {TABLE, PROCESSED, PROCESSED_MANIFEST, *REALTIME, *RECORDS},
     "validate-loaded": {TABLE, *RECORDS},
@@ -91,7 +92,7 @@ READS = {
 }  # fmt: skip
 WRITES = {
     "fetch-historical": {SOURCE, QUARANTINED_ROW, *_results("fetch-historical")},
-    "consume-historical": {RAW, QUARANTINED_BATCH, *_results("consume-historical")},
+    "consume-historical": {RAW, ACTIONS, QUARANTINED_BATCH, *_results("consume-historical")},
     "validate-raw": {TABLE, *_results("validate-raw")},
     "daily-analytics": {TABLE, PROCESSED, PROCESSED_MANIFEST, EVENTS, *_results("daily-analytics")},
     "load-warehouse": {*_results("load-warehouse")},

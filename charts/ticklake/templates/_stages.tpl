@@ -23,7 +23,7 @@ fetch-historical:
   kafka:
     write: [stock_market_batch, stock-market-quarantine]
   store:
-    read: [raw/source/, tables/, processed/historical/_manifests/, "lineage/run_id=*/failures/"]
+    read: [raw/source/, tables/, "lineage/run_id=*/failures/"]
     write: [raw/source/, "quarantine/run_id=*/", "lineage/run_id=*/fetch-historical.json", "lineage/run_id=*/failures/fetch-historical.json"]
   catalog: reader
   internet: [443]
@@ -35,13 +35,13 @@ consume-historical:
     groups: [stock-market-batch-consumer-group]
     write: [stock-market-quarantine]
   store:
-    read: [lineage/, raw/historical/]
-    write: [raw/historical/, quarantine/topic=stock_market_batch/, "lineage/run_id=*/consume-historical.json", "lineage/run_id=*/failures/consume-historical.json"]
+    read: [lineage/, raw/historical/, raw/corporate_actions/]
+    write: [raw/historical/, raw/corporate_actions/, quarantine/topic=stock_market_batch/, "lineage/run_id=*/consume-historical.json", "lineage/run_id=*/failures/consume-historical.json"]
 validate-raw:
   image: consume-historical
   runs: pod
   store:
-    read: [lineage/, raw/historical/, tables/]
+    read: [lineage/, raw/historical/, raw/corporate_actions/, tables/]
     write: [tables/, "lineage/run_id=*/validate-raw.json", "lineage/run_id=*/failures/validate-raw.json"]
   catalog: writer
 daily-analytics:
@@ -95,7 +95,7 @@ keep-house:
   runs: pod
   store:
     read: [raw/, quarantine/, accelerated/]
-    delete: [raw/source/, raw/historical/, raw/realtime/, quarantine/, accelerated/]
+    delete: [raw/source/, raw/historical/, raw/corporate_actions/, raw/realtime/, quarantine/, accelerated/]
 clean-metadata:
   image: airflow-dags
   runs: pod

@@ -13,6 +13,7 @@ from ticklake.objects import ObjectStore
 from ticklake.settings import StoreSettings
 
 DAY = date(2026, 3, 31)
+OLD_ACTIONS = "raw/corporate_actions/year=2025/month=12/day=30/run.csv"
 OLD_TICKS = "raw/realtime/year=2025/month=01/day=01/hour=05/stock_data_20250101_050000_0190a1b2c3d4_p0_o{:020d}.parquet"
 TICKS = "raw/realtime/year=2025/month=06/day=01/hour=05/stock_data_20250601_050000_0190a1b2c3d4_p0_o{:020d}.parquet"
 
@@ -25,7 +26,8 @@ def keys(store: ObjectStore) -> set[str]:
 def full(store: ObjectStore) -> set[str]:
     for key in (
         "raw/source/run_id=a/AAPL.parquet", "raw/historical/year=2025/month=12/day=30/AAPL_210500.csv",
-        "raw/historical/year=2025/month=12/day=31/AAPL_210500.csv", "quarantine/topic=t/partition=0/1.json",
+        "raw/historical/year=2025/month=12/day=31/AAPL_210500.csv", OLD_ACTIONS,
+        "quarantine/topic=t/partition=0/1.json",
         OLD_TICKS.format(0), OLD_TICKS.format(5), TICKS.format(9),
         "accelerated/run-1/checkpoints/realtime/15m/offsets/0",
         "accelerated/run-1/raw/realtime/x", "processed/historical/date=2020-01-01/symbol=AAPL/part.parquet",
@@ -48,11 +50,14 @@ def test_raw_goes_by_the_day_in_its_key(store_settings: StoreSettings, store: Ob
     assert keys(store) == full
     done = keep_house(settings, DAY)
     assert (done.objects, done.size) == (counted.objects, counted.size)
-    assert done.objects == {"source": 0, "raw bars": 1, "raw ticks": 2, "quarantine": 0, "accelerated": 0}
-    assert done.size == 15
+    assert done.objects == {
+        "source": 0, "raw bars": 1, "raw actions": 1, "raw ticks": 2, "quarantine": 0, "accelerated": 0,
+    }  # fmt: skip
+    assert done.size == 20
     # The newest hour of ticks stays, old as it is: the next archive finds there where to go on.
     assert full - keys(store) == {
-        "raw/historical/year=2025/month=12/day=30/AAPL_210500.csv", OLD_TICKS.format(0), OLD_TICKS.format(5),
+        "raw/historical/year=2025/month=12/day=30/AAPL_210500.csv", OLD_ACTIONS, OLD_TICKS.format(0),
+        OLD_TICKS.format(5),
     }  # fmt: skip
 
 
@@ -99,7 +104,7 @@ def test_the_program(
     done = run("--date", str(DAY), "--dry-run")
     assert (done.returncode, done.stderr, keys(store)) == (0, "", full)
     assert run("--date", str(DAY)).returncode == 0
-    assert len(full - keys(store)) == 2
+    assert len(full - keys(store)) == 3
     future = run("--date", str(today_utc() + timedelta(days=2)))
     assert (future.returncode, "is still to come" in future.stderr) == (2, True)
     wrong = run("--date", str(DAY), TICKLAKE_KEEP_RAW_TICKS_DAYS="3")

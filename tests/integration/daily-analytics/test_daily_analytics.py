@@ -240,7 +240,7 @@ def test_a_raw_object_that_changed_is_found(consumed, process, store, real_bars)
     assert not [key for key in keys(store) if key.endswith("parquet")]
 
 
-@pytest.mark.parametrize(("old", "new"), [(b",5,2012-12-28T", b",5,6,2012-12-28T"), (b"0.0,replay", b"zero,replay")])
+@pytest.mark.parametrize(("old", "new"), [(b",5,2012-12-28T", b",5,6,2012-12-28T"), (b"0.0,USD,", b"zero,USD,")])
 def test_a_row_that_does_not_fit_the_schema_fails_the_stage_in_one_line(consumed, process, store, real_bars, old, new):
     record = consumed("run 1", DAY, {"IBM": real_bars("IBM", START, DAY, run_id="run 1")})
     (ref,) = record.objects

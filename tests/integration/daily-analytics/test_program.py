@@ -40,7 +40,7 @@ def test_a_run_says_one_line_and_no_more_on_a_java_without_the_vector_module(pro
     process = program(
         "run 1", JAVA_HOME=str(java), TMPDIR=str(tmp_path), TICKLAKE_XCOM_FILE=str(tmp_path / "return.json")
     )
-    out, errors = process.communicate(timeout=120)
+    out, errors = process.communicate(timeout=240)
     assert (process.returncode, errors) == (0, "")
     (line,) = out.splitlines()
     assert json.loads(line) | {"rows_in": 249, "rows_out": 249, "event": "done"} == json.loads(line)

@@ -62,6 +62,7 @@ def keep_house(settings: HouseSettings, today: date, *, dry_run: bool = False) -
     for name, prefix, days, old in (
         ("source", "raw/source/", settings.keep_source_days, _by_modified),
         ("raw bars", "raw/historical/", settings.keep_raw_bars_days, _by_day_in_key),
+        ("raw actions", "raw/corporate_actions/", settings.keep_raw_bars_days, _by_day_in_key),
         ("raw ticks", "raw/realtime/", settings.keep_raw_ticks_days, _ticks),
         ("quarantine", "quarantine/", settings.keep_quarantine_days, _by_modified),
         ("accelerated", "accelerated/", settings.keep_accelerated_days, _flows),
