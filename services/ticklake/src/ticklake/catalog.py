@@ -233,10 +233,12 @@ class LakeTables:
 
 def matching(**columns: Iterable[str]) -> BooleanExpression:
     """A filter for `LakeTables.read`: rows whose columns have one of the values given for each."""
+    # mypy's plugin of pydantic does not know the constructors that these classes have.
+    all_of: Any = And
+    one_of: Any = In
     found: BooleanExpression = AlwaysTrue()
     for name, values in columns.items():
-        # mypy's plugin of pydantic does not know the constructors that these classes have.
-        found = And(found, In(name, set(values)))  # type: ignore[misc, call-arg]
+        found = all_of(found, one_of(name, set(values)))
     return found
 
 
