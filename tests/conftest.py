@@ -90,9 +90,9 @@ def warehouse_settings(onebox_platform: Platform) -> WarehouseSettings:
 
 
 @pytest.fixture
-def catalog_settings(tmp_path: Path) -> CatalogSettings:
+def catalog_settings(tmp_path_factory: pytest.TempPathFactory) -> CatalogSettings:
     """A catalog of this test's own: its tables lie in the test's bucket."""
-    return CatalogSettings(uri=f"sqlite:///{tmp_path / 'catalog.db'}")
+    return CatalogSettings(uri=f"sqlite:///{tmp_path_factory.mktemp('catalog')}/catalog.db")
 
 
 @pytest.fixture

@@ -91,9 +91,11 @@ Stage = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="module")
 def environment(
-    onebox_platform: Platform, minio: StoreSettings, broker: SecuredBroker, objects: list[Manifest]
-) -> Callable[[str], dict[str, str]]:
+    onebox_platform: Platform, minio: StoreSettings, broker: SecuredBroker, objects: list[Manifest],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[str], dict[str, str]]:  # fmt: skip
     """What a stage's process gets: the platform's addresses, the store's, and the keys of its own user."""
+    catalog = tmp_path_factory.mktemp("catalog") / "catalog.db"
 
     def of(stage: str) -> dict[str, str]:
         keys = _secret(objects, f"ticklake-store-{stage}")
@@ -102,6 +104,7 @@ def environment(
             "TICKLAKE_STORE_ENDPOINT": minio.endpoint or "", "TICKLAKE_STORE_ACCESS_KEY": keys["access-key"],
             "TICKLAKE_STORE_SECRET_KEY": keys["secret-key"], "TICKLAKE_LIVE_NAMESPACE": FLOW,
             "TICKLAKE_WAREHOUSE_DATABASE": "RIGHTS", "TICKLAKE_METRICS_PORT": "0",
+            "TICKLAKE_CATALOG_URI": f"sqlite:///{catalog}",
             "TICKLAKE_SOURCE": "replay", "TICKLAKE_SYMBOLS": "AAPL,MSFT",
         } | _kafka(broker, stage)  # fmt: skip
 

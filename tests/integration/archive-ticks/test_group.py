@@ -98,7 +98,7 @@ def rows(store: ObjectStore, live: LiveNames, topic_id: str) -> dict[int, int]:
     return {partition: sum(entry.rows for entry in chain) for partition, chain in chains.items()}
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("prepared", [True, False], ids=["prepared", "unprepared"])
 def test_a_slow_broker_leaves_no_partition_without_a_reader(
     stage_env: Environment, tmp_path: Path, kafka_settings: KafkaSettings, live: LiveSettings, store: ObjectStore,
@@ -106,15 +106,20 @@ def test_a_slow_broker_leaves_no_partition_without_a_reader(
 ) -> None:  # fmt: skip
     """With metadata that comes late and a slow answer to its join, the client library loses its place in the group."""
     command = SLOW_GROUP if prepared else [*SLOW_GROUP, "unprepared"]
-    with archive(command, stage_env(TICKLAKE_ARCHIVE_ROLL_SECONDS="0.5"), tmp_path / "log") as process:
-        wait_for(process.ready, 40, process)
-        assert list(owners(kafka_settings, live.names).values()) == [[0, 1, 2, 3]], process.log
-        for partition in range(4):
-            produce(kafka_settings, live.names.topic, partition, 10)
-        topic_id = kafka.topic_id(kafka_settings, live.names.topic)
-        wait_for(lambda: rows(store, live.names, topic_id) == dict.fromkeys(range(4), 10), 20, process)
-        assert process.stop() == 0, process.log
-        assert (JOINED_ANEW in process.log) is not prepared
+    # Unprepared it depends on the moment of the library's next look at the topic, so that takes some tries.
+    for number in range(1, 2 if prepared else 6):
+        with archive(command, stage_env(TICKLAKE_ARCHIVE_ROLL_SECONDS="0.5"), tmp_path / f"log{number}") as process:
+            wait_for(process.ready, 40, process)
+            assert list(owners(kafka_settings, live.names).values()) == [[0, 1, 2, 3]], process.log
+            for partition in range(4):
+                produce(kafka_settings, live.names.topic, partition, 10)
+            topic_id = kafka.topic_id(kafka_settings, live.names.topic)
+            wanted = dict.fromkeys(range(4), 10 * number)
+            wait_for(lambda: rows(store, live.names, topic_id) == wanted, 20, process)  # noqa: B023 - called here
+            assert process.stop() == 0, process.log
+        if (JOINED_ANEW in process.log) is not prepared:
+            return
+    pytest.fail(process.log)
 
 
 @pytest.mark.timeout(120)

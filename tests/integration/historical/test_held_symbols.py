@@ -2,9 +2,10 @@
 
 import json
 import sys
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from pydantic import HttpUrl
 
@@ -14,12 +15,13 @@ from yahoo_rig import Said, answering, case, chart
 from consume_historical.validate import ValidateSettings, validate_run
 from fetch_historical.answers import SourceUnavailableError, from_parquet
 from fetch_historical.settings import YahooSettings
-from ticklake import calendar, manifests, names
+from ticklake import calendar, names
+from ticklake.catalog import LakeTables, arrow_schema
 from ticklake.errors import ExitCode
 from ticklake.expectations import QualityError
-from ticklake.manifests import DailyManifest, SessionSpan
 from ticklake.records import Source, SymbolStatus
 from ticklake.stage import Run
+from ticklake.tables import DAILY_BARS
 
 DAY = date(2026, 8, 7)
 DAYS = calendar.sessions("XNYS", date(2026, 7, 20), DAY)
@@ -29,6 +31,23 @@ ASK = {"attempts": 2, "backoff_base_seconds": 0.01, "backoff_cap_seconds": 0.05,
 
 def good(symbol: str) -> Said:
     return chart(symbol, DAYS, [100.0 + n for n in range(len(DAYS))])
+
+
+@pytest.fixture
+def known(catalog_settings, store_settings):
+    """Puts bars of an earlier batch into the table, in US dollars."""
+
+    def put(symbol: str, *days: date) -> None:
+        row = dict.fromkeys(("open", "high", "low", "close"), 100.0) | {
+            "symbol": symbol, "known_at": datetime(2026, 8, 6, 22, tzinfo=UTC), "volume": 1000, "currency": "USD",
+            "source": "yahoo", "batch_id": "earlier", "batch_date": DAYS[-2], "row_hash": "", "change": "first",
+        }  # fmt: skip
+        rows = pa.Table.from_pylist([row | {"session_date": day} for day in days], arrow_schema(DAILY_BARS.columns))
+        tables = LakeTables(catalog_settings, store_settings)
+        tables.ensure("market", DAILY_BARS)
+        tables.append("market", DAILY_BARS, "earlier", lambda: rows)
+
+    return put
 
 
 @pytest.fixture
@@ -97,13 +116,8 @@ def test_a_lasting_error_holds_its_symbol_and_a_retry_mends_it(batch, messages, 
 
 
 @pytest.mark.parametrize("said", [case("http_404_once"), case("http_200_result_null")])
-def test_a_symbol_that_the_lake_has_is_never_unknown(batch, store, said):
-    span = SessionSpan(first=DAYS[0], last=DAYS[-2], rows=len(DAYS) - 1)
-    for day, spans in ((DAYS[-2], {"ODD": span}), (DAYS[-1], {})):
-        manifests.write_daily(store, DailyManifest(
-            objects=(), run_id="earlier", batch_id="earlier", batch_date=day, source=Source.YAHOO, spans=spans,
-            fetched_at="2026-08-06T22:00:00Z",
-        ))  # fmt: skip
+def test_a_symbol_that_the_lake_has_is_never_unknown(batch, known, said):
+    known("ODD", DAYS[0], DAYS[-2])
     fetched, judged = batch({"ODD": said})
     assert fetched.symbols["ODD"].status is SymbolStatus.HELD
     assert "but the lake has its sessions from 2026-07-20 to 2026-08-06" in fetched.symbols["ODD"].reasons[0]
@@ -111,15 +125,9 @@ def test_a_symbol_that_the_lake_has_is_never_unknown(batch, store, said):
     assert batch({"ODD": good("ODD")})[0].symbols["ODD"].status is SymbolStatus.OK
 
 
-def test_a_symbol_whose_currency_changes(batch, fetch, store):
+def test_a_symbol_whose_currency_changes(batch, fetch, known):
     assert batch({}, judged=False).rows_out == 9 * len(DAYS)
-    span = SessionSpan(first=DAYS[0], last=DAYS[-1], rows=len(DAYS))
-    key = names.source_answer_key("earlier", "ODD")
-    store.put(key, b"", metadata={"currency": "USD", "status": "ok"})
-    manifests.write_daily(store, DailyManifest(
-        objects=(), run_id="earlier", batch_id="earlier", batch_date=DAYS[-2], source=Source.YAHOO,
-        spans={"ODD": span}, fetched_at="2026-08-06T22:00:00Z",
-    ))  # fmt: skip
+    known("ODD", DAYS[0], DAYS[-1])
     changed = chart("ODD", DAYS, [100.0] * len(DAYS), currency="EUR")
     with answering({"ODD": changed, "GOOD0": good("GOOD0")}) as (url, _):
         yahoo = YahooSettings(endpoint=HttpUrl(url), **ASK)
