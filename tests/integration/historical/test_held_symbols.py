@@ -16,12 +16,12 @@ from consume_historical.validate import ValidateSettings, validate_run
 from fetch_historical.answers import SourceUnavailableError, from_parquet
 from fetch_historical.settings import YahooSettings
 from ticklake import calendar, names
-from ticklake.catalog import LakeTables, arrow_schema
+from ticklake.catalog import LakeTables
 from ticklake.errors import ExitCode
 from ticklake.expectations import QualityError
 from ticklake.records import Source, SymbolStatus
 from ticklake.stage import Run
-from ticklake.tables import DAILY_BARS
+from ticklake.tables import DAILY_BARS, arrow_schema
 
 DAY = date(2026, 8, 7)
 DAYS = calendar.sessions("XNYS", date(2026, 7, 20), DAY)
@@ -45,7 +45,7 @@ def known(catalog_settings, store_settings):
         rows = pa.Table.from_pylist([row | {"session_date": day} for day in days], arrow_schema(DAILY_BARS.columns))
         tables = LakeTables(catalog_settings, store_settings)
         tables.ensure("market", DAILY_BARS)
-        tables.append("market", DAILY_BARS, "earlier", lambda: rows)
+        tables.append("market", DAILY_BARS, "earlier", lambda _: rows)
 
     return put
 

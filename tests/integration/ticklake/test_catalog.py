@@ -9,11 +9,11 @@ from pydantic import SecretStr
 from pyiceberg.types import LongType, StringType
 
 from onebox.processes import free_port
-from ticklake.catalog import SCHEMA_VERSION, LakeTables, arrow_schema, matching
+from ticklake.catalog import SCHEMA_VERSION, LakeTables, matching
 from ticklake.errors import ConfigurationError, CredentialsError, IntegrityError, StageError
 from ticklake.objects import ObjectStore
 from ticklake.settings import CatalogSettings, StoreSettings
-from ticklake.tables import Column, IcebergTable
+from ticklake.tables import Column, IcebergTable, arrow_schema
 
 PLAIN = IcebergTable(
     "plain", (Column("symbol", "string", "", nullable=False), Column("price", "double", "")), ("symbol",), "A table"
@@ -35,8 +35,8 @@ def tables(catalog_settings: CatalogSettings, store_settings: StoreSettings) -> 
 
 def test_rows_come_back_and_a_filter_takes_some(tables: LakeTables) -> None:
     assert tables.read("market", PLAIN).num_rows == 0
-    assert tables.append("market", PLAIN, "run", lambda: priced(("B", 2.0), ("A", 1.0))) == 2
-    assert tables.append("market", PLAIN, "run", lambda: priced()) == 0
+    assert tables.append("market", PLAIN, "run", lambda _: priced(("B", 2.0), ("A", 1.0))) == 2
+    assert tables.append("market", PLAIN, "run", lambda _: priced()) == 0
     assert tables.read("market", PLAIN).column("symbol").to_pylist() == ["A", "B"]
     assert tables.read("market", PLAIN, matching(symbol=["B", "C"])).to_pylist() == [{"symbol": "B", "price": 2.0}]
     tables.ensure("market", PLAIN)  # there already
@@ -51,7 +51,7 @@ def test_a_reader_before_the_first_writer_finds_nothing(
 
 
 def test_a_column_that_a_newer_version_brings_is_added(tables: LakeTables) -> None:
-    tables.append("market", PLAIN, "run", lambda: priced(("A", 1.0)))
+    tables.append("market", PLAIN, "run", lambda _: priced(("A", 1.0)))
     wider = IcebergTable("plain", (*PLAIN.columns, Column("note", "string", "Free text")), ("symbol",), "A table")
     tables.ensure("market", wider)
     assert tables.read("market", wider).to_pylist() == [{"symbol": "A", "price": 1.0, "note": None}]
@@ -64,12 +64,12 @@ def test_a_conflict_is_tried_again_with_what_is_missing_then(
     other = LakeTables(catalog_settings, store_settings)
     asked = 0
 
-    def missing() -> pa.Table:
+    def missing(_: int | None) -> pa.Table:
         nonlocal asked
         asked += 1
         there = set(tables.read("market", PLAIN).column("symbol").to_pylist())
         if asked == 1:
-            other.append("market", PLAIN, "other", lambda: priced(("A", 1.0)))
+            other.append("market", PLAIN, "other", lambda _: priced(("A", 1.0)))
         return priced(*((symbol, 1.0) for symbol in ("A", "B") if symbol not in there))
 
     assert tables.append("market", PLAIN, "run", missing) == 1
@@ -108,7 +108,7 @@ def test_a_table_that_someone_changed(tables: LakeTables, change: str, line: str
                 update.add_column("price", StringType())
     for act in (
         lambda: tables.ensure("market", PLAIN), lambda: tables.read("market", PLAIN),
-        lambda: tables.append("market", PLAIN, "run", lambda: priced(("A", 1.0))),
+        lambda: tables.append("market", PLAIN, "run", lambda _: priced(("A", 1.0))),
     ):  # fmt: skip
         with pytest.raises(ConfigurationError, match=line):
             act()
@@ -126,12 +126,12 @@ def test_a_catalog_that_is_away(store_settings: StoreSettings) -> None:
 def test_a_catalog_that_may_only_be_read(
     tables: LakeTables, catalog_settings: CatalogSettings, store_settings: StoreSettings
 ) -> None:
-    tables.append("market", PLAIN, "run", lambda: priced(("A", 1.0)))
+    tables.append("market", PLAIN, "run", lambda _: priced(("A", 1.0)))
     file = Path(catalog_settings.uri.removeprefix("sqlite:///"))
     reader = LakeTables(CatalogSettings(uri=f"sqlite:///file:{file}?mode=ro&uri=true"), store_settings)
     assert reader.read("market", PLAIN).num_rows == 1
     with pytest.raises(ConfigurationError, match=r"refuses to append to market\.plain"):
-        reader.append("market", PLAIN, "run", lambda: priced(("B", 1.0)))
+        reader.append("market", PLAIN, "run", lambda _: priced(("B", 1.0)))
     assert tables.read("market", PLAIN).num_rows == 1
 
 
@@ -146,7 +146,7 @@ def test_a_catalog_file_that_is_none(tmp_path: Path, store_settings: StoreSettin
 def test_a_store_that_rejects_the_key_or_lost_a_file(
     tables: LakeTables, catalog_settings: CatalogSettings, store_settings: StoreSettings, store: ObjectStore
 ) -> None:
-    tables.append("market", PLAIN, "run", lambda: priced(("A", 1.0)))
+    tables.append("market", PLAIN, "run", lambda _: priced(("A", 1.0)))
     wrong = store_settings.model_copy(update={"secret_key": SecretStr("wrong")})
     with pytest.raises((ConfigurationError, CredentialsError), match="the store"):
         LakeTables(catalog_settings, wrong).read("market", PLAIN)
@@ -160,7 +160,7 @@ def test_a_store_that_rejects_the_key_or_lost_a_file(
 
 
 def test_the_catalog_is_one_that_other_programs_read(tables: LakeTables, catalog_settings: CatalogSettings) -> None:
-    tables.append("market", PLAIN, "run", lambda: priced(("A", 1.0)))
+    tables.append("market", PLAIN, "run", lambda _: priced(("A", 1.0)))
     with sqlite3.connect(catalog_settings.uri.removeprefix("sqlite:///")) as database:
         found = database.execute("SELECT catalog_name, table_namespace, table_name FROM iceberg_tables").fetchall()
     assert found == [("ticklake", "market", "plain")]

@@ -10,10 +10,9 @@ import pytest
 from fetch_historical.recordings import Bars, adjust
 from ticklake import facts
 from ticklake.adjustment import Actions, later_dividends, later_splits
-from ticklake.catalog import arrow_schema
 from ticklake.facts import ACTION_KEY, BAR_KEY, Changes, Facts
 from ticklake.records import Source
-from ticklake.tables import CORPORATE_ACTIONS, DAILY_BARS
+from ticklake.tables import CORPORATE_ACTIONS, DAILY_BARS, arrow_schema
 
 SESSIONS = tuple(day.date() for day in pd.bdate_range("2024-01-01", periods=40))
 SCHEMAS = tuple(arrow_schema(table.columns) for table in (DAILY_BARS, CORPORATE_ACTIONS))

@@ -5,17 +5,14 @@ from datetime import datetime, timedelta
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ticklake.tables import TICK_BAR_COLUMNS
+from ticklake.tables import TICK_BAR_COLUMNS, arrow_schema
 
 LENGTHS = {"1m": "minute", "1h": "hour"}
 """Bar lengths and Arrow's words for them."""
 
 _KEYS = ["symbol", "source", "bar_start"]
 _IDENTITY = ["producer_run", "symbol", "sequence"]
-_TYPES = {
-    "string": pa.string(), "double": pa.float64(), "bigint": pa.int64(), "timestamp": pa.timestamp("ms", tz="UTC"),
-}  # fmt: skip
-SCHEMA = pa.schema([pa.field(column.name, _TYPES[column.type], column.nullable) for column in TICK_BAR_COLUMNS])
+SCHEMA = arrow_schema(TICK_BAR_COLUMNS, "ms")
 """`tables.TICK_BAR_COLUMNS` in Arrow's types."""
 
 

@@ -11,17 +11,26 @@ from pyarrow import csv
 
 from consume_historical.writing import ACTION_COLUMNS
 from ticklake import facts, lineage
-from ticklake.catalog import LakeTables, arrow_schema, matching
+from ticklake.catalog import LakeTables, matching
+from ticklake.errors import ConfigurationError
 from ticklake.facts import Changes, Facts
 from ticklake.lineage import StageRecord
 from ticklake.objects import ObjectStore
 from ticklake.pipeline import CONSUME
-from ticklake.tables import BAR_COLUMNS, CORPORATE_ACTIONS, DAILY_BARS, FACT_TABLES, IcebergTable, namespace_of
+from ticklake.tables import (
+    BAR_COLUMNS,
+    CORPORATE_ACTIONS,
+    DAILY_BARS,
+    FACT_TABLES,
+    IcebergTable,
+    arrow_schema,
+    namespace_of,
+)
 
 _ALWAYS = 5
 """Revised sessions that are no doubt, however short the history."""
 
-_ACTIONS = pa.schema([(name, pa.string()) for name in ACTION_COLUMNS]).set(3, pa.field("value", pa.float64()))
+_ACTIONS = arrow_schema(column for column in CORPORATE_ACTIONS.columns if column.name in ACTION_COLUMNS)
 
 
 def read_bars(body: bytes) -> pa.Table:
@@ -39,7 +48,8 @@ class FactRecorder:
     """Records the facts of one consumed batch.
 
     Args:
-        bars: the rows of all its raw CSV objects.
+        answered: what the batch says, as traded.
+        noise: see `facts.compare`.
     """
 
     tables: LakeTables
@@ -53,23 +63,26 @@ class FactRecorder:
     def of(
         cls, tables: LakeTables, store: ObjectStore, consumed: StageRecord, bars: pa.Table, noise: float
     ) -> "FactRecorder":  # fmt: skip
-        """The recorder of a batch whose raw CSV has the rows `bars`."""
+        """The recorder of a batch whose raw CSV has the rows `bars`.
+
+        Raises:
+            ConfigurationError: the batch was consumed without its corporate actions, which its prices are adjusted for.
+        """
+        if consumed.actions is None:
+            raise ConfigurationError(f"run {consumed.run_id} has no corporate actions: run {CONSUME.program} again")
         frame = bars.to_pandas(date_as_object=False).sort_values(facts.BAR_KEY, ignore_index=True)
         moments = {
             symbol: facts.known_at(consumed.source, at.to_pydatetime(), consumed.batch_date)
             for symbol, at in frame.drop_duplicates("symbol").set_index("symbol")["fetched_at"].items()
         }
-        actions = pa.table({name: [] for name in ACTION_COLUMNS}, _ACTIONS)
-        if consumed.actions is not None:
-            actions = _read(lineage.fetch(store, consumed.actions, f"run {CONSUME.program} again"), _ACTIONS)
-        known = actions.to_pandas()
-        known = known[known["symbol"].isin(moments)].assign(
-            ex_date=lambda rows: pd.to_datetime(rows["ex_date"]), source=str(consumed.source),
-            batch_id=consumed.batch_id, batch_date=pd.Timestamp(consumed.batch_date),
-        )  # fmt: skip
-        frame["known_at"] = pd.to_datetime(frame["symbol"].map(moments), utc=True)
-        known["known_at"] = pd.to_datetime(known["symbol"].map(moments), utc=True)
-        return cls(tables, consumed, facts.as_traded(frame, known), noise)
+        body = lineage.fetch(store, consumed.actions, f"run {CONSUME.program} again")
+        actions = _read(body, _ACTIONS).to_pandas(date_as_object=False)
+        actions = actions[actions["symbol"].isin(moments)].assign(
+            source=str(consumed.source), batch_id=consumed.batch_id, batch_date=pd.Timestamp(consumed.batch_date)
+        )
+        for rows in (frame, actions):
+            rows["known_at"] = pd.to_datetime(rows["symbol"].map(moments), utc=True)
+        return cls(tables, consumed, facts.as_traded(frame, actions), noise)
 
     @property
     def namespace(self) -> str:
@@ -104,8 +117,8 @@ class FactRecorder:
     def record(self, held: Collection[str]) -> Changes:
         """Append what is new to the tables, but for the symbols that are held; returns the changes."""
 
-        def missing(table: IcebergTable, name: str) -> pa.Table:
-            if self.tables.version(self.namespace, table) != self._versions[table.name]:
+        def missing(table: IcebergTable, name: str, version: int | None) -> pa.Table:
+            if version != self._versions[table.name]:
                 self._changes = None  # another writer was there
             return pa.Table.from_pandas(getattr(self.changes().without(held).rows, name), preserve_index=False)
 

@@ -61,8 +61,8 @@ def run_stage(settings: ConsumeSettings, run: Run) -> tuple[StageRecord, ObjectS
         log.warning(line)
     log.info("read", repeated=assembly.repeated, of_other_batches=assembly.foreign, invalid=len(refused))
     timings = {"read": read - begun, "write": written - read, "commit": time.perf_counter() - written}
-    record = _record(settings, fetched, started_at, whole, objects, len(refused), notes, timings, ranges)
-    return record.model_copy(update={"actions": actions}), store
+    record = _record(settings, fetched, started_at, whole, objects, actions, len(refused), notes, timings, ranges)
+    return record, store
 
 
 def _take(assembly: Assembly, record: Any, run: Run) -> QuarantinedMessage | None:
@@ -110,7 +110,7 @@ def _write(store: ObjectStore, whole: dict[str, SymbolBatch]) -> tuple[ObjectRef
 
 def _record(
     settings: ConsumeSettings, fetched: StageRecord, started_at: datetime, whole: dict[str, SymbolBatch],
-    objects: tuple[ObjectRef, ...], invalid: int, notes: list[str], timings: dict[str, float],
+    objects: tuple[ObjectRef, ...], actions: ObjectRef, invalid: int, notes: list[str], timings: dict[str, float],
     ranges: tuple[OffsetRange, ...],
 ) -> StageRecord:  # fmt: skip
     symbols = {
@@ -124,7 +124,7 @@ def _record(
     return StageRecord(
         stage=CONSUME.program, run_id=fetched.run_id, batch_id=fetched.batch_id, batch_date=fetched.batch_date,
         source=fetched.source, rows_in=rows + invalid, rows_out=rows, quarantined=invalid, symbols=symbols,
-        offsets=ranges, objects=objects, notes=tuple(notes),
+        offsets=ranges, objects=objects, actions=actions, notes=tuple(notes),
         timings={step: round(seconds, 3) for step, seconds in timings.items()},
         started_at=started_at, finished_at=datetime.now(UTC), code_version=settings.code_version,
     )  # fmt: skip

@@ -3,7 +3,7 @@
 import csv
 import hashlib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 
 from consume_historical.assembly import Row, SymbolBatch
@@ -16,15 +16,17 @@ from ticklake.tables import BAR_COLUMNS
 ACTION_COLUMNS = ("symbol", "ex_date", "kind", "value", "currency")
 """Columns of the CSV with a batch's splits and dividends, as the source gives them."""
 
+_BARS = tuple(column.name for column in BAR_COLUMNS)
+
 BATCH_ID = "batch-id"
 """User metadata with the (slug of the) batch that an object belongs to."""
 
 
-def csv_bytes(rows: Sequence[Row]) -> bytes:
+def csv_bytes(rows: Iterable[Row], columns: Sequence[str] = _BARS) -> bytes:
     """The rows as CSV (RFC 4180, but lines end in a line feed): a header, numbers so that they read back bit by bit."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([column.name for column in BAR_COLUMNS])
+    writer.writerow(columns)
     # The module writes a float as its repr: the shortest form that reads back to the same double.
     writer.writerows(rows)
     return text.getvalue().encode()
@@ -41,15 +43,9 @@ def write_actions(store: ObjectStore, run_id: str, batch_date: date, whole: Mapp
         for symbol, part in whole.items()
         for action in part.trailer.actions
     ]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(ACTION_COLUMNS)
-    writer.writerows(rows)
-    body = text.getvalue().encode()
-    key = raw_actions_key(run_id, batch_date)
+    body, key = csv_bytes(rows, ACTION_COLUMNS), raw_actions_key(run_id, batch_date)
     store.put(key, body)
-    digest = hashlib.sha256(body).hexdigest()
-    return _read_back(store, ObjectRef(key=key, rows=len(rows), size=len(body), sha256=digest))
+    return _read_back(store, key, body, len(rows))
 
 
 def write_symbol(store: ObjectStore, symbol: str, part: SymbolBatch) -> ObjectRef:
@@ -70,22 +66,19 @@ def write_symbol(store: ObjectStore, symbol: str, part: SymbolBatch) -> ObjectRe
         key = f"{key.removesuffix('.csv')}-{suffix}.csv"
         if not _put(store, key, body, metadata):
             raise IntegrityError(f"{key} belongs to another batch: who writes there?")
+    return _read_back(store, key, body, len(part.rows), symbol)
+
+
+def _read_back(store: ObjectStore, key: str, body: bytes, rows: int, symbol: str | None = None) -> ObjectRef:
+    """The reference of an object that was written, once the store is seen to hold it."""
     digest = hashlib.sha256(body).hexdigest()
-    return _read_back(
-        store, ObjectRef(key=key, rows=len(part.rows), size=len(body), sha256=digest, symbol=symbol)
-    )  # fmt: skip
-
-
-def _read_back(store: ObjectStore, ref: ObjectRef) -> ObjectRef:
     try:
-        stored = store.get(ref.key)
+        stored = store.get(key)
     except KeyError:
-        raise IntegrityError(f"{ref.key} was written and is gone: who removes objects?") from None
-    if len(stored) != ref.size or hashlib.sha256(stored).hexdigest() != ref.sha256:
-        raise IntegrityError(
-            f"{ref.key} was written with {ref.size} bytes and reads back otherwise ({len(stored)} bytes)"
-        )
-    return ref
+        raise IntegrityError(f"{key} was written and is gone: who removes objects?") from None
+    if len(stored) != len(body) or hashlib.sha256(stored).hexdigest() != digest:
+        raise IntegrityError(f"{key} was written with {len(body)} bytes and reads back otherwise ({len(stored)} bytes)")
+    return ObjectRef(key=key, rows=rows, size=len(body), sha256=digest, symbol=symbol)
 
 
 def _put(store: ObjectStore, key: str, body: bytes, metadata: dict[str, str]) -> bool:

@@ -90,7 +90,7 @@ LEDGER = Table(
 
 def schema_of(source: Source) -> str:
     """The schema for rows from `source`: nothing recorded or simulated stands beside the real."""
-    return names.SCHEMA_YAHOO if source in (Source.YAHOO, Source.ALPHA_VANTAGE) else names.SCHEMA_OTHER
+    return names.SCHEMA_YAHOO if source.is_real else names.SCHEMA_OTHER
 
 
 def literal(text: str) -> str:

@@ -40,7 +40,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from ticklake.errors import ConfigurationError, CredentialsError, IntegrityError, StageError
 from ticklake.settings import CatalogSettings, StoreSettings
-from ticklake.tables import Column, IcebergTable
+from ticklake.tables import IcebergTable, arrow_schema
 
 NAME = "ticklake"
 """Of the catalog itself; a SQL catalog's rows carry it."""
@@ -58,10 +58,6 @@ _TYPES: dict[str, IcebergType] = {
     "string": StringType(), "date": DateType(), "timestamp": TimestamptzType(), "double": DoubleType(),
     "bigint": LongType(), "int": IntegerType(), "boolean": BooleanType(),
 }  # fmt: skip
-_ARROW = {
-    "string": pa.string(), "date": pa.date32(), "timestamp": pa.timestamp("us", "UTC"), "double": pa.float64(),
-    "bigint": pa.int64(), "int": pa.int32(), "boolean": pa.bool_(),
-}  # fmt: skip
 
 _PROPERTIES = {
     SCHEMA_VERSION: str(_VERSION),
@@ -72,11 +68,6 @@ _PROPERTIES = {
     "write.metadata.delete-after-commit.enabled": "true",
     "write.metadata.previous-versions-max": "20",
 }
-
-
-def arrow_schema(columns: Iterable[Column]) -> pa.Schema:
-    """`columns` in Arrow's types."""
-    return pa.schema([pa.field(column.name, _ARROW[column.type], column.nullable) for column in columns])
 
 
 class StoreFileIO(PyArrowFileIO):
@@ -100,9 +91,9 @@ class StoreFileIO(PyArrowFileIO):
 class LakeTables:
     """The tables of one catalog.
 
-    Every method raises `CredentialsError` where catalog or store rejects the credentials, `ConfigurationError` where
-    that may not do this or a table is not as `ticklake.tables` has it, and `StageError` where one of them is out of
-    reach or fails.
+    Every method raises `CredentialsError` where the catalog rejects the sign-in, `ConfigurationError` where catalog or
+    store refuses or a table is not as `ticklake.tables` has it, `IntegrityError` where a file of the table is gone, and
+    `StageError` where one of the two is out of reach or fails.
     """
 
     def __init__(self, settings: CatalogSettings, store: StoreSettings) -> None:
@@ -186,22 +177,22 @@ class LakeTables:
         return there
 
     def append(
-        self, namespace: str, table: IcebergTable, run_id: str, missing: Callable[[], pa.Table]
+        self, namespace: str, table: IcebergTable, run_id: str, missing: Callable[[int | None], pa.Table]
     ) -> int:  # fmt: skip
         """Append the rows of `missing` in one commit, and return their number; none for no rows.
 
-        A commit fails where another one came after `missing` was called, so what that read is still so when its rows
-        are added: of two writers of the same run the second finds nothing missing.
+        A commit fails where the table changed since the snapshot that `missing` is told, so what held for that one
+        still does when the rows are added: of two writers of the same run the second finds nothing missing.
 
         Args:
             run_id: goes into the snapshot's properties.
-            missing: the rows that the table lacks; called again after a conflict.
+            missing: the rows that the table's snapshot of this id lacks; called again after a conflict.
         """
         with self._errors(f"append to {namespace}.{table.name}"):
             for attempt in range(_ATTEMPTS):
                 there = self._catalog().load_table((namespace, table.name))
                 _check(there, table)
-                rows = missing()
+                rows = missing(there.metadata.current_snapshot_id)
                 if not rows.num_rows:
                     return 0
                 rows = rows.select([column.name for column in table.columns]).cast(arrow_schema(table.columns))

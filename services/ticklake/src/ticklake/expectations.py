@@ -15,6 +15,7 @@ from ticklake import lineage, logs
 from ticklake.errors import ConfigurationError
 from ticklake.lineage import CheckResult, StageRecord
 from ticklake.objects import ObjectStore
+from ticklake.quality import NOISE
 from ticklake.settings import settings_config
 
 log = logs.get(__name__)
@@ -41,7 +42,7 @@ class QualitySettings(BaseSettings):
     max_revised: float = Field(default=0.1, ge=0, le=1)
     """Share of a symbol's known sessions that an answer may give other values for; more is another price basis. Up to
     five sessions always may."""
-    noise: float = Field(default=1e-6, ge=0, lt=0.01)
+    noise: float = Field(default=NOISE, ge=0, lt=0.01)
     """Relative difference of a price from what was known that means nothing: sources' answers jitter."""
     max_without_volume: float = Field(default=0.05, ge=0, le=1)
     """Share of a symbol's sessions that may have no volume; one that has none at all, as an index, may."""

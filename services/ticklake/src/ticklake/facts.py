@@ -5,7 +5,6 @@ greater `batch_id`, so the order in which batches are recorded does not matter. 
 columns of `tables.DAILY_BARS` and `tables.CORPORATE_ACTIONS`, with days as `datetime64` and times in UTC.
 """
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
@@ -17,13 +16,12 @@ import pandas as pd
 
 from ticklake.adjustment import Actions, later_splits
 from ticklake.lineage import SymbolChanges
-from ticklake.records import Source
+from ticklake.quality import NOISE
+from ticklake.records import Source, value_hash
 from ticklake.tables import CORPORATE_ACTIONS, DAILY_BARS
 
-NOISE = 1e-6
-"""Relative difference of prices that means nothing: two answers of Yahoo differ by up to 4e-7."""
-
 FIRST, REVISION = "first", "revision"
+_WITHDRAWN = "withdrawn"
 DIVIDEND, SPLIT = "dividend", "split"
 
 BAR_KEY = ["symbol", "session_date"]
@@ -70,7 +68,7 @@ class Changes:
 
 def known_at(source: Source, fetched_at: datetime, batch_date: date) -> datetime:
     """The moment from which an answer counts as known; a replayed or simulated one plays on its batch's date."""
-    if source in (Source.YAHOO, Source.ALPHA_VANTAGE):
+    if source.is_real:
         return fetched_at
     return min(fetched_at, datetime.combine(batch_date, time(23, 59, 59, 999_000), UTC))
 
@@ -80,9 +78,8 @@ def bar_hash(
     currency: str | None, source: str,
 ) -> str:  # fmt: skip
     """128-bit BLAKE2b, in hex, of a bar as traded; equal hashes mean equal bits, as for `records.row_hash`."""
-    numbers = (repr(float(number)) for number in (open_, high, low, close))
-    parts = (symbol, session_date.isoformat(), str(int(volume)), currency or "", str(source), *numbers)
-    return hashlib.blake2b("|".join(parts).encode(), digest_size=16).hexdigest()
+    texts = (symbol, session_date.isoformat(), str(int(volume)), currency or "", str(source))
+    return value_hash(texts, (open_, high, low, close))
 
 
 def as_traded(bars: pd.DataFrame, actions: pd.DataFrame) -> Facts:
@@ -151,7 +148,17 @@ def compare(answered: Facts, known: Facts, noise: float = NOISE) -> Changes:
     actions = _compare_actions(answered, _in_force_before(known.actions, ACTION_KEY, moments), moments, noise)
     changed = bars[bars["change"] != ""]
     revisions = changed[changed["change"] == REVISION]
-    counts = {str(symbol): _counts(bars, actions, symbol) for symbol in moments.index}
+    of_bars, of_actions = ({key: int(count) for key, count in rows.groupby(["symbol", "change"]).size().items()}
+                           for rows in (bars, actions))  # fmt: skip
+    counts = {
+        str(symbol): SymbolChanges(
+            new=of_bars.get((symbol, FIRST), 0), unchanged=of_bars.get((symbol, ""), 0),
+            revised=of_bars.get((symbol, REVISION), 0), actions_new=of_actions.get((symbol, FIRST), 0),
+            actions_revised=of_actions.get((symbol, REVISION), 0),
+            actions_withdrawn=of_actions.get((symbol, _WITHDRAWN), 0),
+        )
+        for symbol in moments.index
+    }  # fmt: skip
     shown = [*BAR_KEY, *(part for name in VALUES for part in (name, f"{name}_before"))]
     lacking = _less(changed, known.bars, BAR_KEY), _less(actions.drop(columns="change"), known.actions, ACTION_KEY)
     return Changes(Facts(_with_hashes(lacking[0]), lacking[1]), counts, revisions[shown].reset_index(drop=True))
@@ -181,9 +188,10 @@ def _last_that_differs(ordered: pd.DataFrame, key: list[str], noise: float) -> n
     numbers = ordered[["value"] if "withdrawn" in ordered else _PRICES].to_numpy("float64")
     states = list(zip(*(ordered[name] for name in exact), strict=True))
     starts = np.flatnonzero(~ordered.duplicated(key))
+    ends = np.append(starts[1:], len(ordered))
     counts = starts.copy()
-    for number in np.flatnonzero(np.diff(np.append(starts, len(ordered))) > 1):
-        for place in range(starts[number] + 1, starts[number + 1] if number + 1 < len(starts) else len(ordered)):
+    for number in np.flatnonzero(ends - starts > 1):
+        for place in range(starts[number] + 1, ends[number]):
             before = counts[number]
             near = np.abs(numbers[place] / numbers[before] - 1) <= noise
             if states[place] != states[before] or not near.all():
@@ -229,7 +237,7 @@ def _compare_actions(
     gone = before[reached & ~before["withdrawn"]]
     gone = gone[~pd.MultiIndex.from_frame(gone[ACTION_KEY]).isin(there)]
     stamps = {name: gone["symbol"].map(moments[name]) for name in ("known_at", "source", "batch_id", "batch_date")}
-    withdrawn = gone.assign(**stamps, withdrawn=True, change="withdrawn")
+    withdrawn = gone.assign(**stamps, withdrawn=True, change=_WITHDRAWN)
     changed = both[both["change"] != ""]
     columns = [*(column.name for column in CORPORATE_ACTIONS.columns), "change"]
     parts = [part[columns] for part in (changed, withdrawn) if not part.empty]
@@ -240,16 +248,6 @@ def _less(rows: pd.DataFrame, known: pd.DataFrame, key: list[str]) -> pd.DataFra
     """The rows that are not among the batch's own that are known."""
     own = known[known["batch_id"].isin(rows["batch_id"].unique())]
     return rows[~pd.MultiIndex.from_frame(rows[key]).isin(pd.MultiIndex.from_frame(own[key]))]
-
-
-def _counts(bars: pd.DataFrame, actions: pd.DataFrame, symbol: Any) -> SymbolChanges:
-    kinds = bars.loc[bars["symbol"] == symbol, "change"].value_counts()
-    of_actions = actions.loc[actions["symbol"] == symbol, "change"].value_counts()
-    return SymbolChanges(
-        new=int(kinds.get(FIRST, 0)), unchanged=int(kinds.get("", 0)), revised=int(kinds.get(REVISION, 0)),
-        actions_new=int(of_actions.get(FIRST, 0)), actions_revised=int(of_actions.get(REVISION, 0)),
-        actions_withdrawn=int(of_actions.get("withdrawn", 0)),
-    )  # fmt: skip
 
 
 def _with_hashes(bars: pd.DataFrame) -> pd.DataFrame:

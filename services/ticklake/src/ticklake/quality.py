@@ -9,6 +9,8 @@ from itertools import pairwise
 from math import isfinite, log
 from statistics import median
 
+NOISE = 1e-6
+"""Relative difference of prices that means nothing: two answers of Yahoo differ by up to 4e-7."""
 _USUAL = 20
 """Sessions before a move by which its trading is judged."""
 UNUSUAL_TRADING = 3.0

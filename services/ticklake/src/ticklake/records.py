@@ -73,6 +73,11 @@ class Source(StrEnum):
     SIMULATED = "simulated"
     ALPHA_VANTAGE = "alpha_vantage"
 
+    @property
+    def is_real(self) -> bool:
+        """Whether it is the market itself, neither recorded nor simulated."""
+        return self in (Source.YAHOO, Source.ALPHA_VANTAGE)
+
 
 class SymbolStatus(StrEnum):
     """What the source said of a symbol."""
@@ -202,7 +207,12 @@ def row_hash(
     numbers = (open_, high, low, close, adj_close, dividends, stock_splits)
     if not all(math.isfinite(number) for number in numbers):
         raise ValueError(f"{symbol} {session_date}: a row hash needs finite numbers")
-    parts = (symbol, session_date.isoformat(), str(int(volume)), str(source), *(repr(float(n)) for n in numbers))
+    return value_hash((symbol, session_date.isoformat(), str(int(volume)), str(source)), numbers)
+
+
+def value_hash(texts: Iterable[str], numbers: Iterable[float]) -> str:
+    """128-bit BLAKE2b, in hex, of texts and then numbers, these as `row_hash` has them."""
+    parts = (*texts, *(repr(float(number)) for number in numbers))
     return hashlib.blake2b("|".join(parts).encode(), digest_size=16).hexdigest()
 
 

@@ -1,9 +1,13 @@
 """The tables: columns in order, with type and meaning, once for Iceberg, Arrow, Spark and the warehouse."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from ticklake.records import Source
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 ColumnType = Literal["string", "date", "timestamp", "double", "bigint", "int", "boolean"]
 
@@ -18,6 +22,17 @@ class Column:
     nullable: bool = True
 
 
+def arrow_schema(columns: Iterable[Column], time_unit: Literal["us", "ms"] = "us") -> "pa.Schema":
+    """`columns` in Arrow's types; times are in UTC."""
+    import pyarrow as pa
+
+    types = {
+        "string": pa.string(), "date": pa.date32(), "timestamp": pa.timestamp(time_unit, "UTC"),
+        "double": pa.float64(), "bigint": pa.int64(), "int": pa.int32(), "boolean": pa.bool_(),
+    }  # fmt: skip
+    return pa.schema([pa.field(column.name, types[column.type], column.nullable) for column in columns])
+
+
 @dataclass(frozen=True)
 class IcebergTable:
     """A table of the lake."""
@@ -29,13 +44,9 @@ class IcebergTable:
     comment: str
 
 
-NAMESPACES = ("market", "market_test")
-"""Rows that are not from a real source go to the second, so that nothing simulated stands beside the real."""
-
-
 def namespace_of(source: Source) -> str:
-    """The namespace for rows from `source`."""
-    return NAMESPACES[source not in (Source.YAHOO, Source.ALPHA_VANTAGE)]
+    """The namespace for rows from `source`: nothing recorded or simulated stands beside the real."""
+    return "market" if source.is_real else "market_test"
 
 
 _FACT_ORIGIN: tuple[Column, ...] = (

@@ -15,7 +15,7 @@ from ticklake.manifests import WindowManifest, write_windows
 from ticklake.names import LiveNames
 from ticklake.objects import ObjectStore
 from ticklake.spark import translated_errors
-from ticklake.tables import WINDOW_COLUMNS, Column
+from ticklake.tables import WINDOW_COLUMNS, arrow_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -86,7 +86,7 @@ class ClosedWindows:
             return
         self._confirm()
         number = self._first_batch + batch_id
-        windows = rows.select([column.name for column in WINDOW_COLUMNS]).cast(arrow_schema())
+        windows = rows.select([column.name for column in WINDOW_COLUMNS]).cast(arrow_schema(WINDOW_COLUMNS))
         windows = windows.sort_by([(name, "ascending") for name in ("window_start", "symbol", "source")])
         for query in windows["window_length"].unique().to_pylist():
             self._write_query(query, number, windows)
@@ -110,17 +110,3 @@ class ClosedWindows:
         write_windows(self._store, self._live, WindowManifest(query=query, batch=number, objects=(reference,)))
         self.written[query] += part.num_rows
         self._on_closed(query, part.num_rows)
-
-
-def arrow_schema() -> "pa.Schema":
-    """`ticklake.tables.WINDOW_COLUMNS` as Arrow types; times are UTC microseconds."""
-    import pyarrow as pa
-
-    types = {
-        "string": pa.string(), "timestamp": pa.timestamp("us", tz="UTC"), "double": pa.float64(), "bigint": pa.int64(),
-    }  # fmt: skip
-
-    def field(column: Column) -> "pa.Field":
-        return pa.field(column.name, types[column.type], nullable=column.nullable)
-
-    return pa.schema([field(column) for column in WINDOW_COLUMNS])
