@@ -22,8 +22,10 @@ from pyiceberg.exceptions import (
 )
 from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, In
 from pyiceberg.io.pyarrow import PyArrowFileIO
+from pyiceberg.partitioning import PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
+from pyiceberg.transforms import IdentityTransform
 from pyiceberg.types import (
     BooleanType,
     DateType,
@@ -141,20 +143,32 @@ class LakeTables:
             self._catalog().create_namespace(namespace)
         with suppress(TableAlreadyExistsError):
             self._catalog().create_table(
-                (namespace, table.name), Schema(*fields), properties=_PROPERTIES | {"comment": table.comment},
+                (namespace, table.name), Schema(*fields), partition_spec=_partitions(table),
                 location=f"s3a://{self._bucket}/{self._settings.location}/{namespace}/{table.name}",
+                properties=_PROPERTIES | {"comment": table.comment} | (
+                    {"write.data.path": f"s3a://{self._bucket}/{table.folder}"} if table.folder else {}
+                ),
             )  # fmt: skip
 
     def read(
         self, namespace: str, table: IcebergTable, rows: BooleanExpression | None = None,
-        columns: tuple[str, ...] = ("*",),
+        columns: tuple[str, ...] = ("*",), snapshot: int | None = None,
     ) -> pa.Table:  # fmt: skip
-        """The rows of a table's current snapshot, in no order; none where there is no such table yet."""
+        """The rows of a table's snapshot, in no order; none where there is no such table yet.
+
+        Args:
+            snapshot: an id; None for the current one.
+
+        Raises:
+            ConfigurationError: there is no such snapshot, or no longer.
+        """
         with self._errors(f"read {namespace}.{table.name}"):
             there = self._load(namespace, table)
             if there is None:
                 return arrow_schema(table.columns).empty_table()
-            found = there.scan(rows or AlwaysTrue(), columns).to_arrow()
+            if snapshot is not None and there.snapshot_by_id(snapshot) is None:
+                raise ConfigurationError(f"table {namespace}.{table.name} has no snapshot {snapshot} (any more)")
+            found = there.scan(rows or AlwaysTrue(), columns, snapshot_id=snapshot).to_arrow()
         return found.cast(pa.schema([_plain(field) for field in found.schema]))
 
     def version(self, namespace: str, table: IcebergTable) -> int | None:
@@ -205,6 +219,24 @@ class LakeTables:
                     return int(rows.num_rows)
             raise StageError(f"{namespace}.{table.name}: {_ATTEMPTS} commits met another writer's; try again")
 
+    def replace(
+        self, namespace: str, table: IcebergTable, run_id: str, rows: pa.Table, where: BooleanExpression
+    ) -> None:  # fmt: skip
+        """Put `rows` in the place of those that match `where`, in one commit.
+
+        Raises:
+            StageError: another writer committed meanwhile.
+        """
+        with self._errors(f"replace rows of {namespace}.{table.name}"):
+            there = self._catalog().load_table((namespace, table.name))
+            _check(there, table)
+            rows = rows.select([column.name for column in table.columns]).cast(arrow_schema(table.columns))
+            ordered = rows.sort_by([(name, "ascending") for name in table.sort])
+            try:
+                there.overwrite(ordered, where, snapshot_properties={RUN_ID: run_id})
+            except CommitFailedException as error:
+                raise StageError(f"{namespace}.{table.name} was changed by another writer; try again") from error
+
     @contextmanager
     def _errors(self, action: str) -> Iterator[None]:
         where = f"the catalog at {self.where}"
@@ -220,6 +252,15 @@ class LakeTables:
             raise IntegrityError(f"cannot {action}: a file is gone from the lake ({_line(error)})") from error
         except (OSError, pa.ArrowException) as error:
             raise _file_error(error, action) from error
+
+
+def _partitions(table: IcebergTable) -> PartitionSpec:
+    places = {column.name: number for number, column in enumerate(table.columns, start=1)}
+    # Numbers from 1000 on are what Iceberg gives to partition fields.
+    return PartitionSpec(*(
+        PartitionField(source_id=places[column], field_id=1000 + number, transform=IdentityTransform(), name=folder)
+        for number, (column, folder) in enumerate(table.partitions)
+    ))  # fmt: skip
 
 
 def matching(**columns: Iterable[str]) -> BooleanExpression:

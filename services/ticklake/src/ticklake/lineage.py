@@ -45,8 +45,6 @@ class SymbolResult(_Part):
     """Rows that this stage holds back; 0 where the stage before did, or where there was no answer at all."""
     reasons: tuple[str, ...] = ()
     """Why the symbol is held, a line each."""
-    superseded: int = Field(default=0, ge=0)
-    """Rows of this batch that the warehouse already held from a newer batch or a longer history."""
     changes: SymbolChanges | None = None
     """Of the stage that records facts: which of the rows are new, unchanged or revised."""
     missing_sessions: tuple[date, ...] = ()
@@ -108,6 +106,8 @@ class StageRecord(_Part):
     objects: tuple[ObjectRef, ...] = ()
     actions: ObjectRef | None = None
     """Of consume-historical: the object with the batch's splits and dividends."""
+    snapshots: dict[str, int] = {}
+    """Of tables of the lake that the stage read or wrote: the id of the snapshot, by the table's name."""
     checks: tuple[CheckResult, ...] = ()
     """Of the validation stages: what was measured."""
     notes: tuple[str, ...] = ()
@@ -226,17 +226,22 @@ def fetch(store: ObjectStore, ref: ObjectRef, remedy: str = "") -> bytes:
 
 
 class SymbolLineage(_Part):
-    """One symbol's rows, counted in each place of a run."""
+    """One symbol's rows, counted in each place of a run: first the batch's, then those of its whole history."""
 
     status: SymbolStatus
     fetched: int = Field(ge=0)
     quarantined: int = Field(ge=0)
     raw: int = Field(ge=0)
-    parquet: int = Field(ge=0)
-    warehouse: int = Field(ge=0)
-    superseded: int = Field(ge=0)
     held: int = Field(default=0, ge=0)
     """Rows that wait because the symbol is held."""
+    changes: SymbolChanges = SymbolChanges()
+    """Which of the raw rows are new, unchanged or revised."""
+    facts: int = Field(default=0, ge=0)
+    """Sessions known in the table `daily_bars`, from whichever batch."""
+    analytics: int = Field(default=0, ge=0)
+    """Rows of the table `daily_analytics`."""
+    warehouse: int = Field(default=0, ge=0)
+    """Rows of the warehouse's DAILY_ANALYTICS."""
     reasons: tuple[str, ...] = ()
     """Why it is."""
     checksum: str

@@ -42,6 +42,10 @@ class IcebergTable:
     sort: tuple[str, ...]
     """Columns by which a commit's rows are sorted, so that a reader of one symbol skips most of a file."""
     comment: str
+    partitions: tuple[tuple[str, str], ...] = ()
+    """Columns whose values name the folders of the data files, each with the folder's own name."""
+    folder: str | None = None
+    """Prefix in the bucket for the data files; None puts them beside the table's metadata."""
 
 
 def namespace_of(source: Source) -> str:
@@ -114,8 +118,13 @@ BAR_COLUMNS: tuple[Column, ...] = (
 )
 """The bar and where it comes from: columns of the raw daily CSV, in order."""
 
+_ADJUSTED_BAR = {
+    "symbol", "session_date", "open", "high", "low", "close", "adj_close", "volume", "dividends", "stock_splits",
+    "currency", "source",
+}  # fmt: skip
+
 INDICATOR_COLUMNS: tuple[Column, ...] = (
-    Column("history_sessions", "int", "Sessions the indicators could see, this one included", nullable=False),
+    Column("history_sessions", "int", "Sessions that the indicators see, this one included", nullable=False),
     Column("adj_open", "double", "open x adj_close / close", nullable=False),
     Column("adj_high", "double", "high x adj_close / close", nullable=False),
     Column("adj_low", "double", "low x adj_close / close", nullable=False),
@@ -136,15 +145,31 @@ INDICATOR_COLUMNS: tuple[Column, ...] = (
     Column("bb_upper", "double", "Middle band plus 2 population standard deviations"),
     Column("bb_lower", "double", "Middle band minus 2 population standard deviations"),
     Column("atr_14", "double", "Average true range (Wilder), 14 sessions, in price"),
-    Column("obv", "double", "On-balance volume since the start of the history"),
+    Column("obv", "double", "On-balance volume since the start of the stored history; depends on how far back that reaches"),
     Column("volatility_20", "double", "Sample standard deviation of 20 log returns, times the root of 252"),
     Column("high_52w", "double", "Highest adj_high of 252 sessions"),
     Column("low_52w", "double", "Lowest adj_low of 252 sessions"),
-    Column("drawdown", "double", "adj_close over its highest value so far, minus 1; 0 or below", nullable=False),
+    Column("drawdown", "double", "adj_close over its highest value in the stored history so far, minus 1; 0 or below; depends on how far back "
+           "that reaches", nullable=False),
 )
 
-DAILY_COLUMNS: tuple[Column, ...] = BAR_COLUMNS + INDICATOR_COLUMNS
-"""Columns of the daily analytics; the key is (symbol, session_date)."""
+DAILY_ANALYTICS = IcebergTable(
+    "daily_analytics",
+    (
+        *(column for column in BAR_COLUMNS if column.name in _ADJUSTED_BAR),
+        *INDICATOR_COLUMNS,
+        Column("row_hash", "string", "Hash of the bar as traded, see ticklake.facts.bar_hash", nullable=False),
+        Column("known_at", "timestamp", "Latest answer that the symbol's rows are computed from (UTC)", nullable=False),
+        Column("fact_versions", "int", "Versions of the symbol's facts that its rows are computed from; facts are only "
+               "ever added, so a symbol with as many has nothing new", nullable=False),
+        Column("batch_id", "string", "Batch after which the symbol's rows were computed", nullable=False),
+        Column("batch_date", "date", "Date of that batch", nullable=False),
+    ),
+    ("symbol", "session_date"),
+    "Daily bars with indicators, a row per session; all rows of a symbol stand on one basis and are replaced together",
+    partitions=(("batch_date", "date"), ("symbol", "symbol")),
+    folder="processed/historical",
+)  # fmt: skip
 
 TICKER = "ticker"
 """In the Parquet files the symbol stands under this name: `symbol` is the partition folder's."""
