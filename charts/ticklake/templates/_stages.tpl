@@ -47,9 +47,9 @@ validate-raw:
 daily-analytics:
   image: spark-apps
   runs: spark
-  s3a: [raw/historical/, tables/, processed/historical/{{ $events }}]
+  s3a: [tables/, processed/historical/{{ $events }}]
   store:
-    read: [lineage/, raw/historical/, tables/, processed/historical/{{ $events }}]
+    read: [lineage/, tables/, processed/historical/{{ $events }}]
     write: [tables/, processed/historical/, "lineage/run_id=*/daily-analytics.json", "lineage/run_id=*/failures/daily-analytics.json"{{ $events }}]
     delete: [processed/historical/{{ $events }}]
   catalog: writer

@@ -1,29 +1,29 @@
-"""Input as consume-historical leaves it, made from real bars, and one warm Spark session for all tests."""
+"""Facts as validate-raw leaves them, made from real bars, and one warm Spark session for all tests."""
 
-import hashlib
-import io
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 
 import pandas as pd
-import pyarrow.parquet as pq
 import pytest
 
-from consume_historical.assembly import row_of
-from consume_historical.writing import csv_bytes
 from daily_analytics.settings import AnalyticsSettings
 from daily_analytics.stage import run_stage
-from fetch_historical.recordings import adjust, recorded
+from fetch_historical.recordings import adjust
+from fetch_historical.recordings import recorded as recording
 from onebox.platform import Platform
-from ticklake import lineage, manifests
-from ticklake.lineage import ObjectRef, StageRecord, SymbolResult
-from ticklake.names import raw_daily_key
+from ticklake import facts, lineage
+from ticklake.catalog import LakeTables, matching
+from ticklake.facts import Facts
+from ticklake.lineage import StageRecord, SymbolResult
 from ticklake.objects import ObjectStore
 from ticklake.pipeline import CONSUME, VALIDATE_RAW
-from ticklake.records import DailyBar, Source, SymbolStatus, batch_checksum
-from ticklake.settings import StoreSettings
+from ticklake.records import Source, SymbolStatus, batch_checksum
+from ticklake.settings import CatalogSettings, StoreSettings
 from ticklake.spark import SparkSettings, build_session, close_jvm
 from ticklake.stage import Run
+from ticklake.tables import DAILY_ANALYTICS, FACT_TABLES, arrow_schema, namespace_of
+
+Frame = pd.DataFrame
 
 
 @pytest.fixture(scope="module")
@@ -35,90 +35,102 @@ def spark_settings(onebox_platform: Platform) -> Iterator[SparkSettings]:
     close_jvm()
 
 
-def _real_bars(
-    symbol: str, first: date, last: date, *, run_id: str, source: Source = Source.REPLAY,
-    fetched_at: datetime | None = None,
-) -> list[DailyBar]:  # fmt: skip
-    """Real bars in Yahoo's convention, as a source that knows nothing after `last` would have sent them."""
-    known = adjust(recorded()[symbol].until(last))
-    places = [place for place, session in enumerate(known.sessions) if first <= session]
-    return [
-        DailyBar(
-            symbol=symbol, source=source, batch_id=run_id, batch_date=last, sequence=number,
-            fetched_at=fetched_at or datetime(last.year, last.month, last.day, 22, 30, 15, 250_000, tzinfo=UTC),
-            session_date=known.sessions[place], open=known.open[place], high=known.high[place], low=known.low[place],
-            close=known.close[place], adj_close=known.adj_close[place], volume=int(known.volume[place]),
-            dividends=known.dividends[place], stock_splits=known.splits[place], currency="USD",
-        )
-        for number, place in enumerate(places)
+@pytest.fixture
+def tables(catalog_settings: CatalogSettings, store_settings: StoreSettings) -> LakeTables:
+    return LakeTables(catalog_settings, store_settings)
+
+
+def _answer(symbol: str, first: date, last: date) -> tuple[Frame, Frame]:
+    """Real bars and actions in Yahoo's convention, as a source that knows nothing after `last` would have sent them."""
+    known = adjust(recording()[symbol].until(last))
+    bars = pd.DataFrame(
+        {
+            "symbol": symbol, "session_date": pd.to_datetime(pd.Series(known.sessions)), "open": known.open,
+            "high": known.high, "low": known.low, "close": known.close, "volume": known.volume.astype("int64"),
+            "dividends": known.dividends, "splits": known.splits,
+        }
+    )  # fmt: skip
+    bars = bars[bars["session_date"] >= pd.Timestamp(first)]
+    parts = [
+        bars[bars[column] > 0].rename(columns={"session_date": "ex_date", column: "value"}).assign(kind=kind)[
+            ["symbol", "ex_date", "kind", "value"]
+        ]
+        for column, kind in (("dividends", facts.DIVIDEND), ("splits", facts.SPLIT))
     ]  # fmt: skip
+    return bars, pd.concat(parts, ignore_index=True)
 
 
 @pytest.fixture
-def real_bars() -> Callable[..., list[DailyBar]]:
-    return _real_bars
+def recorded(store: ObjectStore, tables: LakeTables) -> Callable[..., StageRecord]:
+    """Records the facts of a batch of real bars from `first` to `day`, and the record of their judgement.
 
-
-@pytest.fixture
-def consumed(store: ObjectStore) -> Callable[..., StageRecord]:
-    """Stores raw CSVs and the records of a run that consumed and judged `bars`.
-
-    Symbols named in `without` have no rows, those in `held` are held by the judgement.
+    Symbols named in `without` have no rows, those in `held` are held; `change` is done to the bars that come.
     """
 
     def put(
-        run_id: str, day: date, bars: dict[str, list[DailyBar]], *, without: dict[str, SymbolStatus] | None = None,
-        source: Source = Source.REPLAY, held: tuple[str, ...] = (),
+        run_id: str, day: date, first: date, *symbols: str, source: Source = Source.REPLAY,
+        without: dict[str, SymbolStatus] | None = None, held: tuple[str, ...] = (),
+        change: Callable[[Frame], Frame] = lambda bars: bars, rename: dict[str, str] | None = None,
     ) -> StageRecord:  # fmt: skip
-        objects, symbols = [], {}
-        for symbol, mine in bars.items():
-            body = csv_bytes([row_of(bar) for bar in mine])
-            key = raw_daily_key(symbol, day, mine[0].fetched_at)
-            store.put(key, body)
-            digest = hashlib.sha256(body).hexdigest()
-            objects.append(ObjectRef(key=key, rows=len(mine), size=len(body), sha256=digest, symbol=symbol))
-            checksum = batch_checksum(bar.row_hash() for bar in mine)
-            symbols[symbol] = SymbolResult(rows=len(mine), checksum=checksum)
-        for symbol, status in (without or {}).items():
-            symbols[symbol] = SymbolResult(status=status, rows=0, checksum=batch_checksum(()))
-        rows, now = sum(ref.rows for ref in objects), datetime.now(UTC)
-        record = StageRecord(
+        namespace, names = namespace_of(source), rename or {}
+        parts = [_answer(symbol, first, day) for symbol in symbols]
+        stamp = {
+            "currency": "USD", "source": str(source), "batch_id": run_id, "batch_date": pd.Timestamp(day),
+            "known_at": pd.Timestamp(datetime(day.year, day.month, day.day, 22, 30, tzinfo=UTC)),
+        }  # fmt: skip
+        found = dict.fromkeys(without or {}, 0)
+        for table in FACT_TABLES:
+            tables.ensure(namespace, table)
+        for bars, actions in parts:
+            bars, actions = (f.assign(**stamp).replace({"symbol": names}) for f in (change(bars), actions))
+            (symbol,) = set(bars["symbol"])
+            found[symbol] = len(bars)
+            if symbol in held:
+                continue
+            wanted = matching(symbol=[symbol], source=[str(source)])
+            known = (tables.read(namespace, table, wanted).to_pandas(date_as_object=False) for table in FACT_TABLES)
+            changes = facts.compare(facts.as_traded(bars, actions), Facts(*known))
+            for table, rows in zip(FACT_TABLES, (changes.rows.bars, changes.rows.actions), strict=True):
+                arrow = arrow_schema(table.columns).empty_table().from_pandas(rows, preserve_index=False)
+                tables.append(namespace, table, run_id, lambda _, arrow=arrow: arrow)
+        statuses = dict.fromkeys(found, SymbolStatus.OK) | (without or {})
+        results = {
+            symbol: SymbolResult(status=statuses[symbol], rows=rows, checksum=batch_checksum(()))
+            for symbol, rows in found.items()
+        }
+        rows, now = sum(found.values()), datetime.now(UTC)
+        consumed = StageRecord(
             stage=CONSUME.program, run_id=run_id, batch_id=run_id, batch_date=day, source=source, rows_in=rows,
-            rows_out=rows, quarantined=0, symbols=symbols, objects=tuple(objects), started_at=now, finished_at=now,
-            code_version="test",
+            rows_out=rows, quarantined=0, symbols=results, started_at=now, finished_at=now, code_version="test",
         )  # fmt: skip
-        lineage.write(store, record)
         reasons = dict.fromkeys(held, ("odd",))
-        lineage.write(store, StageRecord.of_checks(VALIDATE_RAW.program, record, (), now, "test", reasons))
-        return record
+        judged = StageRecord.of_checks(VALIDATE_RAW.program, consumed, (), now, "test", reasons)
+        lineage.write(store, judged)
+        return judged
 
     return put
 
 
 @pytest.fixture
-def process(store_settings: StoreSettings, spark_settings: SparkSettings) -> Callable[..., StageRecord]:
+def process(
+    store_settings: StoreSettings, catalog_settings: CatalogSettings, spark_settings: SparkSettings
+) -> Callable[..., StageRecord]:
     """Runs the stage in this process, on the warm session."""
 
     def run(run_id: str, day: date, **more: object) -> StageRecord:
-        settings = AnalyticsSettings(**{"store": store_settings, "spark": spark_settings, **more})
-        return run_stage(settings, Run(run_id, day))[0]
+        servers = {"store": store_settings, "catalog": catalog_settings, "spark": spark_settings}
+        return run_stage(AnalyticsSettings(**servers | more), Run(run_id, day))[0]
 
     return run
 
 
 @pytest.fixture
-def stored(store: ObjectStore) -> Callable[..., pd.DataFrame]:
-    """What a reader sees of a date: the rows of the files that its manifest names."""
+def stored(tables: LakeTables) -> Callable[..., Frame]:
+    """The table of analytics, by symbol and session."""
 
-    def read(day: date, symbol: str | None = None) -> pd.DataFrame:
-        manifest = manifests.read_daily(store, day)
-        assert manifest is not None
-        parts = []
-        for ref in manifest.objects:
-            body = store.get(ref.key)
-            assert (len(body), hashlib.sha256(body).hexdigest()) == (ref.size, ref.sha256)
-            parts.append(pq.read_table(io.BytesIO(body)).to_pandas())
-        rows = pd.concat(parts).sort_values(["ticker", "session_date"], ignore_index=True)
-        return rows if symbol is None else rows[rows["ticker"] == symbol].reset_index(drop=True)
+    def read(symbol: str | None = None, namespace: str = "market_test", **more: list[str]) -> Frame:
+        wanted = more | ({"symbol": [symbol]} if symbol else {})
+        rows = tables.read(namespace, DAILY_ANALYTICS, matching(**wanted)).to_pandas()
+        return rows.sort_values(["symbol", "source", "session_date"], ignore_index=True)
 
     return read

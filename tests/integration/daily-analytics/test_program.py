@@ -29,8 +29,8 @@ def program(programs, stage_env):
 
 
 @pytest.fixture
-def batch(consumed, real_bars):
-    return consumed("run 1", DAY, {"IBM": real_bars("IBM", date(2012, 1, 3), DAY, run_id="run 1")})
+def batch(recorded):
+    return recorded("run 1", DAY, date(2012, 1, 3), "IBM")
 
 
 def test_a_run_says_one_line_and_no_more_on_a_java_without_the_vector_module(program, batch, stored, tmp_path):
@@ -45,18 +45,20 @@ def test_a_run_says_one_line_and_no_more_on_a_java_without_the_vector_module(pro
     (line,) = out.splitlines()
     assert json.loads(line) | {"rows_in": 249, "rows_out": 249, "event": "done"} == json.loads(line)
     assert json.loads((tmp_path / "return.json").read_text())["rows_out"] == 249
-    assert len(stored(DAY)) == 249
+    assert len(stored()) == 249
     assert [path.name for path in tmp_path.iterdir()] == ["return.json"]
 
 
 @pytest.mark.parametrize(
     ("run_id", "variables", "code", "line"),
     [
-        ("never", {}, 2, "run never has no result of consume-historical"),
+        ("never", {}, 2, "run never has no result of validate-raw"),
         ("run 1", {"JAVA_HOME": "/nowhere"}, 2, "there is no Java in JAVA_HOME (/nowhere)"),
         ("run 1", {"TICKLAKE_SPARK_JAVA_OPTIONS": "-XX:+NoSuchOption"}, 1, "Unrecognized VM option 'NoSuchOption'"),
         ("run 1", {"TICKLAKE_SPARK_MEMORY": "plenty"}, 2, "TICKLAKE_SPARK_MEMORY"),
         ("run 1", {"TICKLAKE_STORE_SECRET_KEY": "wrong"}, 2, "check TICKLAKE_STORE_ACCESS_KEY"),
+        ("run 1", {"TICKLAKE_CATALOG_URI": ""}, 2, "TICKLAKE_CATALOG_URI"),
+        ("run 1", {"TICKLAKE_CATALOG_URI": "postgresql://127.0.0.1:1/x"}, 1, "does not answer"),
     ],
 )
 def test_what_a_user_can_cause_ends_in_one_line(program, batch, run_id, variables, code, line):

@@ -1,6 +1,6 @@
-"""Every indicator on real bars: against TA-Lib where it has the indicator, else against numpy and pandas."""
+"""Every column of the analytics on real bars: against TA-Lib where it has the indicator, else numpy and pandas."""
 
-from collections.abc import Callable
+from datetime import UTC, date, datetime
 from typing import Any
 
 import numpy as np
@@ -11,34 +11,32 @@ import pytest
 import talib
 from bokeh_sampledata import stocks
 from numpy.typing import NDArray
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 
-from daily_analytics.indicators import daily_analytics
-from ticklake.tables import DAILY_COLUMNS, INDICATOR_COLUMNS
+from daily_analytics.analytics import daily_analytics
+from ticklake.tables import CORPORATE_ACTIONS, DAILY_ANALYTICS, DAILY_BARS, INDICATOR_COLUMNS, arrow_schema
 
 RELATIVE = 1e-9
-NOISE = {"volatility_20": 1e-13}
-"""Absolute: a deviation that is 0 but for the rounding of logarithms."""
+NOISE = {"volatility_20": 1e-13, "bb_upper": 1e-7, "bb_lower": 1e-7}
+"""Absolute: a deviation that is 0 but for the rounding of logarithms, or of the squares that TA-Lib takes it from."""
 
 Frame = pd.DataFrame
 Floats = NDArray[np.float64]
-Bars = Callable[..., DataFrame]
 
 
 def real(symbol: str) -> Frame:
-    """The bars as they were traded, with the publisher's adjusted close."""
+    """The bars as they were traded."""
     recorded: dict[str, list[Any]] = getattr(stocks, symbol)
     frame = pd.DataFrame({name: recorded[name] for name in ("open", "high", "low", "close", "adj_close", "volume")})
     frame.insert(0, "session_date", pd.to_datetime(pd.Series(recorded["date"])).dt.date)
-    return frame.assign(dividends=0.0, stock_splits=0.0)
+    return frame.drop(columns="adj_close")
 
 
 def flat(sessions: int) -> Frame:
     days = pd.bdate_range("2010-01-04", periods=sessions).date
     return pd.DataFrame(
         {
-            "session_date": days, "open": 7.5, "high": 7.5, "low": 7.5, "close": 7.5, "adj_close": 7.5, "volume": 100,
-            "dividends": 0.0, "stock_splits": 0.0,
+            "session_date": days, "open": 7.5, "high": 7.5, "low": 7.5, "close": 7.5, "volume": 100,
         }
     )  # fmt: skip
 
@@ -46,7 +44,7 @@ def flat(sessions: int) -> Frame:
 def one_way(sessions: int, step: float) -> Frame:
     frame = flat(sessions)
     price = 100 * (1 + step) ** np.arange(sessions)
-    return frame.assign(open=price, high=price * 1.01, low=price * 0.99, close=price, adj_close=price * 0.9)
+    return frame.assign(open=price, high=price * 1.01, low=price * 0.99, close=price)
 
 
 SYMBOLS: dict[str, Frame] = {
@@ -61,14 +59,44 @@ SYMBOLS: dict[str, Frame] = {
 }
 
 
+ACTIONS: dict[str, list[tuple[date, str, float]]] = {
+    "AAPL": [
+        (date(2000, 6, 21), "split", 2.0), (date(2005, 2, 28), "split", 2.0), (date(2012, 8, 9), "dividend", 2.65),
+        (date(2012, 11, 7), "dividend", 2.65), (date(2013, 2, 7), "dividend", 2.65),
+    ],
+    "MSFT": [(date(2003, 2, 18), "split", 2.0), (date(2004, 11, 15), "dividend", 3.08)],
+    "FLAT": [(flat(60)["session_date"].iloc[30], "dividend", 0.75)],
+}  # fmt: skip
+"""Some of each symbol's own, as traded."""
+
+
 @pytest.fixture(scope="module", params=["interpreted", "compiled, two parts"])
-def computed(request: pytest.FixtureRequest, spark: SparkSession, bars: Bars) -> dict[str, Frame]:
+def computed(request: pytest.FixtureRequest, spark: SparkSession) -> dict[str, Frame]:
     """The output per symbol, for a plan that Spark interprets, as for few rows, and one that it compiles."""
     interpreted = request.param == "interpreted"
     spark.conf.set("spark.sql.codegen.wholeStage", str(not interpreted).lower())
     spark.conf.set("spark.sql.codegen.factoryMode", "NO_CODEGEN" if interpreted else "CODEGEN_ONLY")
-    table = daily_analytics(bars(SYMBOLS), None, 1 if interpreted else 2).toArrow()
-    assert table.column_names == [column.name for column in DAILY_COLUMNS]
+    stamp = {"known_at": datetime(2013, 3, 1, 22, tzinfo=UTC), "currency": "USD", "source": "replay",
+             "batch_id": "batch", "batch_date": date(2013, 3, 1)}  # fmt: skip
+    bars = pd.concat([frame.assign(symbol=symbol) for symbol, frame in SYMBOLS.items()])
+    actions = pd.DataFrame(
+        [(symbol, *action) for symbol, own in ACTIONS.items() for action in own],
+        columns=["symbol", "ex_date", "kind", "value"],
+    )
+    frames = (
+        spark.createDataFrame(
+            pa.Table.from_pandas(
+                rows.assign(**stamp, **more)[[column.name for column in table.columns]],
+                arrow_schema(table.columns), preserve_index=False,
+            )
+        ).coalesce(1 if interpreted else 2)
+        for table, rows, more in (
+            (DAILY_BARS, bars, {"row_hash": "hash", "change": "first"}), (CORPORATE_ACTIONS, actions,
+                                                                          {"withdrawn": False}),
+        )
+    )  # fmt: skip
+    table = daily_analytics(*frames, noise=0.0, batch_id="batch", batch_date=date(2013, 3, 1)).toArrow()
+    assert table.column_names == [column.name for column in DAILY_ANALYTICS.columns]
     assert not any(pc.any(pc.is_nan(column)).as_py() for column in table if pa.types.is_floating(column.type))
     return {
         str(symbol): frame.sort_values("session_date", ignore_index=True)
@@ -76,15 +104,22 @@ def computed(request: pytest.FixtureRequest, spark: SparkSession, bars: Bars) ->
     }
 
 
-def adjusted(frame: Frame) -> dict[str, Floats]:
-    """Bars on adjusted prices, as TA-Lib takes them."""
-    factor = (frame["adj_close"] / frame["close"]).to_numpy()
-    prices = {name: frame[name].to_numpy("float64") * factor for name in ("open", "high", "low")}
-    return prices | {"close": frame["adj_close"].to_numpy("float64"), "volume": frame["volume"].to_numpy("float64")}
+def adjusted(symbol: str) -> dict[str, Floats]:
+    """Bars on fully adjusted prices, as TA-Lib takes them: each action taken on all sessions before it, one by one."""
+    frame = SYMBOLS[symbol]
+    days = frame["session_date"].to_numpy()
+    prices = {name: frame[name].to_numpy("float64") for name in ("open", "high", "low", "close")}
+    volume, traded = frame["volume"].to_numpy("float64"), frame["close"].to_numpy("float64")
+    for day, kind, value in ACTIONS.get(symbol, []):
+        before = days < day
+        share = 1 / value if kind == "split" else 1 - value / traded[before][-1]
+        prices = {name: np.where(before, values * share, values) for name, values in prices.items()}
+        if kind == "split":
+            volume = np.where(before, volume * value, volume)
+    return prices | {"volume": volume}
 
 
-def of_talib(frame: Frame) -> dict[str, Floats]:
-    bar = adjusted(frame)
+def of_talib(bar: dict[str, Floats]) -> dict[str, Floats]:
     close = bar["close"]
     macd, signal, hist = talib.MACD(close, 12, 26, 9)
     upper, middle, lower = talib.BBANDS(close, 20, 2, 2)
@@ -100,9 +135,8 @@ def of_talib(frame: Frame) -> dict[str, Floats]:
     }  # fmt: skip
 
 
-def of_numpy(frame: Frame) -> dict[str, Floats]:
+def of_numpy(bar: dict[str, Floats]) -> dict[str, Floats]:
     """What TA-Lib does not have, or has otherwise, written out."""
-    bar = adjusted(frame)
     close = pd.Series(bar["close"])
     returns = np.log(close).diff()
     deviations = [
@@ -121,7 +155,8 @@ def of_numpy(frame: Frame) -> dict[str, Floats]:
 def test_every_indicator_is_the_references(computed: dict[str, Frame], symbol: str) -> None:
     frame, ours = SYMBOLS[symbol], computed[symbol]
     assert ours["session_date"].tolist() == frame["session_date"].tolist()
-    expected = of_talib(frame) | of_numpy(frame)
+    bar = adjusted(symbol)
+    expected = of_talib(bar) | of_numpy(bar)
     assert expected.keys() == {column.name for column in INDICATOR_COLUMNS}
     for name, wanted in expected.items():
         there, wanted = ours[name].to_numpy("float64"), np.asarray(wanted, "float64")

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 Floats = npt.NDArray[np.float64]
 Days = npt.NDArray[Any]
@@ -60,3 +61,34 @@ def later_dividends(days: Days, close: Floats, actions: Actions) -> Floats:
     products = np.append(np.cumprod((1 - share)[::-1])[::-1], 1.0)
     found: Floats = products[np.searchsorted(ex_days, days, side="right")]
     return found
+
+
+def adjusted(bars: pd.DataFrame, actions: Actions) -> pd.DataFrame:
+    """One symbol's bars on the basis of the last of its actions, Yahoo's convention.
+
+    Args:
+        bars: as traded, one per session, ascending: session_date, open, high, low, close, volume.
+
+    Returns:
+        the same rows and columns, prices and volume adjusted for splits, and besides adj_open, adj_high, adj_low and
+        adj_close (adjusted for dividends too), dividends (cash per share of the basis) and stock_splits (new shares per
+        old one, 0 for none) on the first session that they count on.
+
+    Raises:
+        ValueError: a dividend is not below the close before it.
+    """
+    days, close = bars["session_date"].to_numpy("datetime64[D]"), bars["close"].to_numpy("float64")
+    shares, share_kept = later_splits(days, actions), later_dividends(days, close, actions)
+    prices = {name: bars[name] / shares for name in ("open", "high", "low", "close")}
+    paid = actions.dividends / later_splits(actions.dividend_days, actions)
+    dividends, splits = np.zeros(len(days) + 1), np.ones(len(days) + 1)
+    # Those after the last session fall into one more place, which is left away.
+    np.add.at(dividends, np.searchsorted(days, actions.dividend_days), paid)
+    np.multiply.at(splits, np.searchsorted(days, actions.split_days), actions.split_ratios)
+    return bars.assign(
+        **prices,
+        volume=np.rint(bars["volume"] * shares).astype("int64"),
+        **{f"adj_{name}": values * share_kept for name, values in prices.items()},
+        dividends=dividends[:-1],
+        stock_splits=np.where(splits[:-1] == 1, 0.0, splits[:-1]),
+    )

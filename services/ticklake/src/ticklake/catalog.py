@@ -10,6 +10,7 @@ import pyarrow as pa
 from psycopg2.errors import UndefinedTable
 from pyiceberg.catalog import Catalog, load_catalog
 from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.conversions import from_bytes
 from pyiceberg.exceptions import (
     CommitFailedException,
     ForbiddenError,
@@ -24,16 +25,16 @@ from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, In
 from pyiceberg.io.pyarrow import PyArrowFileIO
 from pyiceberg.partitioning import PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
-from pyiceberg.table import Table
+from pyiceberg.table import DataScan, Table
 from pyiceberg.transforms import IdentityTransform
 from pyiceberg.types import (
     BooleanType,
     DateType,
     DoubleType,
-    IcebergType,
     IntegerType,
     LongType,
     NestedField,
+    PrimitiveType,
     StringType,
     TimestamptzType,
 )
@@ -56,7 +57,7 @@ _VERSION = 1
 _ATTEMPTS = 10
 _CONFLICT_SECONDS = 0.2
 
-_TYPES: dict[str, IcebergType] = {
+_TYPES: dict[str, PrimitiveType] = {
     "string": StringType(), "date": DateType(), "timestamp": TimestamptzType(), "double": DoubleType(),
     "bigint": LongType(), "int": IntegerType(), "boolean": BooleanType(),
 }  # fmt: skip
@@ -68,6 +69,8 @@ _PROPERTIES = {
     "commit.retry.num-retries": "0",
     "write.parquet.compression-codec": "zstd",
     "write.metadata.delete-after-commit.enabled": "true",
+    # Of columns that are filtered by; those of fifty others would make up most of what a reader plans with.
+    "write.metadata.metrics.default": "none",
     "write.metadata.previous-versions-max": "20",
 }
 
@@ -121,6 +124,10 @@ class LakeTables:
             catalog = self._catalog()
             if isinstance(catalog, SqlCatalog):
                 catalog.create_tables()  # of the catalog itself, where missing
+                if catalog.engine.dialect.name == "sqlite":
+                    # A property of the file: with it one who reads does not keep another from writing.
+                    with catalog.engine.connect() as connection:
+                        connection.exec_driver_sql("PRAGMA journal_mode=WAL")
             try:
                 there = catalog.load_table((namespace, table.name))
             except (NoSuchTableError, NoSuchNamespaceError):
@@ -145,9 +152,10 @@ class LakeTables:
             self._catalog().create_table(
                 (namespace, table.name), Schema(*fields), partition_spec=_partitions(table),
                 location=f"s3a://{self._bucket}/{self._settings.location}/{namespace}/{table.name}",
-                properties=_PROPERTIES | {"comment": table.comment} | (
-                    {"write.data.path": f"s3a://{self._bucket}/{table.folder}"} if table.folder else {}
-                ),
+                properties=_PROPERTIES
+                | {"comment": table.comment}
+                | {f"write.metadata.metrics.column.{name}": "full" for name in table.bounded}
+                | ({"write.data.path": f"s3a://{self._bucket}/{table.folder}"} if table.folder else {}),
             )  # fmt: skip
 
     def read(
@@ -166,10 +174,36 @@ class LakeTables:
             there = self._load(namespace, table)
             if there is None:
                 return arrow_schema(table.columns).empty_table()
-            if snapshot is not None and there.snapshot_by_id(snapshot) is None:
-                raise ConfigurationError(f"table {namespace}.{table.name} has no snapshot {snapshot} (any more)")
-            found = there.scan(rows or AlwaysTrue(), columns, snapshot_id=snapshot).to_arrow()
+            found = _scan(there, rows, columns, snapshot).to_arrow()
         return found.cast(pa.schema([_plain(field) for field in found.schema]))
+
+    def files(
+        self, namespace: str, table: IcebergTable, rows: BooleanExpression | None = None, snapshot: int | None = None
+    ) -> list[dict[str, Any]]:  # fmt: skip
+        """What a snapshot knows of each data file that can hold matching rows, without opening one.
+
+        Args:
+            rows, snapshot: as for `read`, which says what is raised too.
+
+        Returns:
+            `rows`, the file's number of them, and for each of the table's `bounded` columns the pair of its least and
+            greatest value, as text for columns that are neither numbers nor times.
+        """
+        with self._errors(f"read {namespace}.{table.name}"):
+            there = self._load(namespace, table)
+            if there is None:
+                return []
+            kinds = {column.name: _TYPES[column.type] for column in table.columns}
+            fields = [(name, kinds[name], there.schema().find_field(name).field_id) for name in table.bounded]
+            found = (task.file for task in _scan(there, rows, ("*",), snapshot).plan_files())
+            return [
+                {"rows": file.record_count}
+                | {
+                    name: tuple(from_bytes(kind, bounds[number]) for bounds in (file.lower_bounds, file.upper_bounds))
+                    for name, kind, number in fields
+                }
+                for file in found
+            ]  # fmt: skip
 
     def version(self, namespace: str, table: IcebergTable) -> int | None:
         """The id of a table's current snapshot; None where it has none yet."""
@@ -252,6 +286,14 @@ class LakeTables:
             raise IntegrityError(f"cannot {action}: a file is gone from the lake ({_line(error)})") from error
         except (OSError, pa.ArrowException) as error:
             raise _file_error(error, action) from error
+
+
+def _scan(
+    there: Table, rows: BooleanExpression | None, columns: tuple[str, ...], snapshot: int | None
+) -> DataScan:  # fmt: skip
+    if snapshot is not None and there.snapshot_by_id(snapshot) is None:
+        raise ConfigurationError(f"table {'.'.join(there.name())} has no snapshot {snapshot} (any more)")
+    return there.scan(rows or AlwaysTrue(), columns, snapshot_id=snapshot)
 
 
 def _partitions(table: IcebergTable) -> PartitionSpec:

@@ -7,7 +7,10 @@ from typing import Any, Literal
 import structlog
 
 # kafka-python reports each attempt of its reconnects; what matters of it comes back as an exception.
-_NOISY = {"kafka": logging.CRITICAL, "botocore": logging.WARNING, "urllib3": logging.WARNING, "py4j": logging.WARNING}
+_NOISY = {
+    "kafka": logging.CRITICAL, "botocore": logging.WARNING, "urllib3": logging.WARNING, "py4j": logging.WARNING,
+    "pyiceberg": logging.WARNING,
+}  # fmt: skip
 
 
 def configure(level: str = "INFO", log_format: Literal["auto", "json", "console"] = "auto", **context: Any) -> None:

@@ -2,20 +2,28 @@
 
 import contextlib
 import logging
+import os
 import re
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ticklake.errors import ConfigurationError, StageError
-from ticklake.settings import KafkaSettings, StoreSettings, settings_config
+from ticklake.settings import CatalogSettings, KafkaSettings, StoreSettings, settings_config
 from ticklake.spark_jvm import SparkJvm
+from ticklake.tables import Column
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+    from pyspark.sql.types import StructType
+
+CATALOG = "ticklake"
+"""Of the lake's tables; a SQL catalog's rows carry it."""
 
 _END_SECONDS = 2.0
 
@@ -91,6 +99,8 @@ def build_session(app_name: str, spark: SparkSettings, store: StoreSettings, **c
         **s3a_options(store),
         **{key.replace("_", "."): value for key, value in conf.items()},
     }
+    # Python workers run what this process runs; PySpark takes its word from there only.
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     waiting: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
     if spark.master:
         builder = builder.master(spark.master)
@@ -189,7 +199,10 @@ def close_jvm(*, keep_archive: bool = True) -> None:
     from pyspark import SparkContext
     from pyspark.sql import SparkSession
 
-    gateway = SparkContext._gateway
+    gateway, context = SparkContext._gateway, SparkContext._active_spark_context
+    if (server := getattr(context, "_accumulatorServer", None)) is not None:
+        # It would print a traceback where the JVM's end, which is meant, cuts its connection.
+        server.handle_error = lambda *_: None
     SparkContext._gateway = SparkContext._jvm = SparkContext._active_spark_context = None
     SparkSession._instantiatedSession = None
     _jvm.close(keep_archive=keep_archive)
@@ -209,7 +222,9 @@ def s3a_options(store: StoreSettings) -> dict[str, str]:
         f"{prefix}.change.detection.mode": "none",
         # A task's uploads are listed in its own memory until it commits, not in an object each.
         f"{prefix}.committer.magic.track.commits.in.memory.enabled": "true",
-        # Readers follow our manifests; nothing looks for `_SUCCESS`.
+        # Names of new files are never used twice, so nothing needs to be looked for before one is written.
+        f"{prefix}.create.performance": "true",
+        # Nothing looks for `_SUCCESS`.
         "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
         "spark.sql.sources.commitProtocolClass": "org.apache.spark.internal.io.cloud.PathOutputCommitProtocol",
         "spark.sql.parquet.output.committer.class": "org.apache.spark.internal.io.cloud.BindingParquetOutputCommitter",
@@ -221,6 +236,59 @@ def s3a_options(store: StoreSettings) -> dict[str, str]:
         options[f"{prefix}.access.key"] = store.access_key.get_secret_value()
         options[f"{prefix}.secret.key"] = store.secret_key.get_secret_value()
     return options
+
+
+def with_catalog(session: "SparkSession", catalog: CatalogSettings, store: StoreSettings) -> "SparkSession":
+    """A session of the same application that knows the lake's tables as `ticklake.NAMESPACE.TABLE`.
+
+    A session keeps a catalog that it has opened, whatever it is told later, so each call makes one of its own.
+    """
+    found = session.newSession()
+    prefix = f"spark.sql.catalog.{CATALOG}"
+    options = {
+        prefix: "org.apache.iceberg.spark.SparkCatalog",
+        f"{prefix}.io-impl": "org.apache.iceberg.hadoop.HadoopFileIO",
+        f"{prefix}.warehouse": f"s3a://{store.bucket}/{catalog.location}",
+        f"{prefix}.cache-enabled": "false",
+        # A column that is computed counts as nullable; the table itself refuses a null where it must not have one.
+        "spark.sql.iceberg.check-nullability": "false",
+        **{f"{prefix}.{name}": value for name, value in _catalog_options(catalog).items()},
+    }
+    for key, value in options.items():
+        found.conf.set(key, value)
+    return found
+
+
+def _catalog_options(catalog: CatalogSettings) -> dict[str, str]:
+    if catalog.uri.startswith("http"):
+        given = {
+            "credential": catalog.credential and catalog.credential.get_secret_value(),
+            "token": catalog.token and catalog.token.get_secret_value(), "warehouse": catalog.warehouse,
+        }  # fmt: skip
+        return {"type": "rest", "uri": catalog.uri, **{name: value for name, value in given.items() if value}}
+    options = {"type": "jdbc", "jdbc.schema-version": "V1"}
+    if catalog.uri.startswith("sqlite:"):
+        return options | {"uri": f"jdbc:sqlite:{catalog.uri.removeprefix('sqlite:///')}"}
+    parts = urlsplit(catalog.uri)
+    query = f"?{parts.query}" if parts.query else ""
+    options |= {"uri": f"jdbc:postgresql://{parts.netloc.rpartition('@')[2]}{parts.path}{query}"}
+    if catalog.user:
+        options["jdbc.user"] = catalog.user
+    if catalog.password is not None:
+        options["jdbc.password"] = catalog.password.get_secret_value()
+    return options
+
+
+def spark_schema(columns: Iterable[Column]) -> "StructType":
+    """`columns` in Spark's types."""
+    from pyspark.sql import types
+
+    kinds = {
+        "string": types.StringType(), "date": types.DateType(), "timestamp": types.TimestampType(),
+        "double": types.DoubleType(), "bigint": types.LongType(), "int": types.IntegerType(),
+        "boolean": types.BooleanType(),
+    }  # fmt: skip
+    return types.StructType([types.StructField(column.name, kinds[column.type], column.nullable) for column in columns])
 
 
 def kafka_options(settings: KafkaSettings) -> dict[str, str]:

@@ -47,6 +47,12 @@ class IcebergTable:
     folder: str | None = None
     """Prefix in the bucket for the data files; None puts them beside the table's metadata."""
 
+    @property
+    def bounded(self) -> tuple[str, ...]:
+        """Columns whose least and greatest value of each file is kept, for readers to skip files by."""
+        others = {"source", "known_at", "fact_versions"} & {column.name for column in self.columns}
+        return tuple(dict.fromkeys((*self.sort, *sorted(others))))
+
 
 def namespace_of(source: Source) -> str:
     """The namespace for rows from `source`: nothing recorded or simulated stands beside the real."""
@@ -145,12 +151,19 @@ INDICATOR_COLUMNS: tuple[Column, ...] = (
     Column("bb_upper", "double", "Middle band plus 2 population standard deviations"),
     Column("bb_lower", "double", "Middle band minus 2 population standard deviations"),
     Column("atr_14", "double", "Average true range (Wilder), 14 sessions, in price"),
-    Column("obv", "double", "On-balance volume since the start of the stored history; depends on how far back that reaches"),
+    Column(
+        "obv", "double", "On-balance volume since the start of the stored history; depends on how far back that reaches"
+    ),
     Column("volatility_20", "double", "Sample standard deviation of 20 log returns, times the root of 252"),
     Column("high_52w", "double", "Highest adj_high of 252 sessions"),
     Column("low_52w", "double", "Lowest adj_low of 252 sessions"),
-    Column("drawdown", "double", "adj_close over its highest value in the stored history so far, minus 1; 0 or below; depends on how far back "
-           "that reaches", nullable=False),
+    Column(
+        "drawdown",
+        "double",
+        "adj_close over its highest value in the stored history so far, minus 1; 0 or below, so it depends on "
+        "how far back that reaches",
+        nullable=False,
+    ),
 )
 
 DAILY_ANALYTICS = IcebergTable(

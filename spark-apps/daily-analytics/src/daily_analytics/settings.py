@@ -2,7 +2,8 @@
 
 from pydantic import Field
 
-from ticklake.settings import StageSettings, StoreSettings
+from ticklake.expectations import QualitySettings
+from ticklake.settings import CatalogSettings, StageSettings, StoreSettings
 from ticklake.spark import SparkSettings
 
 
@@ -10,6 +11,8 @@ class AnalyticsSettings(StageSettings):
     """All settings of this stage."""
 
     store: StoreSettings = Field(default_factory=StoreSettings)
+    catalog: CatalogSettings = Field(default_factory=CatalogSettings)
     spark: SparkSettings = Field(default_factory=SparkSettings)
-    rows_per_part: int = Field(default=50_000, ge=1)
-    """Bars, history included, that one part of the work holds; up to this many need no shuffle."""
+    quality: QualitySettings = Field(default_factory=QualitySettings)
+    rows_per_part: int = Field(default=125_000, ge=1)
+    """Versions of bars that one part of the work holds; up to this many need no shuffle."""

@@ -1,4 +1,4 @@
-"""The stage: check what there is, compute, write, read back, switch."""
+"""The stage: find the symbols with new facts, compute their whole history, replace it in one commit, read it back."""
 
 import contextlib
 import time
@@ -8,27 +8,22 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from daily_analytics import history, reading, writing
-from daily_analytics.history import History
-from daily_analytics.reading import RawBatch
+from daily_analytics.lake import Basis, Lake, Stored
 from daily_analytics.settings import AnalyticsSettings
-from daily_analytics.writing import Written
-from ticklake import logs, manifests
+from ticklake import lineage
+from ticklake.catalog import LakeTables
 from ticklake.errors import ConfigurationError, IntegrityError
 from ticklake.lineage import StageRecord, SymbolResult
-from ticklake.manifests import DailyManifest
-from ticklake.names import processed_daily_prefix
 from ticklake.objects import ObjectStore
-from ticklake.pipeline import CONSUME, PROCESS
-from ticklake.records import Source
-from ticklake.spark import build_session, close_jvm, close_session, start_jvm, translated_errors
+from ticklake.pipeline import PROCESS, VALIDATE_RAW
+from ticklake.records import batch_checksum
+from ticklake.spark import build_session, close_jvm, close_session, start_jvm, translated_errors, with_catalog
 from ticklake.spark_jvm import ONE_SHOT
 from ticklake.stage import Run
+from ticklake.tables import DAILY_ANALYTICS, FACT_TABLES
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
-
-log = logs.get(__name__)
+    from pyspark.sql import DataFrame, SparkSession
 
 APP = PROCESS.program
 _COMPUTE = "compute"
@@ -50,46 +45,43 @@ class _Clock:
         return name in self.timings
 
 
-@dataclass(frozen=True)
-class _Input:
-    consumed: StageRecord
-    """Less the symbols that are held, see `reading.fit_batch`."""
-    batch: RawBatch | None
-    history: History
-
-
 def run_stage(settings: AnalyticsSettings, run: Run) -> tuple[StageRecord, ObjectStore]:
     """See `ticklake.stage.batch_main`.
 
     Raises:
-        ConfigurationError: the run has no consumed batch, or its batch must not replace the date's rows.
-        IntegrityError: raw objects or the written files are not what their records say.
-        StageError: Spark or the store failed.
+        ConfigurationError: the run's batch was not recorded, or is of another date.
+        IntegrityError: the tables do not hold what was recorded or written.
+        StageError: Spark, the store or the catalog failed, or another run replaced the same rows meanwhile.
     """
     started_at, clock = datetime.now(UTC), _Clock()
     store = ObjectStore(settings.store)
     with _session(settings, clock) as session:
-        found = _input(store, run)
+        judged = lineage.read(store, run.run_id, VALIDATE_RAW.program)
+        if judged.batch_date != run.batch_date:
+            raise ConfigurationError(f"run {run.run_id} is of {judged.batch_date}, not of --date {run.batch_date}")
+        fit = sorted(symbol for symbol, part in judged.symbols.items() if part.rows)
+        lake = Lake(LakeTables(settings.catalog, settings.store), judged.source, fit)
+        lake.tables.ensure(lake.namespace, DAILY_ANALYTICS)
+        lake.pin(*FACT_TABLES, DAILY_ANALYTICS)
+        facts = lake.facts()
+        if lost := [symbol for symbol in fit if symbol not in facts]:
+            raise IntegrityError(f"no facts of {', '.join(lost[:10])} are recorded: run {VALIDATE_RAW.program} again")
+        before = lake.analytics()
+        behind = [symbol for symbol in fit if before.get(symbol) != facts[symbol]]
         clock.step("look")
-        name = None
-        if found.batch is not None:
-            name = _compute(settings, session.result(), found, clock)
+        if behind:
+            _compute(settings, session.result(), lake, judged, {symbol: facts[symbol] for symbol in behind}, clock)
     clock.step("stop Spark")
-    written = Written((), {}, {})
-    try:
-        if name is not None:
-            written = writing.read_back(store, run.batch_date, name)
-        _compare(found.consumed, written)
-        clock.step("read back")
-        existing = manifests.read_daily(store, run.batch_date)
-        _refuse(existing, found.consumed.source, found.batch)
-    except (ConfigurationError, IntegrityError):
-        if name is not None:
-            writing.discard(store, run.batch_date, name)
-        raise
-    writing.switch(store, _manifest(run, found, written, existing))
-    clock.step("switch")
-    return _record(settings, run, found, written, started_at, clock), store
+    lake.pin(DAILY_ANALYTICS)
+    stored = lake.stored()
+    wrong = [symbol for symbol in fit if symbol not in stored or stored[symbol].rows != facts[symbol].sessions]
+    if wrong:
+        raise IntegrityError(
+            f"{wrong[0]}: {facts[wrong[0]].sessions} sessions are known, the table {DAILY_ANALYTICS.name} has "
+            f"{stored[wrong[0]].rows if wrong[0] in stored else 0}: run this stage again"
+        )
+    clock.step("read back")
+    return _record(settings, run, judged, lake, stored, behind, started_at, clock), store
 
 
 @contextlib.contextmanager
@@ -120,116 +112,64 @@ def _session(settings: AnalyticsSettings, clock: _Clock) -> "Iterator[Future[Spa
             close_session(session.result())
 
 
-def _input(store: ObjectStore, run: Run) -> _Input:
-    """The run's raw objects and the history before them; refuses a batch that must not replace what is there."""
-    consumed = reading.fit_batch(store, run.run_id)
-    if consumed.batch_date != run.batch_date:
-        raise ConfigurationError(
-            f"run {run.run_id} has rows for {consumed.batch_date}, not for --date {run.batch_date}"
-        )
-    batch = reading.look_at(store, consumed.objects)
-    _refuse(manifests.read_daily(store, run.batch_date), consumed.source, batch)
-    if batch is None:
-        return _Input(consumed, None, History())
-    older = history.choose(
-        manifests.all_daily(store), batch_date=run.batch_date, source=consumed.source, fetched_at=batch.fetched_at,
-        spans=batch.spans,
-    )  # fmt: skip
-    return _Input(consumed, batch, older)
-
-
-def _refuse(existing: DailyManifest | None, source: Source, batch: RawBatch | None) -> None:
-    """The rows of a newer batch replace those of an older one, never the other way round.
-
-    Nor does a batch from another source ever replace rows that came from Yahoo.
-
-    Raises:
-        ConfigurationError: this batch must not replace what is there.
-    """
-    if existing is None:
-        return
-    if existing.source is Source.YAHOO and source is not Source.YAHOO:
-        raise ConfigurationError(
-            f"{existing.batch_date} holds rows from yahoo, which a {source} batch never replaces: "
-            "choose another date or data folder"
-        )
-    if batch is not None and batch.fetched_at < existing.fetched_at:
-        raise ConfigurationError(
-            f"{existing.batch_date} holds a batch fetched at {existing.fetched_at:%Y-%m-%d %H:%M:%S} UTC, newer than "
-            f"this one ({batch.fetched_at:%Y-%m-%d %H:%M:%S} UTC): start a new run for that date"
-        )
-
-
-def _compute(settings: AnalyticsSettings, session: "SparkSession", found: _Input, clock: _Clock) -> str:
-    """Compute and write; what the new files' names begin with."""
-    from daily_analytics.indicators import daily_analytics
-
-    bucket, consumed = settings.store.bucket, found.consumed
-    parts = -(-(consumed.rows_out + found.history.rows) // settings.rows_per_part)
+def _compute(
+    settings: AnalyticsSettings, session: "SparkSession", lake: Lake, judged: StageRecord, facts: dict[str, Basis],
+    clock: _Clock,
+) -> None:  # fmt: skip
+    """Compute the whole history of the symbols in `facts` and commit it."""
     clock.step("start Spark")
     with translated_errors("compute and write the indicators"):
-        suit(session, parts)
-        bars = reading.raw_bars(session, reading.urls(bucket, consumed.objects))
-        stored = reading.urls(bucket, found.history.objects)
-        older = reading.stored_rows(session, stored) if stored else None
-        folder = f"s3a://{bucket}/{processed_daily_prefix(consumed.batch_date)}"
-        name = writing.write_new(daily_analytics(bars, older, parts), folder)
+        session = with_catalog(session, settings.catalog, settings.store)
+        parts = -(-sum(basis.versions for basis in facts.values()) // settings.rows_per_part)
+        write(session, lake, list(facts), parts, settings.quality.noise, judged)
     clock.step(_COMPUTE)
-    return name
 
 
-def suit(session: "SparkSession", parts: int) -> None:
+def write(
+    session: "SparkSession", lake: Lake, symbols: list[str], parts: int, noise: float, batch: StageRecord
+) -> None:  # fmt: skip
+    """Replace the symbols' rows by what their facts give.
+
+    Args:
+        session: one that knows the lake's tables.
+        parts: how many parts to work in; 1 needs no shuffle.
+        batch: for id and date of the batch, and the run.
+    """
+    from daily_analytics.analytics import daily_analytics
+
+    _suit(session, parts)
+
+    def together(rows: "DataFrame") -> "DataFrame":
+        return rows.coalesce(1) if parts == 1 else rows
+
+    bars, actions = map(together, lake.frames(session, symbols))
+    rows = daily_analytics(bars, actions, noise=noise, batch_id=batch.batch_id, batch_date=batch.batch_date)
+    lake.replace(rows, symbols, batch.run_id)
+
+
+def _suit(session: "SparkSession", parts: int) -> None:
     """Compiled plans pay off for much data only: for a few thousand rows, compiling takes longer than computing."""
     small = parts == 1
     session.conf.set("spark.sql.codegen.wholeStage", str(not small).lower())
     session.conf.set("spark.sql.codegen.factoryMode", "NO_CODEGEN" if small else "FALLBACK")
-    session.conf.set("spark.sql.adaptive.enabled", str(not small).lower())
-
-
-def _compare(consumed: StageRecord, written: Written) -> None:
-    """What reads back must be what the stage before wrote.
-
-    Raises:
-        IntegrityError: it is not.
-    """
-    wanted = {symbol: (part.rows, part.checksum) for symbol, part in consumed.symbols.items() if part.rows}
-    there = {symbol: (span.rows, written.checksums[symbol]) for symbol, span in written.spans.items()}
-    differing = sorted(symbol for symbol in wanted.keys() | there.keys() if wanted.get(symbol) != there.get(symbol))
-    if differing:
-        raise IntegrityError(
-            f"the rows written differ from those of {CONSUME.program}, for {', '.join(differing[:10])}: run it again"
-        )
-
-
-def _manifest(run: Run, found: _Input, written: Written, existing: DailyManifest | None) -> DailyManifest:
-    """The date's new manifest; of a symbol that is held, what an earlier run of the date wrote stays."""
-    consumed = found.consumed
-    held = consumed.held_symbols()
-    kept = existing if existing is not None and existing.source is consumed.source else None
-    return DailyManifest(
-        objects=(*written.objects, *(ref for ref in (kept.objects if kept else ()) if ref.symbol in held)),
-        run_id=run.run_id, batch_id=consumed.batch_id, batch_date=run.batch_date, source=consumed.source,
-        spans=written.spans | {symbol: span for symbol, span in (kept.spans if kept else {}).items() if symbol in held},
-        fetched_at=found.batch.fetched_at if found.batch is not None else consumed.started_at,
-    )  # fmt: skip
+    session.conf.set("spark.sql.adaptive.enabled", "false")
+    session.conf.set("spark.sql.shuffle.partitions", str(parts))
 
 
 def _record(
-    settings: AnalyticsSettings, run: Run, found: _Input, written: Written, started_at: datetime, clock: _Clock
-) -> StageRecord:
-    consumed = found.consumed
+    settings: AnalyticsSettings, run: Run, judged: StageRecord, lake: Lake, stored: dict[str, Stored],
+    behind: list[str], started_at: datetime, clock: _Clock,
+) -> StageRecord:  # fmt: skip
+    nothing = Stored(0, batch_checksum(()))
     symbols = {
-        symbol: SymbolResult(
-            status=before.status, rows=written.spans[symbol].rows if symbol in written.spans else 0,
-            checksum=written.checksums.get(symbol, before.checksum), reasons=before.reasons,
-        )
-        for symbol, before in consumed.symbols.items()
-    }  # fmt: skip
-    for note in found.history.notes:
-        log.warning(note)
+        symbol: SymbolResult(status=part.status, reasons=part.reasons, **stored.get(symbol, nothing)._asdict())
+        for symbol, part in judged.symbols.items()
+    }
+    rows = sum(part.rows for part in symbols.values())
+    alone = len(lake.symbols) - len(behind)
     return StageRecord(
-        stage=APP, run_id=run.run_id, batch_id=consumed.batch_id, batch_date=run.batch_date, source=consumed.source,
-        rows_in=consumed.rows_out, rows_out=sum(part.rows for part in symbols.values()), quarantined=0,
-        symbols=symbols, objects=written.objects, notes=found.history.notes, timings=clock.timings,
+        stage=APP, run_id=run.run_id, batch_id=judged.batch_id, batch_date=run.batch_date, source=judged.source,
+        rows_in=rows, rows_out=rows, quarantined=0, symbols=symbols, snapshots=lake.snapshots, timings=clock.timings,
+        notes=(f"{alone} of {len(lake.symbols)} symbols have nothing new and were left alone",) if alone else (),
         started_at=started_at, finished_at=datetime.now(UTC), code_version=settings.code_version,
     )  # fmt: skip

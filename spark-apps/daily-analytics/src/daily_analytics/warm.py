@@ -1,50 +1,70 @@
 """Gets a long-lived process ready, so that the stages it runs later find a session with everything loaded."""
 
+import dataclasses
+import tempfile
 import uuid
 from datetime import UTC, date, datetime, timedelta
 
-from daily_analytics import reading, writing
-from daily_analytics.indicators import daily_analytics
+import pyarrow as pa
+
+from daily_analytics.lake import Lake
 from daily_analytics.settings import AnalyticsSettings
-from daily_analytics.stage import APP, suit
+from daily_analytics.stage import APP, write
+from ticklake.catalog import LakeTables
+from ticklake.lineage import StageRecord
 from ticklake.objects import ObjectStore
-from ticklake.spark import build_session, translated_errors
-from ticklake.tables import BAR_COLUMNS
+from ticklake.records import Source
+from ticklake.settings import CatalogSettings
+from ticklake.spark import build_session, translated_errors, with_catalog
+from ticklake.tables import CORPORATE_ACTIONS, DAILY_ANALYTICS, DAILY_BARS, arrow_schema
 
 _SESSIONS = 40
+_SYMBOL = "AAA"
+_DAY = date(2000, 3, 1)
 
 
 def warm(settings: AnalyticsSettings) -> None:
-    """Start a session and take a few made-up bars through all that a stage does, in a folder of their own.
+    """Start a session and take a few made-up bars through all that a stage does, with tables of their own.
 
     Raises:
         StageError: Spark does not start, or the store fails.
     """
-    store, bucket = ObjectStore(settings.store), settings.store.bucket
-    folder = f"warm-up/{uuid.uuid4().hex}"
-    url = f"s3a://{bucket}/{folder}"
+    store, prefix = ObjectStore(settings.store), f"warm-up/{uuid.uuid4().hex}"
     with translated_errors("start"):
         session = build_session(APP, settings.spark, settings.store)
-    try:
-        store.put(f"{folder}/bars.csv", _bars().encode())
-        with translated_errors("compute"):
-            suit(session, parts=1)
-            bars = reading.raw_bars(session, [f"{url}/bars.csv"])
-            writing.write_new(daily_analytics(bars, None, 1), f"{url}/older")
-            stored = reading.stored_rows(session, [f"{url}/older/symbol=AAA"])
-            writing.write_new(daily_analytics(bars, stored, 1), f"{url}/newer")
-    finally:
-        writing.remove(store, [found.key for found in store.list_objects(f"{folder}/")])
+    with tempfile.TemporaryDirectory() as folder:
+        catalog = CatalogSettings(uri=f"sqlite:///{folder}/catalog.db", location=prefix)
+        lake = Lake(LakeTables(catalog, settings.store), Source.SIMULATED, [_SYMBOL])
+        try:
+            for table in (DAILY_BARS, CORPORATE_ACTIONS, dataclasses.replace(DAILY_ANALYTICS, folder=f"{prefix}/data")):
+                lake.tables.ensure(lake.namespace, table)
+            lake.tables.append(lake.namespace, DAILY_BARS, prefix, lambda _: _bars())
+            lake.pin(DAILY_BARS)
+            with translated_errors("compute"):
+                write(with_catalog(session, catalog, settings.store), lake, [_SYMBOL], 1, 0.0, _record(prefix))
+            lake.stored()
+        finally:
+            for found in store.list_objects(f"{prefix}/"):
+                store.delete(found.key)
 
 
-def _bars() -> str:
-    fetched_at, first = datetime(2000, 3, 1, tzinfo=UTC), date(2000, 1, 3)
-    lines = [",".join(column.name for column in BAR_COLUMNS)]
-    for number in range(_SESSIONS):
-        price = 100.0 + number
-        values = (
-            "AAA", first + timedelta(days=number), price, price + 1, price - 1, price, price, 1000, 0.0, 0.0, "USD",
-            "simulated", "warm-up", fetched_at.date(), number, f"{fetched_at:%Y-%m-%dT%H:%M:%S}.000Z", "none",
-        )  # fmt: skip
-        lines.append(",".join(map(str, values)))
-    return "\n".join(lines) + "\n"
+def _bars() -> pa.Table:
+    known_at, first = datetime(2000, 3, 1, tzinfo=UTC), date(2000, 1, 3)
+    rows = [
+        {
+            "symbol": _SYMBOL, "session_date": first + timedelta(days=number), "known_at": known_at, "open": 100.0,
+            "high": 101.0 + number, "low": 99.0, "close": 100.0 + number, "volume": 1000, "currency": "USD",
+            "source": str(Source.SIMULATED), "batch_id": "warm-up", "batch_date": _DAY, "row_hash": "",
+            "change": "first",
+        }
+        for number in range(_SESSIONS)
+    ]  # fmt: skip
+    return pa.Table.from_pylist(rows, arrow_schema(DAILY_BARS.columns))
+
+
+def _record(run_id: str) -> StageRecord:
+    now = datetime.now(UTC)
+    return StageRecord(
+        stage=APP, run_id=run_id, batch_id=run_id, batch_date=_DAY, source=Source.SIMULATED, rows_in=0, rows_out=0,
+        quarantined=0, symbols={}, started_at=now, finished_at=now, code_version="",
+    )  # fmt: skip

@@ -1,0 +1,47 @@
+"""Technical indicators of daily bars: TA-Lib's, for one symbol at a time. Needs the package `ta-lib`."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from ticklake.adjustment import Floats
+
+NAMES = (
+    "sma_5", "sma_20", "sma_50", "sma_200", "ema_12", "ema_26", "macd", "macd_signal", "macd_hist", "rsi_14",
+    "bb_middle", "bb_upper", "bb_lower", "atr_14", "obv", "high_52w", "low_52w",
+)  # fmt: skip
+"""What `indicators` adds, in order; see `tables.INDICATOR_COLUMNS` for each one's meaning."""
+
+TRADING_YEAR = 252
+"""Sessions of a year."""
+
+
+def indicators(bars: pa.Table) -> pa.Table:
+    """One symbol's bars with the columns `NAMES` behind their own, each null until its window is full.
+
+    Formulas: TA-Lib (ta-lib.org), functions SMA, EMA, MACD, RSI, BBANDS, ATR, OBV, MAX and MIN.
+
+    Args:
+        bars: the columns adj_high, adj_low, adj_close and volume, without nulls, in session order.
+    """
+    # Its import reads a hundred function descriptions.
+    import talib
+
+    high, low, close, volume = (_floats(bars[name]) for name in ("adj_high", "adj_low", "adj_close", "volume"))
+    upper, middle, lower = talib.BBANDS(close, timeperiod=20, nbdevup=2, nbdevdn=2)
+    values = (
+        *(talib.SMA(close, timeperiod=sessions) for sessions in (5, 20, 50, 200)),
+        *(talib.EMA(close, timeperiod=sessions) for sessions in (12, 26)),
+        *talib.MACD(close, fastperiod=12, slowperiod=26, signalperiod=9),
+        talib.RSI(close, timeperiod=14), middle, upper, lower, talib.ATR(high, low, close, timeperiod=14),
+        talib.OBV(close, volume), talib.MAX(high, timeperiod=TRADING_YEAR), talib.MIN(low, timeperiod=TRADING_YEAR),
+    )  # fmt: skip
+    for name, value in zip(NAMES, values, strict=True):
+        bars = bars.append_column(name, pa.array(value, pa.float64(), mask=np.isnan(value)))
+    return bars
+
+
+def _floats(column: Any) -> Floats:
+    found: Floats = np.ascontiguousarray(column.to_numpy(), dtype="float64")
+    return found
