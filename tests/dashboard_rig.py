@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import subprocess
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -21,7 +22,7 @@ from ticklake.kafka import ConfirmedProducer
 from ticklake.objects import ObjectStore
 from ticklake.pipeline import BATCH_STAGES
 from ticklake.records import Source, Tick
-from ticklake.settings import KafkaSettings, StoreSettings
+from ticklake.settings import CatalogSettings, KafkaSettings, StoreSettings
 
 REPLAY_DATE = date(2013, 3, 1)
 """The last session of the recorded bars."""
@@ -29,12 +30,18 @@ REPLAY_DATE = date(2013, 3, 1)
 
 @dataclass(frozen=True)
 class FilledLake:
-    """A bucket in which one batch ran through every stage."""
+    """A bucket in which one batch ran through every stage, and the catalog of its tables."""
 
     store: StoreSettings
+    catalog: CatalogSettings
     run_id: str
     batch_date: date
     symbols: tuple[str, ...]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a program needs beside the platform's own variables."""
+        return {"TICKLAKE_STORE_BUCKET": self.store.bucket, "TICKLAKE_CATALOG_URI": self.catalog.uri}
 
 
 def fill_lake(
@@ -44,15 +51,18 @@ def fill_lake(
     settings = platform.store.model_copy(update={"bucket": f"dash-{uuid.uuid4().hex[:12]}"})
     ObjectStore(settings).create_bucket()
     run_id = f"run-{uuid.uuid4().hex[:8]}"
+    filled = FilledLake(
+        settings, CatalogSettings(uri=f"sqlite:///{tempfile.mkdtemp()}/catalog.db"), run_id, REPLAY_DATE, tuple(symbols)
+    )
     kept = {name: value for name, value in os.environ.items() if not name.startswith("TICKLAKE_")}
-    environment = kept | platform.stage_env() | {
-        "TICKLAKE_STORE_BUCKET": settings.bucket, "TICKLAKE_SOURCE": "replay", "TICKLAKE_SYMBOLS": ",".join(symbols),
+    environment = kept | platform.stage_env() | filled.environment | {
+        "TICKLAKE_SOURCE": "replay", "TICKLAKE_SYMBOLS": ",".join(symbols),
         "TICKLAKE_WAREHOUSE_DATABASE": f"TEST_{uuid.uuid4().hex[:12].upper()}",
     }  # fmt: skip
     for stage in BATCH_STAGES[:stages]:
         command = [programs / stage.program, "--date", str(REPLAY_DATE), "--run-id", run_id]
         subprocess.run(command, env=environment, check=True, timeout=240, stdout=subprocess.DEVNULL)
-    return FilledLake(settings, run_id, REPLAY_DATE, tuple(symbols))
+    return filled
 
 
 @dataclass

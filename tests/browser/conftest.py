@@ -18,6 +18,7 @@ from browser_rig import DESKTOP, Page, Site, site_running
 from dashboard_rig import FilledLake, fill_lake
 
 from onebox.platform import Platform
+from ticklake.settings import CatalogSettings, StoreSettings
 
 REQUIRED = "TICKLAKE_REQUIRE_BROWSER"
 
@@ -80,11 +81,19 @@ def site(
     """A dashboard with everything: history, ticks and windows."""
     folder = tmp_path_factory.mktemp("site")
     # Nobody sends ticks between the tests.
-    with site_running(onebox_platform, programs, filled_lake.store, folder, DASHBOARD_STALE_SECONDS="900") as running:
+    with site_running(
+        onebox_platform, programs, filled_lake.environment, folder, DASHBOARD_STALE_SECONDS="900"
+    ) as running:
         running.windows()
         running.server.wait("/symbols/AAPL/windows?length=15m", lambda answer: len(answer["items"]) == 61)
         running.server.wait("/symbols", lambda answer: any(item["sessions"] for item in answer["items"]))
         yield running
+
+
+@pytest.fixture
+def empty_lake(store_settings: StoreSettings, catalog_settings: CatalogSettings) -> dict[str, str]:
+    """The variables of a lake of the test's own in which nothing is."""
+    return {"TICKLAKE_STORE_BUCKET": store_settings.bucket, "TICKLAKE_CATALOG_URI": catalog_settings.uri}
 
 
 @pytest.fixture
@@ -93,6 +102,4 @@ def new_site(
 ) -> Iterator[Callable[..., Site]]:  # fmt: skip
     """Starts a dashboard of the test's own; keywords are variables without TICKLAKE_."""
     with ExitStack() as stack:
-        yield lambda store, **more: stack.enter_context(
-            site_running(onebox_platform, programs, store, tmp_path, **more)
-        )
+        yield lambda lake, **more: stack.enter_context(site_running(onebox_platform, programs, lake, tmp_path, **more))

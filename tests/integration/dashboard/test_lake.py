@@ -1,18 +1,19 @@
-"""What is read out of several batches, on the real store."""
+"""What is read out of the lake, on the real store and catalog."""
 
 import json
 import threading
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from lake_writer import put_batch, put_windows
+from lake_writer import put_history, put_windows
 
 from dashboard.lake import DailyLake
 from dashboard.quarantine_view import QuarantineView
 from dashboard.runs import Runs
-from dashboard.store_guard import StoreGuard
+from dashboard.store_guard import Guard
 from dashboard.windows_lake import WindowLake
 from ticklake import lineage
+from ticklake.catalog import LakeTables
 from ticklake.errors import StageError
 from ticklake.lineage import StageRecord, SymbolResult
 from ticklake.names import live_names
@@ -26,14 +27,17 @@ DAYS = [MONDAY + timedelta(days=n) for n in range(5)]
 
 @pytest.fixture
 def guard(store):
-    return StoreGuard(store, 0.1)
+    return Guard(store, 0.1)
 
 
 @pytest.fixture
-def lake(guard):
-    lake = DailyLake(guard, 0, 64 * 1024 * 1024)
-    yield lake
-    lake.close()
+def tables(catalog_settings, store_settings):
+    return LakeTables(catalog_settings, store_settings)
+
+
+@pytest.fixture
+def lake(tables):
+    return DailyLake(Guard(tables, 0.1), 0, 64 * 1024 * 1024)
 
 
 def closes(lake: DailyLake, symbol: str = "A", source: str = "simulated") -> dict[date, float]:
@@ -42,36 +46,49 @@ def closes(lake: DailyLake, symbol: str = "A", source: str = "simulated") -> dic
     return dict(zip(table["session_date"].to_pylist(), table["close"].to_pylist(), strict=True))
 
 
-def test_of_two_batches_the_newer_row_counts_unless_its_history_is_shorter(store, lake):
-    put_batch(store, DAYS[3], {"A": {DAYS[1]: 11.0, DAYS[2]: 12.0, DAYS[3]: 13.0}}, history=1)
-    # An older date that is loaded later never undoes what the newer one restated.
-    put_batch(store, DAYS[2], {"A": {DAYS[0]: 20.0, DAYS[1]: 21.0, DAYS[2]: 22.0}})
-    assert closes(lake) == {DAYS[0]: 20.0, DAYS[1]: 11.0, DAYS[2]: 12.0, DAYS[3]: 13.0}
-    # Computed from two sessions less than what is there: only the new session comes in.
-    put_batch(store, DAYS[4], {"A": {DAYS[3]: 33.0, DAYS[4]: 34.0}})
-    assert closes(lake) == {DAYS[0]: 20.0, DAYS[1]: 11.0, DAYS[2]: 12.0, DAYS[3]: 13.0, DAYS[4]: 34.0}
-    assert lake.summary("A", "simulated").sessions == 5
+def test_a_history_that_was_replaced_is_read_anew_and_the_others_are_not(tables, lake):
+    put_history(tables, DAYS[2], {"A": dict(zip(DAYS[:3], (1.0, 2.0, 3.0), strict=True)), "B": {MONDAY: 9.0}})
+    assert closes(lake) == {DAYS[0]: 1.0, DAYS[1]: 2.0, DAYS[2]: 3.0}
+    assert lake.summary("A", "simulated").sessions == 3
+    kept = lake.rows("B", "simulated")
+    put_history(tables, DAYS[3], {"A": dict.fromkeys(DAYS[:4], 5.0)})
+    assert closes(lake) == dict.fromkeys(DAYS[:4], 5.0)
+    assert (lake.summary("A", "simulated").last, lake.summary("A", "simulated").sessions) == (DAYS[3], 4)
+    assert lake.rows("B", "simulated") is kept
 
 
-def test_a_batch_that_is_run_again_is_read_anew(store, lake):
-    put_batch(store, MONDAY, {"A": {MONDAY: 1.0}})
+def test_a_snapshot_that_is_gone_since_the_look_leads_to_the_newest(tables, lake):
+    put_history(tables, MONDAY, {"A": {MONDAY: 1.0}})
+    lake.refresh()
+    put_history(tables, DAYS[1], {"A": {MONDAY: 2.0}})
+    there = tables._catalog().load_table(("market_test", "daily_analytics"))
+    with there.maintenance.expire_snapshots() as expire:
+        expire.by_id(there.snapshots()[0].snapshot_id)
+    assert lake.rows("A", "simulated")["close"].to_pylist() == [2.0]
+
+
+def test_a_table_whose_files_are_gone_is_a_clear_error(tables, lake, store):
+    put_history(tables, MONDAY, {"A": {MONDAY: 1.0}})
+    lake.refresh()
+    for found in store.list_objects("processed/historical/"):
+        store.delete(found.key)
+    with pytest.raises(StageError, match="a file is gone from the lake"):
+        lake.rows("A", "simulated")
+
+
+def test_no_table_yet_is_no_history(lake):
+    lake.refresh()
+    assert (lake.listed(), lake.sources(), lake.best_source("A"), lake.summary("A", "yahoo")) == ([], [], None, None)
+
+
+def test_sources_stay_apart_and_yahoo_goes_first(tables, lake):
+    put_history(tables, DAYS[0], {"A": {MONDAY: 1.0}}, source=Source.SIMULATED)
+    put_history(tables, DAYS[1], {"A": {MONDAY: 2.0}}, source=Source.YAHOO)
+    put_history(tables, DAYS[2], {"A": {MONDAY: 3.0}, "B": {MONDAY: 4.0}}, source=Source.REPLAY)
     assert closes(lake) == {MONDAY: 1.0}
-    put_batch(store, MONDAY, {"A": {MONDAY: 2.0}}, attempt="b")
-    store.delete(f"processed/historical/date={MONDAY}/symbol=A/part-a.parquet")
-    assert closes(lake) == {MONDAY: 2.0}
-    # The same between the reading of the manifests and that of the file.
-    put_batch(store, MONDAY, {"A": {MONDAY: 3.0}, "B": {MONDAY: 4.0}}, attempt="c")
-    store.delete(f"processed/historical/date={MONDAY}/symbol=A/part-b.parquet")
-    lake._held.clear()
-    table = lake.rows("A", "simulated")
-    assert table["close"].to_pylist() == [3.0]
-
-
-def test_sources_stay_apart_and_yahoo_goes_first(store, lake):
-    put_batch(store, DAYS[0], {"A": {MONDAY: 1.0}}, source=Source.SIMULATED)
-    put_batch(store, DAYS[1], {"A": {MONDAY: 2.0}}, source=Source.YAHOO)
-    put_batch(store, DAYS[2], {"A": {MONDAY: 3.0}, "B": {MONDAY: 4.0}}, source=Source.REPLAY)
-    assert closes(lake) == {MONDAY: 1.0}
+    assert closes(lake, source="replay") == {MONDAY: 3.0}
+    assert closes(lake, source="yahoo") == {MONDAY: 2.0}
+    assert lake.summary("A", "replay").tail == ((MONDAY, 3.0),)
     assert lake.listed() == [("A", "yahoo"), ("A", "replay"), ("A", "simulated"), ("B", "replay")]
     assert (lake.best_source("A"), lake.best_source("B"), lake.best_source("A", "replay")) == (
         "yahoo", "replay", "replay",
@@ -79,11 +96,12 @@ def test_sources_stay_apart_and_yahoo_goes_first(store, lake):
     assert lake.best_source("C") is None
 
 
-def test_the_close_before_a_session_is_that_of_the_session_before(store, lake):
-    put_batch(store, MONDAY, {"A": {day: float(number) for number, day in enumerate(DAYS)}})
+def test_the_close_before_a_session_is_that_of_the_session_before(tables, lake):
+    put_history(tables, MONDAY, {"A": {day: float(number) for number, day in enumerate(DAYS)}, "B": {MONDAY: 7.0}})
     lake.refresh()
     summary = lake.summary("A", "simulated")
     assert [summary.close_before(day) for day in (DAYS[4], DAYS[4] + timedelta(days=1))] == [3.0, 4.0]
+    assert lake.summary("B", "simulated").tail == ((MONDAY, 7.0),)
 
 
 def test_closed_windows_newest_first_and_each_once(store, guard):
@@ -162,7 +180,7 @@ def test_quarantine_shows_where_and_why(store, guard):
 
 def test_a_store_that_is_away_is_asked_once_and_then_left_in_peace(store_settings):
     away = ObjectStore(store_settings.model_copy(update={"endpoint": "http://127.0.0.1:9", "timeout_seconds": 1}))
-    guard, asked = StoreGuard(away, 60), []
+    guard, asked = Guard(away, 60), []
 
     def work(store):
         asked.append(1)

@@ -10,23 +10,21 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from kafka import TopicPartition
 
 from stream_ticks.simulator import Start
 from stream_ticks.starts import DEFAULTS, find_starts
-from ticklake import kafka, manifests
-from ticklake.lineage import ObjectRef
-from ticklake.objects import ObjectStore
+from ticklake import kafka
+from ticklake.catalog import LakeTables
 from ticklake.records import Source, Tick
-from ticklake.settings import KafkaSettings, LiveSettings
+from ticklake.settings import CatalogSettings, KafkaSettings, LiveSettings, StoreSettings
+from ticklake.tables import DAILY_ANALYTICS, arrow_schema, namespace_of
 
 Environment = Callable[..., dict[str, str]]
 SYMBOLS = ("AAPL", "MSFT", "GOOGL", "AMZN", "META", "TSLA", "NVDA", "INTC")
@@ -179,27 +177,24 @@ def test_alpha_vantage_quotes_become_ticks(
     assert "TICKLAKE_ALPHA_VANTAGE_API_KEY" in wrong.stderr
 
 
-def test_prices_start_at_the_newest_batch_in_the_lake(store: ObjectStore) -> None:
-    assert find_starts(store, ["AAPL", "XYZ"]) == [DEFAULTS["AAPL"], Start(100.0, 0.30)]
-    for batch_date, close in ((date(2026, 1, 29), 111.0), (date(2026, 1, 30), 222.0)):
-        rows = pa.table(
-            {
-                "session_date": [batch_date - timedelta(days=1), batch_date], "close": [1.0, close],
-                "volatility_20": [0.1, 0.25],
-            }
-        )  # fmt: skip
-        sink = BytesIO()
-        pq.write_table(rows, sink)
-        key = f"processed/historical/date={batch_date}/symbol=AAPL/part-0.parquet"
-        store.put(key, sink.getvalue())
-        manifests.write_daily(
-            store,
-            manifests.DailyManifest(
-                run_id="r", batch_id="r", batch_date=batch_date, source=Source.YAHOO, fetched_at=datetime.now(UTC),
-                spans={}, objects=(ObjectRef(key=key, rows=2, size=1, sha256="0", symbol="AAPL"),),
-            ),
-        )  # fmt: skip
-    assert find_starts(store, ["MSFT", "AAPL"]) == [DEFAULTS["MSFT"], Start(222.0, 0.25)]
+def test_prices_start_at_the_newest_session_in_the_lake(
+    store_settings: StoreSettings, catalog_settings: CatalogSettings
+) -> None:
+    tables = LakeTables(catalog_settings, store_settings)
+    assert find_starts(tables, ["AAPL", "XYZ"]) == [DEFAULTS["AAPL"], Start(100.0, 0.30)]
+    plain = {"string": "x", "date": date(2026, 1, 1), "timestamp": datetime(2026, 1, 1, tzinfo=UTC)}
+    for source, day, close in (
+        (Source.SIMULATED, 30, 333.0), (Source.YAHOO, 29, 111.0), (Source.YAHOO, 30, 222.0), (Source.REPLAY, 5, 9.0),
+    ):  # fmt: skip
+        row = {column.name: plain.get(column.type, 1) for column in DAILY_ANALYTICS.columns} | {
+            "symbol": "AAPL", "source": str(source), "session_date": date(2026, 1, day), "close": close,
+            "volatility_20": 0.25,
+        }  # fmt: skip
+        tables.ensure(namespace_of(source), DAILY_ANALYTICS)
+        rows = pa.Table.from_pylist([row], arrow_schema(DAILY_ANALYTICS.columns))
+        tables.append(namespace_of(source), DAILY_ANALYTICS, "r", lambda _, rows=rows: rows)
+    assert find_starts(tables, ["MSFT", "AAPL"]) == [DEFAULTS["MSFT"], Start(222.0, 0.25)]
+    assert find_starts(None, ["AAPL"]) == [DEFAULTS["AAPL"]]
 
 
 def _get(port: int, path: str) -> str:

@@ -17,7 +17,6 @@ def test_names_kept_from_the_old_system() -> None:
     assert names.BUCKET == "stock-market-data"
     fetched = datetime(2026, 11, 22, 4, 5, 6, tzinfo=UTC)
     assert names.raw_daily_key("AAPL", DAY, fetched) == "raw/historical/year=2013/month=03/day=01/AAPL_040506.csv"
-    assert names.processed_daily_prefix(DAY) == "processed/historical/date=2013-03-01"
     assert names.live_names().raw_prefix == "raw/realtime"
     assert names.live_names().processed_prefix == "processed/realtime"
     assert names.LIVE_SYMBOLS == ("AAPL", "MSFT", "GOOGL", "AMZN", "META", "TSLA", "NVDA", "INTC")

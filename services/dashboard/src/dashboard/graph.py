@@ -5,6 +5,7 @@ from typing import Any
 
 from ticklake.lineage import StageRecord
 from ticklake.pipeline import BATCH_STAGES, CONSUME, FETCH, LOAD, PROCESS, SUCCESS
+from ticklake.tables import DAILY_ANALYTICS, namespace_of
 
 _VALIDATES = {stage.program for stage in BATCH_STAGES if stage.validates} | {SUCCESS.program}
 
@@ -12,8 +13,8 @@ _VALIDATES = {stage.program for stage in BATCH_STAGES if stage.validates} | {SUC
 def build(records: Sequence[StageRecord], table: str | None) -> dict[str, Any]:
     """The graph as `models_platform.LineageGraph` has it.
 
-    Rows go from the source through each stage into the place that it wrote: the topic, the raw objects, the processed
-    objects, the table. A stage that only judges is a dead end: it reads from the place before it.
+    Rows go from the source through each stage into the place that it wrote: the topic, the raw objects, the table of
+    analytics, the warehouse's table. A stage that only judges is a dead end: it reads from the place before it.
 
     Args:
         records: the finished stages in the pipeline's order; without one the graph is empty.
@@ -54,7 +55,10 @@ def _written(record: StageRecord, table: str | None) -> dict[str, str] | None:
         topic = record.offsets[0].topic
         ranges = ", ".join(f"p{each.partition}: {each.first}–{each.last}" for each in record.offsets)
         return _node("topic", topic, "topic", topic, f"offsets {ranges}")
-    if record.stage in (CONSUME.program, PROCESS.program) and record.objects:
+    if record.stage == PROCESS.program:
+        name = f"{namespace_of(record.source)}.{DAILY_ANALYTICS.name}"
+        return _node("table", name, "table", name, f"snapshot {record.snapshots.get(DAILY_ANALYTICS.name, 'none')}")
+    if record.stage == CONSUME.program and record.objects:
         folder = _common_folder([ref.key for ref in record.objects])
         size = sum(ref.size for ref in record.objects)
         return _node("objects", folder, "object_group", folder, f"{len(record.objects)} objects, {size:,} bytes")

@@ -8,7 +8,7 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from dashboard import export, risk
-from dashboard.merge import NUMERIC
+from dashboard.lake import NUMERIC
 from dashboard.models import Bars, Indicators, Symbols
 from dashboard.models_risk import Compare, Risk
 from dashboard.parameters import (
@@ -49,6 +49,8 @@ def symbols(here: Here) -> Symbols:
     live = {symbol: here.live.source_of(symbol) for symbol in here.live.symbols()}
     for symbol, source in here.lake.listed():
         found = here.lake.summary(symbol, source)
+        if found is None:
+            continue
         items.append(
             {"symbol": symbol, "source": source, "first_session": found.first, "last_session": found.last,
              "sessions": found.sessions, "last_close": found.tail[-1][1], "live": symbol in live}

@@ -5,7 +5,14 @@ from typing import Self
 from pydantic import Field, HttpUrl, SecretStr, model_validator
 from pydantic_settings import BaseSettings
 
-from ticklake.settings import KafkaSettings, LiveSettings, ServiceSettings, StoreSettings, settings_config
+from ticklake.settings import (
+    CatalogSettings,
+    KafkaSettings,
+    LiveSettings,
+    ServiceSettings,
+    StoreSettings,
+    settings_config,
+)
 
 
 class DashboardOptions(BaseSettings):
@@ -64,5 +71,6 @@ class DashboardSettings(ServiceSettings):
 
     kafka: KafkaSettings = Field(default_factory=KafkaSettings)
     store: StoreSettings = Field(default_factory=StoreSettings)
+    catalog: CatalogSettings = Field(default_factory=CatalogSettings)
     live: LiveSettings = Field(default_factory=LiveSettings)
     dashboard: DashboardOptions = Field(default_factory=DashboardOptions)

@@ -1,28 +1,29 @@
-"""The store as the dashboard uses it: when it is away, requests learn so at once instead of waiting one by one."""
+"""Store and tables as the dashboard uses them: when one is away, requests learn so at once and do not wait in turn."""
 
 import threading
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from ticklake.errors import IntegrityError, StageError
-from ticklake.objects import ObjectStore
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
-class StoreGuard:
-    """A circuit breaker around the store.
+class Guard(Generic[S]):
+    """A circuit breaker around something that can be away.
 
     After a failure, calls fail at once with the same words until `pause_seconds` have passed; then one call tries
     again while the others go on failing.
 
     Args:
-        pause_seconds: least time between two tries while the store is away.
+        guarded: the store, or the tables in it.
+        pause_seconds: least time between two tries while it is away.
     """
 
-    def __init__(self, store: ObjectStore, pause_seconds: float) -> None:
-        self.store = store
+    def __init__(self, guarded: S, pause_seconds: float) -> None:
+        self.guarded = guarded
         self._pause = pause_seconds
         self._lock = threading.Lock()
         self._failure = ""
@@ -31,14 +32,14 @@ class StoreGuard:
 
     @property
     def failure(self) -> str:
-        """Why the last call failed; empty while the store answers."""
+        """Why the last call failed; empty while it answers."""
         return self._failure if self._asked else "not asked yet"
 
-    def call(self, work: Callable[[ObjectStore], T]) -> T:
-        """`work` done with the store.
+    def call(self, work: Callable[[S], T]) -> T:
+        """`work` done with it.
 
         Raises:
-            StageError: the store is away or refuses, now or a moment ago.
+            StageError: it is away or refuses, now or a moment ago.
         """
         with self._lock:
             if self._failure:
@@ -46,7 +47,7 @@ class StoreGuard:
                     raise StageError(self._failure)
                 self._next_try = time.monotonic() + self._pause
         try:
-            result = work(self.store)
+            result = work(self.guarded)
         except IntegrityError:
             raise  # the store answers; what it holds is another matter
         except StageError as error:

@@ -13,11 +13,11 @@ from stream_ticks.settings import StreamSettings
 from stream_ticks.simulation import stream_simulated
 from stream_ticks.starts import find_starts
 from ticklake import credentials, logs
+from ticklake.catalog import LakeTables
 from ticklake.credentials import Rejected
 from ticklake.errors import StageError
 from ticklake.kafka import ConfirmedProducer, topic_id
 from ticklake.metrics import Health, served
-from ticklake.objects import ObjectStore
 from ticklake.records import Source
 
 log = logs.get(__name__)
@@ -57,8 +57,10 @@ def _run(settings: StreamSettings, stop: threading.Event, metrics: Metrics, reje
         )  # fmt: skip
         sender = Sender(producer, topic, settings.stream.symbols, producer_run, source, metrics, pulse)
         if source is Source.SIMULATED:
-            store = ObjectStore(settings.store) if settings.stream.start_from_lake else None
-            starts = find_starts(store, settings.stream.symbols)
+            tables = None
+            if settings.stream.start_from_lake and settings.catalog is not None:
+                tables = LakeTables(settings.catalog, settings.store)
+            starts = find_starts(tables, settings.stream.symbols)
             stream_simulated(settings.stream, starts, sender, stop)
         else:
             stream_quotes(settings, sender, stop)

@@ -9,7 +9,15 @@ from pydantic_settings import BaseSettings
 from ticklake import names
 from ticklake.errors import ConfigurationError
 from ticklake.records import Source
-from ticklake.settings import KafkaSettings, LiveSettings, ServiceSettings, StoreSettings, Symbols, settings_config
+from ticklake.settings import (
+    CatalogSettings,
+    KafkaSettings,
+    LiveSettings,
+    ServiceSettings,
+    StoreSettings,
+    Symbols,
+    settings_config,
+)
 
 
 class AlphaVantageSettings(BaseSettings):
@@ -60,6 +68,8 @@ class StreamSettings(ServiceSettings):
 
     kafka: KafkaSettings = Field(default_factory=KafkaSettings)
     store: StoreSettings = Field(default_factory=StoreSettings)
+    catalog: CatalogSettings | None = Field(default_factory=CatalogSettings.if_named)
+    """Of the lake's tables, for the last closes; a stream without one starts at built-in prices."""
     live: LiveSettings = Field(default_factory=LiveSettings)
     alpha_vantage: AlphaVantageSettings = Field(default_factory=AlphaVantageSettings)
     stream: StreamOptions = Field(default_factory=StreamOptions)

@@ -1,13 +1,14 @@
 """Where the simulator's prices start: at the last closes in the lake, else at built-in ones."""
 
-import io
 from collections.abc import Sequence
 from datetime import date
 
 from stream_ticks.simulator import Start
-from ticklake import logs, manifests, names
+from ticklake import logs
+from ticklake.catalog import LakeTables, matching
 from ticklake.errors import StageError
-from ticklake.objects import ObjectStore
+from ticklake.records import Source
+from ticklake.tables import DAILY_ANALYTICS, namespace_of
 
 log = logs.get(__name__)
 
@@ -28,12 +29,12 @@ OTHER = Start(100.0, 0.30)
 """For every other symbol."""
 
 
-def find_starts(store: ObjectStore | None, symbols: Sequence[str]) -> list[Start]:
+def find_starts(tables: LakeTables | None, symbols: Sequence[str]) -> list[Start]:
     """One start per symbol, in order. A lake that is empty or does not answer is no error: the log says so."""
     found: dict[str, Start] = {}
-    if store is not None:
+    if tables is not None:
         try:
-            found = last_closes(store, symbols)
+            found = last_closes(tables, symbols)
         except StageError as error:
             log.warning("no last closes from the lake, starting at built-in prices", reason=str(error))
     log.info(
@@ -44,29 +45,19 @@ def find_starts(store: ObjectStore | None, symbols: Sequence[str]) -> list[Start
     return [found.get(symbol) or DEFAULTS.get(symbol, OTHER) for symbol in symbols]
 
 
-def last_closes(store: ObjectStore, symbols: Sequence[str]) -> dict[str, Start]:
-    """Last close and 20-session volatility of each symbol that the newest processed batch has.
+def last_closes(tables: LakeTables, symbols: Sequence[str]) -> dict[str, Start]:
+    """Close and 20-session volatility of each symbol's newest session in the table of analytics.
+
+    Of two sources that have it, the real one counts.
 
     Raises:
-        StageError: the store does not answer.
+        StageError: catalog or store do not answer, or refuse.
     """
-    import pyarrow.parquet as pq
-
-    keys = [found.key for found in store.list_objects(f"{names.PROCESSED_DAILY}/_manifests/")]
-    if not keys:
-        return {}
-    newest = date.fromisoformat(max(keys).rpartition("date=")[2].removesuffix(".json"))
-    manifest = manifests.read_daily(store, newest)
     latest: dict[str, tuple[date, Start]] = {}
-    for item in manifest.objects if manifest else ():
-        symbol = item.symbol
-        if symbol is None or symbol not in symbols:
-            continue
-        file = pq.ParquetFile(io.BytesIO(store.get(item.key)))
-        rows = file.read(columns=["session_date", "close", "volatility_20"])
-        last = max(rows.to_pylist(), key=lambda row: row["session_date"], default=None)
-        if last is None or (symbol in latest and latest[symbol][0] >= last["session_date"]):
-            continue
-        volatility = last["volatility_20"] or DEFAULTS.get(symbol, OTHER).volatility
-        latest[symbol] = (last["session_date"], Start(last["close"], volatility))
+    columns = ("symbol", "session_date", "close", "volatility_20")
+    for namespace in dict.fromkeys(namespace_of(source) for source in (Source.YAHOO, Source.SIMULATED)):
+        rows = tables.read(namespace, DAILY_ANALYTICS, matching(symbol=symbols), columns).select(columns)
+        for symbol, day, close, volatility in zip(*(column.to_pylist() for column in rows.columns), strict=True):
+            if symbol not in latest or latest[symbol][0] < day:
+                latest[symbol] = (day, Start(close, volatility or DEFAULTS.get(symbol, OTHER).volatility))
     return {symbol: start for symbol, (_, start) in latest.items()}

@@ -401,6 +401,8 @@ def _file_error(error: Exception, action: str) -> StageError:
     text = _line(error)
     if "ACCESS_DENIED" in text or "403" in text:
         return ConfigurationError(f"the store refuses to {action}: check the rights of TICKLAKE_STORE_ACCESS_KEY")
+    if "NETWORK_CONNECTION" in text:
+        return StageError(f"the store does not answer ({action}): {text}")
     return StageError(f"the store failed to {action}: {text}")
 
 

@@ -24,6 +24,7 @@ BATCH_SYMBOLS = ("AAPL", "MSFT", "GOOGL", "AMZN", "META", "TSLA", "NVDA", "INTC"
 LIVE_SYMBOLS = BATCH_SYMBOLS[:8]
 
 PROCESSED_DAILY = "processed/historical"
+"""Prefix of the data files of the table of daily analytics."""
 
 SCHEMA_YAHOO = "MARKET"
 SCHEMA_OTHER = "MARKET_TEST"
@@ -67,16 +68,6 @@ def raw_actions_key(run_id: str, batch_date: date) -> str:
 def source_answer_key(run_id: str, symbol: str) -> str:
     """Key of the answer that a run got from its source for one symbol."""
     return f"raw/source/run_id={slug(run_id)}/{symbol}.parquet"
-
-
-def processed_daily_prefix(batch_date: date) -> str:
-    """Folder of one batch date's analytics, without a trailing slash."""
-    return f"{PROCESSED_DAILY}/date={batch_date:%Y-%m-%d}"
-
-
-def processed_daily_manifest_key(batch_date: date) -> str:
-    """Key of the manifest that names the files of a batch date; readers follow it, never the folder's listing."""
-    return f"{PROCESSED_DAILY}/_manifests/date={batch_date:%Y-%m-%d}.json"
 
 
 def lineage_prefix(run_id: str) -> str:

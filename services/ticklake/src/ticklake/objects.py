@@ -52,7 +52,7 @@ class ObjectStore:
 
     def __init__(self, settings: StoreSettings, attempts: int = 5) -> None:
         """Keep `settings`; nothing is sent before the first call."""
-        self.bucket = settings.bucket
+        self.settings, self.bucket = settings, settings.bucket
         self._where = settings.endpoint or f"Amazon S3 ({settings.region})"
         self._client: S3Client = boto3.client(
             "s3",

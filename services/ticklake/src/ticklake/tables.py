@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from ticklake import names
 from ticklake.records import Source
 
 if TYPE_CHECKING:
@@ -181,7 +182,7 @@ DAILY_ANALYTICS = IcebergTable(
     ("symbol", "session_date"),
     "Daily bars with indicators, a row per session; all rows of a symbol stand on one basis and are replaced together",
     partitions=(("batch_date", "date"), ("symbol", "symbol")),
-    folder="processed/historical",
+    folder=names.PROCESSED_DAILY,
 )  # fmt: skip
 
 TICKER = "ticker"
