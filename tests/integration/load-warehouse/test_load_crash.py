@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,15 @@ import pytest
 from load_warehouse import daily, merge
 from load_warehouse.run import load_run
 from load_warehouse.settings import LoadSettings
+from ticklake import lineage
 from ticklake.errors import StageError
+from ticklake.lineage import StageRecord
 from ticklake.stage import Run
-from ticklake.tables import DAILY_COLUMNS
 
 RUN = Run("run-1", date(2024, 6, 28))
+LATER = datetime(2024, 6, 28, 22, tzinfo=UTC)
 Sql = Callable[[str], list[tuple[Any, ...]]]
+Load = Callable[..., StageRecord]
 TABLE = "SELECT * FROM {}.MARKET_TEST.DAILY_ANALYTICS ORDER BY SYMBOL, SESSION_DATE"
 
 # The program as it is, except that one function says that it was reached and then never goes on.
@@ -36,7 +39,8 @@ from load_warehouse.main import main
 main(["--date", "2024-06-28", "--run-id", "run-1"])
 """
 BEFORE_COPY = {"module": "load_warehouse.staging", "function": "Staging.copy"}
-BEFORE_MERGE = {"module": "load_warehouse.merge", "function": "merge_daily"}
+BEFORE_MERGE = {"module": "load_warehouse.merge", "function": "mirror"}
+WITHIN = {"module": "load_warehouse.merge", "function": "append"}
 AFTER_MERGE = {"module": "load_warehouse.daily", "function": "_read_back"}
 AFTER_COMMIT = {"module": "load_warehouse.windows", "function": "load"}
 
@@ -60,62 +64,73 @@ def staging_tables(sql: Sql) -> list[str]:
     return [name for (name,) in found if name.startswith("LOAD_DAILY")]
 
 
+COUNTS = "SELECT COUNT(*) FROM {}.MARKET_TEST.DAILY_ANALYTICS UNION ALL SELECT COUNT(*) FROM {}.MARKET_TEST.DAILY_BARS"
+
+
 @pytest.mark.parametrize(
-    ("place", "visible"), [(BEFORE_COPY, 0), (BEFORE_MERGE, 0), (AFTER_COMMIT, 10)], ids=lambda p: str(p)
+    ("place", "visible"),
+    [(BEFORE_COPY, 0), (BEFORE_MERGE, 0), (WITHIN, 0), (AFTER_COMMIT, 10)],
+    ids=lambda p: p["function"] if isinstance(p, dict) else str(p),
 )
-def test_killed_before_or_after_the_transaction(
-    place: dict[str, str], visible: int, lake_run: Any, settings: LoadSettings, sql: Sql,
+def test_killed_before_within_or_after_the_transaction(
+    place: dict[str, str], visible: int, history: Any, load: Load, sql: Sql,
     stage_env: Callable[..., dict[str, str]], tmp_path: Path,
 ) -> None:  # fmt: skip
-    run = lake_run()
+    history.run()
     kill_at(place, stage_env(), tmp_path)
-    assert sql("SELECT COUNT(*) FROM {}.MARKET_TEST.DAILY_ANALYTICS") == [(visible,)]
-    assert len(staging_tables(sql)) == (0 if visible else 1)
-    record, _ = load_run(settings, RUN)
-    assert (record.rows_out, record.symbols["AAPL"].checksum) == (10, run.result("AAPL").checksum)
+    assert sql(COUNTS) == [(visible,), (visible,)]
+    assert bool(staging_tables(sql)) is not bool(visible)
+    record = load()
+    processed = lineage.read(history.store, "run-1", "daily-analytics")
+    assert (record.rows_out, record.symbols["AAPL"].checksum) == (10, processed.symbols["AAPL"].checksum)
     rows = sql(TABLE)
-    assert len(rows) == 10
-    assert [row[:2] for row in rows] == [(s, date(2024, 1, n)) for s in ("AAPL", "MSFT") for n in range(1, 6)]
+    assert [row[:2] for row in rows] == [(s, date(2024, 6, n)) for s in ("AAPL", "MSFT") for n in range(24, 29)]
+    assert sql(COUNTS) == [(10,), (10,)]
     assert staging_tables(sql) == []
 
 
-def test_killed_within_the_transaction(
-    lake_run: Any, settings: LoadSettings, sql: Sql, stage_env: Callable[..., dict[str, str]], tmp_path: Path
+def test_killed_when_rows_were_replaced(
+    history: Any, load: Load, sql: Sql, stage_env: Callable[..., dict[str, str]], tmp_path: Path
 ) -> None:
-    run = lake_run()
-    load_run(settings, RUN)
-    newer = lake_run(lift=1.0)  # the same run, analysed again with other values
+    history.run()
+    load()
+    before = closes_of(history)
+    # The same run once more, with another answer.
+    history.run(lift={(symbol, n): 1.0 for symbol in ("AAPL", "MSFT") for n in range(5)}, fetched_at=LATER)
     kill_at(AFTER_MERGE, stage_env(), tmp_path)
 
     def closes() -> list[float]:
         query = "SELECT CLOSE FROM {}.MARKET_TEST.DAILY_ANALYTICS ORDER BY SYMBOL, SESSION_DATE"
         return [close for (close,) in sql(query)]
 
-    def expected(of: Any) -> list[float]:
-        return [row["close"] for symbol in sorted(of.rows) for row in of.rows[symbol]]
-
-    assert closes() == expected(run)
+    assert closes() == before
+    assert sql(COUNTS) == [(10,), (10,)]
     # The dead session's transaction holds the rows until the server ends it, which the load waits for.
-    record, _ = load_run(settings, RUN)
-    assert closes() == expected(newer)
+    record = load()
+    assert closes() == closes_of(history) != before
     assert record.rows_out == 10
+    assert sql(COUNTS) == [(10,), (20,)]
     assert staging_tables(sql) == []
 
 
-def test_a_second_load_of_the_run_replaces_the_first(
-    lake_run: Any, settings: LoadSettings, sql: Sql, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = lake_run()
-    reached, go_on = threading.Event(), threading.Event()
-    statement = merge.merge_daily
+def closes_of(history: Any) -> list[float]:
+    return [row["close"] for of in sorted(history.computed) for row in history.computed[of]]
 
-    def wait_once(target: str, staging: str) -> str:
+
+def test_a_second_load_of_the_run_replaces_the_first(
+    history: Any, load: Load, settings: LoadSettings, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history.run()
+    reached, go_on = threading.Event(), threading.Event()
+    statement = merge.mirror
+
+    def wait_once(*places: Any) -> str:
         if not reached.is_set():
             reached.set()
             assert go_on.wait(60)
-        return statement(target, staging)
+        return statement(*places)
 
-    monkeypatch.setattr(daily.merge, "merge_daily", wait_once)
+    monkeypatch.setattr(daily.merge, "mirror", wait_once)
     said: list[str] = []
 
     def first() -> None:
@@ -127,20 +142,19 @@ def test_a_second_load_of_the_run_replaces_the_first(
     thread = threading.Thread(target=first)
     thread.start()
     assert reached.wait(60)
-    load_run(settings, RUN)
+    load()
     go_on.set()
     thread.join(60)
     assert said == ["another load of run run-1 began after this one and replaces it"]
-    columns = ", ".join(column.name for column in DAILY_COLUMNS)
-    assert len(sql(TABLE.replace("*", columns))) == 10
-    assert run.result("AAPL").rows == 5
-    assert sql("SELECT COUNT(*) FROM {}.MARKET_TEST.LOAD_AUDIT") == [(1,)]
+    assert sql(COUNTS) == [(10,), (10,)]
+    assert sql("SELECT COUNT(*), COUNT(DISTINCT LOAD_ID) FROM {}.MARKET_TEST.LOAD_AUDIT") == [(3, 1)]
 
 
-def test_loads_of_two_runs_at_once(lake_run: Any, settings: LoadSettings, sql: Sql) -> None:
-    lake_run(run_id="a", symbols=("AAPL",))
-    lake_run(run_id="b", symbols=("MSFT",))
-    load_run(settings, Run("a", RUN.batch_date))  # the tables are there
+def test_loads_of_two_runs_at_once(history: Any, load: Load, settings: LoadSettings, sql: Sql) -> None:
+    history.run("a", symbols=("AAPL",))
+    history.run("b", symbols=("MSFT",))
+    load("a")  # the tables are there
+    sql("DELETE FROM {}.MARKET_TEST.DAILY_ANALYTICS")
     outcomes: dict[str, str] = {}
 
     def run(run_id: str) -> None:
@@ -156,6 +170,7 @@ def test_loads_of_two_runs_at_once(lake_run: Any, settings: LoadSettings, sql: S
     for thread in threads:
         thread.join(60)
     assert outcomes == {"a": "loaded", "b": "loaded"}
-    assert sql("SELECT SYMBOL, COUNT(*) FROM {}.MARKET_TEST.DAILY_ANALYTICS GROUP BY 1 ORDER BY 1") == [
-        ("AAPL", 5), ("MSFT", 5)
-    ]  # fmt: skip
+    for table in ("DAILY_ANALYTICS", "DAILY_BARS"):
+        assert sql(f"SELECT SYMBOL, COUNT(*) FROM {{}}.MARKET_TEST.{table} GROUP BY 1 ORDER BY 1") == [
+            ("AAPL", 5), ("MSFT", 5)
+        ]  # fmt: skip

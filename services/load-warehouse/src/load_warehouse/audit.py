@@ -1,4 +1,4 @@
-"""The audit table: one row per load, in the transaction that changed the table."""
+"""The audit table: one row per load and table, in the transaction that changed the tables."""
 # ruff: noqa: S608 - identifiers are this package's own and the checked database name; values are parameters
 
 import uuid
@@ -16,33 +16,38 @@ def new_load_id() -> str:
 
 @dataclass
 class LoadResult:
-    """What one load did, in rows of one table."""
+    """What one load did to one table, in rows."""
 
     kind: str
+    """The lake's table, or `windows`."""
     run_id: str
     batch_id: str | None
     code_version: str
     load_id: str = field(default_factory=new_load_id)
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    snapshot: int | None = None
+    """Of the lake's table."""
     files: int = 0
     staged: int = 0
-    inserted: int = 0
-    updated: int = 0
-    superseded: int = 0
-    checksum: str = ""
+    new: int = 0
+    unchanged: int = 0
+    revised: int = 0
+    withdrawn: int = 0
+    differing: int = 0
+    """Of the unchanged ones, windows that the lake has with other values."""
+    checksum: str | None = None
 
-    @property
-    def unchanged(self) -> int:
-        """Rows that the table already held as they are."""
-        return self.staged - self.inserted - self.updated - self.superseded
+    def counts(self) -> str:
+        """The fates of the rows, for people."""
+        return f"{self.new:,} new, {self.unchanged:,} unchanged, {self.revised:,} revised, {self.withdrawn:,} withdrawn"
 
 
 def write(session: Session, schema: str, result: LoadResult) -> None:
     """Add the load's row."""
     values = (
-        result.load_id, result.run_id, result.batch_id, result.kind, result.staged, result.inserted, result.updated,
-        result.unchanged, result.superseded, result.files, _naive(result.started_at), _naive(datetime.now(UTC)),
-        result.code_version, result.checksum,
+        result.load_id, result.run_id, result.batch_id, result.kind, result.snapshot, result.staged, result.new,
+        result.unchanged, result.revised, result.withdrawn, result.files, _naive(result.started_at),
+        _naive(datetime.now(UTC)), result.code_version, result.checksum,
     )  # fmt: skip
     session.run(
         f"INSERT INTO {session.database}.{schema}.{AUDIT.name} ({', '.join(AUDIT.column_names)}) "

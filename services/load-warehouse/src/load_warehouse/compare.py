@@ -1,23 +1,31 @@
-"""Raw CSV, Parquet and warehouse of one run, compared row by row and symbol by symbol."""
+"""Raw CSV, facts, analytics and warehouse of one run's symbols, compared row by row and symbol by symbol."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date
+from typing import TYPE_CHECKING, Any
 
 from load_warehouse import places
-from load_warehouse.places import Rows
+from load_warehouse.daily import ANALYTICS, BAR_VERSIONS, PARTS, Part
+from load_warehouse.lake import Lake, groups
+from load_warehouse.places import Rows, Stored
 from load_warehouse.records_check import Records
 from load_warehouse.schema import DAILY, schema_of
 from load_warehouse.session import Session
 from ticklake.errors import IntegrityError
-from ticklake.lineage import ObjectRef, StageRecord, SymbolLineage, SymbolResult
+from ticklake.lineage import ObjectRef, StageRecord, SymbolChanges, SymbolLineage, SymbolResult
 from ticklake.objects import ObjectStore
-from ticklake.pipeline import CONSUME, FETCH, LOAD, PROCESS, VALIDATE_RAW
-from ticklake.records import SymbolStatus
+from ticklake.pipeline import CONSUME, FETCH, LOAD, PROCESS, VALIDATE_RAW, Stage
+from ticklake.records import SymbolStatus, batch_checksum
+from ticklake.tables import DAILY_ANALYTICS, DAILY_BARS
 
-_SYMBOLS_AT_ONCE = 32
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_ROWS_AT_ONCE = 25_000
+"""Rows of analytics compared together: about 150 MB in memory, with the facts and the warehouse's rows beside them."""
 _READERS = 16
 _NAMED = 3
 """How many rows of one disagreement are named."""
@@ -27,45 +35,53 @@ NO_ROWS = SymbolResult(status=SymbolStatus.UNKNOWN, rows=0, checksum=Rows().chec
 
 @dataclass
 class Comparison:
-    """Reads raw CSV, Parquet and warehouse symbol by symbol and notes where they differ."""
+    """Reads raw CSV, the lake's tables and the warehouse symbol by symbol and notes where they differ."""
 
     store: ObjectStore
+    lake: Lake
     session: Session
     records: Records
     faults: list[str] = field(default_factory=list)
     symbols: dict[str, SymbolLineage] = field(default_factory=dict)
     warehouse_checksums: dict[str, str] = field(default_factory=dict)
-    """Of the rows that the warehouse holds of this batch."""
+    """Of the rows that the warehouse holds."""
 
     @property
     def table(self) -> str:
-        """The warehouse's table."""
-        return f"{self.session.database}.{schema_of(self.records[LOAD.program].source)}.{DAILY.name}"
+        """The warehouse's table of analytics."""
+        return f"{self._schema}.{DAILY.name}"
+
+    @property
+    def _schema(self) -> str:
+        return f"{self.session.database}.{schema_of(self.records[LOAD.program].source)}"
 
     def run(self) -> None:
-        """Compare every symbol that any record or the warehouse knows."""
+        """Compare every symbol that any record knows."""
         self._check_unread(self.records[FETCH.program])
-        batch_id = self.records[LOAD.program].batch_id
-        stored = places.warehouse_rows(self.session, self.table, batch_id)
-        held = next(stored, None)
         known = sorted(set().union(*(record.symbols for record in self.records.values())))
-        for start in range(0, len(known), _SYMBOLS_AT_ONCE):
-            group = known[start : start + _SYMBOLS_AT_ONCE]
-            raw, parquet = self._bodies(CONSUME.program, group), self._bodies(PROCESS.program, group)
+        rows = dict.fromkeys(known, 1) | {
+            entry["values"]: entry["counts"]
+            for entry in self.lake.read(DAILY_BARS, known, ("symbol",)).column("symbol").value_counts().to_pylist()
+        }
+        for group in groups(rows, _ROWS_AT_ONCE):
+            raw = self._bodies(CONSUME.program, group)
+            tables = {part: self.lake.read(part.lake, group) for part in PARTS}
+            in_force = places.bars_in_force(tables[BAR_VERSIONS])
+            held = {part.lake.name: self._stored(part, group, tables.pop(part)) for part in PARTS}
             for symbol in group:
-                while held is not None and held[0] < symbol:
-                    self._unknown(held)
-                    held = next(stored, None)
-                rows = Rows()
-                if held is not None and held[0] == symbol:
-                    rows, held = held[1], next(stored, None)
-                self._compare(symbol, batch_id, raw[symbol], parquet[symbol], rows)
-        while held is not None:
-            self._unknown(held)
-            held = next(stored, None)
+                csv = self._parsed(symbol, raw[symbol])
+                both = {name: tuple(side.get(symbol, Stored()) for side in sides) for name, sides in held.items()}
+                self._compare(symbol, csv, in_force.get(symbol, {}), both)
 
-    def _unknown(self, held: tuple[str, Rows]) -> None:
-        self.faults.append(f"{LOAD.program} {held[0]}: {len(held[1].hashes)} rows of a symbol that was never fetched")
+    def _stored(
+        self, part: Part, group: Sequence[str], rows: "pa.Table"
+    ) -> tuple[dict[str, Stored], dict[str, Stored]]:  # fmt: skip
+        """Rows of one table in the lake and in the warehouse."""
+        source = str(self.records[LOAD.program].source)
+        return (
+            places.lake_rows(rows, part.table),
+            places.warehouse_rows(self.session, self._schema, part.table, group, source),
+        )
 
     def _check_unread(self, record: StageRecord) -> None:
         """The source's answers: there, and unchanged."""
@@ -97,33 +113,12 @@ class Comparison:
                     self.faults.append(f"{where}: {ref.key} is not the object that was written (SHA-256)")
                 yield ref, body
 
-    def _compare(self, symbol: str, batch_id: str, raw: list[bytes], parquet: list[bytes], held: Rows) -> None:
-        csv = self._parsed(CONSUME.program, symbol, raw, lambda body: places.csv_rows(body, batch_id))
-        files = self._parsed(PROCESS.program, symbol, parquet, lambda body: places.parquet_rows(body, batch_id))
-        self.faults += [f"{LOAD.program} {symbol}: {fault}" for fault in held.faults[:_NAMED]]
-        self._against_record(FETCH.program, symbol, csv, "the raw CSV holds")
-        self._against_record(CONSUME.program, symbol, csv, "the raw CSV holds")
-        self._against_record(PROCESS.program, symbol, files, "Parquet holds")
-        judged = self.records[VALIDATE_RAW.program].symbols.get(symbol)
-        waits = judged is not None and judged.status is SymbolStatus.HELD
-        self._differ(PROCESS.program, symbol, csv, files, frozenset(csv.hashes if waits else ()))
-        superseded = self._superseded(symbol, batch_id, parquet, files.hashes.keys() - held.hashes.keys())
-        self._differ(LOAD.program, symbol, files, held, superseded)
-        self.warehouse_checksums[symbol] = held.checksum
-        fetched = self.records[FETCH.program].symbols.get(symbol) or NO_ROWS
-        self.symbols[symbol] = SymbolLineage(
-            status=judged.status if judged is not None else fetched.status, fetched=fetched.rows,
-            quarantined=fetched.quarantined, held=fetched.held + (judged.held if judged is not None else 0),
-            reasons=judged.reasons if judged is not None else (),
-            raw=len(csv.hashes), parquet=len(files.hashes), warehouse=len(held.hashes), superseded=len(superseded),
-            checksum=csv.checksum,
-        )  # fmt: skip
-
-    def _parsed(self, stage: str, symbol: str, bodies: list[bytes], parse: Callable[[bytes], dict[str, Rows]]) -> Rows:
+    def _parsed(self, symbol: str, bodies: list[bytes]) -> Rows:
+        stage, batch_id = CONSUME.program, self.records[CONSUME.program].batch_id
         total = Rows()
         for body in bodies:
             try:
-                found = parse(body)
+                found = places.csv_rows(body, batch_id)
             except IntegrityError as error:
                 self.faults.append(f"{stage} {symbol}: {error}")
                 continue
@@ -136,36 +131,88 @@ class Comparison:
         self.faults += [f"{stage} {symbol}: {fault}" for fault in total.faults[:_NAMED]]
         return total
 
-    def _against_record(self, stage: str, symbol: str, rows: Rows, what: str) -> None:
+    def _compare(
+        self, symbol: str, csv: Rows, in_force: dict[date, str], held: Mapping[str, tuple[Stored, ...]]
+    ) -> None:
+        fetched, judged, processed = (
+            self.records[stage.program].symbols.get(symbol) or NO_ROWS for stage in (FETCH, VALIDATE_RAW, PROCESS)
+        )
+        analytics, loaded = (_hashes(side) for side in held[DAILY_ANALYTICS.name])
+        for stage in (FETCH, CONSUME):
+            self._against_record(stage.program, symbol, len(csv.hashes), csv.checksum, "the raw CSV holds")
+        if judged.status is not SymbolStatus.HELD and (lacking := csv.hashes.keys() - in_force.keys()):
+            self.faults.append(
+                f"{VALIDATE_RAW.program} {symbol}: daily_bars knows {len(in_force)} sessions, "
+                f"but not {len(lacking)} of the {len(csv.hashes)} in the raw CSV ({_first(lacking)})"
+            )
+        # A symbol that is held, or has no history, was not computed and loaded in this run.
+        if processed.rows:
+            self._differ(PROCESS.program, symbol, "daily_analytics", in_force, analytics)
+            self._against_table(PROCESS, symbol, analytics, "the table daily_analytics holds")
+            self._against_table(LOAD, symbol, loaded, f"{DAILY.name} holds")
+            for part in PARTS:
+                self._compare_warehouse(symbol, part, *held[part.lake.name])
+        self.warehouse_checksums[symbol] = _checksum(loaded)
+        self.symbols[symbol] = SymbolLineage(
+            status=fetched.status if judged is NO_ROWS else judged.status, fetched=fetched.rows,
+            quarantined=fetched.quarantined, held=fetched.held + judged.held, reasons=judged.reasons,
+            raw=len(csv.hashes), changes=judged.changes or SymbolChanges(), facts=len(in_force),
+            analytics=len(analytics), warehouse=len(loaded), checksum=csv.checksum,
+        )  # fmt: skip
+
+    def _compare_warehouse(self, symbol: str, part: Part, lake: Stored, warehouse: Stored) -> None:
+        name, rows = part.table.name, warehouse.rows
+        if warehouse.twice:
+            days = _first({key[0] for key in warehouse.twice})
+            self.faults.append(f"{LOAD.program} {symbol}: {name} holds {len(warehouse.twice)} keys twice ({days})")
+        if part is not ANALYTICS:
+            # Facts that a lake lost stay in the warehouse.
+            rows = {key: values for key, values in rows.items() if key in lake.rows}
+        self._differ(LOAD.program, symbol, name, lake.rows, rows)
+
+    def _against_record(self, stage: str, symbol: str, rows: int, checksum: str, what: str) -> None:
         said = self.records[stage].symbols.get(symbol) or NO_ROWS
-        if said.rows != len(rows.hashes):
-            self.faults.append(f"{stage} {symbol}: its record says {said.rows} rows, {what} {len(rows.hashes)}")
-        elif said.checksum != rows.checksum:
+        if said.rows != rows:
+            self.faults.append(f"{stage} {symbol}: its record says {said.rows} rows, {what} {rows}")
+        elif said.checksum != checksum:
             self.faults.append(f"{stage} {symbol}: {what} {said.rows} rows of another checksum than its record")
 
-    def _differ(self, stage: str, symbol: str, before: Rows, after: Rows, excused: frozenset[date]) -> None:
-        """Note what `stage` lost, added or changed; rows in `excused` may be missing."""
-        missing = before.hashes.keys() - after.hashes.keys() - excused
-        extra = after.hashes.keys() - before.hashes.keys()
-        changed = {day for day in before.hashes.keys() & after.hashes.keys() if before.hashes[day] != after.hashes[day]}
+    def _against_table(self, stage: Stage, symbol: str, hashes: dict[date, str], what: str) -> None:
+        """Where a later run has changed the analytics, the record can only say how many rows there are at least."""
+        record = self.records[stage.program]
+        if record.snapshots.get(DAILY_ANALYTICS.name) == self.lake.snapshot(DAILY_ANALYTICS):
+            self._against_record(stage.program, symbol, len(hashes), _checksum(hashes), what)
+        elif len(hashes) < record.symbols.get(symbol, NO_ROWS).rows:
+            said = record.symbols[symbol].rows
+            self.faults.append(f"{stage.program} {symbol}: its record says {said} rows, {what} {len(hashes)}")
+
+    def _differ(
+        self, stage: str, symbol: str, place: str, before: Mapping[Any, Hashable], after: Mapping[Any, Hashable]
+    ) -> None:  # fmt: skip
+        """Note what `stage` lost, added or changed in a table; keys are days, or tuples that begin with one."""
+        changed = {key for key in before.keys() & after.keys() if before[key] != after[key]}
         told = [
-            f"{len(days)} {what} ({_first(days)})"
-            for what, days in (("missing", missing), ("extra", extra), ("different", changed)) if days
+            f"{len(keys)} {what} ({_first({key[0] if isinstance(key, tuple) else key for key in keys})})"
+            for what, keys in (
+                ("missing", before.keys() - after.keys()), ("extra", after.keys() - before.keys()),
+                ("different", changed),
+            ) if keys
         ]  # fmt: skip
         if told:
             self.faults.append(
-                f"{stage} {symbol}: {len(after.hashes)} rows against {len(before.hashes)} before: {', '.join(told)}"
+                f"{stage} {symbol}: {place}: {len(after)} rows against {len(before)} before: {', '.join(told)}"
             )
 
-    def _superseded(self, symbol: str, batch_id: str, parquet: list[bytes], absent: set[date]) -> frozenset[date]:
-        """Those of the absent sessions for which the warehouse holds a row that goes before this batch's."""
-        if not absent:
-            return frozenset()
-        ours: dict[date, places.Rank] = {}
-        for body in parquet:
-            ours |= places.parquet_ranks(body, symbol)
-        theirs = places.other_ranks(self.session, self.table, batch_id, symbol)
-        return frozenset(day for day in absent if day in theirs and theirs[day].goes_before(ours[day]))
+
+_HASH = DAILY.compared.index("ROW_HASH")
+
+
+def _hashes(stored: Stored) -> dict[date, str]:
+    return {key[0]: values[_HASH] for key, values in stored.rows.items()}
+
+
+def _checksum(hashes: dict[date, str]) -> str:
+    return batch_checksum(hashes[day] for day in sorted(hashes))
 
 
 def _first(days: set[date]) -> str:

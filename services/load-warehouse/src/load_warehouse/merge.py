@@ -1,33 +1,76 @@
 """The statements that bring a staging table's rows into the table they are for.
 
 They are written in what Snowflake and the local server both run alike: qualified names, plain columns of the source as
-values, every condition in its WHEN clause.
+values, every condition in its WHEN clause. A transaction can have one MERGE, as its first statement: the local server
+makes a helper table for it, which ends the transaction before.
 """
 # ruff: noqa: S608 - identifiers are this package's own and the checked database name; values are parameters
 
-from load_warehouse.schema import DAILY, WINDOWS, Table
+from collections.abc import Collection, Sequence
 
-GOES_BEFORE = (
-    "S.HISTORY_SESSIONS >= T.HISTORY_SESSIONS AND (S.BATCH_DATE > T.BATCH_DATE OR (S.BATCH_DATE = T.BATCH_DATE AND "
-    "(S.FETCHED_AT > T.FETCHED_AT OR (S.FETCHED_AT = T.FETCHED_AT AND S.BATCH_ID >= T.BATCH_ID))))"
-)
-"""Whether a staged row S replaces the row T: its batch is newer or the same one, and its history is no shorter.
+from load_warehouse.schema import ACTIONS, BARS, WINDOWS, Table
 
-A batch knows the splits and dividends up to its date, so the later date goes first, whichever was loaded first: a
-backfill of past dates never undoes what a later date restated. Batches of one date are ordered by when they were
-fetched, and those of one millisecond by id, so that it never matters which is loaded first.
-"""
+_FATES = {
+    BARS.name: "CASE WHEN CHANGE = 'revision' THEN 'revised' ELSE 'new' END",
+    ACTIONS.name: "CASE WHEN WITHDRAWN THEN 'withdrawn' "
+                  "WHEN MIN(KNOWN_AT) OVER (PARTITION BY SYMBOL, SOURCE, EX_DATE, KIND) < KNOWN_AT THEN 'revised' "
+                  "ELSE 'new' END",
+}  # fmt: skip
+"""What a version of a fact is to those before it."""
 
 
-def merge_daily(target: str, staging: str) -> str:
-    """MERGE of daily rows: new ones come in, older ones are replaced, equal ones are left alone."""
-    values = [name for name in DAILY.column_names if name not in DAILY.key]
+def of_symbols(symbols: Collection[str], source: str) -> tuple[str, tuple[str, ...]]:
+    """The condition of rows of these symbols from this source, and its parameters."""
+    return f"SOURCE = %s AND SYMBOL IN ({', '.join(['%s'] * len(symbols))})", (source, *symbols)
+
+
+def mirror(target: str, staging: str, table: Table) -> str:
+    """MERGE: new rows come in, those that differ in any value are replaced, equal ones are left alone."""
+    values = table.value_names
     return (
-        f"{_merge_into(target, staging, DAILY)} "
-        f"WHEN MATCHED AND {GOES_BEFORE} AND ({_differ(values)}) THEN UPDATE SET "
-        f"{', '.join(f'T.{name} = S.{name}' for name in values)} "
-        f"{_insert(DAILY)}"
+        f"{_merge_into(target, staging, table)} WHEN MATCHED AND ({_differ(values)}) THEN UPDATE SET "
+        f"{', '.join(f'T.{name} = S.{name}' for name in values)} {_insert(table)}"
     )
+
+
+def withdraw(target: str, staging: str, table: Table) -> str:
+    """DELETE of the rows of staged symbols whose key is not staged."""
+    key = ", ".join(table.key)
+    return (
+        f"DELETE FROM {target} WHERE (SYMBOL, SOURCE) IN (SELECT SYMBOL, SOURCE FROM {staging}) "
+        f"AND ({key}) NOT IN (SELECT {key} FROM {staging})"
+    )
+
+
+def fates(target: str, staging: str, table: Table) -> str:
+    """How many staged facts the table lacks, by what they are: new, revised or withdrawn."""
+    return (
+        f"SELECT FATE, COUNT(*) FROM (SELECT *, {_FATES[table.name]} AS FATE FROM {staging}) AS S "
+        f"WHERE {_absent(target, table)} GROUP BY FATE"
+    )
+
+
+def append(target: str, staging: str, table: Table) -> str:
+    """INSERT of the staged rows whose key the table lacks."""
+    columns = ", ".join(table.column_names)
+    return (
+        f"INSERT INTO {target} ({columns}) SELECT {', '.join(f'S.{name}' for name in table.column_names)} "
+        f"FROM {staging} AS S WHERE {_absent(target, table)}"
+    )
+
+
+def unlike(target: str, staging: str, table: Table) -> str:
+    """The keys of staged rows that the table lacks, or holds with another value in a column that is compared."""
+    key = ", ".join(f"S.{name}" for name in table.key)
+    return (
+        f"SELECT {key} FROM {staging} AS S LEFT JOIN {target} AS T ON {_same_key(table)} "
+        f"WHERE T.SYMBOL IS NULL OR {_differ(table.compared)} ORDER BY {key} LIMIT 1"
+    )
+
+
+def count(target: str, staging: str) -> str:
+    """How many rows the table has of the staged symbols."""
+    return f"SELECT COUNT(*) FROM {target} WHERE (SYMBOL, SOURCE) IN (SELECT SYMBOL, SOURCE FROM {staging})"
 
 
 def merge_windows(target: str, staging: str) -> str:
@@ -37,30 +80,10 @@ def merge_windows(target: str, staging: str) -> str:
 
 def differing_windows(target: str, staging: str) -> str:
     """The staged windows that the table holds otherwise; none, unless a flow's ticks were analysed twice."""
-    values = [name for name in WINDOWS.column_names if name not in WINDOWS.key]
     return (
         f"SELECT {', '.join(f'S.{name}' for name in WINDOWS.key)} FROM {target} AS T "
-        f"JOIN {staging} AS S ON {_same_key(WINDOWS)} WHERE {_differ(values)} "
+        f"JOIN {staging} AS S ON {_same_key(WINDOWS)} WHERE {_differ(WINDOWS.value_names)} "
         f"ORDER BY {', '.join(f'S.{name}' for name in WINDOWS.key)}"
-    )
-
-
-BAR_VALUES = (
-    "SYMBOL", "SESSION_DATE", "OPEN", "HIGH", "LOW", "CLOSE", "ADJ_CLOSE", "VOLUME", "DIVIDENDS", "STOCK_SPLITS",
-    "SOURCE",
-)  # fmt: skip
-"""The arguments of `ticklake.records.row_hash`, in order."""
-
-
-def read_back(target: str, staging: str) -> str:
-    """For every staged row the row that the table holds now, by symbol and session.
-
-    Columns: the bar's values, BATCH_ID, then whether the row is the staged one (1) or goes before it (0).
-    """
-    return (
-        f"SELECT {', '.join(f'T.{name}' for name in BAR_VALUES)}, T.BATCH_ID, S.ROW_HASH, "
-        f"CASE WHEN {GOES_BEFORE} THEN 1 ELSE 0 END AS TAKEN FROM {target} AS T "
-        f"JOIN {staging} AS S ON {_same_key(DAILY)} ORDER BY T.SYMBOL, T.SESSION_DATE"
     )
 
 
@@ -68,11 +91,15 @@ def _merge_into(target: str, staging: str, table: Table) -> str:
     return f"MERGE INTO {target} AS T USING {staging} AS S ON {_same_key(table)}"
 
 
+def _absent(target: str, table: Table) -> str:
+    return f"NOT EXISTS (SELECT 1 FROM {target} AS T WHERE {_same_key(table)})"
+
+
 def _same_key(table: Table) -> str:
     return " AND ".join(f"T.{name} = S.{name}" for name in table.key)
 
 
-def _differ(values: list[str]) -> str:
+def _differ(values: Sequence[str]) -> str:
     return " OR ".join(f"T.{name} IS DISTINCT FROM S.{name}" for name in values)
 
 

@@ -1,11 +1,11 @@
-"""Parquet objects of the lake: read exactly as their record names them, and written anew for the warehouse.
+"""Parquet: objects with streaming windows, read exactly as their manifest names them, and files for the warehouse.
 
-The files that go to the warehouse are written here rather than passed on: few and large instead of one per symbol, and
-with times that carry no zone, so that what arrives does not depend on a session's time zone.
+The files that go to the warehouse are written here rather than passed on: few and large, and with times that carry no
+zone, so that what arrives does not depend on a session's time zone.
 """
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +18,6 @@ from ticklake.tables import TICKER, Column
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ROWS_PER_PART = 100_000
-"""About 40 MB in memory with the daily columns."""
 _READERS = 16
 
 
@@ -31,18 +29,6 @@ def fetch(store: ObjectStore, refs: Sequence[ObjectRef]) -> list[bytes]:
     """
     with ThreadPoolExecutor(max(1, min(_READERS, len(refs)))) as pool:
         return list(pool.map(lambda ref: lineage.fetch(store, ref), refs))
-
-
-def parts(refs: Iterable[ObjectRef], rows: int = ROWS_PER_PART) -> Iterator[list[ObjectRef]]:
-    """The objects in groups of about `rows` rows, in order."""
-    group: list[ObjectRef] = []
-    for ref in refs:
-        group.append(ref)
-        if sum(member.rows for member in group) >= rows:
-            yield group
-            group = []
-    if group:
-        yield group
 
 
 def read_table(body: bytes, ref: ObjectRef, columns: Sequence[Column]) -> "pa.Table":
@@ -69,6 +55,14 @@ def read_table(body: bytes, ref: ObjectRef, columns: Sequence[Column]) -> "pa.Ta
     return pa.Table.from_arrays(arrays, names=[column.name.upper() for column in columns])
 
 
+def for_warehouse(rows: "pa.Table", columns: Sequence[Column]) -> "pa.Table":
+    """Rows of a table of the lake with the warehouse's column names, and times in UTC without a zone."""
+    import pyarrow as pa
+
+    arrays = [_converted(rows.column(column.name), column) for column in columns]
+    return pa.Table.from_arrays(arrays, names=[column.name.upper() for column in columns])
+
+
 def _converted(array: Any, column: Column) -> Any:
     import pyarrow as pa
 
@@ -79,6 +73,7 @@ def _converted(array: Any, column: Column) -> Any:
         "double": pa.float64(),
         "bigint": pa.int64(),
         "int": pa.int32(),
+        "boolean": pa.bool_(),
     }
     if column.type == "double" and not pa.types.is_float64(array.type):
         raise KeyError(f"{column.name} is {array.type}, not double")

@@ -1,4 +1,4 @@
-"""The rows of a batch as each place stores them, and what each one hashes to now.
+"""The rows of a batch and of its symbols' history as each place stores them.
 
 Hashes are recomputed from the stored values; the hash that stands beside a row is only compared with that.
 """
@@ -6,20 +6,30 @@ Hashes are recomputed from the stored values; the hash that stands beside a row 
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from datetime import date, datetime
-from itertools import groupby
+from datetime import date
 from operator import itemgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from load_warehouse.merge import BAR_VALUES
+from load_warehouse.merge import of_symbols
+from load_warehouse.parquet import for_warehouse
+from load_warehouse.schema import Table
 from load_warehouse.session import Session
+from ticklake import facts
 from ticklake.errors import IntegrityError
 from ticklake.records import batch_checksum, row_hash
-from ticklake.tables import TICKER
 
-_BAR = tuple(name.lower() for name in BAR_VALUES)
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Key = tuple[Any, ...]
+
+_BAR = (
+    "symbol", "session_date", "open", "high", "low", "close", "adj_close", "volume", "dividends", "stock_splits",
+    "source",
+)  # fmt: skip
+"""The arguments of `ticklake.records.row_hash`, in order."""
 _STORED = ("batch_id", "row_hash")
 _CONVERTERS: tuple[Any, ...] = (
     str, date.fromisoformat, float, float, float, float, float, int, float, float, str, str, str
@@ -28,7 +38,7 @@ _CONVERTERS: tuple[Any, ...] = (
 
 @dataclass
 class Rows:
-    """One symbol's rows in one place."""
+    """One symbol's rows of a raw CSV."""
 
     hashes: dict[date, str] = field(default_factory=dict)
     """Row hash by session."""
@@ -72,73 +82,50 @@ def csv_rows(body: bytes, batch_id: str) -> dict[str, Rows]:
     return found
 
 
-def parquet_rows(body: bytes, batch_id: str) -> dict[str, Rows]:
-    """Rows of one object of the daily analytics by symbol.
+@dataclass
+class Stored:
+    """One symbol's rows of a table, in the lake or in the warehouse: the columns that are compared."""
 
-    Raises:
-        IntegrityError: it is no Parquet or lacks a column.
+    rows: dict[Key, tuple[Any, ...]] = field(default_factory=dict)
+    """By key, less symbol and source: the day comes first."""
+    twice: list[Key] = field(default_factory=list)
+
+
+def lake_rows(found: "pa.Table", table: Table) -> dict[str, Stored]:
+    """Rows of a table of the lake by symbol, as the warehouse would hold them."""
+    columns = for_warehouse(found, table.columns).select([*table.key, *table.compared])
+    return _by_symbol(zip(*(column.to_pylist() for column in columns.columns), strict=True), table)
+
+
+def warehouse_rows(
+    session: Session, schema: str, table: Table, symbols: Collection[str], source: str
+) -> dict[str, Stored]:  # fmt: skip
+    """Rows of a table of the warehouse by symbol.
+
+    Args:
+        schema: with its database.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    where, values = of_symbols(symbols, source)
+    columns = ", ".join((*table.key, *table.compared))
+    return _by_symbol(session.rows(f"SELECT {columns} FROM {schema}.{table.name} WHERE {where}", values), table)
 
-    found: dict[str, Rows] = {}
-    try:
-        columns = [TICKER, *_BAR[1:], *_STORED]
-        table = pq.ParquetFile(pa.BufferReader(body)).read(columns=columns).select(columns)
-        for values in zip(*(column.to_pylist() for column in table.columns), strict=True):
-            found.setdefault(values[0], Rows()).add(values, batch_id)
-    except (pa.ArrowException, KeyError, OSError, ValueError, TypeError) as error:
-        raise IntegrityError(f"not readable as daily analytics: {error}") from error
+
+def _by_symbol(rows: Iterable[tuple[Any, ...]], table: Table) -> dict[str, Stored]:
+    found: dict[str, Stored] = {}
+    width = len(table.key)
+    for row in rows:
+        stored, key = found.setdefault(row[0], Stored()), row[2:width]
+        if key in stored.rows:
+            stored.twice.append(key)
+        stored.rows[key] = row[width:]
     return found
 
 
-def warehouse_rows(session: Session, table: str, batch_id: str) -> Iterator[tuple[str, Rows]]:
-    """Rows of one batch in the warehouse, symbol by symbol in order."""
-    columns = ", ".join(name.upper() for name in _BAR + _STORED)
-    rows = session.rows(f"SELECT {columns} FROM {table} WHERE BATCH_ID = %s ORDER BY SYMBOL, SESSION_DATE", (batch_id,))
-    for symbol, group in groupby(rows, key=itemgetter(0)):
-        found = Rows()
-        for values in group:
-            found.add(values, batch_id)
-        yield symbol, found
-
-
-@dataclass(frozen=True)
-class Rank:
-    """What decides which of two rows of one session goes before the other."""
-
-    batch_date: date
-    fetched_at: datetime
-    """UTC, without a zone."""
-    batch_id: str
-    history_sessions: int
-
-    def goes_before(self, other: "Rank") -> bool:
-        """Whether this row, being in the warehouse, rightly keeps `other` out."""
-        own, others = ((r.batch_date, r.fetched_at, r.batch_id) for r in (self, other))
-        return own > others or self.history_sessions > other.history_sessions
-
-
-def parquet_ranks(body: bytes, symbol: str) -> dict[date, Rank]:
-    """The ranks of one symbol's rows in an object of the daily analytics."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    columns = [TICKER, "session_date", "batch_date", "fetched_at", "batch_id", "history_sessions"]
-    table = pq.ParquetFile(pa.BufferReader(body)).read(columns=columns).select(columns)
-    table = table.set_column(3, "fetched_at", table.column("fetched_at").cast(pa.timestamp("us")))
-    return {
-        day: Rank(*rank)
-        for ticker, day, *rank in zip(*(column.to_pylist() for column in table.columns), strict=True)
-        if ticker == symbol
-    }
-
-
-def other_ranks(session: Session, table: str, batch_id: str, symbol: str) -> dict[date, Rank]:
-    """The ranks of a symbol's rows in the warehouse that are of other batches."""
-    found = session.rows(
-        f"SELECT SESSION_DATE, BATCH_DATE, FETCHED_AT, BATCH_ID, HISTORY_SESSIONS FROM {table} "
-        "WHERE SYMBOL = %s AND BATCH_ID <> %s",
-        (symbol, batch_id),
-    )
-    return {day: Rank(dated, fetched_at, batch, int(history)) for day, dated, fetched_at, batch, history in found}
+def bars_in_force(versions: "pa.Table") -> dict[str, dict[date, str]]:
+    """By symbol and session, the hash of the version that counts, recomputed from its values."""
+    frame = facts.in_force(versions.to_pandas(date_as_object=False), facts.BAR_KEY)
+    found: dict[str, dict[date, str]] = {}
+    names = ("symbol", "session_date", "open", "high", "low", "close", "volume", "currency", "source")
+    for symbol, day, *values in zip(*(frame[name] for name in names), strict=True):
+        found.setdefault(symbol, {})[day.date()] = facts.bar_hash(symbol, day.date(), *values)
+    return found

@@ -1,20 +1,22 @@
-"""The pipeline's last step: every place of a run must hold the same rows, by key and by value.
+"""The pipeline's last step: every place must hold the same rows, by key and by value.
 
-fetched = valid + quarantined + held; valid = Kafka (distinct identities) = raw; raw, less the symbols that validate-raw
-holds, = Parquet = the warehouse's rows of this batch.
-A row that the warehouse keeps out because it holds one that goes before (a newer batch's, or one from a longer history)
-is accounted for, not lost.
+Of the batch: fetched = valid + quarantined + held; valid = Kafka (distinct identities) = raw; raw, less the symbols
+that are held, = new + unchanged + revised, and the facts know every session of it. Of the whole history of its symbols:
+facts in force = analytics = warehouse, and every version of a fact in the lake is in the warehouse. Tables are read as
+they are now, so a later run's rows are there too.
 """
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
-from load_warehouse.compare import Comparison
-from load_warehouse.daily import timed
+from load_warehouse.compare import NO_ROWS, Comparison
+from load_warehouse.daily import fit_symbols, timed
+from load_warehouse.lake import Lake
 from load_warehouse.records_check import Records, quarantine_faults, record_faults
 from load_warehouse.session import Session
 from load_warehouse.settings import LoadSettings
 from ticklake import lineage, logs
+from ticklake.catalog import LakeTables
 from ticklake.errors import ConfigurationError, IntegrityError
 from ticklake.lineage import RunLineage, StageRecord, SymbolResult
 from ticklake.names import lineage_key
@@ -49,7 +51,8 @@ def reconcile_run(settings: LoadSettings, run: Run) -> tuple[StageRecord, Object
     with timed(timings, "connect"):
         session = Session(settings.warehouse, tag=f"ticklake {SUCCESS.program} {run.run_id}")
     with session, timed(timings, "rows"):
-        comparison = Comparison(store, session, records)
+        lake = Lake(LakeTables(settings.catalog, settings.store), records[LOAD.program].source)
+        comparison = Comparison(store, lake, session, records)
         comparison.run()
         faults += comparison.faults
     record = _record(run, records, comparison, timings, started_at, settings.code_version)
@@ -68,18 +71,19 @@ def _record(
     run: Run, records: Records, comparison: Comparison, timings: dict[str, float], started_at: datetime, version: str
 ) -> StageRecord:
     loaded = records[LOAD.program]
+    fit = set(fit_symbols(records[PROCESS.program]))
     symbols = {
         symbol: SymbolResult(
-            status=part.status, rows=part.warehouse, superseded=part.superseded,
-            checksum=comparison.warehouse_checksums[symbol], reasons=part.reasons,
-        )
+            status=part.status, rows=part.warehouse, checksum=comparison.warehouse_checksums[symbol],
+            reasons=part.reasons,
+        ) if symbol in fit else NO_ROWS.model_copy(update={"status": part.status, "reasons": part.reasons})
         for symbol, part in comparison.symbols.items()
     }  # fmt: skip
-    rows_out = sum(part.rows for part in symbols.values())
     return StageRecord(
         stage=SUCCESS.program, run_id=run.run_id, batch_id=loaded.batch_id, batch_date=loaded.batch_date,
-        source=loaded.source, rows_in=sum(part.parquet for part in comparison.symbols.values()), rows_out=rows_out,
-        quarantined=0, symbols=symbols, timings=timings, started_at=started_at, finished_at=datetime.now(UTC),
+        source=loaded.source, rows_in=sum(comparison.symbols[symbol].analytics for symbol in symbols if symbol in fit),
+        rows_out=sum(part.rows for part in symbols.values()), quarantined=0, symbols=symbols,
+        snapshots=comparison.lake.snapshots(), timings=timings, started_at=started_at, finished_at=datetime.now(UTC),
         code_version=version,
     )  # fmt: skip
 

@@ -4,9 +4,11 @@ from datetime import UTC, datetime
 
 from load_warehouse import daily, windows
 from load_warehouse.audit import LoadResult
+from load_warehouse.lake import Lake
 from load_warehouse.session import Session
-from load_warehouse.settings import LoadSettings
+from load_warehouse.settings import LoadSettings, WindowsSettings
 from ticklake import lineage, logs
+from ticklake.catalog import LakeTables
 from ticklake.errors import ConfigurationError
 from ticklake.lineage import StageRecord
 from ticklake.objects import ObjectStore
@@ -17,7 +19,7 @@ log = logs.get(__name__)
 
 
 def load_run(settings: LoadSettings, run: Run) -> tuple[StageRecord, ObjectStore]:
-    """Load what daily-analytics wrote in this run, then the streaming windows that are new.
+    """Load the history of the run's symbols as the lake has it now, then the streaming windows that are new.
 
     Raises:
         ConfigurationError: daily-analytics has no result in this run, or one for another date.
@@ -30,46 +32,44 @@ def load_run(settings: LoadSettings, run: Run) -> tuple[StageRecord, ObjectStore
         raise ConfigurationError(
             f"run {run.run_id} is of {processed.batch_date}, not of {run.batch_date}: check --date and --run-id"
         )
+    lake = Lake(LakeTables(settings.catalog, settings.store), processed.source)
     timings: dict[str, float] = {}
     with daily.timed(timings, "connect"):
         session = Session(settings.warehouse, tag=f"ticklake {LOAD.program} {run.run_id}")
     with session:
-        loaded = daily.load(store, session, processed, settings.code_version)
+        loaded = daily.load(lake, session, processed, settings.code_version)
         with daily.timed(timings, "windows"):
             window_loads = windows.load(store, session, settings.live, settings.code_version)
-    result = loaded.result
-    log.info(
-        "daily rows loaded", inserted=result.inserted, updated=result.updated, unchanged=result.unchanged,
-        superseded=result.superseded,
-    )  # fmt: skip
+    for result in loaded.results:
+        log.info(
+            "loaded", table=result.kind, new=result.new, unchanged=result.unchanged, revised=result.revised,
+            withdrawn=result.withdrawn,
+        )  # fmt: skip
+    rows = sum(part.rows for part in loaded.symbols.values())
     record = StageRecord(
         stage=LOAD.program, run_id=run.run_id, batch_id=processed.batch_id, batch_date=processed.batch_date,
-        source=processed.source, rows_in=result.staged, rows_out=result.staged - result.superseded, quarantined=0,
-        symbols=loaded.symbols, notes=_notes(result, window_loads), timings=timings | loaded.timings,
+        source=processed.source, rows_in=rows, rows_out=rows, quarantined=0, symbols=loaded.symbols,
+        snapshots=lake.snapshots(), notes=_notes(loaded.results, window_loads), timings=timings | loaded.timings,
         started_at=started_at, finished_at=datetime.now(UTC), code_version=settings.code_version,
     )  # fmt: skip
     return record, store
 
 
-def _notes(result: LoadResult, window_loads: list[LoadResult]) -> tuple[str, ...]:
-    notes = [
-        f"{result.inserted} rows inserted, {result.updated} updated, {result.unchanged} unchanged; "
-        f"load {result.load_id}"
-    ]
-    if result.superseded:
-        notes.append(f"{result.superseded} rows not taken: the warehouse holds a newer batch's or a longer history's")
+def _notes(results: list[LoadResult], window_loads: list[LoadResult]) -> tuple[str, ...]:
+    told = "; ".join(f"{result.kind}: {result.counts()}" for result in results)
+    notes = [f"{told}; load {results[0].load_id}"]
     if window_loads:
         notes.append(_windows_line(window_loads))
     return tuple(notes)
 
 
 def _windows_line(window_loads: list[LoadResult]) -> str:
-    staged, inserted = sum(load.staged for load in window_loads), sum(load.inserted for load in window_loads)
-    differing = sum(load.superseded for load in window_loads)
-    return f"{staged} streaming windows: {inserted} new" + (f", {differing} differ and stay" if differing else "")
+    staged, new = sum(load.staged for load in window_loads), sum(load.new for load in window_loads)
+    differing = sum(load.differing for load in window_loads)
+    return f"{staged} streaming windows: {new} new" + (f", {differing} differ and stay" if differing else "")
 
 
-def load_windows(settings: LoadSettings) -> list[LoadResult]:
+def load_windows(settings: WindowsSettings) -> list[LoadResult]:
     """Load the closed streaming windows that are new, of the settings' live flow."""
     store = ObjectStore(settings.store)
     if not windows.any_listed(store, settings.live):

@@ -9,7 +9,7 @@ from load_warehouse.session import Session
 from ticklake import names
 from ticklake.errors import ConfigurationError
 from ticklake.records import Source
-from ticklake.tables import DAILY_COLUMNS, WINDOW_COLUMNS, Column
+from ticklake.tables import CORPORATE_ACTIONS, DAILY_ANALYTICS, DAILY_BARS, WINDOW_COLUMNS, Column
 
 TYPES = {
     "string": "VARCHAR",
@@ -19,6 +19,7 @@ TYPES = {
     "double": "FLOAT",
     "bigint": "NUMBER(19,0)",
     "int": "NUMBER(10,0)",
+    "boolean": "BOOLEAN",
 }
 
 SCHEMAS = {
@@ -35,18 +36,69 @@ class Table:
     columns: tuple[Column, ...]
     key: tuple[str, ...]
     comment: str
+    remembered: tuple[str, ...] = ()
+    """Columns in which the table may rightly differ from the lake's."""
 
     @property
     def column_names(self) -> tuple[str, ...]:
         """The columns' names as the warehouse keeps them."""
         return tuple(column.name.upper() for column in self.columns)
 
+    @property
+    def value_names(self) -> tuple[str, ...]:
+        """The columns beside the key."""
+        return tuple(name for name in self.column_names if name not in self.key)
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """Of these, the columns that must be as in the lake."""
+        return tuple(name for name in self.value_names if name not in self.remembered)
+
+
+@dataclass(frozen=True)
+class View:
+    """A view: its name, each column with its meaning, the table whose columns they are, and what it is for."""
+
+    name: str
+    columns: tuple[tuple[str, str], ...]
+    table: Table
+    comment: str
+
 
 FLOW = Column("flow", "string", "Live flow: empty for the real one, else its namespace", nullable=False)
 """Where two accelerated flows play the same hours, their windows share every other part of the key."""
 
-DAILY = Table(
-    names.DAILY_TABLE, DAILY_COLUMNS, ("SYMBOL", "SESSION_DATE"), "Daily bars with indicators, a row per session"
+BARS = Table(
+    names.BARS_TABLE, DAILY_BARS.columns, ("SYMBOL", "SOURCE", "SESSION_DATE", "KNOWN_AT", "BATCH_ID"),
+    DAILY_BARS.comment,
+    # A lake that was lost and filled again from later batches takes for a first version what was a revision.
+    remembered=("CHANGE",),
+)  # fmt: skip
+ACTIONS = Table(
+    names.ACTIONS_TABLE, CORPORATE_ACTIONS.columns, ("SYMBOL", "SOURCE", "EX_DATE", "KIND", "KNOWN_AT", "BATCH_ID"),
+    CORPORATE_ACTIONS.comment,
+)  # fmt: skip
+DAILY = Table(names.DAILY_TABLE, DAILY_ANALYTICS.columns, ("SYMBOL", "SOURCE", "SESSION_DATE"), DAILY_ANALYTICS.comment)
+ADJUSTED_PRICES = View(
+    names.ADJUSTED_PRICES_VIEW,
+    (
+        ("SYMBOL", "Ticker in Yahoo's notation"),
+        ("SOURCE", "yahoo, replay or simulated"),
+        ("SESSION_DATE", "Session of the exchange"),
+        ("OPEN", "First price, adjusted for splits"),
+        ("HIGH", "Highest price, adjusted for splits"),
+        ("LOW", "Lowest price, adjusted for splits"),
+        ("CLOSE", "Last price, adjusted for splits"),
+        ("ADJ_OPEN", "First price, adjusted for splits and dividends"),
+        ("ADJ_HIGH", "Highest price, adjusted for splits and dividends"),
+        ("ADJ_LOW", "Lowest price, adjusted for splits and dividends"),
+        ("ADJ_CLOSE", "Last price, adjusted for splits and dividends"),
+        ("VOLUME", "Shares traded, adjusted for splits"),
+        ("CURRENCY", "Of the prices, as the source names it"),
+        ("KNOWN_AT", "Latest answer that the symbol's rows are computed from (UTC)"),
+    ),
+    DAILY,
+    "Daily prices adjusted for splits, and for splits and dividends; prices as traded are in DAILY_BARS",
 )
 WINDOWS = Table(
     names.WINDOWS_TABLE,
@@ -60,21 +112,24 @@ AUDIT = Table(
         Column("load_id", "string", "Id of the load; a retry is a load of its own", nullable=False),
         Column("run_id", "string", "Run that the load belongs to", nullable=False),
         Column("batch_id", "string", "Batch that was loaded; null for windows"),
-        Column("kind", "string", "daily or windows", nullable=False),
+        Column("kind", "string", "daily_bars, corporate_actions, daily_analytics or windows", nullable=False),
+        Column("lake_snapshot", "bigint", "Snapshot of the lake's table that was read; null where it has none"),
         Column("rows_staged", "bigint", "Rows in the load's files", nullable=False),
-        Column("rows_inserted", "bigint", "Rows that were not in the table before", nullable=False),
-        Column("rows_updated", "bigint", "Rows that replaced an older one", nullable=False),
-        Column("rows_unchanged", "bigint", "Rows that the table held already, equal in every column", nullable=False),
-        Column("rows_superseded", "bigint", "Rows not taken: the table holds a row that goes before", nullable=False),
-        Column("files", "bigint", "Objects of the lake that were loaded", nullable=False),
-        Column("started_at", "timestamp", "Start of the load (UTC)", nullable=False),
-        Column("finished_at", "timestamp", "When the rows had been merged and read back (UTC)", nullable=False),
-        Column("code_version", "string", "Version of the code that loaded", nullable=False),
-        Column("checksum", "string", "SHA-256 over the row hashes read back, or over the files' for windows",
+        Column("rows_new", "bigint", "Rows that were not in the table before", nullable=False),
+        Column("rows_unchanged", "bigint", "Rows of the batch's symbols that stay as they are", nullable=False),
+        Column("rows_revised", "bigint", "Versions that revise a known fact; of analytics, rows that replaced others",
                nullable=False),
+        Column("rows_withdrawn", "bigint", "Splits and dividends withdrawn by the source; of analytics, rows removed",
+               nullable=False),
+        Column("files", "bigint", "Files that went to the warehouse; of windows, objects of the lake", nullable=False),
+        Column("started_at", "timestamp", "Start of the load (UTC)", nullable=False),
+        Column("finished_at", "timestamp", "When the rows had been loaded and verified (UTC)", nullable=False),
+        Column("code_version", "string", "Version of the code that loaded", nullable=False),
+        Column("checksum", "string", "SHA-256 over the row hashes read back, for windows over the files' sums; null "
+               "for facts"),
     ),
-    ("LOAD_ID",),
-    "One row per load, written in the transaction that changed the table",
+    ("LOAD_ID", "KIND"),
+    "One row per load and table, written in the transaction that changed the tables",
 )  # fmt: skip
 LEDGER = Table(
     names.LOADED_MANIFESTS_TABLE,
@@ -107,6 +162,16 @@ def create_table(qualified: str, table: Table) -> str:
     )
 
 
+def create_view(schema: str, view: View) -> str:
+    """The statement that creates `view` in `schema` (with its database) unless it is there."""
+    columns = ", ".join(f"{name} COMMENT {literal(comment)}" for name, comment in view.columns)
+    selected = ", ".join(name for name, _ in view.columns)
+    return (
+        f"CREATE VIEW IF NOT EXISTS {schema}.{view.name} ({columns}) COMMENT = {literal(view.comment)} "
+        f"AS SELECT {selected} FROM {schema}.{view.table.name}"
+    )
+
+
 def _definition(column: Column) -> str:
     null = "" if column.nullable else " NOT NULL"
     return f"{column.name.upper()} {TYPES[column.type]}{null} COMMENT {literal(column.comment)}"
@@ -132,8 +197,11 @@ def present(session: Session) -> dict[tuple[str, str], set[str]]:
     return tables
 
 
-def ensure(session: Session, there: dict[tuple[str, str], set[str]], schema: str, tables: Iterable[Table]) -> None:
-    """Create the schema and what is missing of `tables`, and make the schema the session's.
+def ensure(
+    session: Session, there: dict[tuple[str, str], set[str]], schema: str, tables: Iterable[Table],
+    views: Iterable[View] = (),
+) -> None:  # fmt: skip
+    """Create the schema and what is missing of `tables` and `views`, and make the schema the session's.
 
     A nullable column that a newer version brings is added to a table that lacks it.
 
@@ -160,4 +228,8 @@ def ensure(session: Session, there: dict[tuple[str, str], set[str]], schema: str
                 )
             session.run(f"ALTER TABLE {qualified} ADD COLUMN {_definition(column)}")
             columns.add(column.name.upper())
+    for view in views:
+        if (schema, view.name) not in there:
+            session.run(create_view(f"{database}.{schema}", view))
+            there[schema, view.name] = {name for name, _ in view.columns}
     session.run(f"USE SCHEMA {database}.{schema}")

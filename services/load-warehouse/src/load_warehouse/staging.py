@@ -31,7 +31,7 @@ class Staging:
         self._schema = f"{session.database}.{schema}"
         self.qualified = f"{self._schema}.{self.name}"
         self._stage = f"@{self._schema}.%{self.name}"
-        self._put = 0
+        self.files = 0
         self.rows = 0
 
     def create(self) -> None:
@@ -41,13 +41,13 @@ class Staging:
 
     def put(self, rows: "pa.Table") -> None:
         """Upload `rows` as one file to the table's stage."""
-        name = f"part-{self._put:05d}.parquet"
+        name = f"part-{self.files:05d}.parquet"
         answer = self._session.run(
             f"PUT 'file://{name}' {self._stage} AUTO_COMPRESS=FALSE OVERWRITE=TRUE", body=to_file(rows)
         )
         if answer.column("status") != ["UPLOADED"]:
             raise StageError(f"the warehouse did not take {name}: {answer.column('status')} {answer.column('message')}")
-        self._put += 1
+        self.files += 1
         self.rows += rows.num_rows
 
     def copy(self) -> None:
@@ -62,10 +62,10 @@ class Staging:
             "MATCH_BY_COLUMN_NAME = CASE_INSENSITIVE PURGE = TRUE"
         )
         files = answer.column("status")
-        if files != ["LOADED"] * self._put or answer.number("rows_loaded") != self.rows:
+        if files != ["LOADED"] * self.files or answer.number("rows_loaded") != self.rows:
             raise IntegrityError(
                 f"COPY INTO {self.name} loaded {answer.number('rows_loaded')} rows of {len(files)} files, "
-                f"not {self.rows} of {self._put}: {', '.join(str(status) for status in files)}"
+                f"not {self.rows} of {self.files}: {', '.join(str(status) for status in files)}"
             )
 
     def drop(self) -> None:

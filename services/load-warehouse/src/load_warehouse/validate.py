@@ -1,14 +1,16 @@
 """validate-loaded: judges what the warehouse holds of a batch, by questions that the warehouse itself answers."""
 # ruff: noqa: S608 - identifiers are this package's own and the checked database name; values are parameters
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime
 
 from pydantic import Field
 
-from load_warehouse.schema import AUDIT, DAILY, schema_of
+from load_warehouse.daily import PARTS
+from load_warehouse.merge import of_symbols
+from load_warehouse.schema import AUDIT, DAILY, literal, schema_of
 from load_warehouse.session import Session
-from load_warehouse.settings import LoadSettings
+from load_warehouse.settings import WindowsSettings
 from ticklake import calendar, lineage
 from ticklake.errors import ConfigurationError
 from ticklake.expectations import QualitySettings, conclude, most
@@ -17,11 +19,16 @@ from ticklake.objects import ObjectStore
 from ticklake.pipeline import LOAD, VALIDATE_LOADED
 from ticklake.stage import Run
 
+_NEAR = "(1 + 1e-9)"
+"""A factor for prices that one multiplication and division can have rounded."""
 _BARS = (
     "LOW > OPEN OR LOW > CLOSE OR LOW > HIGH OR HIGH < OPEN OR HIGH < CLOSE OR LOW <= 0 OR VOLUME < 0 "
-    "OR ADJ_CLOSE <= 0 OR NOT GREATEST(OPEN, HIGH, LOW, CLOSE, ADJ_CLOSE) < 1e12"
+    "OR DIVIDENDS < 0 OR STOCK_SPLITS < 0 "
+    f"OR ADJ_LOW > LEAST(ADJ_OPEN, ADJ_CLOSE) * {_NEAR} OR GREATEST(ADJ_OPEN, ADJ_CLOSE) > ADJ_HIGH * {_NEAR} "
+    f"OR ADJ_LOW <= 0 OR ADJ_CLOSE > CLOSE * {_NEAR} "
+    "OR NOT GREATEST(OPEN, HIGH, LOW, CLOSE, ADJ_OPEN, ADJ_HIGH, ADJ_LOW, ADJ_CLOSE) < 1e12"
 )
-"""Condition of a row whose bar cannot be; the last one catches NaN, which sorts above every number."""
+"""Condition of a row whose bar cannot be: dividends only lower a price, and NaN sorts above every number."""
 _INDICATORS = (
     "RSI_14 < 0 OR RSI_14 > 100 OR BB_LOWER > BB_MIDDLE OR BB_MIDDLE > BB_UPPER OR VOLATILITY_20 < 0 OR ATR_14 < 0 "
     "OR DRAWDOWN > 0 OR LOW_52W > HIGH_52W"
@@ -33,7 +40,7 @@ _SESSIONS_NEEDED = {
 """Sessions that an indicator's window needs; with as many before it, a row must have a value."""
 
 
-class ValidateSettings(LoadSettings):
+class ValidateSettings(WindowsSettings):
     """All settings of this program."""
 
     quality: QualitySettings = Field(default_factory=QualitySettings)
@@ -58,35 +65,41 @@ def validate_run(settings: ValidateSettings, run: Run) -> tuple[StageRecord, Obj
 
 def _checks(session: Session, loaded: StageRecord, limits: QualitySettings, code: str) -> Iterator[CheckResult]:
     schema = f"{session.database}.{schema_of(loaded.source)}"
-    table, batch = f"{schema}.{DAILY.name}", (loaded.batch_id,)
+    rows = {symbol: part.rows for symbol, part in loaded.symbols.items() if part.rows}
     empty = " OR ".join(f"({name} IS NULL AND HISTORY_SESSIONS >= {least})" for name, least in _SESSIONS_NEEDED.items())
-    found = session.run(
-        f"SELECT SYMBOL, COUNT(*), SUM(IFF({_BARS}, 1, 0)), SUM(IFF({_INDICATORS}, 1, 0)), SUM(IFF({empty}, 1, 0)) "
-        f"FROM {table} WHERE BATCH_ID = %s GROUP BY SYMBOL",
-        batch,
+    found = []
+    if rows:
+        where, values = of_symbols(rows, str(loaded.source))
+        found = session.run(
+            f"SELECT SYMBOL, COUNT(*), SUM(IFF({_BARS}, 1, 0)), SUM(IFF({_INDICATORS}, 1, 0)), "
+            f"SUM(IFF({empty}, 1, 0)), COUNT(*) - COUNT(DISTINCT SESSION_DATE), COUNT(DISTINCT KNOWN_AT) "
+            f"+ COUNT(DISTINCT FACT_VERSIONS) + COUNT(DISTINCT BATCH_ID) - 3, MAX(SESSION_DATE) "
+            f"FROM {schema}.{DAILY.name} WHERE {where} GROUP BY SYMBOL",
+            values,
+        ).rows
+    there = {symbol: int(count) for symbol, count, *_ in found}
+    # A later run may have brought more.
+    yield _none("rows missing", {symbol: max(0, count - there.get(symbol, 0)) for symbol, count in rows.items()})
+    for place, name, unit in (
+        (2, "impossible bars", "rows"), (3, "impossible indicators", "rows"), (4, "indicators without a value", "rows"),
+        (5, "sessions that are there twice", "rows"), (6, "bases beside a symbol's first", "bases"),
+    ):  # fmt: skip
+        yield _none(name, {row[0]: float(row[place]) for row in found}, unit)
+    kinds = ", ".join(literal(part.lake.name) for part in PARTS)
+    ((audited,),) = session.run(
+        f"SELECT COUNT(DISTINCT KIND) FROM {schema}.{AUDIT.name} WHERE BATCH_ID = %s AND KIND IN ({kinds})",
+        (loaded.batch_id,),
     ).rows
-    held = {symbol: int(count) for symbol, count, *_ in found}
-    yield _none("rows missing or too many", {
-        symbol: abs(result.rows - held.get(symbol, 0)) for symbol, result in loaded.symbols.items()
-    })  # fmt: skip
-    for place, name in ((2, "impossible bars"), (3, "impossible indicators"), (4, "indicators without a value")):
-        yield _none(name, {row[0]: float(row[place]) for row in found})
-    # Of the batch's symbols, whichever batch brought their rows.
-    symbols = session.run(
-        f"SELECT SYMBOL, COUNT(*) - COUNT(DISTINCT SESSION_DATE), MAX(SESSION_DATE) FROM {table} "
-        f"WHERE SYMBOL IN (SELECT SYMBOL FROM {table} WHERE BATCH_ID = %s) GROUP BY SYMBOL",
-        batch,
-    ).rows
-    yield _none("sessions that are there twice", {symbol: float(count) for symbol, count, _ in symbols})
-    ((audited,),) = session.run(f"SELECT COUNT(*) FROM {schema}.{AUDIT.name} WHERE BATCH_ID = %s", batch).rows
-    yield CheckResult(name="loads without an audit row", observed=int(not audited), limit=0, unit="loads")
-    yield _stale({symbol: newest for symbol, _, newest in symbols}, loaded.batch_date, limits, code)
+    yield CheckResult(
+        name="tables without an audit row", observed=len(PARTS) - int(audited), limit=0, unit="tables"
+    )  # fmt: skip
+    yield _stale({row[0]: row[-1] for row in found}, loaded.batch_date, limits, code)
 
 
-def _none(name: str, values: dict[str, float]) -> CheckResult:
-    """A check that no symbol has any such rows."""
-    _, symbol = most(values)
-    return CheckResult(name=name, observed=sum(values.values()), limit=0, unit="rows", detail=symbol)
+def _none(name: str, values: Mapping[str, float], unit: str = "rows") -> CheckResult:
+    """A check that no symbol has any such."""
+    _, symbol = most(dict(values))
+    return CheckResult(name=name, observed=sum(values.values()), limit=0, unit=unit, detail=symbol)
 
 
 def _stale(newest: dict[str, date], batch_date: date, limits: QualitySettings, code: str) -> CheckResult:

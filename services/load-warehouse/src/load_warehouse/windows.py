@@ -86,8 +86,8 @@ def _load_group(
         last = len(results) + 1 == max(1, len(by_schema))
         _load_rows(session, schema, rows, result, group if last else ())
         log.info(
-            "windows loaded", schema=schema, manifests=len(group), rows=result.staged, inserted=result.inserted,
-            unchanged=result.unchanged, superseded=result.superseded,
+            "windows loaded", schema=schema, manifests=len(group), rows=result.staged, new=result.new,
+            unchanged=result.unchanged, differing=result.differing,
         )  # fmt: skip
         results.append(result)
     return results
@@ -148,9 +148,10 @@ def _load_rows(
         result.staged = table.rows
         with session.transaction():
             merged = session.run(merge.merge_windows(target, table.qualified))
-            result.inserted = merged.number("number of rows inserted")
+            result.new = merged.number("number of rows inserted")
+            result.unchanged = result.staged - result.new
             differing = session.run(merge.differing_windows(target, table.qualified)).rows
-            result.superseded = len(differing)
+            result.differing = len(differing)
             _note(session, schema, result, taken)
     if differing:
         named = [" ".join(map(str, key)) for key in differing[:_NAMED]]

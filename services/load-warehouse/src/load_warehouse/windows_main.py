@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from load_warehouse.run import load_windows
-from load_warehouse.settings import LoadSettings
+from load_warehouse.settings import WindowsSettings
 from ticklake import logs
 from ticklake.settings import load
 from ticklake.stage import Arguments, guarded
@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
     def work() -> None:
         Arguments(prog=NAME, description="Settings come from TICKLAKE_… variables.").parse_args(argv)
-        settings = load(LoadSettings)
+        settings = load(WindowsSettings)
         logs.configure(settings.log_level, settings.log_format, stage=NAME)
         load_windows(settings)
 
