@@ -63,12 +63,6 @@ def checksum_of(rows: list[Row]) -> str:
     return hashlib.sha256("".join(row["row_hash"] for row in rows).encode()).hexdigest()
 
 
-def total(changes: Mapping[str, SymbolChanges]) -> tuple[int, int, int]:
-    """New, unchanged and revised rows of all symbols."""
-    parts = changes.values()
-    return sum(p.new for p in parts), sum(p.unchanged for p in parts), sum(p.revised for p in parts)
-
-
 @dataclass
 class LakeRun:
     """What one run left in the lake."""
@@ -209,18 +203,12 @@ class History:
         judged = StageRecord.of_checks("validate-raw", consumed, (), FETCHED, "test", reasons)
         parts = {s: part.model_copy(update={"changes": run.changes.get(s)}) for s, part in judged.symbols.items()}
         lineage.write(self.store, judged.model_copy(update={"symbols": parts}))
-        whole = {
-            symbol: SymbolResult(rows=len(rows), checksum=checksum_of(rows)) for symbol, rows in run.analytics.items()
-        } | {symbol: self.held_result() for symbol in held}
+        waiting = SymbolResult(status=SymbolStatus.HELD, rows=0, checksum=checksum_of([]), reasons=("odd",))
+        whole = {symbol: _result(rows) for symbol, rows in run.analytics.items()} | dict.fromkeys(held, waiting)
         namespace = namespace_of(run.source)
         versions = {table.name: self.tables.version(namespace, table) for table in TABLES}
         snapshots = {name: version for name, version in versions.items() if version is not None}
         lineage.write(self.store, self._record(run, "daily-analytics", whole, snapshots=snapshots))
-
-    @staticmethod
-    def held_result() -> SymbolResult:
-        """Of a stage after the one that holds the symbol."""
-        return SymbolResult(status=SymbolStatus.HELD, rows=0, checksum=checksum_of([]), reasons=("odd",))
 
     def _record(self, run: LakeRun, stage: str, symbols: dict[str, SymbolResult], **more: Any) -> StageRecord:
         rows = sum(part.rows for part in symbols.values())
@@ -244,6 +232,10 @@ class History:
         return ObjectRef(key=key, rows=len(run.raw[symbol]), size=len(body), sha256=digest, symbol=symbol)
 
 
+def _result(rows: list[Row]) -> SymbolResult:
+    return SymbolResult(rows=len(rows), checksum=checksum_of(rows))
+
+
 def table_of(table: IcebergTable, rows: list[Row]) -> pa.Table:
     """Rows in the types of the lake's table."""
     return pa.Table.from_pylist(rows, arrow_schema(table.columns))
@@ -253,12 +245,11 @@ def _bar(symbol: str, n: int, lift: float) -> Row:
     """A bar as traded, the same for the same arguments."""
     chance = random.Random(f"{symbol}{n}")
     low = chance.uniform(10, 500) + lift
-    bar = {
+    return {
         "symbol": symbol, "session_date": FIRST + timedelta(days=n), "open": low * 1.01,
         "high": low * 1.0300000000000002, "low": low, "close": low * 1.02, "volume": chance.randrange(2**45),
         "currency": "USD", "source": "",
     }  # fmt: skip
-    return bar
 
 
 def _raw_row(row: Row, sequence: int) -> Row:

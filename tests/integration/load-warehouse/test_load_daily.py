@@ -278,7 +278,7 @@ def test_a_fact_with_another_value_is_refused_and_nothing_becomes_visible(histor
     sql("UPDATE {}.MARKET_TEST.DAILY_BARS SET CLOSE = CLOSE + 1 WHERE SYMBOL = 'AAPL' AND SESSION_DATE = '2024-06-26'")
     history.run("run-2", symbols=("AAPL",), sessions=6, fetched_at=datetime.fromisoformat("2024-06-29T00:00:00Z"))
     before = everything(sql)
-    with pytest.raises(IntegrityError, match="DAILY_BARS: the row AAPL replay 2024-06-26 .* is not there as the lake"):
+    with pytest.raises(IntegrityError, match=r"DAILY_BARS: the row AAPL replay 2024-06-26 .* is not there as the lake"):
         load("run-2")
     assert everything(sql) == before
     assert len(audits(sql, "daily_analytics")) == 1

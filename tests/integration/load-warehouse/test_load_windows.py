@@ -75,13 +75,13 @@ def test_each_manifest_once_and_each_window_once(store: ObjectStore, settings: L
     write(store, 1, [window(1), window(2)])  # repeats a window
     write(store, 2, [])
     (first,) = load_windows(settings)
-    assert (first.staged, first.inserted, first.unchanged) == (3, 3, 0)
+    assert (first.staged, first.new, first.unchanged) == (3, 3, 0)
     assert load_windows(settings) == []
     write(store, 3, [window(2), window(3)])
     (second,) = load_windows(settings)
-    assert (second.staged, second.inserted, second.unchanged, second.superseded) == (2, 1, 1, 0)
+    assert (second.staged, second.new, second.unchanged, second.differing) == (2, 1, 1, 0)
     assert sql(WINDOWS) == [("demo", naive(n), 0.30000000000000004) for n in range(4)]
-    audit = sql("SELECT KIND, ROWS_STAGED, ROWS_INSERTED, FILES FROM {}.MARKET_TEST.LOAD_AUDIT ORDER BY STARTED_AT")
+    audit = sql("SELECT KIND, ROWS_STAGED, ROWS_NEW, FILES FROM {}.MARKET_TEST.LOAD_AUDIT ORDER BY STARTED_AT")
     assert audit == [("windows", 3, 3, 2), ("windows", 2, 1, 1)]
     assert sql("SELECT COUNT(*) FROM {}.MARKET_TEST.LOADED_MANIFESTS") == [(4,)]
 
@@ -91,7 +91,7 @@ def test_a_final_window_stays_as_it_is(store: ObjectStore, settings: LoadSetting
     load_windows(settings)
     write(store, 0, [window(0, close=2.0), window(1, close=2.0)])  # the manifest under the same key changed
     (again,) = load_windows(settings)
-    assert (again.inserted, again.unchanged, again.superseded) == (1, 0, 1)
+    assert (again.new, again.unchanged, again.differing) == (1, 1, 1)
     assert sql(WINDOWS) == [("demo", naive(0), 1.0), ("demo", naive(1), 2.0)]
 
 
@@ -130,5 +130,5 @@ def test_many_manifests_go_in_several_loads(
     monkeypatch.setattr(windows, "MANIFESTS_PER_LOAD", 2)
     for batch in range(5):
         write(store, batch, [window(batch)])
-    assert [result.inserted for result in load_windows(settings)] == [2, 2, 1]
+    assert [result.new for result in load_windows(settings)] == [2, 2, 1]
     assert len(sql(WINDOWS)) == 5

@@ -209,9 +209,9 @@ def run_program(
 
 
 def test_exit_codes_and_one_line(
-    lake_run: Any, stage_env: Callable[..., dict[str, str]], programs: Path, server: LoginServer
+    history: Any, stage_env: Callable[..., dict[str, str]], programs: Path, server: LoginServer
 ) -> None:
-    lake_run()
+    history.run()
     run = ("--date", "2024-06-28", "--run-id", "run-1")
     port = free_port()
     nowhere = stage_env(TICKLAKE_WAREHOUSE_PORT=str(port), TICKLAKE_WAREHOUSE_TIMEOUT_SECONDS="2")

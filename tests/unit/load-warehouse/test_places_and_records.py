@@ -9,13 +9,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from load_warehouse.parquet import parts, read_table, to_file
-from load_warehouse.places import Rank, csv_rows, parquet_rows
+from load_warehouse.lake import groups
+from load_warehouse.parquet import for_warehouse, read_table, to_file
+from load_warehouse.places import bars_in_force, csv_rows, lake_rows
 from load_warehouse.records_check import record_faults
+from load_warehouse.schema import ACTIONS, BARS
 from ticklake.errors import IntegrityError
-from ticklake.lineage import ObjectRef, StageRecord, SymbolResult
+from ticklake.lineage import ObjectRef, StageRecord, SymbolChanges, SymbolResult
 from ticklake.records import Source
-from ticklake.tables import BAR_COLUMNS, Column
+from ticklake.tables import BAR_COLUMNS, CORPORATE_ACTIONS, DAILY_BARS, Column, arrow_schema
 
 HEADER = ",".join(column.name for column in BAR_COLUMNS)
 TEXT = "AAPL|2024-01-02|7|yahoo|1.5|2.0|1.0|1.25|0.30000000000000004|0.0|0.0"
@@ -57,8 +59,6 @@ def test_an_empty_csv_has_no_rows() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"PAR1", b"x" * 100])
 def test_unreadable_parquet(body: bytes) -> None:
-    with pytest.raises(IntegrityError, match="not readable as daily analytics"):
-        parquet_rows(body, "b")
     with pytest.raises(IntegrityError, match="k cannot be loaded"):
         read_table(body, ObjectRef(key="k", rows=1, size=1, sha256=""), ())
 
@@ -106,24 +106,44 @@ def test_a_file_that_is_not_what_it_should_be(changes: dict[str, Any], rows: int
         read_table(parquet(**changes), ObjectRef(key="k", rows=rows, size=1, sha256=""), COLUMNS)
 
 
-def test_objects_are_grouped_by_rows() -> None:
-    refs = [ObjectRef(key=str(n), rows=n, size=0, sha256="") for n in (5, 5, 1, 20, 3)]
-    assert [[ref.rows for ref in group] for group in parts(refs, 10)] == [[5, 5], [1, 20], [3]]
-    assert list(parts([])) == []
+def test_rows_of_the_lake_get_the_warehouse_s_names_and_times() -> None:
+    found = pa.table({"symbol": ["A"], "close": [0.1 + 0.2], "fetched_at": pa.array([AT], pa.timestamp("us", "UTC"))})
+    table = for_warehouse(found, COLUMNS)
+    assert table.to_pylist() == [{"SYMBOL": "A", "FETCHED_AT": AT.replace(tzinfo=None), "CLOSE": 0.30000000000000004}]
 
 
-def test_rank() -> None:
-    def rank(second: int, batch: str, history: int, day: int = 3) -> Rank:
-        return Rank(date(2024, 1, day), datetime(2024, 1, 9, 0, 0, second), batch, history)
+def test_symbols_are_grouped_by_rows() -> None:
+    counts = {"E": 3, "A": 5, "B": 5, "C": 1, "D": 20}
+    assert list(groups(counts, 10)) == [["A", "B"], ["C", "D"], ["E"]]
+    assert list(groups({}, 10)) == []
 
-    ours = rank(5, "b", 10)
-    assert rank(6, "a", 9).goes_before(ours)
-    assert rank(5, "c", 10).goes_before(ours)
-    assert rank(4, "a", 11).goes_before(ours)
-    assert not rank(4, "c", 10).goes_before(ours)
-    assert rank(1, "a", 9, day=4).goes_before(ours)
-    assert not rank(9, "z", 10, day=2).goes_before(ours)
-    assert not ours.goes_before(ours)
+
+def version(hour: int, close: float, batch: str = "b") -> dict[str, Any]:
+    return {
+        "symbol": "AAPL", "session_date": date(2024, 1, 2), "known_at": AT.replace(hour=hour), "open": 1.5, "high": 9.0,
+        "low": 1.0, "close": close, "volume": 7, "currency": None, "source": "yahoo", "batch_id": batch,
+        "batch_date": date(2024, 1, 3), "row_hash": "not looked at", "change": "first",
+    }  # fmt: skip
+
+
+def test_the_hash_in_force_is_of_the_values_of_the_latest_version() -> None:
+    versions = pa.Table.from_pylist([version(9, 2.0), version(8, 1.25)], arrow_schema(DAILY_BARS.columns))
+    text = "AAPL|2024-01-02|7||yahoo|1.5|9.0|1.0|2.0"
+    digest = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    assert bars_in_force(versions) == {"AAPL": {date(2024, 1, 2): digest}}
+    assert bars_in_force(versions.slice(0, 0)) == {}
+
+
+def test_rows_are_told_apart_by_key_and_a_change_is_not_compared() -> None:
+    rows = [version(8, 1.25), version(9, 2.0), version(8, 1.25, "c")]
+    found = lake_rows(pa.Table.from_pylist([*rows, rows[0]], arrow_schema(DAILY_BARS.columns)), BARS)["AAPL"]
+    times = [AT.replace(tzinfo=None, hour=hour) for hour in (8, 9, 8)]
+    keys = [(date(2024, 1, 2), at, batch) for at, batch in zip(times, "bbc", strict=True)]
+    assert list(found.rows) == keys
+    assert found.twice == keys[:1]
+    assert "first" not in found.rows[keys[0]]
+    assert found.rows[keys[0]] != found.rows[keys[1]]
+    assert lake_rows(arrow_schema(CORPORATE_ACTIONS.columns).empty_table(), ACTIONS) == {}
 
 
 STAGES = ("fetch-historical", "consume-historical", "validate-raw", "daily-analytics", "load-warehouse")
@@ -133,7 +153,7 @@ def records(**changes: dict[str, Any]) -> dict[str, StageRecord]:
     def one(stage: str) -> StageRecord:
         values: dict[str, Any] = {
             "stage": stage, "run_id": "r", "batch_id": "r", "batch_date": date(2024, 1, 3), "source": Source.YAHOO,
-            "rows_in": 3, "rows_out": 3, "quarantined": 0, "symbols": {"A": SymbolResult(rows=3, checksum="c")},
+            "rows_in": 3, "rows_out": 3, "quarantined": 0, "symbols": symbol(),
             "started_at": AT, "finished_at": AT, "code_version": "v",
         }  # fmt: skip
         return StageRecord(**(values | changes.get(stage.replace("-", "_"), {})))
@@ -142,14 +162,20 @@ def records(**changes: dict[str, Any]) -> dict[str, StageRecord]:
 
 
 def symbol(**values: Any) -> dict[str, SymbolResult]:
-    return {"A": SymbolResult(**({"rows": 3, "checksum": "c"} | values))}
+    return {"A": SymbolResult(**({"rows": 3, "checksum": "c", "changes": SymbolChanges(new=1, unchanged=2)} | values))}
+
+
+LONGER = {"rows_in": 9, "rows_out": 9, "symbols": symbol(rows=9, checksum="whole")}
+NEWER = {"rows_in": 10, "rows_out": 10, "symbols": symbol(rows=10, checksum="newer"),
+         "snapshots": {"daily_analytics": 2}}  # fmt: skip
 
 
 def test_records_that_agree() -> None:
-    superseded = {"rows_out": 1, "symbols": symbol(rows=1, superseded=2, checksum="other")}
     refused = {"rows_in": 4, "quarantined": 1, "symbols": symbol(quarantined=1)}
     assert list(record_faults(records())) == []
-    assert list(record_faults(records(load_warehouse=superseded, fetch_historical=refused))) == []
+    assert list(record_faults(records(fetch_historical=refused))) == []
+    assert list(record_faults(records(daily_analytics=LONGER, load_warehouse=LONGER))) == []
+    assert list(record_faults(records(daily_analytics=LONGER, load_warehouse=NEWER))) == []
 
 
 @pytest.mark.parametrize(
@@ -157,14 +183,26 @@ def test_records_that_agree() -> None:
     [
         ({"fetch_historical": {"rows_in": 5, "quarantined": 1}},
          "fetch-historical: 5 rows in, but 3 out + 1 quarantined"),
-        ({"load_warehouse": {"rows_out": 1, "symbols": symbol(rows=1, superseded=1)}},
-         "load-warehouse: 3 rows in, but 1 out + 0 quarantined + 1 superseded"),
+        ({"load_warehouse": {"rows_out": 1, "symbols": symbol(rows=1)}},
+         "load-warehouse: 3 rows in, but 1 out + 0 quarantined"),
+        ({"validate_raw": {"symbols": symbol(changes=SymbolChanges(new=1, revised=1))}},
+         "validate-raw A: 3 rows, but 1 new + 0 unchanged + 1 revised"),
+        ({"validate_raw": {"symbols": symbol(changes=None)}},
+         "validate-raw A: 3 rows, but 0 new + 0 unchanged + 0 revised"),
+        ({"daily_analytics": LONGER}, "load-warehouse A: 3 rows, daily-analytics had 9"),
+        ({"daily_analytics": LONGER, "load_warehouse": NEWER | {"snapshots": {}}},
+         "load-warehouse A: 10 rows, daily-analytics had 9"),
+        ({"daily_analytics": NEWER, "load_warehouse": LONGER}, "load-warehouse A: 9 rows, daily-analytics had 10"),
         ({"consume_historical": {"rows_out": 2, "rows_in": 2}}, "consume-historical: 2 rows out, but 3 by symbol"),
         ({"fetch_historical": {"symbols": symbol(quarantined=2)}},
          "fetch-historical: 0 rows quarantined, but 2 by symbol"),
         ({"daily_analytics": {"batch_id": "q"}}, "daily-analytics: batch_id is q, that of fetch-historical r"),
-        ({"daily_analytics": {"symbols": symbol(checksum="d")}},
-         "daily-analytics A: another checksum over its 3 rows than consume-historical"),
+        ({"load_warehouse": {"symbols": symbol(checksum="d")}},
+         "load-warehouse A: another checksum over its 3 rows than daily-analytics"),
+        ({"validate_raw": {"symbols": symbol(checksum="d")}},
+         "validate-raw A: another checksum over its 3 rows than consume-historical"),
+        ({"daily_analytics": {"symbols": symbol(rows=2), "rows_in": 2, "rows_out": 2}},
+         "daily-analytics A: 2 rows, validate-raw had 3"),
         ({"consume_historical": {"symbols": {}, "rows_in": 0, "rows_out": 0}},
          "consume-historical A: not in its record, but in that of fetch-historical"),
         ({"consume_historical": {"symbols": symbol(rows=2), "rows_in": 2, "rows_out": 2}},

@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 from load_warehouse.records_check import Records, quarantine_faults, record_faults
-from ticklake.lineage import StageRecord, SymbolResult
+from ticklake.lineage import StageRecord, SymbolChanges, SymbolResult
 from ticklake.objects import ObjectInfo
 from ticklake.records import Source, SymbolStatus
 
 AT = datetime(2026, 8, 7, 22, tzinfo=UTC)
 STAGES = ("fetch-historical", "consume-historical", "validate-raw", "daily-analytics", "load-warehouse")
-OK = SymbolResult(rows=5, checksum="five")
+OK = SymbolResult(rows=5, checksum="five", changes=SymbolChanges(unchanged=5))
 HELD = SymbolResult(status=SymbolStatus.HELD, rows=0, checksum="none", reasons=("odd",))
 
 
@@ -48,7 +48,11 @@ def test_a_symbol_held_is_in_order(parts: tuple[SymbolResult, ...]) -> None:
         ),
         ((OK, OK, WAITS, OK, OK), "daily-analytics B: is ok, though it was held before"),
         ((OK, HELD, HELD, HELD, HELD), "consume-historical B: 0 rows, fetch-historical had 5"),
-        ((OK, OK, OK, HELD, HELD), "daily-analytics B: 0 rows, consume-historical had 5"),
+        ((OK, OK, OK, HELD, HELD), "daily-analytics B: 0 rows, validate-raw had 5"),
+        (
+            (OK, OK, WAITS, HELD.model_copy(update={"rows": 5}), HELD),
+            "daily-analytics B: 5 rows, though it was held before",
+        ),
         ((WAITS, HELD, OK, OK, OK), "validate-raw B: is ok, though it was held before"),
     ],
 )

@@ -1,16 +1,28 @@
-"""The statements themselves: what the DDL says, and which of two rows the MERGE keeps, run on DuckDB by fakesnow."""
+"""The statements themselves: what the DDL says, and what becomes of rows, run on DuckDB by fakesnow."""
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import date
 from typing import Any
 
 import pytest
 from fakesnow.instance import FakeSnow
 
-from load_warehouse.merge import merge_daily, merge_windows
-from load_warehouse.schema import AUDIT, DAILY, LEDGER, WINDOWS, Table, create_table, literal, schema_of
+from load_warehouse.merge import append, count, fates, merge_windows, mirror, unlike, withdraw
+from load_warehouse.schema import (
+    ACTIONS,
+    ADJUSTED_PRICES,
+    AUDIT,
+    BARS,
+    DAILY,
+    LEDGER,
+    WINDOWS,
+    Table,
+    create_table,
+    create_view,
+    literal,
+    schema_of,
+)
 from ticklake.records import Source
-from ticklake.tables import DAILY_COLUMNS
 
 T, S = "DB.MARKET.T", "DB.MARKET.S"
 
@@ -34,22 +46,37 @@ def test_every_column_is_typed_documented_and_in_order(cursor: Any) -> None:
     assert "SESSION_DATE DATE NOT NULL" in statement
     assert "ADJ_CLOSE FLOAT NOT NULL" in statement
     assert "VOLUME NUMBER(19,0) NOT NULL" in statement
-    assert "FETCHED_AT TIMESTAMP_NTZ(6) NOT NULL" in statement
+    assert "KNOWN_AT TIMESTAMP_NTZ(6) NOT NULL" in statement
     assert "SMA_200 FLOAT COMMENT" in statement
-    assert statement.count(" COMMENT ") == len(DAILY_COLUMNS) + 1
-    assert "PRIMARY KEY (SYMBOL, SESSION_DATE)" in statement
+    assert statement.count(" COMMENT ") == len(DAILY.columns) + 1
+    assert "PRIMARY KEY (SYMBOL, SOURCE, SESSION_DATE)" in statement
+    assert "WITHDRAWN BOOLEAN NOT NULL" in create_table(T, ACTIONS)
     cursor.execute(statement)
     cursor.execute(
         "SELECT COLUMN_NAME, IS_NULLABLE FROM DB.INFORMATION_SCHEMA.COLUMNS WHERE TABLE_NAME = 'T' "
         "ORDER BY ORDINAL_POSITION"
     )
-    assert cursor.fetchall() == [(c.name.upper(), "YES" if c.nullable else "NO") for c in DAILY_COLUMNS]
+    assert cursor.fetchall() == [(c.name.upper(), "YES" if c.nullable else "NO") for c in DAILY.columns]
 
 
-@pytest.mark.parametrize("table", [WINDOWS, AUDIT, LEDGER], ids=lambda table: table.name)
+@pytest.mark.parametrize("table", [BARS, ACTIONS, WINDOWS, AUDIT, LEDGER], ids=lambda table: table.name)
 def test_the_other_tables_can_be_created_twice(cursor: Any, table: Table) -> None:
     for _ in range(2):
         cursor.execute(create_table(T, table))
+
+
+def test_the_view_has_the_prices_of_its_table(cursor: Any) -> None:
+    cursor.execute(create_table("DB.MARKET.DAILY_ANALYTICS", DAILY))
+    for _ in range(2):
+        cursor.execute(create_view("DB.MARKET", ADJUSTED_PRICES))
+    insert(cursor, DAILY, "DB.MARKET.DAILY_ANALYTICS", close="2.5", adj_close="2.25")
+    cursor.execute("SELECT * FROM DB.MARKET.ADJUSTED_PRICES")
+    assert [column.name for column in cursor.description] == [name for name, _ in ADJUSTED_PRICES.columns]
+    (row,) = cursor.fetchall()
+    assert dict(zip([column.name for column in cursor.description], row, strict=True))["ADJ_CLOSE"] == 2.25
+    statement = create_view("DB.MARKET", ADJUSTED_PRICES)
+    assert "SYMBOL COMMENT 'Ticker in Yahoo''s notation'" in statement
+    assert statement.count(" COMMENT ") == len(ADJUSTED_PRICES.columns) + 1
 
 
 def test_literals_cannot_be_left() -> None:
@@ -63,47 +90,72 @@ def test_only_real_market_data_goes_to_the_real_schema() -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("there", "comes", "replaced"),
-    [
-        # (fetched at, batch, sessions of history)
-        (("10:00:00.000", "a", 5), ("10:00:00.001", "b", 5), True),
-        (("10:00:00.001", "b", 5), ("10:00:00.000", "a", 5), False),
-        (("10:00:00.000", "a", 5), ("10:00:00.000", "a", 5), True),
-        (("10:00:00.000", "a", 5), ("10:00:00.000", "a", 6), True),
-        (("10:00:00.000", "a", 6), ("10:00:00.000", "a", 5), False),
-        (("10:00:00.000", "a", 6), ("10:00:00.001", "b", 5), False),
-        (("10:00:00.001", "b", 5), ("10:00:00.000", "a", 6), False),
-        (("10:00:00.000", "a", 5), ("10:00:00.000", "b", 5), True),
-        (("10:00:00.000", "b", 5), ("10:00:00.000", "a", 5), False),
-    ],
-)
-def test_which_row_goes_before(
-    cursor: Any, there: tuple[str, str, int], comes: tuple[str, str, int], replaced: bool
-) -> None:
-    for where, row, price in ((T, there, "1"), (S, comes, "2")):
-        cursor.execute(create_table(where, DAILY))
-        day_time = f"2024-01-02 {row[0]}"
-        insert(cursor, DAILY, where, fetched_at=day_time, batch_id=row[1], history_sessions=str(row[2]), close=price)
-    cursor.execute(merge_daily(T, S))
-    assert cursor.fetchall() == [(0, int(replaced))]
-    cursor.execute(f"SELECT CLOSE, BATCH_ID, HISTORY_SESSIONS, FETCHED_AT FROM {T}")
-    kept = comes if replaced else there
-    at = datetime.fromisoformat(f"2024-01-02T{kept[0]}")
-    assert cursor.fetchall() == [(2.0 if replaced else 1.0, kept[1], kept[2], at)]
-
-
-def test_an_equal_row_is_left_alone(cursor: Any) -> None:
+def test_only_what_differs_is_replaced(cursor: Any) -> None:
     for where in (T, S):
         cursor.execute(create_table(where, DAILY))
         insert(cursor, DAILY, where)
-    cursor.execute(f"UPDATE {T} SET SMA_200 = NULL")
-    cursor.execute(f"UPDATE {S} SET SMA_200 = NULL")
-    cursor.execute(merge_daily(T, S))
+        cursor.execute(f"UPDATE {where} SET SMA_200 = NULL")
+    cursor.execute(mirror(T, S, DAILY))
     assert cursor.fetchall() == [(0, 0)]
-    cursor.execute(f"UPDATE {S} SET SMA_200 = 3")  # null and a number differ
-    cursor.execute(merge_daily(T, S))
-    assert cursor.fetchall() == [(0, 1)]
+    for column in DAILY.value_names:
+        kind = next(c.type for c in DAILY.columns if c.name.upper() == column)
+        value = {"string": "'y'", "timestamp": "'2024-01-03 00:00:00'", "date": "'2024-01-03'"}.get(kind, "3")
+        cursor.execute(f"UPDATE {S} SET {column} = {value}")
+        cursor.execute(unlike(T, S, DAILY))
+        assert len(cursor.fetchall()) == 1, column
+        cursor.execute(mirror(T, S, DAILY))
+        assert cursor.fetchall() == [(0, 1)], column
+        cursor.execute(unlike(T, S, DAILY))
+        assert cursor.fetchall() == [], column
+
+
+def test_rows_of_staged_symbols_that_are_not_staged_go(cursor: Any) -> None:
+    for where in (T, S):
+        cursor.execute(create_table(where, DAILY))
+    for symbol, source, day in (
+        ("A", "x", "2024-01-01"), ("A", "x", "2024-01-02"), ("A", "y", "2024-01-02"), ("B", "x", "2024-01-02"),
+    ):  # fmt: skip
+        insert(cursor, DAILY, T, symbol=symbol, source=source, session_date=day)
+    insert(cursor, DAILY, S, symbol="A", source="x", session_date="2024-01-01")
+    cursor.execute(count(T, S))
+    assert cursor.fetchall() == [(2,)]
+    cursor.execute(withdraw(T, S, DAILY))
+    cursor.execute(f"SELECT SYMBOL, SOURCE, SESSION_DATE FROM {T} ORDER BY 1, 2")
+    day = date(2024, 1, 2)
+    assert cursor.fetchall() == [("A", "x", date(2024, 1, 1)), ("A", "y", day), ("B", "x", day)]
+
+
+def test_facts_are_only_added(cursor: Any) -> None:
+    for where in (T, S):
+        cursor.execute(create_table(where, BARS))
+    insert(cursor, BARS, T, change="first", close="1")
+    insert(cursor, BARS, S, change="revision", close="1")
+    insert(cursor, BARS, S, change="revision", close="2", batch_id="y")
+    insert(cursor, BARS, S, change="first", close="3", session_date="2024-01-02")
+    cursor.execute(fates(T, S, BARS))
+    assert sorted(cursor.fetchall()) == [("new", 1), ("revised", 1)]
+    cursor.execute(append(T, S, BARS))
+    assert cursor.fetchall() == [(2,)]
+    cursor.execute(f"SELECT BATCH_ID, SESSION_DATE, CLOSE, CHANGE FROM {T} ORDER BY 1, 2")
+    days = date(2024, 1, 1), date(2024, 1, 2)
+    assert cursor.fetchall() == [
+        ("x", days[0], 1.0, "first"), ("x", days[1], 3.0, "first"), ("y", days[0], 2.0, "revision")
+    ]  # fmt: skip
+    cursor.execute(unlike(T, S, BARS))
+    assert cursor.fetchall() == []
+    cursor.execute(f"UPDATE {S} SET CLOSE = 5 WHERE BATCH_ID = 'y'")
+    cursor.execute(unlike(T, S, BARS))
+    assert [row[:3] for row in cursor.fetchall()] == [("x", "x", days[0])]
+
+
+def test_what_a_version_of_an_action_is(cursor: Any) -> None:
+    for where in (T, S):
+        cursor.execute(create_table(where, ACTIONS))
+    for day, hour, withdrawn in (("1", "01", "0"), ("1", "02", "0"), ("1", "03", "1"), ("2", "03", "0")):
+        at = f"2024-01-09 {hour}:00:00"
+        insert(cursor, ACTIONS, S, ex_date=f"2024-01-0{day}", known_at=at, withdrawn=withdrawn)
+    cursor.execute(fates(T, S, ACTIONS))
+    assert sorted(cursor.fetchall()) == [("new", 2), ("revised", 1), ("withdrawn", 1)]
 
 
 def test_a_final_window_is_never_replaced(cursor: Any) -> None:

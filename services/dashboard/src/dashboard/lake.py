@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from dashboard.store_guard import Guard
 from ticklake.catalog import LakeTables, matching
-from ticklake.errors import ConfigurationError, IntegrityError
+from ticklake.errors import IntegrityError
 from ticklake.records import Source
 from ticklake.tables import DAILY_ANALYTICS, namespace_of
 
@@ -139,7 +139,7 @@ class DailyLake:
         key = (symbol, source)
         try:
             return self._rows(key)
-        except (ConfigurationError, IntegrityError):
+        except IntegrityError:
             # The snapshot, or a file of it, is gone since the look: there is a newer one.
             self.refresh(force=True)
             return self._rows(key)

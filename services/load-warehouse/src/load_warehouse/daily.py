@@ -40,9 +40,7 @@ class Part:
     """Columns and aggregates that, with the number of rows, say whether the two differ for a symbol."""
 
 
-ANALYTICS = Part(DAILY_ANALYTICS, DAILY, (
-    ("fact_versions", "min"), ("fact_versions", "max"), ("known_at", "max"), ("batch_id", "min"), ("batch_id", "max"),
-))  # fmt: skip
+ANALYTICS = Part(DAILY_ANALYTICS, DAILY, (("fact_versions", "max"), ("known_at", "max")))
 BAR_VERSIONS = Part(DAILY_BARS, BARS, (("known_at", "max"),))
 ACTION_VERSIONS = Part(CORPORATE_ACTIONS, ACTIONS, (("known_at", "max"),))
 PARTS = (ANALYTICS, BAR_VERSIONS, ACTION_VERSIONS)

@@ -26,10 +26,9 @@ def of_symbols(symbols: Collection[str], source: str) -> tuple[str, tuple[str, .
 
 def mirror(target: str, staging: str, table: Table) -> str:
     """MERGE: new rows come in, those that differ in any value are replaced, equal ones are left alone."""
-    values = table.value_names
     return (
-        f"{_merge_into(target, staging, table)} WHEN MATCHED AND ({_differ(values)}) THEN UPDATE SET "
-        f"{', '.join(f'T.{name} = S.{name}' for name in values)} {_insert(table)}"
+        f"{_merge_into(target, staging, table)} WHEN MATCHED AND ({_differ(table.compared)}) THEN UPDATE SET "
+        f"{', '.join(f'T.{name} = S.{name}' for name in table.value_names)} {_insert(table)}"
     )
 
 

@@ -78,7 +78,12 @@ ACTIONS = Table(
     names.ACTIONS_TABLE, CORPORATE_ACTIONS.columns, ("SYMBOL", "SOURCE", "EX_DATE", "KIND", "KNOWN_AT", "BATCH_ID"),
     CORPORATE_ACTIONS.comment,
 )  # fmt: skip
-DAILY = Table(names.DAILY_TABLE, DAILY_ANALYTICS.columns, ("SYMBOL", "SOURCE", "SESSION_DATE"), DAILY_ANALYTICS.comment)
+DAILY = Table(
+    names.DAILY_TABLE, DAILY_ANALYTICS.columns, ("SYMBOL", "SOURCE", "SESSION_DATE"),
+    f"{DAILY_ANALYTICS.comment}; known_at, fact_versions and batch are those that last changed the row",
+    # A new session makes all of a symbol's rows be computed anew, most of them to what they were.
+    remembered=("KNOWN_AT", "FACT_VERSIONS", "BATCH_ID", "BATCH_DATE"),
+)  # fmt: skip
 ADJUSTED_PRICES = View(
     names.ADJUSTED_PRICES_VIEW,
     (

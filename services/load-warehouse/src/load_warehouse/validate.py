@@ -72,8 +72,7 @@ def _checks(session: Session, loaded: StageRecord, limits: QualitySettings, code
         where, values = of_symbols(rows, str(loaded.source))
         found = session.run(
             f"SELECT SYMBOL, COUNT(*), SUM(IFF({_BARS}, 1, 0)), SUM(IFF({_INDICATORS}, 1, 0)), "
-            f"SUM(IFF({empty}, 1, 0)), COUNT(*) - COUNT(DISTINCT SESSION_DATE), COUNT(DISTINCT KNOWN_AT) "
-            f"+ COUNT(DISTINCT FACT_VERSIONS) + COUNT(DISTINCT BATCH_ID) - 3, MAX(SESSION_DATE) "
+            f"SUM(IFF({empty}, 1, 0)), COUNT(*) - COUNT(DISTINCT SESSION_DATE), MAX(SESSION_DATE) "
             f"FROM {schema}.{DAILY.name} WHERE {where} GROUP BY SYMBOL",
             values,
         ).rows
@@ -82,7 +81,7 @@ def _checks(session: Session, loaded: StageRecord, limits: QualitySettings, code
     yield _none("rows missing", {symbol: max(0, count - there.get(symbol, 0)) for symbol, count in rows.items()})
     for place, name, unit in (
         (2, "impossible bars", "rows"), (3, "impossible indicators", "rows"), (4, "indicators without a value", "rows"),
-        (5, "sessions that are there twice", "rows"), (6, "bases beside a symbol's first", "bases"),
+        (5, "sessions that are there twice", "rows"),
     ):  # fmt: skip
         yield _none(name, {row[0]: float(row[place]) for row in found}, unit)
     kinds = ", ".join(literal(part.lake.name) for part in PARTS)

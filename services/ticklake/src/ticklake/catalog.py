@@ -168,7 +168,7 @@ class LakeTables:
             snapshot: an id; None for the current one.
 
         Raises:
-            ConfigurationError: there is no such snapshot, or no longer.
+            IntegrityError: there is no such snapshot, or no longer.
         """
         with self._errors(f"read {namespace}.{table.name}"):
             there = self._load(namespace, table)
@@ -292,7 +292,7 @@ def _scan(
     there: Table, rows: BooleanExpression | None, columns: tuple[str, ...], snapshot: int | None
 ) -> DataScan:  # fmt: skip
     if snapshot is not None and there.snapshot_by_id(snapshot) is None:
-        raise ConfigurationError(f"table {'.'.join(there.name())} has no snapshot {snapshot} (any more)")
+        raise IntegrityError(f"table {'.'.join(there.name())} has no snapshot {snapshot} (any more)")
     return there.scan(rows or AlwaysTrue(), columns, snapshot_id=snapshot)
 
 

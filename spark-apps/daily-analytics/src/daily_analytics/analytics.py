@@ -1,11 +1,12 @@
 """From facts to `ticklake.tables.DAILY_ANALYTICS`: functions of data frames, apart from reading and writing."""
 
+from collections.abc import Iterable
 from datetime import date
 from functools import partial
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from daily_analytics.windows import METRICS, with_metrics
@@ -41,6 +42,19 @@ def daily_analytics(
     rows = symbols.applyInArrow(partial(_of_group, noise=noise), spark_schema(_OF_SYMBOL))
     stamped = with_metrics(rows).withColumns({"batch_id": F.lit(batch_id), "batch_date": F.lit(batch_date)})
     return stamped.select(*(column.name for column in DAILY_ANALYTICS.columns))
+
+
+def start_worker(session: SparkSession) -> None:
+    """Start the Python worker that `daily_analytics` will use, its libraries loaded."""
+    session.range(1).mapInArrow(_loaded, "id long").collect()
+
+
+def _loaded(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
+    import talib  # noqa: F401
+
+    from ticklake import adjustment, facts  # noqa: F401
+
+    return batches
 
 
 def _of_group(bars: pa.Table, actions: pa.Table, *, noise: float) -> pa.Table:

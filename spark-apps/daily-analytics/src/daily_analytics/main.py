@@ -22,7 +22,10 @@ def start_session() -> None:
     """Start the session that later calls of `main` in this process use; the store is not needed for that."""
     settings = load(AnalyticsSettings)
     start_jvm(PROCESS.program, settings.spark, ONE_SHOT)
-    build_session(PROCESS.program, settings.spark, settings.store)
+    session = build_session(PROCESS.program, settings.spark, settings.store)
+    from daily_analytics.analytics import start_worker
+
+    start_worker(session)
 
 
 def warm_up() -> None:
