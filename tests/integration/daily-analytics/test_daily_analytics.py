@@ -3,6 +3,7 @@
 from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
+import polars as pl
 import pytest
 import talib
 
@@ -12,6 +13,7 @@ from fetch_historical.recordings import recorded as recording
 from ticklake.catalog import RUN_ID, matching
 from ticklake.errors import ConfigurationError, IntegrityError, StageError
 from ticklake.records import Source, SymbolStatus, batch_checksum
+from ticklake.spark import SparkSettings, build_session, with_catalog
 from ticklake.tables import DAILY_ANALYTICS, DAILY_BARS, arrow_schema
 
 DAY = date(2012, 12, 28)
@@ -244,6 +246,43 @@ def test_of_two_runs_that_replace_a_symbol_at_once_one_fails(recorded, process, 
     check_against_talib(whole, "IBM", START, next_day)
     process("run 2", next_day)
     assert stored("IBM").equals(whole)
+
+
+def test_a_lake_of_a_former_version_is_refused(recorded, process, store, tables):
+    recorded("run 1", DAY, START, "IBM")
+    store.put("processed/historical/_manifests/date=2012-12-27.json", b"{}")
+    with pytest.raises(ConfigurationError, match="was filled by a version without tables"):
+        process("run 1", DAY)
+    assert tables.version("market_test", DAILY_ANALYTICS) is None
+
+
+def test_three_engines_read_the_same_rows(recorded, process, stored, tables, catalog_settings, store_settings):
+    """PyIceberg, Spark, and Polars with its own Parquet reader, each before and after a symbol was replaced."""
+    next_day = date(2012, 12, 31)
+    options = {
+        "aws_endpoint_url": store_settings.endpoint, "aws_allow_http": "true", "aws_region": store_settings.region,
+        "aws_access_key_id": store_settings.access_key.get_secret_value(),
+        "aws_secret_access_key": store_settings.secret_key.get_secret_value(),
+    }  # fmt: skip
+    columns = [column.name for column in DAILY_ANALYTICS.columns]
+    for run_id, day in (("run 1", DAY), ("run 2", next_day)):
+        recorded(run_id, day, START, "AAPL", "IBM")
+        process(run_id, day)
+        session = with_catalog(
+            build_session("tests", SparkSettings(), store_settings), catalog_settings, store_settings
+        )
+        spark = session.table("ticklake.market_test.daily_analytics").select(*columns).toArrow()
+        there = tables._load("market_test", DAILY_ANALYTICS)
+        frame = pl.scan_iceberg(there, reader_override="native", storage_options=options).collect()
+        found = [
+            rows.select(columns).cast(arrow_schema(DAILY_ANALYTICS.columns)).sort_by(
+                [("symbol", "ascending"), ("session_date", "ascending")]
+            )
+            for rows in (tables.read("market_test", DAILY_ANALYTICS), spark, frame.to_arrow())
+        ]  # fmt: skip
+        assert found[0].num_rows == len(stored())
+        assert found[0].equals(found[1])
+        assert found[0].equals(found[2])
 
 
 @pytest.mark.parametrize("symbol", ["M&M.NS", "^GSPC", "EURUSD=X", "O'X"])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from daily_analytics.lake import Basis, Lake, Stored
 from daily_analytics.settings import AnalyticsSettings
-from ticklake import lineage
+from ticklake import lineage, names
 from ticklake.catalog import LakeTables
 from ticklake.errors import ConfigurationError, IntegrityError
 from ticklake.lineage import StageRecord, SymbolResult
@@ -49,7 +49,7 @@ def run_stage(settings: AnalyticsSettings, run: Run) -> tuple[StageRecord, Objec
     """See `ticklake.stage.batch_main`.
 
     Raises:
-        ConfigurationError: the run's batch was not recorded, or is of another date.
+        ConfigurationError: the run's batch was not recorded, or is of another date, or the lake is a former version's.
         IntegrityError: the tables do not hold what was recorded or written.
         StageError: Spark, the store or the catalog failed, or another run replaced the same rows meanwhile.
     """
@@ -59,6 +59,7 @@ def run_stage(settings: AnalyticsSettings, run: Run) -> tuple[StageRecord, Objec
         judged = lineage.read(store, run.run_id, VALIDATE_RAW.program)
         if judged.batch_date != run.batch_date:
             raise ConfigurationError(f"run {run.run_id} is of {judged.batch_date}, not of --date {run.batch_date}")
+        _refuse_former_lake(store)
         fit = sorted(symbol for symbol, part in judged.symbols.items() if part.rows)
         lake = Lake(LakeTables(settings.catalog, settings.store), judged.source, fit)
         lake.tables.ensure(lake.namespace, DAILY_ANALYTICS)
@@ -82,6 +83,15 @@ def run_stage(settings: AnalyticsSettings, run: Run) -> tuple[StageRecord, Objec
         )
     clock.step("read back")
     return _record(settings, run, judged, lake, stored, behind, started_at, clock), store
+
+
+def _refuse_former_lake(store: ObjectStore) -> None:
+    """Versions before the tables kept the analytics in files that manifests named; nobody reads those any more."""
+    former = f"{names.PROCESSED_DAILY}/_manifests/"
+    if next(store.list_objects(former), None) is not None:
+        raise ConfigurationError(
+            f"bucket {store.bucket} was filled by a version without tables ({former}): use an empty bucket or folder"
+        )
 
 
 @contextlib.contextmanager
