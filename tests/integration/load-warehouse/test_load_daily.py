@@ -72,6 +72,17 @@ def test_every_value_arrives_bit_by_bit(history: Any, load: Load, sql: Sql) -> N
     assert len(record.snapshots) == 3
 
 
+def test_many_rows_go_in_several_files(
+    history: Any, load: Load, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    monkeypatch.setattr(daily, "_ROWS_PER_FILE", 6)
+    history.run(symbols=("AAPL", "KO", "MSFT"))
+    load()
+    assert held(sql, DAILY_ANALYTICS) == expected(history.computed, DAILY_ANALYTICS)
+    files = "SELECT KIND, FILES, ROWS_STAGED FROM {}.MARKET_TEST.LOAD_AUDIT ORDER BY 1"
+    assert sql(files) == [("corporate_actions", 0, 0), ("daily_analytics", 2, 15), ("daily_bars", 2, 15)]
+
+
 def test_ten_loads_leave_the_same_tables_as_one(history: Any, load: Load, sql: Sql) -> None:
     history.run()
     first = load()

@@ -271,6 +271,30 @@ def test_analytics_that_were_not_computed_anew(loaded: Any, history: Any, load: 
         reconcile(settings, Run("run-2", RUN.batch_date))
 
 
+def test_a_later_run_that_is_under_way(
+    loaded: Any, history: Any, load: Load, settings: LoadSettings, sql: Sql, store: ObjectStore
+) -> None:
+    """It has recorded facts, then computed, and has not loaded yet."""
+    analyse, history.analyse = history.analyse, lambda *_: None
+    history.run("run-2", sessions=6, lift={("MSFT", 3): 1.0}, split=("AAPL", 2, 2.0), fetched_at=LATER)
+    reconcile(settings)
+    load()
+    reconcile(settings)
+    analyse("run-2", Source.REPLAY, ["AAPL", "MSFT"])
+    reconcile(settings)
+    assert lineage.read_run(store, "run-1").symbols["MSFT"].warehouse == 5
+    close = loaded.analytics["MSFT"][1]["close"]
+    sql(f"UPDATE {DAILY} SET CLOSE = CLOSE + 1 WHERE SYMBOL = 'MSFT' AND SESSION_DATE = '2024-06-25'")
+    with pytest.raises(IntegrityError, match=r"MSFT: DAILY_ANALYTICS: 5 .* 5 before: 1 different \(2024-06-25\)"):
+        reconcile(settings)
+    sql(f"UPDATE {DAILY} SET CLOSE = '{close!r}'::FLOAT WHERE SYMBOL = 'MSFT' AND SESSION_DATE = '2024-06-25'")
+    history.run("run-2", sessions=6, lift={("MSFT", 3): 1.0}, fetched_at=LATER)  # its records, now that it has computed
+    load("run-2")
+    reconcile(settings)
+    assert lineage.read_run(store, "run-1").symbols["MSFT"].warehouse == 6
+    assert reconcile(settings, Run("run-2", RUN.batch_date)).rows_out == 12
+
+
 def test_a_missing_csv(loaded: Any, settings: LoadSettings, store: ObjectStore) -> None:
     store.delete("raw/run-1/AAPL.csv")
     with pytest.raises(IntegrityError, match=r"consume-historical AAPL: raw/run-1/AAPL.csv with 5 rows is gone"):

@@ -1,1 +1,1 @@
-"""Processed Parquet to Snowflake, and the reconciliation that ends a run."""
+"""The lake's tables to Snowflake, and the reconciliation that ends a run."""

@@ -14,7 +14,7 @@ from load_warehouse.places import Rows, Stored
 from load_warehouse.records_check import Records
 from load_warehouse.schema import DAILY, schema_of
 from load_warehouse.session import Session
-from ticklake.errors import IntegrityError
+from ticklake.errors import ConfigurationError, IntegrityError
 from ticklake.lineage import ObjectRef, StageRecord, SymbolChanges, SymbolLineage, SymbolResult
 from ticklake.objects import ObjectStore
 from ticklake.pipeline import CONSUME, FETCH, LOAD, PROCESS, VALIDATE_RAW, Stage
@@ -67,10 +67,11 @@ class Comparison:
             raw = self._bodies(CONSUME.program, group)
             tables = {part: self.lake.read(part.lake, group) for part in PARTS}
             in_force = places.bars_in_force(tables[BAR_VERSIONS])
-            held = {part.lake.name: self._stored(part, group, tables.pop(part)) for part in PARTS}
+            held = {part: self._stored(part, group, tables.pop(part)) for part in PARTS}
             for symbol in group:
                 csv = self._parsed(symbol, raw[symbol])
-                both = {name: tuple(side.get(symbol, Stored()) for side in sides) for name, sides in held.items()}
+                both = {part: (ours.get(symbol, Stored()), theirs.get(symbol, Stored()))
+                        for part, (ours, theirs) in held.items()}  # fmt: skip
                 self._compare(symbol, csv, in_force.get(symbol, {}), both)
 
     def _stored(
@@ -132,12 +133,12 @@ class Comparison:
         return total
 
     def _compare(
-        self, symbol: str, csv: Rows, in_force: dict[date, str], held: Mapping[str, tuple[Stored, ...]]
+        self, symbol: str, csv: Rows, in_force: dict[date, str], held: Mapping[Part, tuple[Stored, Stored]]
     ) -> None:
         fetched, judged, processed = (
             self.records[stage.program].symbols.get(symbol) or NO_ROWS for stage in (FETCH, VALIDATE_RAW, PROCESS)
         )
-        analytics, loaded = (_hashes(side) for side in held[DAILY_ANALYTICS.name])
+        analytics, loaded = (_hashes(side) for side in held[ANALYTICS])
         for stage in (FETCH, CONSUME):
             self._against_record(stage.program, symbol, len(csv.hashes), csv.checksum, "the raw CSV holds")
         if judged.status is not SymbolStatus.HELD and (lacking := csv.hashes.keys() - in_force.keys()):
@@ -147,11 +148,11 @@ class Comparison:
             )
         # A symbol that is held, or has no history, was not computed and loaded in this run.
         if processed.rows:
-            self._differ(PROCESS.program, symbol, "daily_analytics", in_force, analytics)
+            self.faults += self._computed(symbol, in_force, held[BAR_VERSIONS][0], held[ANALYTICS][0])
             self._against_table(PROCESS, symbol, analytics, "the table daily_analytics holds")
             self._against_table(LOAD, symbol, loaded, f"{DAILY.name} holds")
             for part in PARTS:
-                self._compare_warehouse(symbol, part, *held[part.lake.name])
+                self.faults += self._loaded(symbol, part, *held[part])
         self.warehouse_checksums[symbol] = _checksum(loaded)
         self.symbols[symbol] = SymbolLineage(
             status=fetched.status if judged is NO_ROWS else judged.status, fetched=fetched.rows,
@@ -160,15 +161,47 @@ class Comparison:
             analytics=len(analytics), warehouse=len(loaded), checksum=csv.checksum,
         )  # fmt: skip
 
-    def _compare_warehouse(self, symbol: str, part: Part, lake: Stored, warehouse: Stored) -> None:
-        name, rows = part.table.name, warehouse.rows
-        if warehouse.twice:
-            days = _first({key[0] for key in warehouse.twice})
-            self.faults.append(f"{LOAD.program} {symbol}: {name} holds {len(warehouse.twice)} keys twice ({days})")
-        if part is not ANALYTICS:
+    def _computed(self, symbol: str, in_force: dict[date, str], bars: Stored, analytics: Stored) -> list[str]:
+        """Where the analytics are not of the facts that count.
+
+        A later batch may have brought facts that it has not computed from yet: then those count that this run's
+        analytics were computed from.
+        """
+        faults = self._differ(PROCESS.program, symbol, "daily_analytics", in_force, _hashes(analytics))
+        if not faults or (then := self._as_left_by(PROCESS, symbol)) is None:
+            return faults
+        bars_then, analytics_then = (places.lake_rows(then[part], part.table).get(symbol, Stored())
+                                     for part in (BAR_VERSIONS, ANALYTICS))  # fmt: skip
+        if bars.batches | analytics.batches <= bars_then.batches | analytics_then.batches:
+            return faults
+        in_force = places.bars_in_force(then[BAR_VERSIONS]).get(symbol, {})
+        return self._differ(PROCESS.program, symbol, "daily_analytics", in_force, _hashes(analytics_then))
+
+    def _loaded(self, symbol: str, part: Part, lake: Stored, warehouse: Stored) -> list[str]:
+        """Where the warehouse has not what the lake has, or had when this run loaded it if a later batch came since."""
+        name = part.table.name
+        twice = [f"{LOAD.program} {symbol}: {name} holds {len(warehouse.twice)} keys twice "
+                 f"({_first({key[0] for key in warehouse.twice})})"] if warehouse.twice else []  # fmt: skip
+
+        def differ(lake: Stored) -> list[str]:
             # Facts that a lake lost stay in the warehouse.
-            rows = {key: values for key, values in rows.items() if key in lake.rows}
-        self._differ(LOAD.program, symbol, name, lake.rows, rows)
+            rows = {key: values for key, values in warehouse.rows.items() if part is ANALYTICS or key in lake.rows}
+            return self._differ(LOAD.program, symbol, name, lake.rows, rows)
+
+        faults = differ(lake)
+        if faults and (then := self._as_left_by(LOAD, symbol)) is not None:
+            lake_then = places.lake_rows(then[part], part.table).get(symbol, Stored())
+            if not lake.batches <= lake_then.batches:
+                faults = differ(lake_then)
+        return twice + faults
+
+    def _as_left_by(self, stage: Stage, symbol: str) -> "dict[Part, pa.Table] | None":
+        """The symbol's rows in the lake when `stage` of this run was done; None where those snapshots are gone."""
+        lake = self.lake.at(self.records[stage.program].snapshots)
+        try:
+            return {part: lake.read(part.lake, [symbol]) for part in PARTS}
+        except ConfigurationError:
+            return None
 
     def _against_record(self, stage: str, symbol: str, rows: int, checksum: str, what: str) -> None:
         said = self.records[stage].symbols.get(symbol) or NO_ROWS
@@ -188,8 +221,8 @@ class Comparison:
 
     def _differ(
         self, stage: str, symbol: str, place: str, before: Mapping[Any, Hashable], after: Mapping[Any, Hashable]
-    ) -> None:  # fmt: skip
-        """Note what `stage` lost, added or changed in a table; keys are days, or tuples that begin with one."""
+    ) -> list[str]:  # fmt: skip
+        """What `stage` lost, added or changed in a table, in a line; keys are days, or tuples that begin with one."""
         changed = {key for key in before.keys() & after.keys() if before[key] != after[key]}
         told = [
             f"{len(keys)} {what} ({_first({key[0] if isinstance(key, tuple) else key for key in keys})})"
@@ -198,10 +231,8 @@ class Comparison:
                 ("different", changed),
             ) if keys
         ]  # fmt: skip
-        if told:
-            self.faults.append(
-                f"{stage} {symbol}: {place}: {len(after)} rows against {len(before)} before: {', '.join(told)}"
-            )
+        counts = f"{stage} {symbol}: {place}: {len(after)} rows against {len(before)} before"
+        return [f"{counts}: {', '.join(told)}"] if told else []
 
 
 _HASH = DAILY.compared.index("ROW_HASH")

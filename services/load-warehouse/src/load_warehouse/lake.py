@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING
 
 from ticklake.catalog import LakeTables, matching
 from ticklake.records import Source
-from ticklake.tables import IcebergTable, arrow_schema, namespace_of
+from ticklake.tables import DAILY_ANALYTICS, FACT_TABLES, IcebergTable, arrow_schema, namespace_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+_TABLES = (*FACT_TABLES, DAILY_ANALYTICS)
 
 
 class Lake:
@@ -19,6 +21,12 @@ class Lake:
         self._source = source
         self._namespace = namespace_of(source)
         self._versions: dict[str, int | None] = {}
+
+    def at(self, snapshots: Mapping[str, int]) -> "Lake":
+        """The same tables at these snapshots; one that is not named had no rows yet."""
+        earlier = Lake(self._tables, self._source)
+        earlier._versions = {table.name: snapshots.get(table.name) for table in _TABLES}
+        return earlier
 
     def snapshot(self, table: IcebergTable) -> int | None:
         """The id of the snapshot that is read; None where the table has none."""

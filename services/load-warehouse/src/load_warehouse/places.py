@@ -89,6 +89,8 @@ class Stored:
     rows: dict[Key, tuple[Any, ...]] = field(default_factory=dict)
     """By key, less symbol and source: the day comes first."""
     twice: list[Key] = field(default_factory=list)
+    batches: set[str] = field(default_factory=set)
+    """Whose rows they are."""
 
 
 def lake_rows(found: "pa.Table", table: Table) -> dict[str, Stored]:
@@ -112,12 +114,13 @@ def warehouse_rows(
 
 def _by_symbol(rows: Iterable[tuple[Any, ...]], table: Table) -> dict[str, Stored]:
     found: dict[str, Stored] = {}
-    width = len(table.key)
+    width, batch = len(table.key), (*table.key, *table.compared).index("BATCH_ID")
     for row in rows:
         stored, key = found.setdefault(row[0], Stored()), row[2:width]
         if key in stored.rows:
             stored.twice.append(key)
         stored.rows[key] = row[width:]
+        stored.batches.add(row[batch])
     return found
 
 

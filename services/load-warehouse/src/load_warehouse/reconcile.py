@@ -3,7 +3,7 @@
 Of the batch: fetched = valid + quarantined + held; valid = Kafka (distinct identities) = raw; raw, less the symbols
 that are held, = new + unchanged + revised, and the facts know every session of it. Of the whole history of its symbols:
 facts in force = analytics = warehouse, and every version of a fact in the lake is in the warehouse. Tables are read as
-they are now, so a later run's rows are there too.
+they are now, so a later run's rows are there too; where such a run is still under way, as this one left them.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -55,7 +55,7 @@ def reconcile_run(settings: LoadSettings, run: Run) -> tuple[StageRecord, Object
         comparison = Comparison(store, lake, session, records)
         comparison.run()
         faults += comparison.faults
-    record = _record(run, records, comparison, timings, started_at, settings.code_version)
+    record = _record(run, records, comparison, bool(faults), timings, started_at, settings.code_version)
     lineage.write_run(store, _summary(record, records, comparison, faults))
     if faults:
         for fault in faults:
@@ -68,8 +68,9 @@ def reconcile_run(settings: LoadSettings, run: Run) -> tuple[StageRecord, Object
 
 
 def _record(
-    run: Run, records: Records, comparison: Comparison, timings: dict[str, float], started_at: datetime, version: str
-) -> StageRecord:
+    run: Run, records: Records, comparison: Comparison, faulty: bool, timings: dict[str, float], started_at: datetime,
+    version: str,
+) -> StageRecord:  # fmt: skip
     loaded = records[LOAD.program]
     fit = set(fit_symbols(records[PROCESS.program]))
     symbols = {
@@ -79,10 +80,12 @@ def _record(
         ) if symbol in fit else NO_ROWS.model_copy(update={"status": part.status, "reasons": part.reasons})
         for symbol, part in comparison.symbols.items()
     }  # fmt: skip
+    rows = sum(part.rows for part in symbols.values())
+    # Where all is well they are as many, but for what a later run under way has computed and not yet loaded.
+    computed = sum(comparison.symbols[symbol].analytics for symbol in fit)
     return StageRecord(
         stage=SUCCESS.program, run_id=run.run_id, batch_id=loaded.batch_id, batch_date=loaded.batch_date,
-        source=loaded.source, rows_in=sum(comparison.symbols[symbol].analytics for symbol in symbols if symbol in fit),
-        rows_out=sum(part.rows for part in symbols.values()), quarantined=0, symbols=symbols,
+        source=loaded.source, rows_in=computed if faulty else rows, rows_out=rows, quarantined=0, symbols=symbols,
         snapshots=comparison.lake.snapshots(), timings=timings, started_at=started_at, finished_at=datetime.now(UTC),
         code_version=version,
     )  # fmt: skip

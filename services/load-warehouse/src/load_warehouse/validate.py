@@ -6,7 +6,6 @@ from datetime import UTC, date, datetime
 
 from pydantic import Field
 
-from load_warehouse.daily import PARTS
 from load_warehouse.merge import of_symbols
 from load_warehouse.schema import AUDIT, DAILY, literal, schema_of
 from load_warehouse.session import Session
@@ -18,6 +17,9 @@ from ticklake.lineage import CheckResult, StageRecord
 from ticklake.objects import ObjectStore
 from ticklake.pipeline import LOAD, VALIDATE_LOADED
 from ticklake.stage import Run
+from ticklake.tables import DAILY_ANALYTICS, FACT_TABLES
+
+_TABLES = (*FACT_TABLES, DAILY_ANALYTICS)
 
 _NEAR = "(1 + 1e-9)"
 """A factor for prices that one multiplication and division can have rounded."""
@@ -84,13 +86,13 @@ def _checks(session: Session, loaded: StageRecord, limits: QualitySettings, code
         (5, "sessions that are there twice", "rows"),
     ):  # fmt: skip
         yield _none(name, {row[0]: float(row[place]) for row in found}, unit)
-    kinds = ", ".join(literal(part.lake.name) for part in PARTS)
+    kinds = ", ".join(literal(table.name) for table in _TABLES)
     ((audited,),) = session.run(
         f"SELECT COUNT(DISTINCT KIND) FROM {schema}.{AUDIT.name} WHERE BATCH_ID = %s AND KIND IN ({kinds})",
         (loaded.batch_id,),
     ).rows
     yield CheckResult(
-        name="tables without an audit row", observed=len(PARTS) - int(audited), limit=0, unit="tables"
+        name="tables without an audit row", observed=len(_TABLES) - int(audited), limit=0, unit="tables"
     )  # fmt: skip
     yield _stale({row[0]: row[-1] for row in found}, loaded.batch_date, limits, code)
 
