@@ -12,7 +12,7 @@ WRITERS = {
     "validate-raw", "daily-analytics driver", "daily-analytics executor", "stream-analytics driver",
     "stream-analytics executor",
 }  # fmt: skip
-READERS = {"load-warehouse", "validate-loaded", "reconcile-run", "dashboard", "fetch-historical", "batch-exporter"}
+READERS = {"load-warehouse", "reconcile-run", "dashboard", "fetch-historical", "batch-exporter", "stream-ticks"}
 
 
 def _component(pod: PodTemplate) -> str:

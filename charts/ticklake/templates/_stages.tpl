@@ -65,9 +65,8 @@ validate-loaded:
   image: load-warehouse
   runs: pod
   store:
-    read: [lineage/, tables/]
+    read: [lineage/]
     write: ["lineage/run_id=*/validate-loaded.json", "lineage/run_id=*/failures/validate-loaded.json"]
-  catalog: reader
   warehouse: true
 reconcile-run:
   image: load-warehouse

@@ -97,7 +97,7 @@ def test_only_what_differs_is_replaced(cursor: Any) -> None:
         cursor.execute(f"UPDATE {where} SET SMA_200 = NULL")
     cursor.execute(mirror(T, S, DAILY))
     assert cursor.fetchall() == [(0, 0)]
-    for column in DAILY.value_names:
+    for column in DAILY.compared:
         kind = next(c.type for c in DAILY.columns if c.name.upper() == column)
         value = {"string": "'y'", "timestamp": "'2024-01-03 00:00:00'", "date": "'2024-01-03'"}.get(kind, "3")
         cursor.execute(f"UPDATE {S} SET {column} = {value}")
@@ -107,6 +107,10 @@ def test_only_what_differs_is_replaced(cursor: Any) -> None:
         assert cursor.fetchall() == [(0, 1)], column
         cursor.execute(unlike(T, S, DAILY))
         assert cursor.fetchall() == [], column
+    # Computed anew to the same values: the row keeps what last changed it.
+    cursor.execute(f"UPDATE {S} SET KNOWN_AT = '2030-01-01', FACT_VERSIONS = 99, BATCH_ID = 'z'")
+    cursor.execute(mirror(T, S, DAILY))
+    assert cursor.fetchall() == [(0, 0)]
 
 
 def test_rows_of_staged_symbols_that_are_not_staged_go(cursor: Any) -> None:

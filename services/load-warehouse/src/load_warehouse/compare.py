@@ -14,7 +14,7 @@ from load_warehouse.places import Rows, Stored
 from load_warehouse.records_check import Records
 from load_warehouse.schema import DAILY, schema_of
 from load_warehouse.session import Session
-from ticklake.errors import ConfigurationError, IntegrityError
+from ticklake.errors import IntegrityError
 from ticklake.lineage import ObjectRef, StageRecord, SymbolChanges, SymbolLineage, SymbolResult
 from ticklake.objects import ObjectStore
 from ticklake.pipeline import CONSUME, FETCH, LOAD, PROCESS, VALIDATE_RAW, Stage
@@ -200,7 +200,7 @@ class Comparison:
         lake = self.lake.at(self.records[stage.program].snapshots)
         try:
             return {part: lake.read(part.lake, [symbol]) for part in PARTS}
-        except ConfigurationError:
+        except IntegrityError:
             return None
 
     def _against_record(self, stage: str, symbol: str, rows: int, checksum: str, what: str) -> None:

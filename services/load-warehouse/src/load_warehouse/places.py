@@ -90,13 +90,16 @@ class Stored:
     """By key, less symbol and source: the day comes first."""
     twice: list[Key] = field(default_factory=list)
     batches: set[str] = field(default_factory=set)
-    """Whose rows they are."""
+    """Of the lake's rows, those that brought them."""
 
 
 def lake_rows(found: "pa.Table", table: Table) -> dict[str, Stored]:
     """Rows of a table of the lake by symbol, as the warehouse would hold them."""
     columns = for_warehouse(found, table.columns).select([*table.key, *table.compared])
-    return _by_symbol(zip(*(column.to_pylist() for column in columns.columns), strict=True), table)
+    stored = _by_symbol(zip(*(column.to_pylist() for column in columns.columns), strict=True), table)
+    for entry in found.group_by(["symbol", "batch_id"]).aggregate([]).to_pylist():
+        stored[entry["symbol"]].batches.add(entry["batch_id"])
+    return stored
 
 
 def warehouse_rows(
@@ -114,13 +117,12 @@ def warehouse_rows(
 
 def _by_symbol(rows: Iterable[tuple[Any, ...]], table: Table) -> dict[str, Stored]:
     found: dict[str, Stored] = {}
-    width, batch = len(table.key), (*table.key, *table.compared).index("BATCH_ID")
+    width = len(table.key)
     for row in rows:
         stored, key = found.setdefault(row[0], Stored()), row[2:width]
         if key in stored.rows:
             stored.twice.append(key)
         stored.rows[key] = row[width:]
-        stored.batches.add(row[batch])
     return found
 
 
