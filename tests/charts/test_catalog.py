@@ -12,7 +12,10 @@ WRITERS = {
     "validate-raw", "daily-analytics driver", "daily-analytics executor", "stream-analytics driver",
     "stream-analytics executor",
 }  # fmt: skip
-READERS = {"load-warehouse", "validate-loaded", "reconcile-run", "dashboard", "fetch-historical", "batch-exporter"}
+READERS = {
+    "load-warehouse", "validate-loaded", "reconcile-run", "stream-ticks", "dashboard", "fetch-historical",
+    "batch-exporter",
+}  # fmt: skip
 
 
 def _component(pod: PodTemplate) -> str:

@@ -53,7 +53,8 @@ STORE_USERS = (
 )  # fmt: skip
 CATALOG_USERS = (
     "fetch-historical", "validate-raw", "daily-analytics driver", "daily-analytics executor", "load-warehouse",
-    "validate-loaded", "reconcile-run", "stream-analytics driver", "stream-analytics executor", "dashboard",
+    "validate-loaded", "reconcile-run", "stream-ticks", "stream-analytics driver", "stream-analytics executor",
+    "dashboard",
 )  # fmt: skip
 WAREHOUSE_USERS = ("load-warehouse", "validate-loaded", "reconcile-run", "load-windows")
 ASKS_THE_INTERNET = ("fetch-historical", "stream-ticks")

@@ -21,7 +21,6 @@ SOURCE = names.source_answer_key("run-1", "AAPL")
 ACTIONS = names.raw_actions_key("run-1", DAY)
 RAW = names.raw_daily_key("AAPL", DAY, MOMENT)
 PROCESSED = f"{names.processed_daily_prefix(DAY)}/symbol=AAPL/part-0.parquet"
-PROCESSED_MANIFEST = names.processed_daily_manifest_key(DAY)
 TABLE = "tables/market/daily_bars/metadata/00001.metadata.json"
 TICKS = range_key(LIVE, "0f3c2d1b-aaaa-bbbb-cccc-000000000000", 2, 17, MOMENT)
 WINDOWS = f"{LIVE.processed_prefix}/query=15m/batch=000000000001/windows.parquet"
@@ -56,7 +55,7 @@ def _results(program: str) -> tuple[str, str]:
 
 RECORDS = (*(_record(program) for program in PROGRAMS), *FAILURES)
 KEYS = (
-    SOURCE, RAW, ACTIONS, TABLE, PROCESSED, PROCESSED_MANIFEST, TICKS, csv_key(TICKS), WINDOWS, EPOCH, BARS,
+    SOURCE, RAW, ACTIONS, TABLE, PROCESSED, TICKS, csv_key(TICKS), WINDOWS, EPOCH, BARS,
     BARS_MANIFEST, CHECKPOINT, QUARANTINED_ROW, QUARANTINED_BATCH, QUARANTINED_TICK, TRIAL, CHECK, BACKUP, EVENTS,
     *RECORDS,
 )  # fmt: skip
@@ -70,21 +69,21 @@ READS = {
     "fetch-historical": {SOURCE, TABLE, *FAILURES},
     "consume-historical": {RAW, ACTIONS, *RECORDS},
     "validate-raw": {RAW, ACTIONS, TABLE, *RECORDS},
-    "daily-analytics": {RAW, TABLE, PROCESSED, PROCESSED_MANIFEST, EVENTS, *RECORDS},
-    "load-warehouse": {TABLE, PROCESSED, PROCESSED_MANIFEST, *REALTIME, *RECORDS},
+    "daily-analytics": {RAW, TABLE, PROCESSED, EVENTS, *RECORDS},
+    "load-warehouse": {TABLE, PROCESSED, *REALTIME, *RECORDS},
     "validate-loaded": {TABLE, *RECORDS},
     "reconcile-run": {
-        RAW, TABLE, PROCESSED, PROCESSED_MANIFEST, QUARANTINED_ROW, QUARANTINED_BATCH, QUARANTINED_TICK, *RECORDS,
+        RAW, TABLE, PROCESSED, QUARANTINED_ROW, QUARANTINED_BATCH, QUARANTINED_TICK, *RECORDS,
     },
     "load-windows": {*REALTIME},
-    "stream-ticks": {PROCESSED, PROCESSED_MANIFEST},
+    "stream-ticks": {TABLE, PROCESSED},
     "archive-ticks": {TICKS, csv_key(TICKS)},
     "stream-analytics": {*REALTIME, CHECKPOINT, TABLE, EVENTS},
     "tick-bars": {TICKS, csv_key(TICKS), BARS},
     "keep-house": EXPIRING,
     "batch-exporter": {TABLE, *RECORDS},
     "dashboard": {
-        TABLE, PROCESSED, PROCESSED_MANIFEST, *REALTIME, BARS, BARS_MANIFEST,
+        TABLE, PROCESSED, *REALTIME, BARS, BARS_MANIFEST,
         QUARANTINED_ROW, QUARANTINED_BATCH, QUARANTINED_TICK, *RECORDS,
     },
     "check-platform": {CHECK},
@@ -95,7 +94,7 @@ WRITES = {
     "fetch-historical": {SOURCE, QUARANTINED_ROW, *_results("fetch-historical")},
     "consume-historical": {RAW, ACTIONS, QUARANTINED_BATCH, *_results("consume-historical")},
     "validate-raw": {TABLE, *_results("validate-raw")},
-    "daily-analytics": {TABLE, PROCESSED, PROCESSED_MANIFEST, EVENTS, *_results("daily-analytics")},
+    "daily-analytics": {TABLE, PROCESSED, EVENTS, *_results("daily-analytics")},
     "load-warehouse": {*_results("load-warehouse")},
     "validate-loaded": {*_results("validate-loaded")},
     "reconcile-run": {*_results("reconcile-run"), _record("run")},
@@ -112,7 +111,7 @@ WRITES = {
     "spark-history": set(),
 }
 REMOVES = {
-    "daily-analytics": {PROCESSED, PROCESSED_MANIFEST, EVENTS},
+    "daily-analytics": {PROCESSED, EVENTS},
     "stream-analytics": {CHECKPOINT, EVENTS},
     "tick-bars": {BARS},
     "keep-house": EXPIRING,

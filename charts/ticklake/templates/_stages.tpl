@@ -106,7 +106,8 @@ stream-ticks:
   kafka:
     write: [{{ $live.topic }}]
   store:
-    read: [processed/historical/]
+    read: [tables/, processed/historical/]
+  catalog: reader
   internet: [443]
 archive-ticks:
   image: archive-ticks

@@ -1,33 +1,31 @@
-"""Daily history in the lake: which batches there are, and one symbol's rows out of all of them.
-
-Several batch dates hold the same sessions. Which row counts is decided as the warehouse's MERGE does: the newer batch's
-row replaces the older one's unless it was computed from a shorter history.
-"""
+"""Daily history in the lake: which symbols there are, and one symbol's rows, out of the table `daily_analytics`."""
 
 import threading
 import time
 from collections import OrderedDict
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
-from typing import TYPE_CHECKING
 
-from dashboard.merge import merged, parse
+import numpy as np
+import pyarrow as pa
+
 from dashboard.store_guard import StoreGuard
-from ticklake import lineage, manifests
-from ticklake.errors import IntegrityError, StageError
-from ticklake.lineage import ObjectRef
-from ticklake.manifests import DailyManifest
-from ticklake.objects import ObjectInfo, ObjectStore
+from ticklake import names
+from ticklake.catalog import LakeTables, matching
+from ticklake.errors import ConfigurationError, CredentialsError, IntegrityError
+from ticklake.objects import ObjectStore
 from ticklake.records import Source
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from ticklake.tables import DAILY_ANALYTICS, namespace_of
 
 PREFERRED = (Source.YAHOO, Source.REPLAY, Source.SIMULATED)
 """Which source to take where none is asked for."""
+NUMERIC = tuple(column.name for column in DAILY_ANALYTICS.columns if column.type in ("double", "bigint", "int"))
+"""The table's columns that hold numbers."""
+COLUMNS = ("session_date", "known_at", *NUMERIC)
+"""What is read of a symbol's rows and held."""
 
-_READERS = 16
+_NAMESPACES = tuple(dict.fromkeys(namespace_of(source) for source in PREFERRED))
+_LISTED = ("symbol", "source", "session_date", "close")
 _TAIL = 5
 
 Key = tuple[str, str]
@@ -50,152 +48,162 @@ class Summary:
 
 
 @dataclass(frozen=True)
-class _Held:
-    refs: tuple[ObjectRef, ...]
-    """What was merged, oldest batch first."""
-    table: "pa.Table"
+class _Listing:
+    """What one snapshot of each namespace's table holds."""
+
+    snapshots: dict[str, int | None] = field(default_factory=dict)
+    summaries: dict[Key, Summary] = field(default_factory=dict)
 
 
 class DailyLake:
-    """The processed daily batches. Safe for use from several threads.
+    """The daily history of every symbol. Safe for use from several threads.
 
     Args:
-        refresh_seconds: least time between two listings of the manifests.
-        cache_bytes: most that the merged tables may take; the least recently used go first.
+        refresh_seconds: least time between two looks for a new snapshot.
+        cache_bytes: most that the symbols' rows held may take; the least recently used go first.
     """
 
-    def __init__(self, guard: StoreGuard, refresh_seconds: float, cache_bytes: int) -> None:
-        self._guard, self._refresh_seconds, self._cache_bytes = guard, refresh_seconds, cache_bytes
+    def __init__(
+        self, store: StoreGuard[ObjectStore], tables: StoreGuard[LakeTables], refresh_seconds: float, cache_bytes: int
+    ) -> None:
+        self._store, self._tables = store, tables
+        self._refresh_seconds, self._cache_bytes = refresh_seconds, cache_bytes
         self._refreshing, self._lock = threading.Lock(), threading.Lock()
+        # PyIceberg says nothing of threads: its tables are asked by one at a time.
+        self._asking = threading.Lock()
         self._looked: float | None = None
-        self._manifests: dict[str, tuple[str, DailyManifest]] = {}
-        self._objects: dict[Key, tuple[ObjectRef, ...]] = {}
-        self._held: OrderedDict[Key, _Held] = OrderedDict()
-        self._summaries: dict[Key, tuple[tuple[ObjectRef, ...], Summary]] = {}
-        self._merging: dict[Key, threading.Lock] = {}
-        self._pool = ThreadPoolExecutor(_READERS, "lake")
-
-    def close(self) -> None:
-        """End the readers."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._listing = _Listing()
+        self._held: OrderedDict[Key, tuple[int | None, pa.Table]] = OrderedDict()
 
     def refresh(self, *, force: bool = False) -> None:
-        """Look for new manifests, unless that was done a moment ago.
+        """Look for new rows, unless that was done a moment ago.
 
         Raises:
-            StageError: the store does not answer.
+            StageError: store or catalog does not answer or refuses.
         """
         with self._refreshing:
             if not force and self._looked is not None and time.monotonic() - self._looked < self._refresh_seconds:
                 return
-            self._guard.call(self._look)
+            # A catalog without the table would say nothing of a store that is away.
+            self._store.call(lambda store: store.check_sign_in(f"{names.PROCESSED_DAILY}/"))
+            with self._asking:
+                self._listing = self._tables.call(self._look)
             self._looked = time.monotonic()
 
-    def _look(self, store: ObjectStore) -> None:
-        listed = {found.key: found for found in manifests.list_daily(store)}
-        changed = [f for f in listed.values() if self._manifests.get(f.key, ("", None))[0] != f.etag]
-        if not changed and len(listed) == len(self._manifests):
-            return
+    def _look(self, tables: LakeTables) -> _Listing:
+        known = self._listing
+        found = {space: tables.version(space, DAILY_ANALYTICS) for space in _NAMESPACES}
+        summaries: dict[Key, Summary] = {}
+        for space, snapshot in found.items():
+            if snapshot == known.snapshots.get(space):
+                summaries |= {key: each for key, each in known.summaries.items() if _namespace(key) == space}
+            else:
+                summaries |= _summaries(tables.read(space, DAILY_ANALYTICS, columns=_LISTED, snapshot=snapshot))
+        return _Listing(found, summaries)
 
-        def read(info: ObjectInfo) -> tuple[str, DailyManifest] | None:
-            try:
-                return info.etag, DailyManifest.model_validate_json(store.get(info.key))
-            except (KeyError, ValueError):
-                return None  # gone meanwhile, or written by a version that this one does not know
-
-        found = zip(changed, self._pool.map(read, changed), strict=True)
-        kept = {key: entry for key, entry in self._manifests.items() if key in listed}
-        kept |= {info.key: entry for info, entry in found if entry is not None}
-        objects: dict[Key, list[ObjectRef]] = {}
-        for _, manifest in sorted(kept.values(), key=lambda entry: entry[1].batch_date):
-            for ref in manifest.objects:
-                if ref.symbol is not None and ref.rows:
-                    objects.setdefault((ref.symbol, manifest.source.value), []).append(ref)
-        with self._lock:
-            self._manifests = kept
-            self._objects = {key: tuple(refs) for key, refs in objects.items()}
-            for gone in self._held.keys() - self._objects.keys():
-                del self._held[gone]
+    @property
+    def failure(self) -> str:
+        """Why store or catalog failed when last asked; empty while both answer."""
+        return self._store.failure or self._tables.failure
 
     def sources(self) -> list[str]:
-        """Sources of all batches known, the preferred first."""
-        found = {source for _, source in self._objects}
+        """Sources of all rows known, the preferred first."""
+        found = {source for _, source in self._listing.summaries}
         return [source.value for source in PREFERRED if source.value in found]
 
     def listed(self) -> list[Key]:
         """Every symbol and source that has rows, by symbol and then the preferred source first."""
         order = {source.value: number for number, source in enumerate(PREFERRED)}
-        return sorted(self._objects, key=lambda key: (key[0], order.get(key[1], len(order))))
+        return sorted(self._listing.summaries, key=lambda key: (key[0], order.get(key[1], len(order))))
 
     def best_source(self, symbol: str, asked: str | None = None) -> str | None:
         """The source to show of a symbol; None where there are no rows (from the one asked for)."""
         wanted = [asked] if asked else [source.value for source in PREFERRED]
-        return next((source for source in wanted if (symbol, source) in self._objects), None)
+        return next((source for source in wanted if (symbol, source) in self._listing.summaries), None)
 
-    def rows(self, symbol: str, source: str) -> "pa.Table":
-        """All sessions of a symbol in order; the columns of `merge.COLUMNS`.
+    def summary(self, symbol: str, source: str) -> Summary | None:
+        """One symbol's history in short, as of the last look; None where there is none."""
+        return self._listing.summaries.get((symbol, source))
+
+    def rows(self, symbol: str, source: str) -> pa.Table:
+        """All sessions of a symbol in order, none where it has no rows (any more); the columns `COLUMNS`.
 
         Raises:
-            KeyError: there are none.
-            StageError: the store does not answer, or an object is not what its manifest names.
+            StageError: store or catalog does not answer, or a file of the table is gone.
         """
-        key = (symbol, source)
         try:
-            return self._rows(key)
+            return self._rows((symbol, source))
         except IntegrityError:
-            # A run of the same date has switched to other files since the manifests were read.
+            # The snapshot expired since it was listed.
             self.refresh(force=True)
-            return self._rows(key)
+            return self._rows((symbol, source))
 
-    def summary(self, symbol: str, source: str) -> Summary:
-        """One symbol's history in short; raises as `rows`."""
-        known = self._summaries.get((symbol, source))
-        if known is None or known[0] is not self._objects.get((symbol, source)):
-            self.rows(symbol, source)
-            known = self._summaries[symbol, source]
-        return known[1]
-
-    def known_summary(self, symbol: str, source: str) -> Summary | None:
-        """The same as far as it is known without asking the store."""
-        known = self._summaries.get((symbol, source))
-        return known[1] if known else None
-
-    def _rows(self, key: Key) -> "pa.Table":
+    def _rows(self, key: Key) -> pa.Table:
+        # Not behind those who ask: what is held is given also while catalog or store is away.
+        if (held := self._cached(key)) is not None:
+            return held
+        with self._asking:
+            if (held := self._cached(key)) is not None:
+                return held
+            snapshot = self._listing.snapshots.get(_namespace(key))
+            table = self._tables.call(lambda tables: _read(tables, key, snapshot))
         with self._lock:
-            merging = self._merging.setdefault(key, threading.Lock())
-        with merging:
-            with self._lock:
-                refs = self._objects[key]
-                held = self._held.get(key)
-                if held is not None:
-                    self._held.move_to_end(key)
-            table = held.table if held is not None and held.refs == refs else self._merge(key, refs, held)
-            self._summaries[key] = (refs, _summary(table))
-            return table
-
-    def _merge(self, key: Key, refs: tuple[ObjectRef, ...], held: _Held | None) -> "pa.Table":
-        # The usual change is one more batch at the end: what was merged before stands for those before it.
-        known = held if held is not None and refs[: len(held.refs)] == held.refs else None
-        new = refs[len(known.refs) :] if known else refs
-
-        def fetch(ref: ObjectRef) -> "pa.Table":
-            return parse(self._guard.call(lambda store: lineage.fetch(store, ref)), ref)
-
-        parts = [known.table] if known else []
-        parts += list(self._pool.map(fetch, new))
-        table = merged(parts)
-        if table.num_rows == 0:
-            raise StageError(f"the batches of {key[0]} from {key[1]} hold no rows")
-        with self._lock:
-            self._held[key] = _Held(refs, table)
+            self._held[key] = (snapshot, table)
             self._held.move_to_end(key)
-            while len(self._held) > 1 and sum(each.table.nbytes for each in self._held.values()) > self._cache_bytes:
+            while len(self._held) > 1 and sum(rows.nbytes for _, rows in self._held.values()) > self._cache_bytes:
                 self._held.popitem(last=False)
         return table
 
+    def _cached(self, key: Key) -> pa.Table | None:
+        with self._lock:
+            snapshot, table = self._held.get(key, (None, None))
+            if table is None or snapshot != self._listing.snapshots.get(_namespace(key)):
+                return None
+            self._held.move_to_end(key)
+            return table
 
-def _summary(table: "pa.Table") -> Summary:
-    days, closes = table["session_date"], table["close"]
-    start = max(0, table.num_rows - _TAIL)
-    tail = tuple(zip(days.slice(start).to_pylist(), closes.slice(start).to_pylist(), strict=True))
-    return Summary(days[0].as_py(), days[-1].as_py(), table.num_rows, tail)
+
+def _namespace(key: Key) -> str:
+    return namespace_of(Source(key[1]))
+
+
+def _read(tables: LakeTables, key: Key, snapshot: int | None) -> pa.Table:
+    """The rows of one symbol.
+
+    Raises:
+        IntegrityError: the snapshot is no more.
+    """
+    rows, space = matching(symbol=key[:1], source=key[1:]), _namespace(key)
+    try:
+        found = tables.read(space, DAILY_ANALYTICS, rows, COLUMNS, snapshot)
+    except CredentialsError:
+        raise
+    except ConfigurationError as error:
+        if tables.version(space, DAILY_ANALYTICS) == snapshot:
+            raise
+        raise IntegrityError(str(error)) from error
+    return found.select(list(COLUMNS)).sort_by("session_date").combine_chunks()
+
+
+def _summaries(rows: pa.Table) -> dict[Key, Summary]:
+    """Every symbol's history in short.
+
+    Args:
+        rows: the columns `_LISTED`, in any order.
+    """
+    rows = rows.sort_by([(name, "ascending") for name in _LISTED[:3]]).combine_chunks()
+    # On one thread, groups come in the order of their first rows, hence one after the other.
+    groups = rows.group_by(["symbol", "source"], use_threads=False).aggregate(
+        [("session_date", "min"), ("session_date", "max"), ("session_date", "count")]
+    )
+    counts = groups["session_date_count"].to_numpy()
+    ends = np.cumsum(counts)
+    found = {}
+    for number, group in enumerate(groups.to_pylist()):
+        size = min(int(counts[number]), _TAIL)
+        tail = rows.slice(int(ends[number]) - size, size)
+        closes = zip(tail["session_date"].to_pylist(), tail["close"].to_pylist(), strict=True)
+        found[group["symbol"], group["source"]] = Summary(
+            group["session_date_min"], group["session_date_max"], group["session_date_count"], tuple(closes)
+        )
+    return found

@@ -130,6 +130,7 @@ class Bars(Model):
     symbol: str
     source: str
     adjusted: bool = Field(description="True: prices adjusted for splits and dividends; false: for splits only")
+    known_at: UtcMs = Field(description="Latest answer of the source that the rows are computed from")
     items: list[Bar]
     next_cursor: str | None = Field(description="Pass as `cursor` for the next page; null on the last")
 

@@ -26,7 +26,7 @@ class QuarantineView:
         refresh_seconds: least time between two listings.
     """
 
-    def __init__(self, guard: StoreGuard, refresh_seconds: float) -> None:
+    def __init__(self, guard: StoreGuard[ObjectStore], refresh_seconds: float) -> None:
         self._guard, self._refresh_seconds = guard, refresh_seconds
         self._listing = threading.Lock()
         self._listed: tuple[float, list[ObjectInfo]] | None = None

@@ -46,7 +46,7 @@ class Runs:
         refresh_seconds: least time between two listings.
     """
 
-    def __init__(self, guard: StoreGuard, refresh_seconds: float) -> None:
+    def __init__(self, guard: StoreGuard[ObjectStore], refresh_seconds: float) -> None:
         self._guard, self._refresh_seconds = guard, refresh_seconds
         self._lock, self._listing = threading.Lock(), threading.Lock()
         self._listed: tuple[float, list[_Listed]] | None = None

@@ -57,7 +57,7 @@ def run(settings: DashboardSettings, stop: threading.Event) -> None:
     """
     credentials.watched(
         settings, stop, lambda rejected: _run(settings, stop, rejected),
-        store=settings.store, prefix=f"{names.PROCESSED_DAILY}/_manifests/", kafka=settings.kafka,
+        store=settings.store, prefix=f"{names.PROCESSED_DAILY}/", kafka=settings.kafka,
     )  # fmt: skip
 
 

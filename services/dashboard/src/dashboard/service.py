@@ -22,6 +22,7 @@ from dashboard.status import Watcher
 from dashboard.store_guard import StoreGuard
 from dashboard.windows_lake import WindowLake
 from dashboard.windows_live import WindowState
+from ticklake.catalog import LakeTables
 from ticklake.errors import StageError
 from ticklake.objects import ObjectStore
 
@@ -38,9 +39,10 @@ class Service:
         options = settings.dashboard
         self.settings, self.options, self.metrics = settings, options, metrics
         timeout = min(settings.store.timeout_seconds, options.store_timeout_seconds)
-        store = ObjectStore(settings.store.model_copy(update={"timeout_seconds": timeout}))
-        self.guard = StoreGuard(store, options.refresh_seconds)
-        self.lake = DailyLake(self.guard, options.refresh_seconds, options.lake_cache_bytes)
+        store = settings.store.model_copy(update={"timeout_seconds": timeout})
+        self.guard = StoreGuard(ObjectStore(store), options.refresh_seconds)
+        self.tables = StoreGuard(LakeTables(settings.catalog, store), options.refresh_seconds)
+        self.lake = DailyLake(self.guard, self.tables, options.refresh_seconds, options.lake_cache_bytes)
         self.closed_windows = WindowLake(
             self.guard, settings.live.names, options.refresh_seconds, options.window_batches
         )
@@ -54,7 +56,7 @@ class Service:
         self.hub: Hub | None = None
         self._asked = 0.0
         self.watcher = Watcher(
-            settings, self.guard, self.lake, self.live, metrics, self._busy, lambda: self._hub_call("status_changed")
+            settings, self.lake, self.live, metrics, self._busy, lambda: self._hub_call("status_changed")
         )
         self.consumer = LiveConsumer(
             settings, self.live, self.windows, self.alerts, metrics, lambda: self._hub_call("wake")
@@ -72,7 +74,7 @@ class Service:
         """Stop reading."""
         for thread in (self.consumer, self.watcher):
             thread.stop()
-        for part in (self.lake, self.closed_windows, self.runs, self.quarantine):
+        for part in (self.closed_windows, self.runs, self.quarantine):
             part.close()
         for thread in (self.consumer, self.watcher):
             if thread.is_alive():
@@ -91,7 +93,7 @@ class Service:
             getattr(self.hub, name)()
 
     def look_at_lake(self) -> None:
-        """See which batches there are. A lake that is away is answered from what is known, if anything is.
+        """See which rows there are. A lake that is away is answered from what is known, if anything is.
 
         Raises:
             StageError: nothing is known and the store does not answer.

@@ -12,7 +12,6 @@ from dashboard.lake import DailyLake
 from dashboard.live import LiveState
 from dashboard.metrics import Metrics
 from dashboard.settings import DashboardSettings
-from dashboard.store_guard import StoreGuard
 from ticklake import calendar, logs
 from ticklake.errors import ConfigurationError, StageError
 from ticklake.records import Source
@@ -36,11 +35,11 @@ class Watcher(threading.Thread):
     """
 
     def __init__(
-        self, settings: DashboardSettings, guard: StoreGuard, lake: DailyLake, live: LiveState, metrics: Metrics,
+        self, settings: DashboardSettings, lake: DailyLake, live: LiveState, metrics: Metrics,
         busy: Callable[[], bool], on_change: Callable[[], None],
     ) -> None:  # fmt: skip
         super().__init__(name="watcher", daemon=True)
-        self._settings, self._guard, self._lake, self._live, self._metrics = settings, guard, lake, live, metrics
+        self._settings, self._lake, self._live, self._metrics = settings, lake, live, metrics
         self._busy, self._on_change = busy, on_change
         self._stopping = threading.Event()
         self._market: dict[str, Any] | None = None
@@ -71,13 +70,9 @@ class Watcher(threading.Thread):
     def _look_at_lake(self) -> None:
         try:
             self._lake.refresh()
-            for symbol, (source, _) in self._live.session_dates().items():
-                daily = _SAME_KIND.get(source, source)
-                if self._lake.best_source(symbol, daily):
-                    self._lake.summary(symbol, daily)
         except StageError as error:
             log.debug("the lake cannot be read", error=str(error))
-        self._metrics.store_up.set(0 if self._guard.failure else 1)
+        self._metrics.store_up.set(0 if self._lake.failure else 1)
 
     def _update_market(self) -> None:
         now, market = datetime.now(UTC), self._market
@@ -92,7 +87,7 @@ class Watcher(threading.Thread):
             self._stopping.wait(_IDLE_SECONDS)
 
     def _tell_changes(self) -> None:
-        state = (self._guard.failure == "", self.broker()["state"], self.live_state()["state"])
+        state = (self._lake.failure == "", self.broker()["state"], self.live_state()["state"])
         if self._told and state != self._told:
             self._on_change()
         self._told = state
@@ -107,7 +102,7 @@ class Watcher(threading.Thread):
         return {symbol: self._close_before(symbol, *found) for symbol, found in self._live.session_dates().items()}
 
     def _close_before(self, symbol: str, source: str, moment: datetime) -> float | None:
-        summary = self._lake.known_summary(symbol, _SAME_KIND.get(source, source))
+        summary = self._lake.summary(symbol, _SAME_KIND.get(source, source))
         return summary.close_before(moment.astimezone(self._zone or UTC).date()) if summary else None
 
     def broker(self) -> dict[str, str]:
@@ -135,7 +130,7 @@ class Watcher(threading.Thread):
     def status(self) -> dict[str, Any]:
         """Everything, as `models.Status` has it."""
         live = self.live_state()
-        failure = self._guard.failure
+        failure = self._lake.failure
         sources = self._lake.sources()
         if live["source"] and live["source"] not in sources:
             sources.append(live["source"])

@@ -1,18 +1,18 @@
-"""The store as the dashboard uses it: when it is away, requests learn so at once instead of waiting one by one."""
+"""The store, and the tables in it, as the dashboard uses them: when one is away, requests learn so at once."""
 
 import threading
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from ticklake.errors import IntegrityError, StageError
-from ticklake.objects import ObjectStore
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
-class StoreGuard:
-    """A circuit breaker around the store.
+class StoreGuard(Generic[S]):
+    """A circuit breaker around a store.
 
     After a failure, calls fail at once with the same words until `pause_seconds` have passed; then one call tries
     again while the others go on failing.
@@ -21,7 +21,7 @@ class StoreGuard:
         pause_seconds: least time between two tries while the store is away.
     """
 
-    def __init__(self, store: ObjectStore, pause_seconds: float) -> None:
+    def __init__(self, store: S, pause_seconds: float) -> None:
         self.store = store
         self._pause = pause_seconds
         self._lock = threading.Lock()
@@ -34,7 +34,7 @@ class StoreGuard:
         """Why the last call failed; empty while the store answers."""
         return self._failure if self._asked else "not asked yet"
 
-    def call(self, work: Callable[[ObjectStore], T]) -> T:
+    def call(self, work: Callable[[S], T]) -> T:
         """`work` done with the store.
 
         Raises:
@@ -48,7 +48,8 @@ class StoreGuard:
         try:
             result = work(self.store)
         except IntegrityError:
-            raise  # the store answers; what it holds is another matter
+            self._failure, self._asked = "", True  # it answers; what it holds is another matter
+            raise
         except StageError as error:
             with self._lock:
                 self._failure, self._asked = str(error), True

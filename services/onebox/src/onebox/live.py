@@ -31,10 +31,11 @@ from onebox.services import (
     STREAM_TICKS,
     Service,
 )
-from ticklake import calendar, manifests
+from ticklake import calendar
+from ticklake.catalog import LakeTables
 from ticklake.errors import ExitCode, StageError
-from ticklake.objects import ObjectStore
 from ticklake.records import Source
+from ticklake.tables import DAILY_ANALYTICS, namespace_of
 
 _AFTER_CLOSE = timedelta(minutes=30)
 """Yahoo's bar of a session settles some minutes after the close."""
@@ -78,7 +79,8 @@ def live(options: LiveOptions) -> None:
         page_port = os.environ.get("TICKLAKE_DASHBOARD_PORT") or str(_page_port())
         asked = sources.choose(options.source, None, options.symbols, console.print)
         watched = [_Watched(service) for service in _services(here, page_port, asked)]
-        if not any(manifests.list_daily(ObjectStore(here.store))):
+        tables = LakeTables(here.catalog, here.store)
+        if not any(tables.version(namespace_of(source), DAILY_ANALYTICS) for source in Source):
             # Simulated prices start at the last closes, so they wait for the first.
             watched[-1].start_at = math.inf
             console.print("The lake is empty: ticks start after the first batch, at its closes")

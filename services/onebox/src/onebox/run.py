@@ -22,7 +22,7 @@ from ticklake.errors import ConfigurationError, ExitCode
 from ticklake.lineage import StageRecord
 from ticklake.pipeline import FETCH, Stage
 from ticklake.records import Source
-from ticklake.tables import FACT_TABLES, namespace_of
+from ticklake.tables import DAILY_ANALYTICS, FACT_TABLES, namespace_of
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def _where(stage: Stage, asked: BatchInput) -> str:
         "fetch_historical_data": f"topic {names.BATCH_TOPIC}",
         "consume_historical_data": names.partition_day("raw/historical", day) + "/",
         "validate_raw_data": f"tables {' and '.join(f'{space}.{table.name}' for table in FACT_TABLES)}",
-        "process_data": names.processed_daily_prefix(day) + "/",
+        "process_data": f"table {space}.{DAILY_ANALYTICS.name}",
         "load_to_snowflake": f"{schema}.{names.DAILY_TABLE}",
         "validate_loaded_data": "its rows in the warehouse are as expected",
         "pipeline_success": "every row compared by key and hash",

@@ -13,11 +13,11 @@ from stream_ticks.settings import StreamSettings
 from stream_ticks.simulation import stream_simulated
 from stream_ticks.starts import find_starts
 from ticklake import credentials, logs
+from ticklake.catalog import LakeTables
 from ticklake.credentials import Rejected
 from ticklake.errors import StageError
 from ticklake.kafka import ConfirmedProducer, topic_id
 from ticklake.metrics import Health, served
-from ticklake.objects import ObjectStore
 from ticklake.records import Source
 
 log = logs.get(__name__)
@@ -57,13 +57,17 @@ def _run(settings: StreamSettings, stop: threading.Event, metrics: Metrics, reje
         )  # fmt: skip
         sender = Sender(producer, topic, settings.stream.symbols, producer_run, source, metrics, pulse)
         if source is Source.SIMULATED:
-            store = ObjectStore(settings.store) if settings.stream.start_from_lake else None
-            starts = find_starts(store, settings.stream.symbols)
-            stream_simulated(settings.stream, starts, sender, stop)
+            stream_simulated(settings.stream, find_starts(_tables(settings), settings.stream.symbols), sender, stop)
         else:
             stream_quotes(settings, sender, stop)
         _confirm(sender, stop)
         log.info("all ticks are confirmed", ticks=sender.sent, source=source.value)
+
+
+def _tables(settings: StreamSettings) -> LakeTables | None:
+    if settings.catalog is None or not settings.stream.start_from_lake:
+        return None
+    return LakeTables(settings.catalog, settings.store)
 
 
 @contextmanager

@@ -1,13 +1,13 @@
 """Where the simulator's prices start: at the last closes in the lake, else at built-in ones."""
 
-import io
 from collections.abc import Sequence
-from datetime import date
 
 from stream_ticks.simulator import Start
-from ticklake import logs, manifests, names
+from ticklake import logs
+from ticklake.catalog import LakeTables, matching
 from ticklake.errors import StageError
-from ticklake.objects import ObjectStore
+from ticklake.records import Source
+from ticklake.tables import DAILY_ANALYTICS, namespace_of
 
 log = logs.get(__name__)
 
@@ -28,12 +28,15 @@ OTHER = Start(100.0, 0.30)
 """For every other symbol."""
 
 
-def find_starts(store: ObjectStore | None, symbols: Sequence[str]) -> list[Start]:
+_WORST_FIRST = (Source.SIMULATED, Source.REPLAY, Source.YAHOO)
+
+
+def find_starts(tables: LakeTables | None, symbols: Sequence[str]) -> list[Start]:
     """One start per symbol, in order. A lake that is empty or does not answer is no error: the log says so."""
     found: dict[str, Start] = {}
-    if store is not None:
+    if tables is not None:
         try:
-            found = last_closes(store, symbols)
+            found = last_closes(tables, symbols)
         except StageError as error:
             log.warning("no last closes from the lake, starting at built-in prices", reason=str(error))
     log.info(
@@ -44,29 +47,21 @@ def find_starts(store: ObjectStore | None, symbols: Sequence[str]) -> list[Start
     return [found.get(symbol) or DEFAULTS.get(symbol, OTHER) for symbol in symbols]
 
 
-def last_closes(store: ObjectStore, symbols: Sequence[str]) -> dict[str, Start]:
-    """Last close and 20-session volatility of each symbol that the newest processed batch has.
+def last_closes(tables: LakeTables, symbols: Sequence[str]) -> dict[str, Start]:
+    """Last close and 20-session volatility of each symbol that has a daily history, the real one where there is.
 
     Raises:
-        StageError: the store does not answer.
+        StageError: catalog or store does not answer or refuses.
     """
-    import pyarrow.parquet as pq
-
-    keys = [found.key for found in store.list_objects(f"{names.PROCESSED_DAILY}/_manifests/")]
-    if not keys:
-        return {}
-    newest = date.fromisoformat(max(keys).rpartition("date=")[2].removesuffix(".json"))
-    manifest = manifests.read_daily(store, newest)
-    latest: dict[str, tuple[date, Start]] = {}
-    for item in manifest.objects if manifest else ():
-        symbol = item.symbol
-        if symbol is None or symbol not in symbols:
-            continue
-        file = pq.ParquetFile(io.BytesIO(store.get(item.key)))
-        rows = file.read(columns=["session_date", "close", "volatility_20"])
-        last = max(rows.to_pylist(), key=lambda row: row["session_date"], default=None)
-        if last is None or (symbol in latest and latest[symbol][0] >= last["session_date"]):
-            continue
-        volatility = last["volatility_20"] or DEFAULTS.get(symbol, OTHER).volatility
-        latest[symbol] = (last["session_date"], Start(last["close"], volatility))
-    return {symbol: start for symbol, (_, start) in latest.items()}
+    columns = ("symbol", "source", "session_date", "close", "volatility_20")
+    found: dict[str, Start] = {}
+    for source in _WORST_FIRST:
+        wanted = matching(symbol=symbols, source=[source.value])
+        rows = tables.read(namespace_of(source), DAILY_ANALYTICS, wanted, columns)
+        rows = rows.sort_by("session_date")
+        # Of each symbol the last row stays.
+        newest = dict(zip(*(rows[name].to_pylist() for name in ("symbol", "close")), strict=True))
+        volatilities = dict(zip(*(rows[name].to_pylist() for name in ("symbol", "volatility_20")), strict=True))
+        for symbol, close in newest.items():
+            found[symbol] = Start(close, volatilities[symbol] or DEFAULTS.get(symbol, OTHER).volatility)
+    return found

@@ -1,8 +1,7 @@
 """Manifests: which files make up a dataset. Readers follow them and never take what merely lies in a folder."""
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from datetime import date, datetime
+from datetime import datetime
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -10,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ticklake import names
 from ticklake.lineage import ObjectRef
 from ticklake.objects import ObjectInfo, ObjectStore
-from ticklake.records import Source, UtcMs
+from ticklake.records import UtcMs
 
 
 class _Manifest(BaseModel):
@@ -18,28 +17,6 @@ class _Manifest(BaseModel):
 
     schema_version: Literal[1] = 1
     objects: tuple[ObjectRef, ...]
-
-
-class SessionSpan(BaseModel):
-    """The sessions of one symbol in a batch date's files."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    first: date
-    last: date
-    rows: int = Field(ge=1)
-
-
-class DailyManifest(_Manifest):
-    """Files of one batch date below `processed/historical/`."""
-
-    run_id: str
-    batch_id: str
-    batch_date: date
-    source: Source
-    fetched_at: UtcMs
-    """Latest of the batch's symbols: the newer of two batches knows more splits and dividends."""
-    spans: dict[str, SessionSpan]
 
 
 class WindowManifest(_Manifest):
@@ -60,33 +37,6 @@ class BarManifest(_Manifest):
     """Ticks of the hour, each in one minute bar and one hour bar."""
     read: tuple[ObjectRef, ...]
     """Archived objects that ticks of the hour came from."""
-
-
-def read_daily(store: ObjectStore, batch_date: date) -> DailyManifest | None:
-    """The manifest of a batch date, None where that date was never processed."""
-    try:
-        return DailyManifest.model_validate_json(store.get(names.processed_daily_manifest_key(batch_date)))
-    except KeyError:
-        return None
-
-
-def list_daily(store: ObjectStore) -> Iterator[ObjectInfo]:
-    """Where the manifests of processed batch dates are, oldest date first, without reading them."""
-    return store.list_objects(f"{names.PROCESSED_DAILY}/_manifests/")
-
-
-def write_daily(store: ObjectStore, manifest: DailyManifest) -> None:
-    """Make `manifest` the one that its date's readers follow."""
-    store.put(names.processed_daily_manifest_key(manifest.batch_date), manifest.model_dump_json(indent=1).encode())
-
-
-def all_daily(store: ObjectStore) -> Iterator[DailyManifest]:
-    """Manifests of every processed batch date, oldest date first."""
-    keys = [found.key for found in list_daily(store)]
-    # Several at a time: years of daily runs leave many.
-    with ThreadPoolExecutor(16) as pool:
-        for body in pool.map(store.get, keys):
-            yield DailyManifest.model_validate_json(body)
 
 
 def _window_folder(live: names.LiveNames) -> str:

@@ -74,11 +74,6 @@ def processed_daily_prefix(batch_date: date) -> str:
     return f"{PROCESSED_DAILY}/date={batch_date:%Y-%m-%d}"
 
 
-def processed_daily_manifest_key(batch_date: date) -> str:
-    """Key of the manifest that names the files of a batch date; readers follow it, never the folder's listing."""
-    return f"{PROCESSED_DAILY}/_manifests/date={batch_date:%Y-%m-%d}.json"
-
-
 def lineage_prefix(run_id: str) -> str:
     """Folder of a run's result records."""
     return f"lineage/run_id={slug(run_id)}"

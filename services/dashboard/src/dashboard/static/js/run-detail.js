@@ -144,20 +144,34 @@ function checks(run) {
   );
 }
 
+/** Numbers of a symbol: first of the batch, then of its whole history. */
+const COUNTS = {
+  rows: "Rows",
+  new: "New",
+  unchanged: "Unchanged",
+  revised: "Revised",
+  quarantined: "Quarantined",
+  missing_sessions: "Missing sessions",
+  facts: "Facts",
+  analytics: "Analytics",
+  warehouse: "Warehouse",
+};
+
 function symbols(run) {
+  const number = (value) => h("td", { class: "number" }, value === null ? "–" : whole(value));
   const rows = run.symbols.map((item) =>
     h(
       "tr",
       {},
       h("th", { scope: "row" }, item.symbol),
       h("td", {}, item.status),
-      [item.rows, item.quarantined, item.missing_sessions].map((value) => h("td", { class: "number" }, whole(value))),
+      Object.keys(COUNTS).map((name) => number(item[name])),
     ),
   );
   const columns = [
     { label: "Symbol" },
     { label: "Source said" },
-    ...["Rows", "Quarantined", "Missing sessions"].map((label) => ({ label, number: true })),
+    ...Object.values(COUNTS).map((label) => ({ label, number: true })),
   ];
   return card(
     "Symbols of the run",
