@@ -32,15 +32,15 @@ def record(run: str, stage: str, minute: int) -> StageRecord:
 
 
 @pytest.fixture
-def failed_site(new_site, store_settings):
-    store = ObjectStore(store_settings)
+def failed_site(new_site, empty_lake):
+    store = ObjectStore(empty_lake.store)
     lineage.write(store, record(MENDED, "fetch-historical", 0))
     runs.write_failure(store, failure(MENDED, "consume-historical", 1, "StageError", "the broker went away", 1))
     lineage.write(store, record(MENDED, "consume-historical", 9))
     lost = failure(STANDS, "fetch-historical", 1, "ConfigurationError", "TICKLAKE_SOURCE is yahoo-eu: unknown", 2)
     for _ in range(2):
         runs.write_failure(store, lost)
-    return new_site(store_settings)
+    return new_site(empty_lake)
 
 
 @pytest.mark.parametrize("size", [{"width": 1280, "height": 900}, PHONE])

@@ -58,8 +58,8 @@ def fire(address: str, name: str, severity: str, runbook: str) -> None:
     urllib.request.urlopen(request, timeout=5).close()
 
 
-def test_an_alert_about_the_platform_appears(new_site, visit, store_settings, alertmanager):
-    site = new_site(store_settings, DASHBOARD_ALERTMANAGER=alertmanager)
+def test_an_alert_about_the_platform_appears(new_site, visit, empty_lake, alertmanager):
+    site = new_site(empty_lake, DASHBOARD_ALERTMANAGER=alertmanager)
     page = visit(site.server.url).open("#/platform")
     page.wait_text("#panel", "Nothing is wrong")
     fire(alertmanager, "LagGrows", "warning", "javascript:alert(1)")
@@ -72,6 +72,6 @@ def test_an_alert_about_the_platform_appears(new_site, visit, store_settings, al
     assert links == ["https://example.org/no-ticks"], "a link of another scheme than the web's is not made"
 
 
-def test_without_an_alertmanager_the_page_says_so(new_site, visit, store_settings):
-    page = visit(new_site(store_settings).server.url).open("#/platform")
+def test_without_an_alertmanager_the_page_says_so(new_site, visit, empty_lake):
+    page = visit(new_site(empty_lake).server.url).open("#/platform")
     page.wait_text("#panel", "Not watched")

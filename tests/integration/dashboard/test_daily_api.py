@@ -1,10 +1,10 @@
-"""The API over a lake that the real batch programs filled, compared with the files themselves row by row."""
+"""The API over a lake that the real batch programs filled, compared with the table itself row by row."""
 
 import csv
 import io
 import json
 import urllib.parse
-from datetime import date
+from datetime import date, datetime
 
 import numpy as np
 import pandas as pd
@@ -13,24 +13,21 @@ import pytest
 from dashboard_rig import Dashboard, FilledLake, dashboard_running
 
 from fetch_historical.recordings import adjust, recorded
-from ticklake import manifests
-from ticklake.objects import ObjectStore
+from ticklake.tables import DAILY_ANALYTICS
 
 
 @pytest.fixture(scope="module")
 def server(filled_lake, onebox_platform, programs, tmp_path_factory):
-    environment = onebox_platform.stage_env() | {"TICKLAKE_STORE_BUCKET": filled_lake.store.bucket}
+    environment = onebox_platform.stage_env() | filled_lake.env
     with dashboard_running(programs, environment, tmp_path_factory.mktemp("dashboard")) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def stored(filled_lake: FilledLake) -> pd.DataFrame:
-    """The rows of the files that the batch's manifest names, read with nothing of the dashboard's."""
-    store = ObjectStore(filled_lake.store)
-    manifest = manifests.read_daily(store, filled_lake.batch_date)
-    parts = [pq.read_table(io.BytesIO(store.get(ref.key))).to_pandas() for ref in manifest.objects]
-    return pd.concat(parts).sort_values(["ticker", "session_date"])
+    """The rows of the table, read with nothing of the dashboard's."""
+    rows = filled_lake.tables.read("market_test", DAILY_ANALYTICS).to_pandas()
+    return rows.sort_values(["symbol", "session_date"])
 
 
 def pages(server: Dashboard, path: str, **parameters: str) -> list[dict]:
@@ -49,7 +46,7 @@ def test_symbols(server, stored, filled_lake):
     items = server.json("/symbols")["items"]
     assert [item["symbol"] for item in items] == sorted(filled_lake.symbols)
     for item in items:
-        mine = stored[stored["ticker"] == item["symbol"]]
+        mine = stored[stored["symbol"] == item["symbol"]]
         assert item == {
             "symbol": item["symbol"], "source": "replay", "first_session": str(mine["session_date"].min()),
             "last_session": "2013-03-01", "sessions": len(mine), "last_close": mine["close"].iloc[-1], "live": False,
@@ -59,8 +56,9 @@ def test_symbols(server, stored, filled_lake):
 @pytest.mark.parametrize("adjusted", [True, False])
 def test_bars_are_the_stored_rows(server, stored, adjusted):
     answer = server.json(f"/symbols/AAPL/bars?limit=5000&adjusted={str(adjusted).lower()}")
-    mine = stored[stored["ticker"] == "AAPL"]
+    mine = stored[stored["symbol"] == "AAPL"]
     assert (answer["source"], answer["adjusted"], answer["next_cursor"]) == ("replay", adjusted, None)
+    assert datetime.fromisoformat(answer["known_at"]) == mine["known_at"].iloc[0] == mine["known_at"].iloc[-1]
     assert len(answer["items"]) == len(mine) > 240
     prefix = "adj_" if adjusted else ""
     for item, (_, row) in zip(answer["items"], mine.iterrows(), strict=True):
@@ -86,7 +84,7 @@ def test_bars_agree_with_the_recording_itself(server):
 
 
 def test_pages_go_back_from_the_newest_and_forward_from_a_date(server, stored):
-    days = [str(day) for day in stored[stored["ticker"] == "MSFT"]["session_date"]]
+    days = [str(day) for day in stored[stored["symbol"] == "MSFT"]["session_date"]]
     back = pages(server, "/symbols/MSFT/bars", limit="60")
     assert [bar["session_date"] for page in reversed(back) for bar in page] == days
     assert [len(page) for page in back[:-1]] == [60] * (len(back) - 1)
@@ -99,7 +97,7 @@ def test_pages_go_back_from_the_newest_and_forward_from_a_date(server, stored):
 
 def test_indicators_are_the_stored_columns_and_null_where_they_have_no_value(server, stored):
     answer = server.json("/symbols/AAPL/indicators?names=sma_20,rsi_14,macd_hist,volatility_20&limit=5000")
-    mine = stored[stored["ticker"] == "AAPL"]
+    mine = stored[stored["symbol"] == "AAPL"]
     assert answer["names"] == ["sma_20", "rsi_14", "macd_hist", "volatility_20"]
     for name in answer["names"]:
         expected = [None if np.isnan(value) else value for value in mine[name]]
@@ -109,7 +107,7 @@ def test_indicators_are_the_stored_columns_and_null_where_they_have_no_value(ser
 
 
 def test_downloads_hold_the_same_rows(server, stored):
-    mine = stored[stored["ticker"] == "AAPL"]
+    mine = stored[stored["symbol"] == "AAPL"]
     status, headers, body = server.get("/api/v1/symbols/AAPL/bars?format=csv&adjusted=false&limit=1")
     assert (status, headers["content-type"]) == (200, "text/csv; charset=utf-8")
     name = f"AAPL-replay-bars-{mine['session_date'].min()}-2013-03-01.csv"
@@ -126,7 +124,7 @@ def test_downloads_hold_the_same_rows(server, stored):
 
 def test_risk_by_pandas(server, stored):
     answer = server.json("/risk?symbols=AAPL,IBM,MSFT&sessions=100")
-    closes = stored.pivot_table(index="session_date", columns="ticker", values="adj_close").tail(101)
+    closes = stored.pivot_table(index="session_date", columns="symbol", values="adj_close").tail(101)
     returns = closes.pct_change().dropna()
     for item in answer["items"]:
         mine, prices = returns[item["symbol"]], closes[item["symbol"]]
@@ -148,7 +146,7 @@ def test_risk_by_pandas(server, stored):
 
 def test_compare_starts_at_100_and_moves_as_the_prices_do(server, stored):
     answer = server.json("/compare?symbols=IBM,MSFT&sessions=30")
-    closes = stored.pivot_table(index="session_date", columns="ticker", values="adj_close").tail(31)
+    closes = stored.pivot_table(index="session_date", columns="symbol", values="adj_close").tail(31)
     for item in answer["items"]:
         expected = closes[item["symbol"]] / closes[item["symbol"]].iloc[0] * 100
         assert [point["value"] for point in item["points"]] == pytest.approx(list(expected))
@@ -172,10 +170,13 @@ def test_a_run_with_its_stages_and_lineage(server, stored, filled_lake):
     checks = [check for stage in run["stages"] for check in stage["checks"]]
     assert len(checks) > 5
     assert all(check["passed"] for check in checks)
-    assert {symbol["symbol"]: symbol["rows"] for symbol in run["symbols"]} == dict(stored["ticker"].value_counts())
+    assert {symbol["symbol"]: symbol["rows"] for symbol in run["symbols"]} == dict(stored["symbol"].value_counts())
+    for symbol in run["symbols"]:
+        places = {symbol[place] for place in ("new", "facts", "analytics", "warehouse")}
+        assert (places, symbol["unchanged"], symbol["revised"]) == ({symbol["rows"]}, 0, 0)
     graph = run["lineage"]
     kinds = [node["kind"] for node in graph["nodes"] if node["kind"] != "stage"]
-    assert kinds == ["source", "topic", "object_group", "object_group", "table"]
+    assert kinds == ["source", "topic", "object_group", "table", "table", "table"]
     ids = {node["id"] for node in graph["nodes"]}
     assert {end for edge in graph["edges"] for end in (edge["from"], edge["to"])} == ids
     assert {edge["rows"] for edge in graph["edges"]} == {rows}

@@ -6,12 +6,13 @@ from datetime import date, timedelta
 
 import pytest
 from dashboard_rig import TickSender, dashboard_running
-from lake_writer import put_batch
+from lake_writer import put_daily
 from pydantic import SecretStr
 
 from onebox.broker import Broker
 from onebox.processes import free_port
 from onebox.store import Store
+from ticklake.catalog import LakeTables
 from ticklake.kafka import ensure_topics
 from ticklake.names import live_names, live_topics
 from ticklake.objects import ObjectStore
@@ -32,7 +33,7 @@ def parts(onebox_tools, tmp_path):
 
 
 @pytest.mark.timeout(300)
-def test_the_server_outlives_its_parts(parts, programs, stage_env, tmp_path):
+def test_the_server_outlives_its_parts(parts, programs, stage_env, catalog_settings, tmp_path):
     broker, store = parts
     kafka = KafkaSettings(bootstrap_servers=f"127.0.0.1:{broker.port}")
     settings = StoreSettings(endpoint=store.endpoint, access_key=SecretStr("key"), secret_key=SecretStr("secret-key"))
@@ -63,12 +64,12 @@ def test_the_server_outlives_its_parts(parts, programs, stage_env, tmp_path):
         print(f"the lag of a new broker is told after {time.monotonic() - asked:.1f} s")
         assert len(items) == 2 * 4
         assert {(item["state"], item["position"], item["lag"]) for item in items} == {("never", None, None)}
-        lake = ObjectStore(settings)
-        lake.create_bucket()
-        put_batch(lake, DAYS[0], {"A": dict.fromkeys(DAYS, 10.0), "B": dict.fromkeys(DAYS, 5.0)})
+        ObjectStore(settings).create_bucket()
+        closes = {"A": dict.fromkeys(DAYS, 10.0), "B": dict.fromkeys(DAYS, 5.0)}
+        put_daily(LakeTables(catalog_settings, settings), closes)
         sender = TickSender(kafka, live_names().topic)
         sender.send(("A", 11.0))
-        # Measured against the close in the lake, as the ticks' source is that of the batch.
+        # Measured against the close in the lake, as the ticks' source is that of its rows.
         quote = server.wait("/quotes", lambda q: q["items"] and q["items"][0]["previous_close"], 60)["items"][0]
         assert (quote["change"], quote["change_since"]) == (pytest.approx(1.0), "previous_close")
         assert len(server.wait("/symbols/A/bars", lambda bars: bars["items"])["items"]) == 3

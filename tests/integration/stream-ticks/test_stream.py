@@ -10,23 +10,21 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from kafka import TopicPartition
 
 from stream_ticks.simulator import Start
 from stream_ticks.starts import DEFAULTS, find_starts
-from ticklake import kafka, manifests
-from ticklake.lineage import ObjectRef
-from ticklake.objects import ObjectStore
+from ticklake import kafka
+from ticklake.catalog import LakeTables, matching
 from ticklake.records import Source, Tick
-from ticklake.settings import KafkaSettings, LiveSettings
+from ticklake.settings import CatalogSettings, KafkaSettings, LiveSettings, StoreSettings
+from ticklake.tables import DAILY_ANALYTICS, arrow_schema, namespace_of
 
 Environment = Callable[..., dict[str, str]]
 SYMBOLS = ("AAPL", "MSFT", "GOOGL", "AMZN", "META", "TSLA", "NVDA", "INTC")
@@ -179,27 +177,61 @@ def test_alpha_vantage_quotes_become_ticks(
     assert "TICKLAKE_ALPHA_VANTAGE_API_KEY" in wrong.stderr
 
 
-def test_prices_start_at_the_newest_batch_in_the_lake(store: ObjectStore) -> None:
-    assert find_starts(store, ["AAPL", "XYZ"]) == [DEFAULTS["AAPL"], Start(100.0, 0.30)]
-    for batch_date, close in ((date(2026, 1, 29), 111.0), (date(2026, 1, 30), 222.0)):
-        rows = pa.table(
-            {
-                "session_date": [batch_date - timedelta(days=1), batch_date], "close": [1.0, close],
-                "volatility_20": [0.1, 0.25],
-            }
-        )  # fmt: skip
-        sink = BytesIO()
-        pq.write_table(rows, sink)
-        key = f"processed/historical/date={batch_date}/symbol=AAPL/part-0.parquet"
-        store.put(key, sink.getvalue())
-        manifests.write_daily(
-            store,
-            manifests.DailyManifest(
-                run_id="r", batch_id="r", batch_date=batch_date, source=Source.YAHOO, fetched_at=datetime.now(UTC),
-                spans={}, objects=(ObjectRef(key=key, rows=2, size=1, sha256="0", symbol="AAPL"),),
-            ),
-        )  # fmt: skip
-    assert find_starts(store, ["MSFT", "AAPL"]) == [DEFAULTS["MSFT"], Start(222.0, 0.25)]
+NIGHT = date(2026, 1, 30)
+PLAIN = {"string": "x", "date": NIGHT, "timestamp": datetime(2026, 1, 30, 22, tzinfo=UTC), "double": 1.0}
+
+
+@pytest.fixture
+def tables(catalog_settings: CatalogSettings, store_settings: StoreSettings) -> LakeTables:
+    return LakeTables(catalog_settings, store_settings)
+
+
+def put(tables: LakeTables, symbol: str, source: Source, closes: list[tuple[date, float, float | None]]) -> None:
+    """All rows of a symbol: session, close and volatility."""
+    rows = [
+        {column.name: PLAIN.get(column.type, 1) for column in DAILY_ANALYTICS.columns}
+        | {"symbol": symbol, "source": source.value, "session_date": day, "close": close, "volatility_20": volatility}
+        for day, close, volatility in closes
+    ]  # fmt: skip
+    table = pa.Table.from_pylist(rows, arrow_schema(DAILY_ANALYTICS.columns))
+    tables.ensure(namespace_of(source), DAILY_ANALYTICS)
+    where = matching(symbol=[symbol], source=[source.value])
+    tables.replace(namespace_of(source), DAILY_ANALYTICS, "run", table, where)
+
+
+def test_prices_start_at_the_last_closes_in_the_lake(tables: LakeTables) -> None:
+    assert find_starts(tables, ["AAPL", "XYZ"]) == [DEFAULTS["AAPL"], Start(100.0, 0.30)]
+    before = NIGHT - timedelta(days=1)
+    put(tables, "AAPL", Source.YAHOO, [(NIGHT, 222.0, 0.25), (before, 111.0, 0.1)])
+    put(tables, "AAPL", Source.REPLAY, [(NIGHT + timedelta(days=1), 9.0, 0.5)])
+    put(tables, "IBM", Source.REPLAY, [(before, 7.0, 0.5), (NIGHT, 8.0, None)])
+    put(tables, "IBM", Source.SIMULATED, [(NIGHT, 5.0, 0.1)])
+    put(tables, "XYZ", Source.SIMULATED, [(NIGHT, 6.0, 0.2)])
+    # The real one's first, then the recorded one's; a last row without a volatility takes the built-in one.
+    assert find_starts(tables, ["MSFT", "AAPL", "IBM", "XYZ"]) == [
+        DEFAULTS["MSFT"], Start(222.0, 0.25), Start(8.0, 0.30), Start(6.0, 0.2),
+    ]  # fmt: skip
+
+
+def test_a_lake_that_is_away_or_none_is_no_error(store_settings: StoreSettings) -> None:
+    away = LakeTables(CatalogSettings(uri=f"postgresql://127.0.0.1:{_free_port()}/catalog"), store_settings)
+    for tables in (away, None):
+        assert find_starts(tables, ["AAPL"]) == [DEFAULTS["AAPL"]]
+
+
+@pytest.mark.parametrize("catalog", [True, False])
+def test_the_program_takes_its_prices_from_the_catalog_that_it_is_given(
+    stage_env: Environment, programs: Path, live: LiveSettings, tables: LakeTables, catalog: bool
+) -> None:
+    put(tables, "AAPL", Source.SIMULATED, [(NIGHT, 222.0, 0.25)])
+    environment = stage_env(
+        TICKLAKE_METRICS_PORT="0", TICKLAKE_STREAM_MAX_TICKS="1", TICKLAKE_STREAM_SYMBOLS="AAPL",
+        **({} if catalog else {"TICKLAKE_CATALOG_URI": ""}),
+    )  # fmt: skip
+    done = run(programs, environment)
+    assert done.returncode == 0, done.stderr + done.stdout
+    (said,) = [line for line in map(json.loads, done.stdout.splitlines()) if line["event"] == "prices start"]
+    assert (said["from_lake"], said["built_in"]) == ((["AAPL"], []) if catalog else ([], ["AAPL"]))
 
 
 def _get(port: int, path: str) -> str:

@@ -22,7 +22,7 @@ export function mountRun(place, id) {
         failures(run),
         stages(run),
         run.stages.length
-          ? h("div", { class: "split" }, graph(run), h("div", { class: "panel" }, checks(run), symbols(run)))
+          ? [h("div", { class: "split" }, graph(run), h("div", { class: "panel" }, checks(run))), symbols(run)]
           : null,
       ];
     },
