@@ -21,7 +21,7 @@ export function mountRun(place, id) {
       return [
         failures(run),
         stages(run),
-        run.stages.length ? h("div", { class: "split" }, graph(run), h("div", { class: "panel" }, checks(run))) : null,
+        run.stages.length ? h("div", { class: "split" }, graph(run), checks(run)) : null,
         run.stages.length ? symbols(run) : null,
       ];
     },
