@@ -16,7 +16,7 @@ from ticklake.catalog import LakeTables
 from ticklake.kafka import ensure_topics
 from ticklake.names import live_names, live_topics
 from ticklake.objects import ObjectStore
-from ticklake.settings import KafkaSettings, StoreSettings
+from ticklake.settings import CatalogSettings, KafkaSettings, StoreSettings
 
 DAYS = [date(2026, 1, 5) + timedelta(days=n) for n in range(3)]
 
@@ -100,3 +100,21 @@ def test_the_server_outlives_its_parts(parts, programs, stage_env, catalog_setti
         print(f"all is well {time.monotonic() - back:.1f} s after it")
         assert len(server.wait("/symbols/B/bars", lambda bars: True)["items"]) == 3
         assert server.stop() < 10
+
+
+def test_a_catalog_that_is_away_and_comes_back(programs, stage_env, store_settings, tmp_path):
+    """What needs no table goes on without it."""
+    catalog = CatalogSettings(uri=f"sqlite:///{tmp_path}/later/catalog.db")
+    with dashboard_running(programs, stage_env(TICKLAKE_CATALOG_URI=catalog.uri), tmp_path) as server:
+        status = server.wait("/status", lambda s: s["store"]["state"] == "error")
+        assert f"the catalog at {catalog.uri} does not answer" in status["store"]["detail"]
+        for path in ("/symbols", "/symbols/A/bars", "/risk?symbols=A"):
+            code, headers, body = server.get(f"/api/v1{path}")
+            assert (code, headers["content-type"], headers["retry-after"]) == (503, "application/problem+json", "5")
+            assert "the catalog at" in json.loads(body)["detail"]
+        assert (server.json("/runs")["items"], server.json("/quarantine")["items"]) == ([], [])
+
+        (tmp_path / "later").mkdir()
+        put_daily(LakeTables(catalog, store_settings), {"A": dict.fromkeys(DAYS, 10.0)})
+        assert len(server.wait("/symbols/A/bars", lambda bars: bars["items"])["items"]) == 3
+        server.wait("/status", lambda s: s["store"]["state"] == "ok")

@@ -80,7 +80,7 @@ def live(options: LiveOptions) -> None:
         asked = sources.choose(options.source, None, options.symbols, console.print)
         watched = [_Watched(service) for service in _services(here, page_port, asked)]
         tables = LakeTables(here.catalog, here.store)
-        if not any(tables.version(namespace_of(source), DAILY_ANALYTICS) for source in Source):
+        if not any(tables.version(space, DAILY_ANALYTICS) for space in {namespace_of(source) for source in Source}):
             # Simulated prices start at the last closes, so they wait for the first.
             watched[-1].start_at = math.inf
             console.print("The lake is empty: ticks start after the first batch, at its closes")
