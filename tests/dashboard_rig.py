@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import subprocess
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -18,6 +17,7 @@ from typing import Any
 
 from onebox.platform import Platform
 from onebox.processes import free_port
+from ticklake.catalog import LakeTables
 from ticklake.kafka import ConfirmedProducer
 from ticklake.objects import ObjectStore
 from ticklake.pipeline import BATCH_STAGES
@@ -29,40 +29,49 @@ REPLAY_DATE = date(2013, 3, 1)
 
 
 @dataclass(frozen=True)
-class FilledLake:
-    """A bucket in which one batch ran through every stage, and the catalog of its tables."""
+class Lake:
+    """A bucket and the catalog of the tables in it."""
 
     store: StoreSettings
     catalog: CatalogSettings
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The variables by which a program finds it."""
+        return {"TICKLAKE_STORE_BUCKET": self.store.bucket, "TICKLAKE_CATALOG_URI": self.catalog.uri}
+
+    @property
+    def tables(self) -> LakeTables:
+        """Its tables."""
+        return LakeTables(self.catalog, self.store)
+
+
+@dataclass(frozen=True)
+class FilledLake(Lake):
+    """One in which a batch ran through every stage."""
+
     run_id: str
     batch_date: date
     symbols: tuple[str, ...]
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """What a program needs beside the platform's own variables."""
-        return {"TICKLAKE_STORE_BUCKET": self.store.bucket, "TICKLAKE_CATALOG_URI": self.catalog.uri}
 
 
 def fill_lake(
     platform: Platform, programs: Path, symbols: Sequence[str] = ("AAPL", "IBM", "MSFT"), stages: int | None = None
 ) -> FilledLake:
-    """Run the batch pipeline's programs on recorded real bars, one year up to `REPLAY_DATE`, in a new bucket."""
+    """Run the batch pipeline's programs on recorded real bars, one year up to `REPLAY_DATE`, in a new lake."""
     settings = platform.store.model_copy(update={"bucket": f"dash-{uuid.uuid4().hex[:12]}"})
     ObjectStore(settings).create_bucket()
-    run_id = f"run-{uuid.uuid4().hex[:8]}"
-    filled = FilledLake(
-        settings, CatalogSettings(uri=f"sqlite:///{tempfile.mkdtemp()}/catalog.db"), run_id, REPLAY_DATE, tuple(symbols)
-    )
+    catalog = CatalogSettings(uri=f"sqlite:///{platform.folder.catalog}/{settings.bucket}.db")
+    lake = FilledLake(settings, catalog, f"run-{uuid.uuid4().hex[:8]}", REPLAY_DATE, tuple(symbols))
     kept = {name: value for name, value in os.environ.items() if not name.startswith("TICKLAKE_")}
-    environment = kept | platform.stage_env() | filled.environment | {
+    environment = kept | platform.stage_env() | lake.env | {
         "TICKLAKE_SOURCE": "replay", "TICKLAKE_SYMBOLS": ",".join(symbols),
         "TICKLAKE_WAREHOUSE_DATABASE": f"TEST_{uuid.uuid4().hex[:12].upper()}",
     }  # fmt: skip
     for stage in BATCH_STAGES[:stages]:
-        command = [programs / stage.program, "--date", str(REPLAY_DATE), "--run-id", run_id]
+        command = [programs / stage.program, "--date", str(REPLAY_DATE), "--run-id", lake.run_id]
         subprocess.run(command, env=environment, check=True, timeout=240, stdout=subprocess.DEVNULL)
-    return filled
+    return lake
 
 
 @dataclass

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from dashboard_rig import Dashboard, TickSender, dashboard_running
+from dashboard_rig import Dashboard, Lake, TickSender, dashboard_running
 
 from onebox.platform import Platform
 from ticklake.alerts import Alert
@@ -155,15 +155,15 @@ def _past(kafka: KafkaSettings, topic: str) -> None:
 
 @contextmanager
 def site_running(
-    platform: Platform, programs: Path, lake: dict[str, str], folder: Path, ticks: bool = True, **more: str
+    platform: Platform, programs: Path, lake: Lake, folder: Path, ticks: bool = True, **more: str
 ) -> Iterator[Site]:
-    """A dashboard on the lake that the variables name, with a live flow of its own."""
+    """A dashboard on a lake and a live flow of its own."""
     live = LiveSettings(namespace=f"page-{uuid.uuid4().hex[:8]}")
     ensure_topics(platform.kafka, live_topics(live.names))
     sender = TickSender(platform.kafka, live.names.topic)
     if ticks:
         _past(platform.kafka, live.names.topic)
     kept = {name: value for name, value in os.environ.items() if not name.startswith("TICKLAKE_")}
-    own = lake | {"TICKLAKE_LIVE_NAMESPACE": live.namespace}
+    own = lake.env | {"TICKLAKE_LIVE_NAMESPACE": live.namespace}
     with dashboard_running(programs, kept | platform.stage_env() | own, folder, **more) as server:
         yield Site(server, platform.kafka, live, sender)

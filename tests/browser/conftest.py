@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
 
 from browser_rig import DESKTOP, Page, Site, site_running
-from dashboard_rig import FilledLake, fill_lake
+from dashboard_rig import FilledLake, Lake, fill_lake
 
 from onebox.platform import Platform
 from ticklake.settings import CatalogSettings, StoreSettings
@@ -73,6 +73,12 @@ def filled_lake(onebox_platform: Platform, programs: Path) -> FilledLake:
     return fill_lake(onebox_platform, programs)
 
 
+@pytest.fixture
+def empty_lake(store_settings: StoreSettings, catalog_settings: CatalogSettings) -> Lake:
+    """One without a batch."""
+    return Lake(store_settings, catalog_settings)
+
+
 @pytest.fixture(scope="module")
 def site(
     chromium: Any, onebox_platform: Platform, programs: Path, filled_lake: FilledLake,
@@ -81,19 +87,11 @@ def site(
     """A dashboard with everything: history, ticks and windows."""
     folder = tmp_path_factory.mktemp("site")
     # Nobody sends ticks between the tests.
-    with site_running(
-        onebox_platform, programs, filled_lake.environment, folder, DASHBOARD_STALE_SECONDS="900"
-    ) as running:
+    with site_running(onebox_platform, programs, filled_lake, folder, DASHBOARD_STALE_SECONDS="900") as running:
         running.windows()
         running.server.wait("/symbols/AAPL/windows?length=15m", lambda answer: len(answer["items"]) == 61)
         running.server.wait("/symbols", lambda answer: any(item["sessions"] for item in answer["items"]))
         yield running
-
-
-@pytest.fixture
-def empty_lake(store_settings: StoreSettings, catalog_settings: CatalogSettings) -> dict[str, str]:
-    """The variables of a lake of the test's own in which nothing is."""
-    return {"TICKLAKE_STORE_BUCKET": store_settings.bucket, "TICKLAKE_CATALOG_URI": catalog_settings.uri}
 
 
 @pytest.fixture

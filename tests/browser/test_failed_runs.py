@@ -32,8 +32,8 @@ def record(run: str, stage: str, minute: int) -> StageRecord:
 
 
 @pytest.fixture
-def failed_site(new_site, store_settings, empty_lake):
-    store = ObjectStore(store_settings)
+def failed_site(new_site, empty_lake):
+    store = ObjectStore(empty_lake.store)
     lineage.write(store, record(MENDED, "fetch-historical", 0))
     runs.write_failure(store, failure(MENDED, "consume-historical", 1, "StageError", "the broker went away", 1))
     lineage.write(store, record(MENDED, "consume-historical", 9))

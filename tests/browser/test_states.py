@@ -4,7 +4,7 @@ from urllib.parse import urlsplit
 
 from relay import LOOPBACK, Relay
 
-from ticklake.catalog import LakeTables
+from ticklake.catalog import matching
 from ticklake.tables import DAILY_ANALYTICS
 
 
@@ -42,7 +42,7 @@ def test_stale_prices_are_called_so(new_site, visit, empty_lake):
 
 def test_a_broker_that_is_away(new_site, visit, filled_lake):
     nobody = Relay((LOOPBACK, 1), open_=False)
-    site = new_site(filled_lake.environment, ticks=False, KAFKA_BOOTSTRAP_SERVERS=f"{LOOPBACK}:{nobody.port}")
+    site = new_site(filled_lake, ticks=False, KAFKA_BOOTSTRAP_SERVERS=f"{LOOPBACK}:{nobody.port}")
     page = visit(site.server.url, away=True).open("#/chart/AAPL", ready=None)
     page.wait_text("#banner", "Kafka is out of reach", seconds=40)
     # What comes from the lake is there all the same.
@@ -55,9 +55,7 @@ def test_a_broker_that_is_away(new_site, visit, filled_lake):
 def test_a_store_that_is_away_and_comes_back(new_site, visit, filled_lake):
     place = urlsplit(filled_lake.store.endpoint)
     relay = Relay((place.hostname, place.port), open_=False)
-    site = new_site(
-        filled_lake.environment, STORE_ENDPOINT=f"http://{LOOPBACK}:{relay.port}", DASHBOARD_STORE_TIMEOUT_SECONDS="1"
-    )
+    site = new_site(filled_lake, STORE_ENDPOINT=f"http://{LOOPBACK}:{relay.port}", DASHBOARD_STORE_TIMEOUT_SECONDS="1")
     page = visit(site.server.url, away=True).open("#/chart/AAPL", ready=None)
     page.wait_text("#banner", "The lake is out of reach", seconds=40)
     page.wait_text("#panel", "This part could not be loaded", seconds=60)
@@ -72,7 +70,7 @@ def test_a_store_that_is_away_and_comes_back(new_site, visit, filled_lake):
 
 
 def test_a_lost_stream_is_said_and_found_again(new_site, visit, filled_lake):
-    site = new_site(filled_lake.environment, DASHBOARD_STALE_SECONDS="900")
+    site = new_site(filled_lake, DASHBOARD_STALE_SECONDS="900")
     place = urlsplit(site.server.url)
     relay = Relay((place.hostname, place.port))
     page = visit(f"http://{LOOPBACK}:{relay.port}", away=True).open("#/chart/AAPL")
@@ -94,13 +92,13 @@ def test_a_lost_stream_is_said_and_found_again(new_site, visit, filled_lake):
     relay.cut()
 
 
-def test_a_batch_that_ends_fills_the_page(new_site, visit, store_settings, catalog_settings, filled_lake, empty_lake):
-    """The page of an empty lake shows its chart when a batch's rows come into the table."""
+def test_a_batch_that_ends_fills_the_page(new_site, visit, empty_lake, filled_lake):
+    """The page of an empty lake shows its chart when the rows of a batch come in."""
     site = new_site(empty_lake)
     page = visit(site.server.url).open("#/chart/AAPL")
     page.wait_text("#panel", "make run")
-    full, mine = LakeTables(filled_lake.catalog, filled_lake.store), LakeTables(catalog_settings, store_settings)
+    rows, mine = filled_lake.tables.read("market_test", DAILY_ANALYTICS), empty_lake.tables
     mine.ensure("market_test", DAILY_ANALYTICS)
-    mine.append("market_test", DAILY_ANALYTICS, "batch", lambda _: full.read("market_test", DAILY_ANALYTICS))
+    mine.replace("market_test", DAILY_ANALYTICS, "run", rows, matching())
     page.until("window.ticklake.chart('daily')", seconds=40)
     assert "No batch yet" not in page.text("#banner")

@@ -216,11 +216,11 @@ def test_a_stage_may_not_touch_what_is_anothers(
         update={"access_key": SecretStr(keys["access-key"]), "secret_key": SecretStr(keys["secret-key"])}
     )
     store = ObjectStore(user)
-    assert list(store.list_objects("processed/historical/_manifests/")) is not None
+    assert list(store.list_objects("processed/historical/")) is not None
     for attempt in (
         lambda: store.put("raw/historical/x.csv", b"x"),
         lambda: store.get("lineage/run_id=rights/run.json"),
-        lambda: store.delete("processed/historical/_manifests/date=2013-03-01.json"),
+        lambda: store.delete("processed/historical/date=2013-03-01/symbol=AAPL/x.parquet"),
         lambda: list(store.list_objects("")),
     ):
         with pytest.raises(ConfigurationError, match="refuses to"):

@@ -38,7 +38,7 @@ def check(trial: "Trial") -> None:
         "validate-raw": [api, METADATA, node, dashboard],
         "consume-historical": [api, METADATA, node, warehouse, catalog],
         "fetch-historical": [api, METADATA, node, warehouse, "airflow-postgresql:5432", dashboard],
-        "stream-ticks": [api, METADATA, node, warehouse, "airflow-postgresql:5432", catalog],
+        "stream-ticks": [api, METADATA, node, warehouse, "airflow-postgresql:5432"],
         "load-warehouse": [api, METADATA, node, "airflow-postgresql:5432", dashboard],
         "stranger": [api, METADATA, node, warehouse, "airflow-api-server:8080", dashboard, catalog],
     }

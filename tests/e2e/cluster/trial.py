@@ -152,7 +152,7 @@ class Trial:
     def count(self, run_id: str) -> None:
         """Every row in every place."""
         with self.store() as store:
-            checks.lake(store, run_id)
+            checks.lake(self.platform, store, run_id)
         password = self.secret("ticklake-warehouse", "password")
         with self.platform.forwarded("svc/ticklake-warehouse", 8080) as port:
             checks.warehouse(port, password, run_id)

@@ -1,4 +1,4 @@
-"""Daily analytics and windows as the Spark applications leave them, from plain values."""
+"""Daily rows and windows as the Spark applications leave them, from plain values."""
 
 import hashlib
 import io
@@ -18,32 +18,31 @@ from ticklake.objects import ObjectStore
 from ticklake.records import Source
 from ticklake.tables import DAILY_ANALYTICS, WINDOW_COLUMNS, Column, arrow_schema, namespace_of
 
-_PLAIN = {
-    "string": "x", "date": date(2000, 1, 1), "timestamp": datetime(2000, 1, 1, tzinfo=UTC), "double": 1.0,
-    "bigint": 1, "int": 1,
-}  # fmt: skip
+KNOWN_AT = datetime(2026, 1, 9, 22, tzinfo=UTC)
+_PLAIN = {"string": "x", "date": date(2000, 1, 1), "timestamp": KNOWN_AT, "double": 1.0}
 
 
 def _table(rows: Sequence[dict[str, Any]], columns: Sequence[Column]) -> pa.Table:
-    whole = [{column.name: row.get(column.name, _PLAIN[column.type]) for column in columns} for row in rows]
+    whole = [{column.name: row.get(column.name, _PLAIN.get(column.type, 1)) for column in columns} for row in rows]
     return pa.Table.from_pylist(whole, arrow_schema(columns))
 
 
-def put_history(
-    tables: LakeTables, day: date, closes: dict[str, dict[date, float]], source: Source = Source.SIMULATED
+def put_daily(
+    tables: LakeTables, closes: dict[str, dict[date, float]], source: Source = Source.SIMULATED, **more: Any
 ) -> None:
-    """The whole history of some symbols after a batch date: adjusted and plain close per session."""
-    namespace = namespace_of(source)
-    tables.ensure(namespace, DAILY_ANALYTICS)
-    known_at = datetime(day.year, day.month, day.day, 22, tzinfo=UTC)
-    for symbol, mine in closes.items():
-        rows = [
-            {"symbol": symbol, "session_date": session, "close": close, "adj_close": close, "source": str(source),
-             "history_sessions": number, "batch_date": day, "known_at": known_at, "fact_versions": len(mine)}
-            for number, (session, close) in enumerate(sorted(mine.items()), start=1)
-        ]  # fmt: skip
-        where = matching(symbol=[symbol], source=[str(source)])
-        tables.replace(namespace, DAILY_ANALYTICS, f"run-{day}", _table(rows, DAILY_ANALYTICS.columns), where)
+    """All rows of some symbols, in the place of those that were there: closes per symbol and session.
+
+    Args:
+        more: values of further columns, the same in each row.
+    """
+    rows = [
+        {"symbol": symbol, "source": source.value, "session_date": session, "close": close, "adj_close": close, **more}
+        for symbol, mine in closes.items() for session, close in mine.items()
+    ]  # fmt: skip
+    space = namespace_of(source)
+    tables.ensure(space, DAILY_ANALYTICS)
+    where = matching(symbol=closes, source=[source.value])
+    tables.replace(space, DAILY_ANALYTICS, "run", _table(rows, DAILY_ANALYTICS.columns), where)
 
 
 def put_windows(store: ObjectStore, live: LiveNames, batch: int, rows: Sequence[dict[str, Any]]) -> None:

@@ -1,38 +1,33 @@
-"""The API over a lake that the real batch programs filled, compared with the files themselves row by row."""
+"""The API over a lake that the real batch programs filled, compared with the table itself row by row."""
 
 import csv
 import io
 import json
 import urllib.parse
-from datetime import date
+from datetime import date, datetime
 
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from dashboard_rig import Dashboard, FilledLake, dashboard_running
-from pyiceberg.table import StaticTable
 
 from fetch_historical.recordings import adjust, recorded
-from ticklake.catalog import _file_properties
-from ticklake.objects import ObjectStore
+from ticklake.tables import DAILY_ANALYTICS
 
 
 @pytest.fixture(scope="module")
 def server(filled_lake, onebox_platform, programs, tmp_path_factory):
-    environment = onebox_platform.stage_env() | filled_lake.environment
+    environment = onebox_platform.stage_env() | filled_lake.env
     with dashboard_running(programs, environment, tmp_path_factory.mktemp("dashboard")) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def stored(filled_lake: FilledLake) -> pd.DataFrame:
-    """The rows of the newest metadata of the table, read with nothing of the dashboard's and no catalog."""
-    store = ObjectStore(filled_lake.store)
-    prefix = "tables/market_test/daily_analytics/metadata/"
-    newest = max(found.key for found in store.list_objects(prefix) if found.key.endswith(".metadata.json"))
-    table = StaticTable.from_metadata(f"s3://{store.bucket}/{newest}", _file_properties(filled_lake.store))
-    return table.scan().to_pandas().sort_values(["symbol", "session_date"])
+    """The rows of the table, read with nothing of the dashboard's."""
+    rows = filled_lake.tables.read("market_test", DAILY_ANALYTICS).to_pandas()
+    return rows.sort_values(["symbol", "session_date"])
 
 
 def pages(server: Dashboard, path: str, **parameters: str) -> list[dict]:
@@ -63,6 +58,7 @@ def test_bars_are_the_stored_rows(server, stored, adjusted):
     answer = server.json(f"/symbols/AAPL/bars?limit=5000&adjusted={str(adjusted).lower()}")
     mine = stored[stored["symbol"] == "AAPL"]
     assert (answer["source"], answer["adjusted"], answer["next_cursor"]) == ("replay", adjusted, None)
+    assert datetime.fromisoformat(answer["known_at"]) == mine["known_at"].iloc[0] == mine["known_at"].iloc[-1]
     assert len(answer["items"]) == len(mine) > 240
     prefix = "adj_" if adjusted else ""
     for item, (_, row) in zip(answer["items"], mine.iterrows(), strict=True):
@@ -175,9 +171,12 @@ def test_a_run_with_its_stages_and_lineage(server, stored, filled_lake):
     assert len(checks) > 5
     assert all(check["passed"] for check in checks)
     assert {symbol["symbol"]: symbol["rows"] for symbol in run["symbols"]} == dict(stored["symbol"].value_counts())
+    for symbol in run["symbols"]:
+        places = {symbol[place] for place in ("new", "facts", "analytics", "warehouse")}
+        assert (places, symbol["unchanged"], symbol["revised"]) == ({symbol["rows"]}, 0, 0)
     graph = run["lineage"]
     kinds = [node["kind"] for node in graph["nodes"] if node["kind"] != "stage"]
-    assert kinds == ["source", "topic", "object_group", "table", "table"]
+    assert kinds == ["source", "topic", "object_group", "table", "table", "table"]
     ids = {node["id"] for node in graph["nodes"]}
     assert {end for edge in graph["edges"] for end in (edge["from"], edge["to"])} == ids
     assert {edge["rows"] for edge in graph["edges"]} == {rows}

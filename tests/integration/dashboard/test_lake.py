@@ -1,33 +1,38 @@
-"""What is read out of the lake, on the real store and catalog."""
+"""What is read out of the lake, on the real store."""
 
 import json
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from lake_writer import put_history, put_windows
+from lake_writer import KNOWN_AT, put_daily, put_windows
+from pydantic import SecretStr
 
-from dashboard.lake import DailyLake
+from dashboard.lake import COLUMNS, DailyLake, Summary
 from dashboard.quarantine_view import QuarantineView
 from dashboard.runs import Runs
-from dashboard.store_guard import Guard
+from dashboard.store_guard import StoreGuard
 from dashboard.windows_lake import WindowLake
 from ticklake import lineage
 from ticklake.catalog import LakeTables
-from ticklake.errors import StageError
+from ticklake.errors import ConfigurationError, IntegrityError, StageError
 from ticklake.lineage import StageRecord, SymbolResult
 from ticklake.names import live_names
 from ticklake.objects import ObjectStore
 from ticklake.quarantine import quarantined
 from ticklake.records import Source
+from ticklake.settings import CatalogSettings
+from ticklake.tables import DAILY_ANALYTICS
 
-MONDAY = date(2026, 1, 5)
+MONDAY, BEFORE = date(2026, 1, 5), date(2026, 1, 2)
 DAYS = [MONDAY + timedelta(days=n) for n in range(5)]
 
 
 @pytest.fixture
 def guard(store):
-    return Guard(store, 0.1)
+    return StoreGuard(store, 0.1)
 
 
 @pytest.fixture
@@ -36,72 +41,165 @@ def tables(catalog_settings, store_settings):
 
 
 @pytest.fixture
-def lake(tables):
-    return DailyLake(Guard(tables, 0.1), 0, 64 * 1024 * 1024)
+def lake(guard, catalog_settings, store_settings):
+    """With tables of its own, as another process has them."""
+    return DailyLake(guard, StoreGuard(LakeTables(catalog_settings, store_settings), 60), 0, 64 * 1024 * 1024)
 
 
 def closes(lake: DailyLake, symbol: str = "A", source: str = "simulated") -> dict[date, float]:
-    lake.refresh()
     table = lake.rows(symbol, source)
     return dict(zip(table["session_date"].to_pylist(), table["close"].to_pylist(), strict=True))
 
 
-def test_a_history_that_was_replaced_is_read_anew_and_the_others_are_not(tables, lake):
-    put_history(tables, DAYS[2], {"A": dict(zip(DAYS[:3], (1.0, 2.0, 3.0), strict=True)), "B": {MONDAY: 9.0}})
-    assert closes(lake) == {DAYS[0]: 1.0, DAYS[1]: 2.0, DAYS[2]: 3.0}
-    assert lake.summary("A", "simulated").sessions == 3
-    kept = lake.rows("B", "simulated")
-    put_history(tables, DAYS[3], {"A": dict.fromkeys(DAYS[:4], 5.0)})
-    assert closes(lake) == dict.fromkeys(DAYS[:4], 5.0)
-    assert (lake.summary("A", "simulated").last, lake.summary("A", "simulated").sessions) == (DAYS[3], 4)
-    assert lake.rows("B", "simulated") is kept
+def expire_snapshots(tables: LakeTables, space: str = "market_test") -> None:
+    """All but the current one."""
+    table = tables._catalog().load_table((space, DAILY_ANALYTICS.name))
+    old = [each.snapshot_id for each in table.snapshots() if each != table.current_snapshot()]
+    table.maintenance.expire_snapshots().by_ids(old).commit()
 
 
-def test_a_snapshot_that_is_gone_since_the_look_leads_to_the_newest(tables, lake):
-    put_history(tables, MONDAY, {"A": {MONDAY: 1.0}})
+def test_a_lake_without_a_table_has_no_symbol(lake):
     lake.refresh()
-    put_history(tables, DAYS[1], {"A": {MONDAY: 2.0}})
-    there = tables._catalog().load_table(("market_test", "daily_analytics"))
-    with there.maintenance.expire_snapshots() as expire:
-        expire.by_id(there.snapshots()[0].snapshot_id)
-    assert lake.rows("A", "simulated")["close"].to_pylist() == [2.0]
+    assert (lake.listed(), lake.sources(), lake.failure) == ([], [], "")
+    assert lake.rows("A", "simulated").num_rows == 0
 
 
-def test_a_table_whose_files_are_gone_is_a_clear_error(tables, lake, store):
-    put_history(tables, MONDAY, {"A": {MONDAY: 1.0}})
+def test_rows_in_order_and_in_short(tables, lake):
+    put_daily(tables, {"B": {DAYS[0]: 9.0}, "A": {day: float(n) for n, day in enumerate(DAYS)} | {BEFORE: 7.0}})
     lake.refresh()
+    assert list(closes(lake).items()) == [(BEFORE, 7.0), *((day, float(n)) for n, day in enumerate(DAYS))]
+    table = lake.rows("A", "simulated")
+    assert set(table["known_at"].to_pylist()) == {KNOWN_AT}
+    assert set(table.column_names) == set(COLUMNS)
+    found = lake.summary("A", "simulated")
+    assert (found.first, found.last, found.sessions) == (BEFORE, DAYS[4], 6)
+    assert found.tail == tuple((day, float(n)) for n, day in enumerate(DAYS))
+    assert lake.summary("B", "simulated") == Summary(DAYS[0], DAYS[0], 1, ((DAYS[0], 9.0),))
+    assert lake.summary("C", "simulated") is None
+    # The close before a session is that of the session before.
+    assert [found.close_before(day) for day in (DAYS[4], DAYS[4] + timedelta(days=1))] == [3.0, 4.0]
+
+
+def test_rows_that_are_replaced_after_the_listing_are_as_listed_until_the_next(tables, lake):
+    put_daily(tables, {"A": {MONDAY: 1.0}, "B": {MONDAY: 5.0}})
+    lake.refresh()
+    put_daily(tables, {"A": {MONDAY: 2.0, DAYS[1]: 3.0}})
+    assert (closes(lake), lake.summary("A", "simulated").sessions) == ({MONDAY: 1.0}, 1)
+    lake.refresh()
+    assert (closes(lake), lake.summary("A", "simulated").sessions) == ({MONDAY: 2.0, DAYS[1]: 3.0}, 2)
+    assert closes(lake, "B") == {MONDAY: 5.0}
+
+
+def test_a_snapshot_that_expired_after_the_listing_leads_to_the_current_one(tables, lake):
+    put_daily(tables, {"A": {MONDAY: 1.0}, "B": {MONDAY: 5.0}})
+    lake.refresh()
+    put_daily(tables, {"A": {MONDAY: 2.0}})
+    expire_snapshots(tables)
+    assert closes(lake) == {MONDAY: 2.0}
+    assert lake.failure == ""
+    # A symbol that is gone has no rows.
+    put_daily(tables, {"B": {}})
+    expire_snapshots(tables)
+    assert closes(lake, "B") == {}
+    assert lake.listed() == [("A", "simulated")]
+
+
+def test_a_file_that_is_gone(store, tables, lake):
+    put_daily(tables, {"A": {MONDAY: 1.0}, "B": {MONDAY: 5.0}})
+    lake.refresh()
+    files = {found.key for found in store.list_objects("processed/historical/") if "symbol=A" in found.key}
+    put_daily(tables, {"A": {MONDAY: 2.0}})
+    for key in files:
+        store.delete(key)
+    assert closes(lake) == {MONDAY: 2.0}
     for found in store.list_objects("processed/historical/"):
         store.delete(found.key)
-    with pytest.raises(StageError, match="a file is gone from the lake"):
-        lake.rows("A", "simulated")
-
-
-def test_no_table_yet_is_no_history(lake):
-    lake.refresh()
-    assert (lake.listed(), lake.sources(), lake.best_source("A"), lake.summary("A", "yahoo")) == ([], [], None, None)
+    with pytest.raises(IntegrityError, match="a file is gone from the lake"):
+        lake.rows("B", "simulated")
+    assert closes(lake) == {MONDAY: 2.0}, "what is held is still shown"
 
 
 def test_sources_stay_apart_and_yahoo_goes_first(tables, lake):
-    put_history(tables, DAYS[0], {"A": {MONDAY: 1.0}}, source=Source.SIMULATED)
-    put_history(tables, DAYS[1], {"A": {MONDAY: 2.0}}, source=Source.YAHOO)
-    put_history(tables, DAYS[2], {"A": {MONDAY: 3.0}, "B": {MONDAY: 4.0}}, source=Source.REPLAY)
-    assert closes(lake) == {MONDAY: 1.0}
-    assert closes(lake, source="replay") == {MONDAY: 3.0}
-    assert closes(lake, source="yahoo") == {MONDAY: 2.0}
-    assert lake.summary("A", "replay").tail == ((MONDAY, 3.0),)
+    put_daily(tables, {"A": {MONDAY: 1.0}}, Source.SIMULATED)
+    put_daily(tables, {"A": {MONDAY: 2.0}}, Source.YAHOO)
+    put_daily(tables, {"A": {MONDAY: 3.0}, "B": {MONDAY: 4.0}}, Source.REPLAY)
+    lake.refresh()
+    assert [closes(lake, "A", source)[MONDAY] for source in ("simulated", "yahoo", "replay")] == [1.0, 2.0, 3.0]
     assert lake.listed() == [("A", "yahoo"), ("A", "replay"), ("A", "simulated"), ("B", "replay")]
     assert (lake.best_source("A"), lake.best_source("B"), lake.best_source("A", "replay")) == (
         "yahoo", "replay", "replay",
     )  # fmt: skip
     assert lake.best_source("C") is None
+    assert lake.sources() == ["yahoo", "replay", "simulated"]
 
 
-def test_the_close_before_a_session_is_that_of_the_session_before(tables, lake):
-    put_history(tables, MONDAY, {"A": {day: float(number) for number, day in enumerate(DAYS)}, "B": {MONDAY: 7.0}})
+def test_the_least_recently_used_rows_are_let_go(guard, tables):
+    put_daily(tables, {symbol: dict.fromkeys(DAYS, 1.0) for symbol in "ABC"})
+    lake = DailyLake(guard, StoreGuard(tables, 60), 0, 1)
     lake.refresh()
-    summary = lake.summary("A", "simulated")
-    assert [summary.close_before(day) for day in (DAYS[4], DAYS[4] + timedelta(days=1))] == [3.0, 4.0]
-    assert lake.summary("B", "simulated").tail == ((MONDAY, 7.0),)
+    for symbol in "ABC":
+        closes(lake, symbol)
+    assert list(lake._held) == [("C", "simulated")]
+
+
+def test_many_threads_read_while_rows_are_replaced(tables, lake):
+    put_daily(tables, {symbol: dict.fromkeys(DAYS, 1.0) for symbol in "ABCD"})
+    lake.refresh()
+
+    def read(number: int) -> set[float]:
+        lake.refresh()
+        return set(closes(lake, "ABCD"[number % 4]).values())
+
+    with ThreadPoolExecutor(8) as pool:
+        work = [pool.submit(read, number) for number in range(40)]
+        put_daily(tables, {symbol: dict.fromkeys(DAYS, 2.0) for symbol in "ABCD"})
+        found = [each.result() for each in work]
+    # Rows of a symbol change all together.
+    assert {frozenset(values) for values in found} <= {frozenset({1.0}), frozenset({2.0})}
+    assert read(0) == {2.0}
+
+
+class Refusing(BaseHTTPRequestHandler):
+    """An Iceberg REST catalog that takes no token."""
+
+    def do_GET(self) -> None:
+        self.send_response(401)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def refusing():
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("catalog", "kind", "says"),
+    [
+        ("away", StageError, "does not answer"),
+        ("refusing", ConfigurationError, "check TICKLAKE_CATALOG_"),
+        ("no database", StageError, "file is not a database"),
+    ],
+)
+def test_a_catalog_that_does_not_serve(guard, store_settings, tmp_path, refusing, catalog, kind, says):
+    (tmp_path / "catalog.db").write_bytes(b"no database" * 100)
+    uri = {
+        "away": "postgresql://127.0.0.1:9/catalog", "refusing": refusing, "no database": f"sqlite:///{tmp_path}/catalog.db",
+    }[catalog]  # fmt: skip
+    settings = CatalogSettings(uri=uri, user="u", password=SecretStr("p"), token=SecretStr("t"))
+    lake = DailyLake(guard, StoreGuard(LakeTables(settings, store_settings), 60), 0, 64 * 1024 * 1024)
+    for _ in range(2):
+        with pytest.raises(StageError, match=says):
+            lake.refresh()
+    assert says in lake.failure
+    with pytest.raises(kind, match=says):
+        DailyLake(guard, StoreGuard(LakeTables(settings, store_settings), 60), 0, 1).refresh()
+    assert guard.failure == "", "what needs no table goes on"
 
 
 def test_closed_windows_newest_first_and_each_once(store, guard):
@@ -147,9 +245,9 @@ def test_runs_come_newest_first_and_an_unfinished_one_is_incomplete(store, guard
     assert (item["state"], item["reconciled"], item["stages_done"]) == ("incomplete", None, 1)
     assert (item["rows_in"], item["rows_out"], item["quarantined"], item["seconds"]) == (4, 3, 1, 3.0)
     detail = runs.detail("run 3")
-    assert detail["symbols"] == [
-        {"symbol": "A", "status": "ok", "rows": 3, "quarantined": 1, "missing_sessions": 0}
-    ]  # fmt: skip
+    (symbol,) = detail["symbols"]
+    assert (symbol["symbol"], symbol["status"], symbol["rows"], symbol["quarantined"]) == ("A", "ok", 3, 1)
+    assert (symbol["new"], symbol["facts"]) == (None, None)
     assert runs.detail("run 7") is None
     runs.close()
 
@@ -180,7 +278,7 @@ def test_quarantine_shows_where_and_why(store, guard):
 
 def test_a_store_that_is_away_is_asked_once_and_then_left_in_peace(store_settings):
     away = ObjectStore(store_settings.model_copy(update={"endpoint": "http://127.0.0.1:9", "timeout_seconds": 1}))
-    guard, asked = Guard(away, 60), []
+    guard, asked = StoreGuard(away, 60), []
 
     def work(store):
         asked.append(1)

@@ -6,7 +6,7 @@ from datetime import date, timedelta
 
 import pytest
 from dashboard_rig import TickSender, dashboard_running
-from lake_writer import put_history
+from lake_writer import put_daily
 from pydantic import SecretStr
 
 from onebox.broker import Broker
@@ -16,7 +16,7 @@ from ticklake.catalog import LakeTables
 from ticklake.kafka import ensure_topics
 from ticklake.names import live_names, live_topics
 from ticklake.objects import ObjectStore
-from ticklake.settings import KafkaSettings, StoreSettings
+from ticklake.settings import CatalogSettings, KafkaSettings, StoreSettings
 
 DAYS = [date(2026, 1, 5) + timedelta(days=n) for n in range(3)]
 
@@ -42,15 +42,8 @@ def test_the_server_outlives_its_parts(parts, programs, stage_env, catalog_setti
         TICKLAKE_STORE_ACCESS_KEY="key", TICKLAKE_STORE_SECRET_KEY="secret-key", TICKLAKE_LIVE_NAMESPACE="",
         TICKLAKE_STORE_BUCKET=settings.bucket,
     )  # fmt: skip
-    store.start()
-    store.wait_ready()
-    ObjectStore(settings).create_bucket()
-    put_history(LakeTables(catalog_settings, settings), DAYS[0], {
-        "A": dict.fromkeys(DAYS, 10.0), "B": dict.fromkeys(DAYS, 5.0),
-    })  # fmt: skip
-    store.stop()
     with dashboard_running(programs, environment, tmp_path) as server:
-        # Neither is there: the page itself is served, and what cannot be answered is a 503.
+        # Nothing is there: the page itself is served, and what cannot be answered is a 503.
         status = server.wait("/status", lambda s: "does not answer" in s["broker"]["detail"])
         assert (status["store"]["state"], status["broker"]["state"]) == ("error", "error")
         assert server.get("/")[0] == 200
@@ -71,9 +64,12 @@ def test_the_server_outlives_its_parts(parts, programs, stage_env, catalog_setti
         print(f"the lag of a new broker is told after {time.monotonic() - asked:.1f} s")
         assert len(items) == 2 * 4
         assert {(item["state"], item["position"], item["lag"]) for item in items} == {("never", None, None)}
+        ObjectStore(settings).create_bucket()
+        closes = {"A": dict.fromkeys(DAYS, 10.0), "B": dict.fromkeys(DAYS, 5.0)}
+        put_daily(LakeTables(catalog_settings, settings), closes)
         sender = TickSender(kafka, live_names().topic)
         sender.send(("A", 11.0))
-        # Measured against the close in the lake, as the ticks' source is that of the batch.
+        # Measured against the close in the lake, as the ticks' source is that of its rows.
         quote = server.wait("/quotes", lambda q: q["items"] and q["items"][0]["previous_close"], 60)["items"][0]
         assert (quote["change"], quote["change_since"]) == (pytest.approx(1.0), "previous_close")
         assert len(server.wait("/symbols/A/bars", lambda bars: bars["items"])["items"]) == 3
@@ -104,3 +100,21 @@ def test_the_server_outlives_its_parts(parts, programs, stage_env, catalog_setti
         print(f"all is well {time.monotonic() - back:.1f} s after it")
         assert len(server.wait("/symbols/B/bars", lambda bars: True)["items"]) == 3
         assert server.stop() < 10
+
+
+def test_a_catalog_that_is_away_and_comes_back(programs, stage_env, store_settings, tmp_path):
+    """What needs no table goes on without it."""
+    catalog = CatalogSettings(uri=f"sqlite:///{tmp_path}/later/catalog.db")
+    with dashboard_running(programs, stage_env(TICKLAKE_CATALOG_URI=catalog.uri), tmp_path) as server:
+        status = server.wait("/status", lambda s: s["store"]["state"] == "error")
+        assert f"the catalog at {catalog.uri} does not answer" in status["store"]["detail"]
+        for path in ("/symbols", "/symbols/A/bars", "/risk?symbols=A"):
+            code, headers, body = server.get(f"/api/v1{path}")
+            assert (code, headers["content-type"], headers["retry-after"]) == (503, "application/problem+json", "5")
+            assert "the catalog at" in json.loads(body)["detail"]
+        assert (server.json("/runs")["items"], server.json("/quarantine")["items"]) == ([], [])
+
+        (tmp_path / "later").mkdir()
+        put_daily(LakeTables(catalog, store_settings), {"A": dict.fromkeys(DAYS, 10.0)})
+        assert len(server.wait("/symbols/A/bars", lambda bars: bars["items"])["items"]) == 3
+        server.wait("/status", lambda s: s["store"]["state"] == "ok")

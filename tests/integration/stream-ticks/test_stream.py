@@ -21,7 +21,7 @@ from kafka import TopicPartition
 from stream_ticks.simulator import Start
 from stream_ticks.starts import DEFAULTS, find_starts
 from ticklake import kafka
-from ticklake.catalog import LakeTables
+from ticklake.catalog import LakeTables, matching
 from ticklake.records import Source, Tick
 from ticklake.settings import CatalogSettings, KafkaSettings, LiveSettings, StoreSettings
 from ticklake.tables import DAILY_ANALYTICS, arrow_schema, namespace_of
@@ -177,24 +177,61 @@ def test_alpha_vantage_quotes_become_ticks(
     assert "TICKLAKE_ALPHA_VANTAGE_API_KEY" in wrong.stderr
 
 
-def test_prices_start_at_the_newest_session_in_the_lake(
-    store_settings: StoreSettings, catalog_settings: CatalogSettings
-) -> None:
-    tables = LakeTables(catalog_settings, store_settings)
+NIGHT = date(2026, 1, 30)
+PLAIN = {"string": "x", "date": NIGHT, "timestamp": datetime(2026, 1, 30, 22, tzinfo=UTC), "double": 1.0}
+
+
+@pytest.fixture
+def tables(catalog_settings: CatalogSettings, store_settings: StoreSettings) -> LakeTables:
+    return LakeTables(catalog_settings, store_settings)
+
+
+def put(tables: LakeTables, symbol: str, source: Source, closes: list[tuple[date, float, float | None]]) -> None:
+    """All rows of a symbol: session, close and volatility."""
+    rows = [
+        {column.name: PLAIN.get(column.type, 1) for column in DAILY_ANALYTICS.columns}
+        | {"symbol": symbol, "source": source.value, "session_date": day, "close": close, "volatility_20": volatility}
+        for day, close, volatility in closes
+    ]  # fmt: skip
+    table = pa.Table.from_pylist(rows, arrow_schema(DAILY_ANALYTICS.columns))
+    tables.ensure(namespace_of(source), DAILY_ANALYTICS)
+    where = matching(symbol=[symbol], source=[source.value])
+    tables.replace(namespace_of(source), DAILY_ANALYTICS, "run", table, where)
+
+
+def test_prices_start_at_the_last_closes_in_the_lake(tables: LakeTables) -> None:
     assert find_starts(tables, ["AAPL", "XYZ"]) == [DEFAULTS["AAPL"], Start(100.0, 0.30)]
-    plain = {"string": "x", "date": date(2026, 1, 1), "timestamp": datetime(2026, 1, 1, tzinfo=UTC)}
-    for source, day, close in (
-        (Source.SIMULATED, 30, 333.0), (Source.YAHOO, 29, 111.0), (Source.YAHOO, 30, 222.0), (Source.REPLAY, 5, 9.0),
-    ):  # fmt: skip
-        row = {column.name: plain.get(column.type, 1) for column in DAILY_ANALYTICS.columns} | {
-            "symbol": "AAPL", "source": str(source), "session_date": date(2026, 1, day), "close": close,
-            "volatility_20": 0.25,
-        }  # fmt: skip
-        tables.ensure(namespace_of(source), DAILY_ANALYTICS)
-        rows = pa.Table.from_pylist([row], arrow_schema(DAILY_ANALYTICS.columns))
-        tables.append(namespace_of(source), DAILY_ANALYTICS, "r", lambda _, rows=rows: rows)
-    assert find_starts(tables, ["MSFT", "AAPL"]) == [DEFAULTS["MSFT"], Start(222.0, 0.25)]
-    assert find_starts(None, ["AAPL"]) == [DEFAULTS["AAPL"]]
+    before = NIGHT - timedelta(days=1)
+    put(tables, "AAPL", Source.YAHOO, [(NIGHT, 222.0, 0.25), (before, 111.0, 0.1)])
+    put(tables, "AAPL", Source.REPLAY, [(NIGHT + timedelta(days=1), 9.0, 0.5)])
+    put(tables, "IBM", Source.REPLAY, [(before, 7.0, 0.5), (NIGHT, 8.0, None)])
+    put(tables, "IBM", Source.SIMULATED, [(NIGHT, 5.0, 0.1)])
+    put(tables, "XYZ", Source.SIMULATED, [(NIGHT, 6.0, 0.2)])
+    # The real one's first, then the recorded one's; a last row without a volatility takes the built-in one.
+    assert find_starts(tables, ["MSFT", "AAPL", "IBM", "XYZ"]) == [
+        DEFAULTS["MSFT"], Start(222.0, 0.25), Start(8.0, 0.30), Start(6.0, 0.2),
+    ]  # fmt: skip
+
+
+def test_a_lake_that_is_away_or_none_is_no_error(store_settings: StoreSettings) -> None:
+    away = LakeTables(CatalogSettings(uri=f"postgresql://127.0.0.1:{_free_port()}/catalog"), store_settings)
+    for tables in (away, None):
+        assert find_starts(tables, ["AAPL"]) == [DEFAULTS["AAPL"]]
+
+
+@pytest.mark.parametrize("catalog", [True, False])
+def test_the_program_takes_its_prices_from_the_catalog_that_it_is_given(
+    stage_env: Environment, programs: Path, live: LiveSettings, tables: LakeTables, catalog: bool
+) -> None:
+    put(tables, "AAPL", Source.SIMULATED, [(NIGHT, 222.0, 0.25)])
+    environment = stage_env(
+        TICKLAKE_METRICS_PORT="0", TICKLAKE_STREAM_MAX_TICKS="1", TICKLAKE_STREAM_SYMBOLS="AAPL",
+        **({} if catalog else {"TICKLAKE_CATALOG_URI": ""}),
+    )  # fmt: skip
+    done = run(programs, environment)
+    assert done.returncode == 0, done.stderr + done.stdout
+    (said,) = [line for line in map(json.loads, done.stdout.splitlines()) if line["event"] == "prices start"]
+    assert (said["from_lake"], said["built_in"]) == ((["AAPL"], []) if catalog else ([], ["AAPL"]))
 
 
 def _get(port: int, path: str) -> str:

@@ -97,6 +97,13 @@ def test_sign_in_needs_the_very_user_and_password():
         assert (status, headers["www-authenticate"]) == (401, 'Basic realm="ticklake", charset="UTF-8"')
 
 
+@pytest.fixture
+def catalog(monkeypatch, tmp_path):
+    """The address that is required."""
+    monkeypatch.setenv("TICKLAKE_CATALOG_URI", f"sqlite:///{tmp_path}/catalog.db")
+
+
+@pytest.mark.usefixtures("catalog")
 def test_a_password_without_a_user_is_a_wrong_setting(monkeypatch, capsys):
     monkeypatch.setenv("TICKLAKE_DASHBOARD_PASSWORD", "geheim")
     with pytest.raises(SystemExit) as ended:
@@ -108,6 +115,15 @@ def test_a_password_without_a_user_is_a_wrong_setting(monkeypatch, capsys):
     assert said.count("\n") == 1
 
 
+def test_without_a_catalog_it_says_what_is_missing(monkeypatch, capsys):
+    monkeypatch.delenv("TICKLAKE_CATALOG_URI", raising=False)
+    with pytest.raises(SystemExit) as ended:
+        main([])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "dashboard: TICKLAKE_CATALOG_URI: Field required\n"
+
+
+@pytest.mark.usefixtures("catalog")
 def test_a_port_in_use_is_one_clear_line(monkeypatch, capsys):
     import socket
 

@@ -8,9 +8,9 @@ import pytest
 from dashboard import run_items
 from dashboard.models_platform import RunDetail
 from dashboard.run_items import Part, RunParts, Summary
-from ticklake.lineage import CheckResult, StageFailure, StageRecord
+from ticklake.lineage import CheckResult, StageFailure, StageRecord, SymbolChanges, SymbolLineage, SymbolResult
 from ticklake.pipeline import BATCH_STAGES
-from ticklake.records import Source
+from ticklake.records import Source, SymbolStatus
 
 NOON = datetime(2026, 1, 30, 12, tzinfo=UTC)
 STAGES = [stage.program for stage in BATCH_STAGES]
@@ -82,6 +82,34 @@ def test_a_validation_that_wrote_what_it_measured_and_failed_is_not_done() -> No
 )  # fmt: skip
 def test_states(parts: list[Part], state: str) -> None:
     assert told(*parts)["state"] == state
+
+
+def test_symbols_are_told_with_their_changes_and_places() -> None:
+    plain, changes = SymbolResult(rows=9, checksum=""), SymbolChanges(new=2, unchanged=6, revised=1)
+    judged = plain.model_copy(update={"changes": changes})
+    records = [
+        record(stage, number, symbols={"A": judged if stage == "validate-raw" else plain})
+        for number, stage in enumerate(STAGES)
+    ]
+    (before,) = told(*records[:2])["symbols"]
+    assert {before[name] for name in ("new", "unchanged", "revised", "facts", "analytics", "warehouse")} == {None}
+    run = told(*records, GOOD.model_copy(update={"symbols": {
+        "A": SymbolLineage(status=SymbolStatus.OK, fetched=9, quarantined=0, raw=9, changes=changes, facts=12,
+                           analytics=12, warehouse=11, checksum=""),
+    }}))  # fmt: skip
+    (symbol,) = run["symbols"]
+    assert [symbol[name] for name in ("rows", "new", "unchanged", "revised")] == [9, 2, 6, 1]
+    assert [symbol[name] for name in ("facts", "analytics", "warehouse")] == [12, 12, 11]
+    places = {node["label"]: node["detail"] for node in run["lineage"]["nodes"] if node["kind"] == "table"}
+    assert places == {
+        "market.daily_bars": "2 new, 6 unchanged, 1 revised", "market.daily_analytics": "1 symbols", "T": "1 symbols",
+    }  # fmt: skip
+
+
+def test_facts_of_a_batch_that_is_refused_go_nowhere() -> None:
+    run = told(record("fetch-historical", 0, symbols={"A": SymbolResult(rows=9, checksum="")}),
+               record("validate-raw", 1, symbols={"A": SymbolResult(rows=9, checksum="")}))  # fmt: skip
+    assert [node["kind"] for node in run["lineage"]["nodes"]] == ["source", "stage", "stage"]
 
 
 def test_a_folder_without_a_readable_record_is_no_run() -> None:

@@ -4,17 +4,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from ticklake.lineage import StageRecord
-from ticklake.pipeline import BATCH_STAGES, CONSUME, FETCH, LOAD, PROCESS, SUCCESS
-from ticklake.tables import DAILY_ANALYTICS, namespace_of
+from ticklake.pipeline import CONSUME, FETCH, LOAD, PROCESS, VALIDATE_RAW
+from ticklake.tables import DAILY_ANALYTICS, DAILY_BARS, namespace_of
 
-_VALIDATES = {stage.program for stage in BATCH_STAGES if stage.validates} | {SUCCESS.program}
+_TABLES = {VALIDATE_RAW.program: DAILY_BARS, PROCESS.program: DAILY_ANALYTICS}
 
 
 def build(records: Sequence[StageRecord], table: str | None) -> dict[str, Any]:
     """The graph as `models_platform.LineageGraph` has it.
 
-    Rows go from the source through each stage into the place that it wrote: the topic, the raw objects, the table of
-    analytics, the warehouse's table. A stage that only judges is a dead end: it reads from the place before it.
+    Rows go from the source through each stage into the place that it wrote: the topic, the raw objects, the tables of
+    the lake, the warehouse. A stage that only judges is a dead end: it reads from the place before it.
 
     Args:
         records: the finished stages in the pipeline's order; without one the graph is empty.
@@ -30,8 +30,7 @@ def build(records: Sequence[StageRecord], table: str | None) -> dict[str, Any]:
         stage = _node("stage", record.stage, "stage", record.stage, _told(record))
         nodes.append(stage)
         edges.append({"from_": place, "to": stage["id"], "rows": record.rows_in})
-        written = None if record.stage in _VALIDATES else _written(record, table)
-        if written is not None:
+        if (written := _written(record, table)) is not None:
             nodes.append(written)
             edges.append({"from_": stage["id"], "to": written["id"], "rows": record.rows_out})
             place = written["id"]
@@ -55,16 +54,26 @@ def _written(record: StageRecord, table: str | None) -> dict[str, str] | None:
         topic = record.offsets[0].topic
         ranges = ", ".join(f"p{each.partition}: {each.first}–{each.last}" for each in record.offsets)
         return _node("topic", topic, "topic", topic, f"offsets {ranges}")
-    if record.stage == PROCESS.program:
-        name = f"{namespace_of(record.source)}.{DAILY_ANALYTICS.name}"
-        return _node("table", name, "table", name, f"snapshot {record.snapshots.get(DAILY_ANALYTICS.name, 'none')}")
     if record.stage == CONSUME.program and record.objects:
         folder = _common_folder([ref.key for ref in record.objects])
         size = sum(ref.size for ref in record.objects)
         return _node("objects", folder, "object_group", folder, f"{len(record.objects)} objects, {size:,} bytes")
+    if record.stage in _TABLES and (told := _put_in(record)):
+        name = f"{namespace_of(record.source)}.{_TABLES[record.stage].name}"
+        return _node("table", name, "table", name, told)
     if record.stage == LOAD.program:
         return _node("table", table or "warehouse", "table", table or "warehouse", f"{len(record.symbols)} symbols")
     return None
+
+
+def _put_in(record: StageRecord) -> str:
+    """What a stage put into its table; empty for none: facts of a batch that is refused are not recorded."""
+    if record.stage == PROCESS.program:
+        return f"{len(record.symbols)} symbols"
+    if all(part.changes is None for part in record.symbols.values()):
+        return ""
+    changes = record.changes()
+    return f"{changes.new:,} new, {changes.unchanged:,} unchanged, {changes.revised:,} revised"
 
 
 def _common_folder(keys: Sequence[str]) -> str:

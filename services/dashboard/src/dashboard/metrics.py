@@ -35,5 +35,5 @@ class Metrics:
         self.broker_errors = Counter(
             f"{_PREFIX}_broker_errors", "Failed attempts to reach the broker", registry=registry
         )
-        self.store_up = Gauge(f"{_PREFIX}_store_up", "1 while the store answers", registry=registry)
+        self.store_up = Gauge(f"{_PREFIX}_store_up", "1 while store and catalog answer", registry=registry)
         self.broker_up = Gauge(f"{_PREFIX}_broker_up", "1 while the broker answers", registry=registry)

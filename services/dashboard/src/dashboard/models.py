@@ -53,7 +53,7 @@ class Status(Model):
     zone: str | None = Field(description="Time zone of the exchange", examples=["America/New_York"])
     market: Market | None = Field(description="Null in the first seconds after a start")
     live: LiveState
-    store: PartState
+    store: PartState = Field(description="The lake: its store and the catalog of its tables")
     broker: PartState
     data_sources: list[str] = Field(description="Sources of the daily batches in the lake and of the live ticks")
 
@@ -130,6 +130,7 @@ class Bars(Model):
     symbol: str
     source: str
     adjusted: bool = Field(description="True: prices adjusted for splits and dividends; false: for splits only")
+    known_at: UtcMs = Field(description="Latest answer of the source that the rows are computed from")
     items: list[Bar]
     next_cursor: str | None = Field(description="Pass as `cursor` for the next page; null on the last")
 

@@ -91,6 +91,12 @@ class RunSymbol(Model):
     rows: int
     quarantined: int
     missing_sessions: int
+    new: int | None = Field(description="Rows of sessions not known before; null before that was checked")
+    unchanged: int | None = Field(description="Rows that say what was known, but for noise")
+    revised: int | None = Field(description="Rows with another value than was known")
+    facts: int | None = Field(description="Sessions known, of any batch; null before the run was reconciled")
+    analytics: int | None = Field(description="Rows of the table of analytics, of any batch")
+    warehouse: int | None = Field(description="Rows in the warehouse, of any batch")
 
 
 class LineageNode(Model):

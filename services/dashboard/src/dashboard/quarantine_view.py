@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from dashboard.store_guard import Guard
+from dashboard.store_guard import StoreGuard
 from ticklake.objects import ObjectInfo, ObjectStore
 from ticklake.quarantine import QuarantinedMessage
 
@@ -26,7 +26,7 @@ class QuarantineView:
         refresh_seconds: least time between two listings.
     """
 
-    def __init__(self, guard: Guard[ObjectStore], refresh_seconds: float) -> None:
+    def __init__(self, guard: StoreGuard[ObjectStore], refresh_seconds: float) -> None:
         self._guard, self._refresh_seconds = guard, refresh_seconds
         self._listing = threading.Lock()
         self._listed: tuple[float, list[ObjectInfo]] | None = None

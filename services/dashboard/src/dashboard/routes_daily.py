@@ -48,9 +48,8 @@ def symbols(here: Here) -> Symbols:
     items: list[dict[str, Any]] = []
     live = {symbol: here.live.source_of(symbol) for symbol in here.live.symbols()}
     for symbol, source in here.lake.listed():
-        found = here.lake.summary(symbol, source)
-        if found is None:
-            continue
+        if (found := here.lake.summary(symbol, source)) is None:
+            continue  # gone with a look in between
         items.append(
             {"symbol": symbol, "source": source, "first_session": found.first, "last_session": found.last,
              "sessions": found.sessions, "last_close": found.tail[-1][1], "live": symbol in live}
@@ -74,13 +73,16 @@ def bars(
     """Daily bars, oldest first; without `from` the newest `limit`."""
     chosen, table = _rows(here, symbol, source)
     names = {f"adj_{name}" if adjusted else name: name for name in _PRICES}
-    columns = ["session_date", *names, *_REST]
-    table = table.select(columns).rename_columns(["session_date", *names.values(), *_REST])
+    known_at = table["known_at"][-1].as_py()
+    table = table.select(["session_date", *names, *_REST]).rename_columns(["session_date", *names.values(), *_REST])
     if form != "json":
         return _download(table, form, f"{symbol}-{chosen}-bars", from_, to)
     begin, end, after = _page(table, from_, to, limit, cursor)
     items = table.slice(begin, end - begin).to_pylist()
-    return {"symbol": symbol, "source": chosen, "adjusted": adjusted, "items": items, "next_cursor": after}
+    return {
+        "symbol": symbol, "source": chosen, "adjusted": adjusted, "known_at": known_at, "items": items,
+        "next_cursor": after,
+    }  # fmt: skip
 
 
 @router.get("/symbols/{symbol}/indicators", response_model=Indicators, responses=_DOWNLOAD)
@@ -136,10 +138,12 @@ def compare(here: Here, symbols: SymbolList, sessions: SessionsQuery = 252, sour
 def _rows(here: Service, symbol: str, asked: Source | None) -> tuple[str, "pa.Table"]:
     here.look_at_lake()
     source = here.lake.best_source(symbol, asked.value if asked else None)
-    if source is None:
-        which = f" from {asked}" if asked else ""
-        raise HTTPException(404, f"no daily history of {symbol}{which}: see /api/v1/symbols for what there is")
-    return source, here.lake.rows(symbol, source)
+    if source is not None:
+        table = here.lake.rows(symbol, source)
+        if table.num_rows:
+            return source, table
+    which = f" from {asked}" if asked else ""
+    raise HTTPException(404, f"no daily history of {symbol}{which}: see /api/v1/symbols for what there is")
 
 
 def _page(

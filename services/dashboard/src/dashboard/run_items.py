@@ -1,13 +1,13 @@
 """What the API tells of a run, from the records of its stages and of their failures."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
 from pydantic import BaseModel
 
 from dashboard import graph
-from ticklake.lineage import StageFailure, StageRecord, elapsed_seconds
+from ticklake.lineage import StageFailure, StageRecord, SymbolLineage, elapsed_seconds
 from ticklake.pipeline import BATCH_STAGES
 from ticklake.runs import mended, standing
 
@@ -20,6 +20,7 @@ class Summary(BaseModel):
     reconciled: bool
     disagreements: tuple[str, ...] = ()
     warehouse_table: str
+    symbols: dict[str, SymbolLineage] = {}
 
 
 Part = StageRecord | StageFailure | Summary
@@ -92,7 +93,7 @@ def detail(run: RunParts) -> dict[str, Any]:
     return short(run) | {
         "disagreements": list(summary.disagreements) if summary else [],
         "stages": [_stage(record) for record in records],
-        "symbols": _symbols(records),
+        "symbols": _symbols(records, summary.symbols if summary else {}),
         "lineage": graph.build(records, summary.warehouse_table if summary else None),
     }
 
@@ -113,15 +114,25 @@ def _stage(record: StageRecord) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _symbols(records: list[StageRecord]) -> list[dict[str, Any]]:
-    """Each symbol as the last stage has it, with what any stage put into quarantine."""
+_CHANGES = ("new", "unchanged", "revised")
+_PLACES = ("facts", "analytics", "warehouse")
+
+
+def _symbols(records: list[StageRecord], places: Mapping[str, SymbolLineage]) -> list[dict[str, Any]]:
+    """Each symbol as the last stage has it, with what any stage put into quarantine or found new.
+
+    Args:
+        places: of the reconciliation, where it was made.
+    """
     found: dict[str, dict[str, Any]] = {}
     for record in records:
         for symbol, part in record.symbols.items():
-            before = found.get(symbol, {"quarantined": 0, "missing_sessions": 0})
+            before = found.get(symbol, {"quarantined": 0, "missing_sessions": 0, **dict.fromkeys(_CHANGES)})
             found[symbol] = {
                 "symbol": symbol, "status": part.status.value, "rows": part.rows,
                 "quarantined": before["quarantined"] + (part.quarantined if record.quarantined else 0),
                 "missing_sessions": max(before["missing_sessions"], len(part.missing_sessions)),
+                **{name: getattr(part.changes, name, before[name]) for name in _CHANGES},
+                **{name: getattr(places.get(symbol), name, None) for name in _PLACES},
             }  # fmt: skip
     return [found[symbol] for symbol in sorted(found)]

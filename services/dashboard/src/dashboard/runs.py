@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from dashboard import run_items
 from dashboard.run_items import Part, RunParts, Summary
-from dashboard.store_guard import Guard
+from dashboard.store_guard import StoreGuard
 from ticklake.lineage import RunLineage, StageFailure, StageRecord
 from ticklake.names import lineage_prefix
 from ticklake.objects import ObjectInfo, ObjectStore
@@ -46,7 +46,7 @@ class Runs:
         refresh_seconds: least time between two listings.
     """
 
-    def __init__(self, guard: Guard[ObjectStore], refresh_seconds: float) -> None:
+    def __init__(self, guard: StoreGuard[ObjectStore], refresh_seconds: float) -> None:
         self._guard, self._refresh_seconds = guard, refresh_seconds
         self._lock, self._listing = threading.Lock(), threading.Lock()
         self._listed: tuple[float, list[_Listed]] | None = None

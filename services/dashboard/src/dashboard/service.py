@@ -19,7 +19,7 @@ from dashboard.rules import RulesReader
 from dashboard.runs import Runs
 from dashboard.settings import DashboardSettings
 from dashboard.status import Watcher
-from dashboard.store_guard import Guard
+from dashboard.store_guard import StoreGuard
 from dashboard.windows_lake import WindowLake
 from dashboard.windows_live import WindowState
 from ticklake.catalog import LakeTables
@@ -40,9 +40,9 @@ class Service:
         self.settings, self.options, self.metrics = settings, options, metrics
         timeout = min(settings.store.timeout_seconds, options.store_timeout_seconds)
         store = settings.store.model_copy(update={"timeout_seconds": timeout})
-        self.guard = Guard(ObjectStore(store), options.refresh_seconds)
-        tables = Guard(LakeTables(settings.catalog, store), options.refresh_seconds)
-        self.lake = DailyLake(tables, options.refresh_seconds, options.lake_cache_bytes)
+        self.guard = StoreGuard(ObjectStore(store), options.refresh_seconds)
+        self.tables = StoreGuard(LakeTables(settings.catalog, store), options.refresh_seconds)
+        self.lake = DailyLake(self.guard, self.tables, options.refresh_seconds, options.lake_cache_bytes)
         self.closed_windows = WindowLake(
             self.guard, settings.live.names, options.refresh_seconds, options.window_batches
         )
@@ -56,9 +56,8 @@ class Service:
         self.hub: Hub | None = None
         self._asked = 0.0
         self.watcher = Watcher(
-            settings, self.guard, tables, self.lake, self.live, metrics, self._busy,
-            lambda: self._hub_call("status_changed"),
-        )  # fmt: skip
+            settings, self.lake, self.live, metrics, self._busy, lambda: self._hub_call("status_changed")
+        )
         self.consumer = LiveConsumer(
             settings, self.live, self.windows, self.alerts, metrics, lambda: self._hub_call("wake")
         )
@@ -94,7 +93,7 @@ class Service:
             getattr(self.hub, name)()
 
     def look_at_lake(self) -> None:
-        """See which symbols there are. A lake that is away is answered from what is known, if anything is.
+        """See which rows there are. A lake that is away is answered from what is known, if anything is.
 
         Raises:
             StageError: nothing is known and the store does not answer.

@@ -34,7 +34,7 @@ class DashboardOptions(BaseSettings):
     stale_seconds: float = Field(default=30, gt=0)
     """Age of the newest tick, by arrival, from which the page calls the prices stale."""
     refresh_seconds: float = Field(default=5, gt=0)
-    """Least time between two looks for new batches in the lake, at the store's health and at the broker's."""
+    """Least time between two looks for new rows in the lake, at the store's health and at the broker's."""
     store_timeout_seconds: float = Field(default=5, gt=0)
     """Per attempt, in place of TICKLAKE_STORE_TIMEOUT_SECONDS: a person waits."""
     history_minutes: float = Field(default=60, gt=0)

@@ -12,11 +12,8 @@ from dashboard.lake import DailyLake
 from dashboard.live import LiveState
 from dashboard.metrics import Metrics
 from dashboard.settings import DashboardSettings
-from dashboard.store_guard import Guard
-from ticklake import calendar, logs, names
-from ticklake.catalog import LakeTables
+from ticklake import calendar, logs
 from ticklake.errors import ConfigurationError, StageError
-from ticklake.objects import ObjectStore
 from ticklake.records import Source
 
 log = logs.get(__name__)
@@ -38,12 +35,11 @@ class Watcher(threading.Thread):
     """
 
     def __init__(
-        self, settings: DashboardSettings, guard: Guard[ObjectStore], tables: Guard[LakeTables], lake: DailyLake,
-        live: LiveState, metrics: Metrics, busy: Callable[[], bool], on_change: Callable[[], None],
+        self, settings: DashboardSettings, lake: DailyLake, live: LiveState, metrics: Metrics,
+        busy: Callable[[], bool], on_change: Callable[[], None],
     ) -> None:  # fmt: skip
         super().__init__(name="watcher", daemon=True)
-        self._settings, self._guard, self._tables = settings, guard, tables
-        self._lake, self._live, self._metrics = lake, live, metrics
+        self._settings, self._lake, self._live, self._metrics = settings, lake, live, metrics
         self._busy, self._on_change = busy, on_change
         self._stopping = threading.Event()
         self._market: dict[str, Any] | None = None
@@ -73,11 +69,10 @@ class Watcher(threading.Thread):
 
     def _look_at_lake(self) -> None:
         try:
-            self._guard.call(lambda store: store.check_sign_in(f"{names.PROCESSED_DAILY}/"))
             self._lake.refresh()
         except StageError as error:
             log.debug("the lake cannot be read", error=str(error))
-        self._metrics.store_up.set(0 if self.store_failure else 1)
+        self._metrics.store_up.set(0 if self._lake.failure else 1)
 
     def _update_market(self) -> None:
         now, market = datetime.now(UTC), self._market
@@ -92,7 +87,7 @@ class Watcher(threading.Thread):
             self._stopping.wait(_IDLE_SECONDS)
 
     def _tell_changes(self) -> None:
-        state = (self.store_failure == "", self.broker()["state"], self.live_state()["state"])
+        state = (self._lake.failure == "", self.broker()["state"], self.live_state()["state"])
         if self._told and state != self._told:
             self._on_change()
         self._told = state
@@ -109,11 +104,6 @@ class Watcher(threading.Thread):
     def _close_before(self, symbol: str, source: str, moment: datetime) -> float | None:
         summary = self._lake.summary(symbol, _SAME_KIND.get(source, source))
         return summary.close_before(moment.astimezone(self._zone or UTC).date()) if summary else None
-
-    @property
-    def store_failure(self) -> str:
-        """Why the store, or the catalog of its tables, does not answer; empty while both do."""
-        return self._guard.failure or self._tables.failure
 
     def broker(self) -> dict[str, str]:
         """Whether the broker answers."""
@@ -140,7 +130,7 @@ class Watcher(threading.Thread):
     def status(self) -> dict[str, Any]:
         """Everything, as `models.Status` has it."""
         live = self.live_state()
-        failure = self.store_failure
+        failure = self._lake.failure
         sources = self._lake.sources()
         if live["source"] and live["source"] not in sources:
             sources.append(live["source"])

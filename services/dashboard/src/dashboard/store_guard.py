@@ -1,4 +1,4 @@
-"""Store and tables as the dashboard uses them: when one is away, requests learn so at once and do not wait in turn."""
+"""The store, and the tables in it, as the dashboard uses them: when one is away, requests learn so at once."""
 
 import threading
 import time
@@ -11,19 +11,18 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 
-class Guard(Generic[S]):
-    """A circuit breaker around something that can be away.
+class StoreGuard(Generic[S]):
+    """A circuit breaker around a store.
 
     After a failure, calls fail at once with the same words until `pause_seconds` have passed; then one call tries
     again while the others go on failing.
 
     Args:
-        guarded: the store, or the tables in it.
-        pause_seconds: least time between two tries while it is away.
+        pause_seconds: least time between two tries while the store is away.
     """
 
-    def __init__(self, guarded: S, pause_seconds: float) -> None:
-        self.guarded = guarded
+    def __init__(self, store: S, pause_seconds: float) -> None:
+        self.store = store
         self._pause = pause_seconds
         self._lock = threading.Lock()
         self._failure = ""
@@ -32,14 +31,14 @@ class Guard(Generic[S]):
 
     @property
     def failure(self) -> str:
-        """Why the last call failed; empty while it answers."""
+        """Why the last call failed; empty while the store answers."""
         return self._failure if self._asked else "not asked yet"
 
     def call(self, work: Callable[[S], T]) -> T:
-        """`work` done with it.
+        """`work` done with the store.
 
         Raises:
-            StageError: it is away or refuses, now or a moment ago.
+            StageError: the store is away or refuses, now or a moment ago.
         """
         with self._lock:
             if self._failure:
@@ -47,9 +46,10 @@ class Guard(Generic[S]):
                     raise StageError(self._failure)
                 self._next_try = time.monotonic() + self._pause
         try:
-            result = work(self.guarded)
+            result = work(self.store)
         except IntegrityError:
-            raise  # the store answers; what it holds is another matter
+            self._failure, self._asked = "", True  # it answers; what it holds is another matter
+            raise
         except StageError as error:
             with self._lock:
                 self._failure, self._asked = str(error), True

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
 
-from dashboard.store_guard import Guard
+from dashboard.store_guard import StoreGuard
 from ticklake import lineage, manifests
 from ticklake.errors import IntegrityError, StageError
 from ticklake.names import LiveNames
@@ -35,7 +35,9 @@ class WindowLake:
         most_batches: how many micro-batches of a length are looked through at most.
     """
 
-    def __init__(self, guard: Guard[ObjectStore], live: LiveNames, refresh_seconds: float, most_batches: int) -> None:
+    def __init__(
+        self, guard: StoreGuard[ObjectStore], live: LiveNames, refresh_seconds: float, most_batches: int
+    ) -> None:
         self._guard, self._live = guard, live
         self._refresh_seconds, self._most = refresh_seconds, most_batches
         self._lock = threading.Lock()

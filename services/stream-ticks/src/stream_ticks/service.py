@@ -57,15 +57,17 @@ def _run(settings: StreamSettings, stop: threading.Event, metrics: Metrics, reje
         )  # fmt: skip
         sender = Sender(producer, topic, settings.stream.symbols, producer_run, source, metrics, pulse)
         if source is Source.SIMULATED:
-            tables = None
-            if settings.stream.start_from_lake and settings.catalog is not None:
-                tables = LakeTables(settings.catalog, settings.store)
-            starts = find_starts(tables, settings.stream.symbols)
-            stream_simulated(settings.stream, starts, sender, stop)
+            stream_simulated(settings.stream, find_starts(_tables(settings), settings.stream.symbols), sender, stop)
         else:
             stream_quotes(settings, sender, stop)
         _confirm(sender, stop)
         log.info("all ticks are confirmed", ticks=sender.sent, source=source.value)
+
+
+def _tables(settings: StreamSettings) -> LakeTables | None:
+    if settings.catalog is None or not settings.stream.start_from_lake:
+        return None
+    return LakeTables(settings.catalog, settings.store)
 
 
 @contextmanager

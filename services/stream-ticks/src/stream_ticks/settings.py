@@ -1,5 +1,6 @@
 """Settings of stream-ticks."""
 
+import os
 from datetime import datetime
 from typing import Literal
 
@@ -63,13 +64,17 @@ class StreamOptions(BaseSettings):
     """Whether the simulator starts at the last closes in the lake, where there are any."""
 
 
+def _catalog() -> CatalogSettings | None:
+    return CatalogSettings() if os.environ.get("TICKLAKE_CATALOG_URI") else None
+
+
 class StreamSettings(ServiceSettings):
     """All settings of this stage."""
 
     kafka: KafkaSettings = Field(default_factory=KafkaSettings)
     store: StoreSettings = Field(default_factory=StoreSettings)
-    catalog: CatalogSettings | None = Field(default_factory=CatalogSettings.if_named)
-    """Of the lake's tables, for the last closes; a stream without one starts at built-in prices."""
+    catalog: CatalogSettings | None = Field(default_factory=_catalog)
+    """None where TICKLAKE_CATALOG_URI is not set: prices start at built-in ones."""
     live: LiveSettings = Field(default_factory=LiveSettings)
     alpha_vantage: AlphaVantageSettings = Field(default_factory=AlphaVantageSettings)
     stream: StreamOptions = Field(default_factory=StreamOptions)

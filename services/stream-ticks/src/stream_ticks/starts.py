@@ -1,7 +1,6 @@
 """Where the simulator's prices start: at the last closes in the lake, else at built-in ones."""
 
 from collections.abc import Sequence
-from datetime import date
 
 from stream_ticks.simulator import Start
 from ticklake import logs
@@ -29,6 +28,9 @@ OTHER = Start(100.0, 0.30)
 """For every other symbol."""
 
 
+_WORST_FIRST = (Source.SIMULATED, Source.REPLAY, Source.YAHOO)
+
+
 def find_starts(tables: LakeTables | None, symbols: Sequence[str]) -> list[Start]:
     """One start per symbol, in order. A lake that is empty or does not answer is no error: the log says so."""
     found: dict[str, Start] = {}
@@ -46,18 +48,20 @@ def find_starts(tables: LakeTables | None, symbols: Sequence[str]) -> list[Start
 
 
 def last_closes(tables: LakeTables, symbols: Sequence[str]) -> dict[str, Start]:
-    """Close and 20-session volatility of each symbol's newest session in the table of analytics.
-
-    Of two sources that have it, the real one counts.
+    """Last close and 20-session volatility of each symbol that has a daily history, the real one where there is.
 
     Raises:
-        StageError: catalog or store do not answer, or refuse.
+        StageError: catalog or store does not answer or refuses.
     """
-    latest: dict[str, tuple[date, Start]] = {}
-    columns = ("symbol", "session_date", "close", "volatility_20")
-    for namespace in dict.fromkeys(namespace_of(source) for source in (Source.YAHOO, Source.SIMULATED)):
-        rows = tables.read(namespace, DAILY_ANALYTICS, matching(symbol=symbols), columns).select(columns)
-        for symbol, day, close, volatility in zip(*(column.to_pylist() for column in rows.columns), strict=True):
-            if symbol not in latest or latest[symbol][0] < day:
-                latest[symbol] = (day, Start(close, volatility or DEFAULTS.get(symbol, OTHER).volatility))
-    return {symbol: start for symbol, (_, start) in latest.items()}
+    columns = ("symbol", "source", "session_date", "close", "volatility_20")
+    found: dict[str, Start] = {}
+    for source in _WORST_FIRST:
+        wanted = matching(symbol=symbols, source=[source.value])
+        rows = tables.read(namespace_of(source), DAILY_ANALYTICS, wanted, columns)
+        rows = rows.sort_by("session_date")
+        # Of each symbol the last row stays.
+        newest = dict(zip(*(rows[name].to_pylist() for name in ("symbol", "close")), strict=True))
+        volatilities = dict(zip(*(rows[name].to_pylist() for name in ("symbol", "volatility_20")), strict=True))
+        for symbol, close in newest.items():
+            found[symbol] = Start(close, volatilities[symbol] or DEFAULTS.get(symbol, OTHER).volatility)
+    return found

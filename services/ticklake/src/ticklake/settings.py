@@ -1,9 +1,8 @@
 """Typed settings from `TICKLAKE_…` variables. Only an entry point creates them; the rest is handed what it needs."""
 
-import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -107,11 +106,6 @@ class CatalogSettings(BaseSettings):
     """Name of the warehouse that a REST catalog is asked for."""
     location: str = "tables"
     """Prefix in the bucket below which new tables are created."""
-
-    @classmethod
-    def if_named(cls) -> Self | None:
-        """The settings, None where no address is given: for who can do without the tables."""
-        return cls() if os.environ.get("TICKLAKE_CATALOG_URI") else None
 
 
 class StageSettings(BaseSettings):

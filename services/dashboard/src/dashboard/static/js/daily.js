@@ -68,7 +68,7 @@ export class DailyPart {
     const data = enough ? have : { symbol, adjusted, from, columns: new Map() };
     if (!enough) {
       const answer = await history(symbol, "bars", { from, adjusted }, signal);
-      Object.assign(data, { bars: answer.items, source: answer.source });
+      Object.assign(data, { bars: answer.items, source: answer.source, knownAt: answer.known_at });
     }
     const missing = columnsOf(indicators).filter((name) => !data.columns.has(name));
     if (missing.length && data.bars.length) {
@@ -117,7 +117,7 @@ export class DailyPart {
   }
 
   drawSummary(bars) {
-    const { symbol, source, adjusted, indicators, columns } = this.loaded;
+    const { symbol, source, adjusted, knownAt, indicators, columns } = this.loaded;
     const [first, last] = [bars[0], bars.at(-1)];
     const change = (last.close / first.close - 1) * 100;
     const most = bars.reduce((best, bar) => (bar.high > best.high ? bar : best));
@@ -133,7 +133,7 @@ export class DailyPart {
         `Highest ${price(most.high)} on ${session(most.session_date)}, ` +
         `lowest ${price(least.low)} on ${session(least.session_date)}. ` +
         (values.length ? `At the last close: ${values.join(", ")}. ` : "") +
-        `Adjusted for splits${adjusted ? " and dividends" : ""}. `,
+        `Adjusted for splits${adjusted ? " and dividends" : ""}, as known on ${session(knownAt.slice(0, 10))}. `,
       h("a", { href: "https://www.tradingview.com/", rel: "noreferrer noopener" }, "Charts by TradingView"),
     );
   }

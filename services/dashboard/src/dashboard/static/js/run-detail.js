@@ -21,9 +21,8 @@ export function mountRun(place, id) {
       return [
         failures(run),
         stages(run),
-        run.stages.length
-          ? h("div", { class: "split" }, graph(run), h("div", { class: "panel" }, checks(run), symbols(run)))
-          : null,
+        run.stages.length ? h("div", { class: "split" }, graph(run), checks(run)) : null,
+        run.stages.length ? symbols(run) : null,
       ];
     },
     { lines: 8 },
@@ -144,20 +143,34 @@ function checks(run) {
   );
 }
 
+/** Numbers of a symbol: first of the batch, then of its whole history. */
+const COUNTS = {
+  rows: "Rows",
+  new: "New",
+  unchanged: "Unchanged",
+  revised: "Revised",
+  quarantined: "Quarantined",
+  missing_sessions: "Missing sessions",
+  facts: "Facts",
+  analytics: "Analytics",
+  warehouse: "Warehouse",
+};
+
 function symbols(run) {
+  const number = (value) => h("td", { class: "number" }, value === null ? "–" : whole(value));
   const rows = run.symbols.map((item) =>
     h(
       "tr",
       {},
       h("th", { scope: "row" }, item.symbol),
       h("td", {}, item.status),
-      [item.rows, item.quarantined, item.missing_sessions].map((value) => h("td", { class: "number" }, whole(value))),
+      Object.keys(COUNTS).map((name) => number(item[name])),
     ),
   );
   const columns = [
     { label: "Symbol" },
     { label: "Source said" },
-    ...["Rows", "Quarantined", "Missing sessions"].map((label) => ({ label, number: true })),
+    ...Object.values(COUNTS).map((label) => ({ label, number: true })),
   ];
   return card(
     "Symbols of the run",
