@@ -266,7 +266,7 @@ def test_tables_are_written_and_read_with_the_least_rights(
     for _ in range(2):
         table.append(rows)
     table.overwrite(rows, EqualTo("symbol", "AAPL"))
-    for stage in ("fetch-historical", "validate-loaded", "dashboard"):
+    for stage in ("fetch-historical", "reconcile-run", "dashboard"):
         read = catalog(stage).load_table("market.tried")
         assert read.scan().to_arrow().num_rows == 4
         with pytest.raises(OSError, match="ACCESS_DENIED"):
