@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 
 from rich.console import Console
+from tests.bench.analytics import compare_analytics
 from tests.bench.throughput import compare_clients
 from tests.bench.whole import Whole, compare
 
@@ -16,8 +17,9 @@ from onebox.folder import DataFolder
 def main() -> None:
     """Start a platform of its own and run the benchmarks that were asked for."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--only", choices=("whole", "clients"), help="run one part")
+    parser.add_argument("--only", choices=("whole", "analytics", "clients"), help="run one part")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of each comparison (default 3)")
+    parser.add_argument("--symbols", type=int, default=200, help="of the comparison with Polars (default 200)")
     arguments = parser.parse_args()
     console = Console(soft_wrap=True, highlight=False)
     with tempfile.TemporaryDirectory(prefix="ticklake-bench-") as work:
@@ -25,9 +27,11 @@ def main() -> None:
             DataFolder.at(Path(work) / "data"), platform.prepare_tools(cache_folder(), java_home(), console.print)
         )
         with platform.started(here, console.print):
-            if arguments.only != "clients":
+            if arguments.only in (None, "whole"):
                 compare(Whole(here, Path(work)), arguments.rounds, console)
-            if arguments.only != "whole":
+            if arguments.only in (None, "analytics"):
+                compare_analytics(here, Path(work), arguments.rounds, arguments.symbols, console)
+            if arguments.only in (None, "clients"):
                 compare_clients(here, arguments.rounds, console)
 
 
