@@ -210,7 +210,8 @@ def test_exit_code_2_is_not(hosts: dict[str, Host], platform: Platform) -> None:
 
 
 def test_a_host_that_cannot_start_says_why(platform: Platform, tmp_path: Path) -> None:
-    host = Host("spark", tmp_path / "s.sock", tmp_path / "scratch", tmp_path / "log", {"TICKLAKE_SPARK_MEMORY": "lots"})
+    wrong = {"TICKLAKE_CATALOG_URI": platform.catalog.uri, "TICKLAKE_SPARK_MEMORY": "lots"}
+    host = Host("spark", tmp_path / "s.sock", tmp_path / "scratch", tmp_path / "log", wrong)
     host.start()
     with pytest.raises(ChildFailed) as failed:
         host.wait_ready(30)
