@@ -44,6 +44,7 @@ def compare_analytics(platform: Platform, work: Path, rounds: int, symbols: int,
     _judge(store, names)
     environment = os.environ | platform.stage_env() | {
         "TICKLAKE_STORE_BUCKET": settings.bucket, "TICKLAKE_CATALOG_URI": catalog.uri,
+        "POLARS_ICEBERG_PLANNER": "pyiceberg",
     }  # fmt: skip
     program = [str(Path(sys.executable).parent / PROCESS.program), "--date", str(_DAY), "--run-id", _RUN]
     contenders = {"daily-analytics": program, "Polars": [sys.executable, "-m", "tests.bench.polars_analytics"]}
