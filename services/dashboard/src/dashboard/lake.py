@@ -12,7 +12,7 @@ import pyarrow as pa
 from dashboard.store_guard import StoreGuard
 from ticklake import names
 from ticklake.catalog import LakeTables, matching
-from ticklake.errors import ConfigurationError, CredentialsError, IntegrityError
+from ticklake.errors import IntegrityError
 from ticklake.objects import ObjectStore
 from ticklake.records import Source
 from ticklake.tables import DAILY_ANALYTICS, namespace_of
@@ -168,20 +168,8 @@ def _namespace(key: Key) -> str:
 
 
 def _read(tables: LakeTables, key: Key, snapshot: int | None) -> pa.Table:
-    """The rows of one symbol.
-
-    Raises:
-        IntegrityError: the snapshot is no more.
-    """
-    rows, space = matching(symbol=key[:1], source=key[1:]), _namespace(key)
-    try:
-        found = tables.read(space, DAILY_ANALYTICS, rows, COLUMNS, snapshot)
-    except CredentialsError:
-        raise
-    except ConfigurationError as error:
-        if tables.version(space, DAILY_ANALYTICS) == snapshot:
-            raise
-        raise IntegrityError(str(error)) from error
+    rows = matching(symbol=key[:1], source=key[1:])
+    found = tables.read(_namespace(key), DAILY_ANALYTICS, rows, COLUMNS, snapshot)
     return found.select(list(COLUMNS)).sort_by("session_date").combine_chunks()
 
 

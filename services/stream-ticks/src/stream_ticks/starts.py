@@ -57,11 +57,9 @@ def last_closes(tables: LakeTables, symbols: Sequence[str]) -> dict[str, Start]:
     found: dict[str, Start] = {}
     for source in _WORST_FIRST:
         wanted = matching(symbol=symbols, source=[source.value])
-        rows = tables.read(namespace_of(source), DAILY_ANALYTICS, wanted, columns)
-        rows = rows.sort_by("session_date")
+        rows = tables.read(namespace_of(source), DAILY_ANALYTICS, wanted, columns).sort_by("session_date")
         # Of each symbol the last row stays.
-        newest = dict(zip(*(rows[name].to_pylist() for name in ("symbol", "close")), strict=True))
-        volatilities = dict(zip(*(rows[name].to_pylist() for name in ("symbol", "volatility_20")), strict=True))
-        for symbol, close in newest.items():
-            found[symbol] = Start(close, volatilities[symbol] or DEFAULTS.get(symbol, OTHER).volatility)
+        values = (rows[name].to_pylist() for name in ("symbol", "close", "volatility_20"))
+        for symbol, close, volatility in zip(*values, strict=True):
+            found[symbol] = Start(close, volatility or DEFAULTS.get(symbol, OTHER).volatility)
     return found

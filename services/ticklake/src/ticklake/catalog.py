@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import pyarrow as pa
 from psycopg2.errors import UndefinedTable
@@ -41,12 +41,10 @@ from pyiceberg.types import (
 from requests import RequestException
 from sqlalchemy.exc import DBAPIError, OperationalError
 
+from ticklake import names
 from ticklake.errors import ConfigurationError, CredentialsError, IntegrityError, StageError
 from ticklake.settings import CatalogSettings, StoreSettings
 from ticklake.tables import IcebergTable, arrow_schema
-
-NAME = "ticklake"
-"""Of the catalog itself; a SQL catalog's rows carry it."""
 
 RUN_ID = "ticklake.run-id"
 """Property of a snapshot: the run that made it."""
@@ -115,7 +113,7 @@ class LakeTables:
 
     def _catalog(self) -> Catalog:
         if self._opened is None:
-            self._opened = load_catalog(NAME, **self._properties)
+            self._opened = load_catalog(names.CATALOG, **self._properties)
         return self._opened
 
     def ensure(self, namespace: str, table: IcebergTable) -> None:
@@ -352,20 +350,13 @@ _READ_ONLY = {"init_catalog_tables": "false", "pool_pre_ping": "true"}
 
 def _catalog_properties(settings: CatalogSettings) -> dict[str, str]:
     if settings.uri.startswith("http"):
-        given = {
-            "credential": settings.credential and settings.credential.get_secret_value(),
-            "token": settings.token and settings.token.get_secret_value(), "warehouse": settings.warehouse,
-        }  # fmt: skip
-        return {"type": "rest", "uri": settings.uri, **{name: value for name, value in given.items() if value}}
+        return settings.rest_properties()
     if settings.uri.startswith("sqlite:"):
         return {"type": "sql", "uri": settings.uri, **_READ_ONLY}
-    parts = urlsplit(settings.uri)
     user = quote(settings.user or "", safe="")
     if settings.password is not None:
         user += f":{quote(settings.password.get_secret_value(), safe='')}"
-    host = parts.netloc.rpartition("@")[2]
-    query = f"?{parts.query}" if parts.query else ""
-    return {"type": "sql", "uri": f"postgresql+psycopg2://{user}@{host}{parts.path}{query}", **_READ_ONLY}
+    return {"type": "sql", "uri": f"postgresql+psycopg2://{user}@{settings.database()}", **_READ_ONLY}
 
 
 def _file_properties(store: StoreSettings) -> dict[str, str]:

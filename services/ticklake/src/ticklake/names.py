@@ -23,6 +23,9 @@ CHECK_TOPIC = "ticklake-check"
 BATCH_SYMBOLS = ("AAPL", "MSFT", "GOOGL", "AMZN", "META", "TSLA", "NVDA", "INTC", "JPM", "V")
 LIVE_SYMBOLS = BATCH_SYMBOLS[:8]
 
+CATALOG = "ticklake"
+"""Of the lake's tables, in PyIceberg as in Spark; a SQL catalog's rows carry it."""
+
 PROCESSED_DAILY = "processed/historical"
 """Prefix of the data files of the table of daily analytics."""
 

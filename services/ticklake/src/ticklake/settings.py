@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -106,6 +107,20 @@ class CatalogSettings(BaseSettings):
     """Name of the warehouse that a REST catalog is asked for."""
     location: str = "tables"
     """Prefix in the bucket below which new tables are created."""
+
+    def rest_properties(self) -> dict[str, str]:
+        """Of a client of a REST catalog, Python's as well as Java's."""
+        given = {
+            "credential": self.credential and self.credential.get_secret_value(),
+            "token": self.token and self.token.get_secret_value(), "warehouse": self.warehouse,
+        }  # fmt: skip
+        return {"type": "rest", "uri": self.uri, **{name: value for name, value in given.items() if value}}
+
+    def database(self) -> str:
+        """`HOST:PORT/DATABASE?OPTIONS` of PostgreSQL, without a user that stands in `uri`."""
+        parts = urlsplit(self.uri)
+        query = f"?{parts.query}" if parts.query else ""
+        return f"{parts.netloc.rpartition('@')[2]}{parts.path}{query}"
 
 
 class StageSettings(BaseSettings):

@@ -8,11 +8,11 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from ticklake import names
 from ticklake.errors import ConfigurationError, StageError
 from ticklake.settings import CatalogSettings, KafkaSettings, StoreSettings, settings_config
 from ticklake.spark_jvm import SparkJvm
@@ -21,9 +21,6 @@ from ticklake.tables import Column
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
     from pyspark.sql.types import StructType
-
-CATALOG = "ticklake"
-"""Of the lake's tables; a SQL catalog's rows carry it."""
 
 _END_SECONDS = 2.0
 
@@ -244,7 +241,7 @@ def with_catalog(session: "SparkSession", catalog: CatalogSettings, store: Store
     A session keeps a catalog that it has opened, whatever it is told later, so each call makes one of its own.
     """
     found = session.newSession()
-    prefix = f"spark.sql.catalog.{CATALOG}"
+    prefix = f"spark.sql.catalog.{names.CATALOG}"
     options = {
         prefix: "org.apache.iceberg.spark.SparkCatalog",
         f"{prefix}.io-impl": "org.apache.iceberg.hadoop.HadoopFileIO",
@@ -261,17 +258,11 @@ def with_catalog(session: "SparkSession", catalog: CatalogSettings, store: Store
 
 def _catalog_options(catalog: CatalogSettings) -> dict[str, str]:
     if catalog.uri.startswith("http"):
-        given = {
-            "credential": catalog.credential and catalog.credential.get_secret_value(),
-            "token": catalog.token and catalog.token.get_secret_value(), "warehouse": catalog.warehouse,
-        }  # fmt: skip
-        return {"type": "rest", "uri": catalog.uri, **{name: value for name, value in given.items() if value}}
+        return catalog.rest_properties()
     options = {"type": "jdbc", "jdbc.schema-version": "V1"}
     if catalog.uri.startswith("sqlite:"):
         return options | {"uri": f"jdbc:sqlite:{catalog.uri.removeprefix('sqlite:///')}"}
-    parts = urlsplit(catalog.uri)
-    query = f"?{parts.query}" if parts.query else ""
-    options |= {"uri": f"jdbc:postgresql://{parts.netloc.rpartition('@')[2]}{parts.path}{query}"}
+    options["uri"] = f"jdbc:postgresql://{catalog.database()}"
     if catalog.user:
         options["jdbc.user"] = catalog.user
     if catalog.password is not None:

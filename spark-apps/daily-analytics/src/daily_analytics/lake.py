@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
 
+from ticklake import names
 from ticklake.catalog import RUN_ID, LakeTables, matching
 from ticklake.errors import IntegrityError
 from ticklake.records import Source, batch_checksum
-from ticklake.spark import CATALOG
 from ticklake.tables import CORPORATE_ACTIONS, DAILY_ANALYTICS, DAILY_BARS, FACT_TABLES, IcebergTable, namespace_of
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import Column, DataFrame, SparkSession
 
 
 class Basis(NamedTuple):
@@ -101,14 +101,13 @@ class Lake:
 
     def frames(self, session: "SparkSession", symbols: Collection[str]) -> tuple["DataFrame", "DataFrame"]:
         """All versions of the symbols' bars and actions at the pinned snapshots."""
-        from pyspark.sql import functions as F
 
         def frame(table: IcebergTable) -> "DataFrame":
             reader = session.read.format("iceberg")
             if table.name in self.snapshots:
                 reader = reader.option("snapshot-id", str(self.snapshots[table.name]))
-            rows = reader.load(f"{CATALOG}.{self.namespace}.{table.name}")
-            return rows.filter(F.col("symbol").isin(*symbols) & (F.col("source") == str(self.source)))
+            rows = reader.load(self._spark_name(table))
+            return rows.filter(self._spark_filter(symbols))
 
         bars, actions = (frame(table) for table in FACT_TABLES)
         return bars, actions
@@ -121,8 +120,6 @@ class Lake:
         Args:
             rows: each symbol in one part, its rows together.
         """
-        from pyspark.sql import functions as F
-
         options = {
             f"snapshot-property.{RUN_ID}": run_id, "isolation-level": "serializable",
             # They are as a writer of one file per symbol needs them.
@@ -130,8 +127,15 @@ class Lake:
         }  # fmt: skip
         if DAILY_ANALYTICS.name in self.snapshots:
             options["validate-from-snapshot-id"] = str(self.snapshots[DAILY_ANALYTICS.name])
-        of_symbols = F.col("symbol").isin(*symbols) & (F.col("source") == str(self.source))
-        rows.writeTo(f"{CATALOG}.{self.namespace}.{DAILY_ANALYTICS.name}").options(**options).overwrite(of_symbols)
+        rows.writeTo(self._spark_name(DAILY_ANALYTICS)).options(**options).overwrite(self._spark_filter(symbols))
+
+    def _spark_name(self, table: IcebergTable) -> str:
+        return f"{names.CATALOG}.{self.namespace}.{table.name}"
+
+    def _spark_filter(self, symbols: Collection[str]) -> "Column":
+        from pyspark.sql import functions as F
+
+        return F.col("symbol").isin(*symbols) & (F.col("source") == str(self.source))
 
     def _read(self, table: IcebergTable, *columns: str) -> pa.Table:
         """The symbols' rows with the columns symbol and `columns`; none where the table has no snapshot."""
