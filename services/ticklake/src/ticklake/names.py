@@ -28,6 +28,8 @@ CATALOG = "ticklake"
 
 PROCESSED_DAILY = "processed/historical"
 """Prefix of the data files of the table of daily analytics."""
+PROCESSED_LIVE = "processed/realtime"
+"""Prefix of the data files of the table of closed windows."""
 
 SCHEMA_YAHOO = "MARKET"
 SCHEMA_OTHER = "MARKET_TEST"

@@ -216,7 +216,19 @@ WINDOW_COLUMNS: tuple[Column, ...] = (
     Column("volatility", "double", "Sample standard deviation of the ticks' prices; null for a single tick"),
     *_ENDS,
 )
-"""Columns of the sliding windows; the key is (symbol, source, window_length, window_start)."""
+"""Columns of the sliding windows, running ones too; the key is (symbol, source, window_length, window_start)."""
+
+FLOW = Column("flow", "string", "Live flow of the ticks; empty for the real one", nullable=False)
+"""Column of the tables of live data, and part of their keys: accelerated flows have event times of their own."""
+
+WINDOWS = IcebergTable(
+    "windows",
+    (FLOW, *WINDOW_COLUMNS),
+    ("window_start", "window_length", "symbol"),
+    "Closed sliding windows of the live ticks, each once",
+    partitions=(("flow", "flow"),),
+    folder=names.PROCESSED_LIVE,
+)
 
 TICK_BAR_COLUMNS: tuple[Column, ...] = (
     _TICKER_COLUMN,
