@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 from tests.bench.analytics import compare_analytics
+from tests.bench.streaming import compare_streaming
 from tests.bench.throughput import compare_clients
 from tests.bench.whole import Whole, compare
 
@@ -17,9 +18,10 @@ from onebox.folder import DataFolder
 def main() -> None:
     """Start a platform of its own and run the benchmarks that were asked for."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--only", choices=("whole", "analytics", "clients"), help="run one part")
+    parser.add_argument("--only", choices=("whole", "analytics", "streaming", "clients"), help="run one part")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of each comparison (default 3)")
     parser.add_argument("--symbols", type=int, default=200, help="of the comparison with Polars (default 200)")
+    parser.add_argument("--rates", type=int, nargs="+", default=[2000, 10_000], help="ticks per second of the windows")
     arguments = parser.parse_args()
     console = Console(soft_wrap=True, highlight=False)
     with tempfile.TemporaryDirectory(prefix="ticklake-bench-") as work:
@@ -31,6 +33,8 @@ def main() -> None:
                 compare(Whole(here, Path(work)), arguments.rounds, console)
             if arguments.only in (None, "analytics"):
                 compare_analytics(here, Path(work), arguments.rounds, arguments.symbols, console)
+            if arguments.only in (None, "streaming"):
+                compare_streaming(here, arguments.rates, console)
             if arguments.only in (None, "clients"):
                 compare_clients(here, arguments.rounds, console)
 

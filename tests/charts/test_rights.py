@@ -12,6 +12,7 @@ from stream_analytics.failures import RESET
 from stream_analytics.settings import StreamAnalyticsSettings, StreamSettings
 from ticklake import names
 from ticklake.ledger import csv_key, range_key
+from ticklake.settings import CatalogSettings
 
 DAY = date(2026, 1, 30)
 MOMENT = datetime(2026, 1, 30, 21, 5, 7, tzinfo=UTC)
@@ -23,10 +24,10 @@ RAW = names.raw_daily_key("AAPL", DAY, MOMENT)
 PROCESSED = f"{names.PROCESSED_DAILY}/date=2026-01-30/symbol=AAPL/00000-0.parquet"
 TABLE = "tables/market/daily_bars/metadata/00001.metadata.json"
 TICKS = range_key(LIVE, "0f3c2d1b-aaaa-bbbb-cccc-000000000000", 2, 17, MOMENT)
-WINDOWS = f"{LIVE.processed_prefix}/query=15m/batch=000000000001/windows.parquet"
+WINDOWS = f"{names.PROCESSED_LIVE}/flow=/window_length=15m/00000-0.parquet"
 BARS = f"{LIVE.processed_prefix}/bars/date=2026-01-30/hour=21/bars-0.parquet"
 BARS_MANIFEST = f"{LIVE.processed_prefix}/_bars/date=2026-01-30/hour=21.json"
-EPOCH = f"{LIVE.processed_prefix}/_epochs/q.json"
+CHECKPOINT_RECORD = f"{LIVE.processed_prefix}/_checkpoints/q.json"
 CHECKPOINT = f"{LIVE.checkpoint_prefix}/closed/offsets/7"
 QUARANTINED_ROW = names.quarantine_row_key("run-1", "AAPL", 3)
 QUARANTINED_BATCH = names.quarantine_key(names.BATCH_TOPIC, 0, 5, "ab" * 32)
@@ -55,12 +56,12 @@ def _results(program: str) -> tuple[str, str]:
 
 RECORDS = (*(_record(program) for program in PROGRAMS), *FAILURES)
 KEYS = (
-    SOURCE, RAW, ACTIONS, TABLE, PROCESSED, TICKS, csv_key(TICKS), WINDOWS, EPOCH, BARS,
+    SOURCE, RAW, ACTIONS, TABLE, PROCESSED, TICKS, csv_key(TICKS), WINDOWS, CHECKPOINT_RECORD, BARS,
     BARS_MANIFEST, CHECKPOINT, QUARANTINED_ROW, QUARANTINED_BATCH, QUARANTINED_TICK, TRIAL, CHECK, BACKUP, EVENTS,
     *RECORDS,
 )  # fmt: skip
 
-REALTIME = {WINDOWS, EPOCH, BARS, BARS_MANIFEST}
+REALTIME = {WINDOWS, CHECKPOINT_RECORD, BARS, BARS_MANIFEST}
 EXPIRING = {
     SOURCE, RAW, ACTIONS, TICKS, csv_key(TICKS), QUARANTINED_ROW, QUARANTINED_BATCH, QUARANTINED_TICK, TRIAL,
 }  # fmt: skip
@@ -101,7 +102,7 @@ WRITES = {
     "load-windows": set(),
     "stream-ticks": set(),
     "archive-ticks": {TICKS, csv_key(TICKS), QUARANTINED_TICK},
-    "stream-analytics": {*REALTIME, CHECKPOINT, TABLE, QUARANTINED_TICK, EVENTS},
+    "stream-analytics": {*REALTIME, CHECKPOINT, TABLE, EVENTS},
     "tick-bars": {BARS, BARS_MANIFEST},
     "keep-house": set(),
     "batch-exporter": set(),
@@ -156,7 +157,7 @@ def test_what_can_be_read_can_be_listed(policies: dict[str, StorePolicy]) -> Non
 @pytest.mark.parametrize(
     ("user", "folder"),
     [("daily-analytics", names.PROCESSED_DAILY), ("daily-analytics", "tables"), ("stream-analytics", "tables"),
-     ("stream-analytics", LIVE.checkpoint_prefix),
+     ("stream-analytics", LIVE.checkpoint_prefix), ("stream-analytics", names.PROCESSED_LIVE),
      ("daily-analytics", "spark-events"), ("stream-analytics", "spark-events")],
 )  # fmt: skip
 def test_s3a_may_look_at_the_parents_of_what_it_makes(policies: dict[str, StorePolicy], user: str, folder: str) -> None:
@@ -176,7 +177,7 @@ def test_new_checkpoints_lie_where_their_stage_may_write(helm: Path) -> None:
     driver = find(objects, "SparkApplication", "ticklake-stream-analytics")["spec"]["driver"]["template"]["spec"]
     variables = {each["name"]: each.get("value") for each in driver["containers"][0]["env"]}
     stream = StreamSettings(checkpoint=variables["TICKLAKE_WINDOWS_CHECKPOINT"])
-    settings = StreamAnalyticsSettings(stream=stream)
+    settings = StreamAnalyticsSettings(stream=stream, catalog=CatalogSettings(uri="sqlite:////data/catalog.db"))
     policies = find(objects, "ConfigMap", "ticklake-store-policies")["data"]
     policy = StorePolicy(policies["stream-analytics.json"], names.BUCKET)
     for query in settings.queries:
@@ -195,9 +196,7 @@ TOPIC_RIGHTS = {
     "stream-ticks": {("write", names.LIVE_TOPIC)},
     "archive-ticks": {("read", names.LIVE_TOPIC), ("group", names.ARCHIVE_GROUP), ("write", names.QUARANTINE_TOPIC)},
     # Spark assigns partitions itself and so joins no group.
-    "stream-analytics": {
-        ("read", names.LIVE_TOPIC), ("write", names.ANALYTICS_TOPIC), ("write", names.QUARANTINE_TOPIC),
-    },
+    "stream-analytics": {("read", names.LIVE_TOPIC), ("write", names.ANALYTICS_TOPIC)},
     "dashboard": {
         ("read", LIVE.topic), ("read", LIVE.analytics_topic),
         ("read", LIVE.alerts_topic), ("read", LIVE.alerts_state_topic), ("look at topic", names.BATCH_TOPIC),

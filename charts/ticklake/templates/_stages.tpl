@@ -16,6 +16,7 @@ Kafka rights, store policies, network flows, the manifests that Airflow submits.
 */}}
 {{- define "ticklake.stages" -}}
 {{- $live := include "ticklake.live" . | fromYaml -}}
+{{- $records := printf "%s_checkpoints/" $live.processed -}}
 {{- $events := ternary ", spark-events/" "" .Values.spark.history.enabled -}}
 fetch-historical:
   image: fetch-historical
@@ -121,13 +122,13 @@ archive-ticks:
 stream-analytics:
   image: spark-apps
   runs: stream
-  s3a: [{{ $live.checkpoints }}, tables/{{ $events }}]
+  s3a: [processed/realtime/, {{ $live.checkpoints }}, tables/{{ $events }}]
   kafka:
     read: [{{ $live.topic }}]
-    write: [{{ $live.analyticsTopic }}, stock-market-quarantine]
+    write: [{{ $live.analyticsTopic }}]
   store:
-    read: [{{ $live.processed }}, {{ $live.checkpoints }}, tables/{{ $events }}]
-    write: [{{ $live.processed }}, {{ $live.checkpoints }}, tables/, quarantine/topic={{ $live.topic }}/{{ $events }}]
+    read: [{{ $records }}, processed/realtime/, {{ $live.checkpoints }}, tables/{{ $events }}]
+    write: [{{ $records }}, processed/realtime/, {{ $live.checkpoints }}, tables/{{ $events }}]
     delete: [{{ $live.checkpoints }}{{ $events }}]
   catalog: writer
 dashboard:
@@ -138,7 +139,7 @@ dashboard:
     describe: [stock_market_batch]
     watch: [stock-market-batch-consumer-group, {{ $live.archiveGroup }}, {{ $live.alertsGroup }}]
   store:
-    read: [lineage/, tables/, processed/historical/, {{ $live.processed }}, quarantine/]
+    read: [lineage/, tables/, processed/, quarantine/]
   catalog: reader
 market-alerts:
   image: market-alerts

@@ -12,7 +12,7 @@ import snowflake.connector
 from pydantic import SecretStr
 from tests.e2e.cluster.tools import Cluster, TrialFailed
 
-from ticklake import ledger, lineage, manifests, names
+from ticklake import ledger, lineage, names
 from ticklake.objects import ObjectStore
 from ticklake.settings import StoreSettings
 
@@ -101,15 +101,29 @@ def ticks(store: ObjectStore) -> pd.DataFrame:
     return all_ticks
 
 
-def windows(store: ObjectStore) -> int:
+_WINDOW_COLUMNS = ("symbol", "source", "window_length", "window_start", "window_end", "tick_count")
+_CLOSED_WINDOWS = f"""
+import sys
+from ticklake.catalog import LakeTables, matching
+from ticklake.settings import CatalogSettings, StoreSettings
+from ticklake.tables import WINDOWS
+rows = LakeTables(CatalogSettings(), StoreSettings()).read(
+    "market_test", WINDOWS, matching(flow=[""]), {_WINDOW_COLUMNS}
+)
+rows.to_pandas().to_json(sys.stdout, orient="records", date_unit="ms")
+"""
+
+
+def windows(platform: Cluster, store: ObjectStore) -> int:
     """How many closed windows there are; each is of exactly the archived ticks that lie in it."""
-    files = [ref.key for manifest in manifests.all_windows(store, names.live_names()) for ref in manifest.objects]
-    if not files:
-        return 0
-    columns = ["symbol", "source", "window_length", "window_start", "window_end", "tick_count"]
-    closed = pd.concat(pq.read_table(io.BytesIO(store.get(key)), columns=columns).to_pandas() for key in files)
-    key = columns[:4]
+    read = platform.kubectl("exec", "deploy/ticklake-dashboard", "--", "python", "-c", _CLOSED_WINDOWS)
+    closed = pd.DataFrame(json.loads(read.splitlines()[-1]), columns=list(_WINDOW_COLUMNS))
+    for name in ("window_start", "window_end"):
+        closed[name] = pd.to_datetime(closed[name], unit="ms", utc=True)
+    key = list(_WINDOW_COLUMNS[:4])
     same("windows that are there twice", int(closed.duplicated(key).sum()), 0)
+    if closed.empty:
+        return 0
     times = {name: part.sort_values() for name, part in ticks(store).groupby(key[:2]).event_time}
     for row in closed.itertuples():
         first, end = times[row.symbol, row.source].searchsorted([row.window_start, row.window_end])

@@ -62,7 +62,9 @@ def restarted(trial: "Trial") -> None:
     checks.same("pods that were not restarted", pods & _long_running(trial), set())
     with trial.store() as store:
         until("archived ticks after it", 400, lambda: len(checks.ticks(store)) > before + 100, pause=5)
-        print(f"  {until('closed windows', 1800, lambda: checks.windows(store), pause=10)} closed windows")
+        print(
+            f"  {until('closed windows', 1800, lambda: checks.windows(trial.platform, store), pause=10)} closed windows"
+        )
     _page_recovers(trial)
 
 

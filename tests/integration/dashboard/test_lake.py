@@ -19,11 +19,10 @@ from ticklake import lineage
 from ticklake.catalog import LakeTables
 from ticklake.errors import ConfigurationError, IntegrityError, StageError
 from ticklake.lineage import StageRecord, SymbolResult
-from ticklake.names import live_names
 from ticklake.objects import ObjectStore
 from ticklake.quarantine import quarantined
 from ticklake.records import Source
-from ticklake.settings import CatalogSettings
+from ticklake.settings import CatalogSettings, LiveSettings
 from ticklake.tables import DAILY_ANALYTICS
 
 MONDAY, BEFORE = date(2026, 1, 5), date(2026, 1, 2)
@@ -202,25 +201,28 @@ def test_a_catalog_that_does_not_serve(guard, store_settings, tmp_path, refusing
     assert guard.failure == "", "what needs no table goes on"
 
 
-def test_closed_windows_newest_first_and_each_once(store, guard):
-    live = live_names("windows")
+def test_closed_windows_newest_first_and_each_once(tables):
     start = datetime(2026, 1, 5, 15, tzinfo=UTC)
+    lake = WindowLake(StoreGuard(tables, 60), LiveSettings(namespace="one"), 0)
+    assert lake.find("A", "15m", 3) == []
     for batch in range(10):
         when = start + timedelta(minutes=batch)
-        put_windows(store, live, batch, [
+        put_windows(tables, "one", [
             {"symbol": "A", "window_start": when, "close": float(batch)},
             {"symbol": "B", "window_start": when, "close": -1.0},
         ])  # fmt: skip
-    lake = WindowLake(guard, live, 0, 3000)
+    put_windows(tables, "other", [{"symbol": "A", "window_start": start + timedelta(minutes=3), "close": -2.0}])
+    put_windows(tables, "one", [{"symbol": "A", "window_start": start - timedelta(days=40), "close": 0.5}])
     assert [row["close"] for row in lake.find("A", "15m", 3)] == [7.0, 8.0, 9.0]
     since = start + timedelta(minutes=6)
     assert [row["close"] for row in lake.find("A", "15m", 100, since, since + timedelta(minutes=1))] == [6.0, 7.0]
-    # A repeated micro-batch replaces its manifest, a new one is found, and the window that it brings again is not.
-    put_windows(store, live, 9, [{"symbol": "A", "window_start": start + timedelta(minutes=9), "close": 99.0}])
-    put_windows(store, live, 10, [{"symbol": "A", "window_start": start + timedelta(minutes=9), "close": 100.0}])
-    assert [row["close"] for row in lake.find("A", "15m", 2)] == [8.0, 99.0]
-    assert lake.find("A", "1h", 2) == []
-    lake.close()
+    # However far back the newest ones lie.
+    assert [row["close"] for row in lake.find("A", "15m", 12)] == [0.5, *map(float, range(10))]
+    assert [row["close"] for row in lake.find("A", "15m", 2, None, start)] == [0.5, 0.0]
+    assert [row["close"] for row in lake.find("A", "15m", 5, None, None, "simulated")] == [5.0, 6.0, 7.0, 8.0, 9.0]
+    assert lake.find("A", "15m", 5, None, None, "yahoo") == lake.find("A", "1h", 2) == lake.find("C", "15m", 2) == []
+    put_windows(tables, "one", [{"symbol": "A", "window_start": start + timedelta(minutes=10), "close": 10.0}])
+    assert [row["close"] for row in lake.find("A", "15m", 2)] == [9.0, 10.0]
 
 
 def test_runs_come_newest_first_and_an_unfinished_one_is_incomplete(store, guard):

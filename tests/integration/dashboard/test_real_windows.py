@@ -1,18 +1,17 @@
 """The windows of the real streaming application, through the topic and the lake, as the API shows them."""
 
-import io
 import subprocess
 import time
 
-import pyarrow.parquet as pq
 import pytest
 
-from ticklake import manifests
+from ticklake.catalog import LakeTables, matching
 from ticklake.records import iso_ms
+from ticklake.tables import WINDOWS
 
 
 @pytest.mark.timeout(300)
-def test_windows_of_the_streaming_application(serve, stage_env, programs, store, live, tmp_path):
+def test_windows_of_the_streaming_application(serve, stage_env, programs, catalog_settings, store_settings, live, tmp_path):
     environment = stage_env(
         TICKLAKE_METRICS_PORT="0", TICKLAKE_STREAM_SOURCE="simulated", TICKLAKE_STREAM_SPEED_UP="60",
         TICKLAKE_STREAM_SYMBOLS="AAPL", TICKLAKE_STREAM_START_FROM_LAKE="false", TICKLAKE_WINDOWS_TRIGGER_SECONDS="0",
@@ -30,13 +29,11 @@ def test_windows_of_the_streaming_application(serve, stage_env, programs, store,
             process.wait(10)
     server = serve()
     server.wait("/symbols/AAPL/windows?length=1h&limit=2000", lambda answer: len(answer["items"]) > 1)
+    tables = LakeTables(catalog_settings, store_settings)
     for length in ("15m", "1h"):
-        stored = {}
-        for manifest in manifests.all_windows(store, live.names):
-            for ref in manifest.objects if manifest.query == length else ():
-                for row in pq.read_table(io.BytesIO(store.get(ref.key))).to_pylist():
-                    stored[iso_ms(row["window_start"])] = row
-        time.sleep(1.5)  # longer than the listing is held
+        rows = tables.read("market_test", WINDOWS, matching(flow=[live.namespace], window_length=[length]))
+        stored = {iso_ms(row["window_start"]): row for row in rows.to_pylist()}
+        time.sleep(1.5)  # longer than an answer is held
         shown = server.json(f"/symbols/AAPL/windows?length={length}&limit=2000")["items"]
         final = {window["window_start"]: window for window in shown if window["final"]}
         assert final.keys() == stored.keys()

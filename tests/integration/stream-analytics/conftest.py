@@ -11,12 +11,11 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import psutil
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 # The modules beside this file, which are no tests.
@@ -27,13 +26,15 @@ from plain_windows import Key, Sent, assert_windows, plain_windows
 
 from onebox import platform
 from onebox.environment import cache_folder
+from ticklake.catalog import LakeTables, matching
 from ticklake.errors import StageError
 from ticklake.kafka import ConfirmedProducer, delete_topics, ensure_topics, make_consumer, topic_id
-from ticklake.manifests import all_windows
 from ticklake.names import LiveNames, batch_topics, live_topics
 from ticklake.objects import ObjectStore
-from ticklake.settings import KafkaSettings, LiveSettings
+from ticklake.records import Source
+from ticklake.settings import CatalogSettings, KafkaSettings, LiveSettings, StoreSettings
 from ticklake.spark_jvm import ONE_SHOT
+from ticklake.tables import WINDOWS, namespace_of
 
 
 @dataclass
@@ -42,7 +43,9 @@ class Bench:
 
     kafka: KafkaSettings
     store: ObjectStore
+    tables: LakeTables
     names: LiveNames
+    flow: str
     environment: Callable[..., dict[str, str]]
     program: Path
     logs: Path
@@ -62,7 +65,10 @@ class Bench:
             probe.bind(("127.0.0.1", 0))
             self.ports.append(probe.getsockname()[1])
         env = self.environment(
-            TICKLAKE_WINDOWS_TRIGGER_SECONDS="0", TICKLAKE_METRICS_PORT=str(self.ports[-1]), **settings
+            TICKLAKE_WINDOWS_TRIGGER_SECONDS="0",
+            TICKLAKE_WINDOWS_RUNNING_TRIGGER_SECONDS="0",
+            TICKLAKE_METRICS_PORT=str(self.ports[-1]),
+            **settings,
         )
         number = len(self.started)
         with (self.logs / f"out-{number}").open("wb") as out, (self.logs / f"err-{number}").open("wb") as err:
@@ -123,20 +129,20 @@ class Bench:
             time.sleep(0.2)
 
     def windows(self) -> dict[Key, dict[str, Any]]:
-        """Closed windows as readers see them, through the manifests; each must be there once."""
+        """Closed windows as readers see them; each must be there once."""
         found: dict[Key, dict[str, Any]] = {}
-        for manifest in all_windows(self.store, self.names):
-            for reference in manifest.objects:
-                body = self.store.get(reference.key)
-                assert (len(body), self.store.metadata(reference.key)["sha256"]) == (reference.size, reference.sha256)
-                rows = pq.read_table(pa.BufferReader(body)).to_pylist()
-                assert len(rows) == reference.rows
-                for row in rows:
-                    assert row["window_length"] == manifest.query
-                    key = (row["symbol"], row["source"], row["window_length"], row["window_start"])
-                    assert key not in found, f"{key} was written twice"
-                    found[key] = row
+        for namespace in ("market", "market_test"):
+            for row in self.tables.read(namespace, WINDOWS, matching(flow=[self.flow])).to_pylist():
+                assert namespace_of(Source(row["source"])) == namespace
+                key = (row["symbol"], row["source"], row["window_length"], row["window_start"])
+                assert key not in found, f"{key} was written twice"
+                found[key] = row
         return found
+
+    def starts(self) -> set[datetime]:
+        """When the closed windows begin, however often each is there."""
+        rows = self.tables.read("market_test", WINDOWS, matching(flow=[self.flow]), ("window_start",))
+        return set(rows["window_start"].to_pylist())
 
     def messages(self, topic: str) -> list[Any]:
         """Everything in a topic."""
@@ -178,6 +184,8 @@ class Bench:
 def bench(
     kafka_settings: KafkaSettings,
     store: ObjectStore,
+    store_settings: StoreSettings,
+    catalog_settings: CatalogSettings,
     live: LiveSettings,
     stage_env: Callable[..., dict[str, str]],
     programs: Path,
@@ -192,7 +200,10 @@ def bench(
             fast["TICKLAKE_SPARK_CLASS_ARCHIVE_DIR"] = str(archives)
         return stage_env(**fast, **more)
 
-    flow = Bench(kafka_settings, store, live.names, environment, programs / "stream-analytics", tmp_path)
+    flow = Bench(
+        kafka_settings, store, LakeTables(catalog_settings, store_settings), live.names, live.namespace, environment,
+        programs / "stream-analytics", tmp_path,
+    )  # fmt: skip
     yield flow
     for process in flow.started:
         if process.poll() is None:
@@ -211,14 +222,15 @@ def own_store(onebox_tools: platform.Tools, tmp_path: Path) -> Iterator[OwnStore
 
 
 @pytest.fixture
-def on_own_store(bench: Bench, own_store: OwnStore) -> tuple[Bench, dict[str, str]]:
+def on_own_store(bench: Bench, own_store: OwnStore, catalog_settings: CatalogSettings) -> tuple[Bench, dict[str, str]]:
     """The bench with that store, and the program's settings for it."""
     settings = {
         "TICKLAKE_STORE_ENDPOINT": own_store.endpoint, "TICKLAKE_STORE_ACCESS_KEY": "key",
         "TICKLAKE_STORE_SECRET_KEY": "first", "TICKLAKE_STORE_BUCKET": "bucket", "TICKLAKE_STORE_TIMEOUT_SECONDS": "2",
         "TICKLAKE_WINDOWS_CHECKPOINT": str(bench.logs / "checkpoints"),
     }  # fmt: skip
-    return dataclasses.replace(bench, store=ObjectStore(own_store.settings)), settings
+    tables = LakeTables(catalog_settings, own_store.settings)
+    return dataclasses.replace(bench, store=ObjectStore(own_store.settings), tables=tables), settings
 
 
 @pytest.fixture

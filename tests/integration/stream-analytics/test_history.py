@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from kafka import TopicPartition
 
-from stream_analytics.epochs import gaps
 from stream_analytics.history import missing_until
 from stream_analytics.live_log import first_records, offset_bounds
-from stream_analytics.settings import StreamAnalyticsSettings, StreamSettings
+from stream_analytics.records import gaps
+from stream_analytics.settings import StreamAnalyticsSettings
 from ticklake.kafka import ConfirmedProducer, admin
-from ticklake.settings import KafkaSettings, LiveSettings
+from ticklake.settings import CatalogSettings, KafkaSettings, LiveSettings
 
 NOON = datetime(2026, 1, 30, 12, tzinfo=UTC)
 DELAY = timedelta(seconds=300)
@@ -32,8 +32,9 @@ def log(kafka_settings: KafkaSettings, live: LiveSettings, tick: Any) -> Any:
     return append
 
 
-def settings(kafka: KafkaSettings, live: LiveSettings, **stream: Any) -> StreamAnalyticsSettings:
-    return StreamAnalyticsSettings(kafka=kafka, live=live, stream=StreamSettings(**stream))
+def settings(kafka: KafkaSettings, live: LiveSettings, tolerance: float | None = None) -> StreamAnalyticsSettings:
+    live = LiveSettings(namespace=live.namespace, future_tolerance_seconds=tolerance)
+    return StreamAnalyticsSettings(kafka=kafka, live=live, catalog=CatalogSettings(uri="sqlite:////dev/null"))
 
 
 def test_a_topic_that_was_recreated(kafka_settings: KafkaSettings, live: LiveSettings, log: Any) -> None:
@@ -54,7 +55,7 @@ def test_a_topic_that_was_recreated(kafka_settings: KafkaSettings, live: LiveSet
 def test_the_append_time_tells_where_no_tick_may_be_ahead_of_it(
     kafka_settings: KafkaSettings, live: LiveSettings, log: Any
 ) -> None:
-    chosen = settings(kafka_settings, live, future_tolerance_seconds=60)
+    chosen = settings(kafka_settings, live, 60)
     (gap,) = gaps(offset_bounds(kafka_settings, live.names.topic), recreated=True)
     assert missing_until(chosen, gap) is None
     log(1, None)

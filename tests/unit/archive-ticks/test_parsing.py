@@ -53,6 +53,16 @@ def test_a_tick_keeps_its_values_and_place() -> None:
     ]  # fmt: skip
 
 
+def test_a_tick_from_the_future_is_told_apart_by_the_broker_s_clock() -> None:
+    appended = 1_769_785_200_000  # 2026-01-30T15:00:00Z
+    times = ("2026-01-30T15:01:00Z", "2026-01-30T15:01:00.001Z")
+    records = [Record(number, appended, b"AAPL", tick(event_time=time)) for number, time in enumerate(times)]
+    batch, (refused,) = parse(0, records, 60)
+    assert (batch["offset"].to_pylist(), refused.offset) == ([0], 1)
+    assert (refused.value, "more than 60 s after the time of its arrival" in refused.reason) == (records[1].value, True)
+    assert parse(0, records)[1] == []
+
+
 @pytest.mark.parametrize(
     ("key", "value", "reason"),
     [

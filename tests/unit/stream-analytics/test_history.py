@@ -3,14 +3,16 @@
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 
-import pyarrow as pa
 import pytest
+from pyspark.sql import SparkSession
 from structlog.testing import capture_logs
 
 from stream_analytics import history
-from stream_analytics.epochs import Epoch, Gap, gaps
-from stream_analytics.history import History
+from stream_analytics.history import History, LeftOut
+from stream_analytics.lake import WrittenUntil
+from stream_analytics.records import CheckpointRecord, Gap, gaps
 from stream_analytics.settings import WINDOW_LENGTHS, StreamAnalyticsSettings
+from ticklake.settings import CatalogSettings
 
 NOON = datetime(2026, 1, 30, 12, tzinfo=UTC)
 GAP = {0: 0, 1: 0}
@@ -23,25 +25,28 @@ def minutes(*numbers: int) -> list[datetime]:
 class Kept:
     """A `History`, with what it told and saved."""
 
-    def __init__(self, epoch: Epoch) -> None:
-        self.saved: list[Epoch] = []
+    def __init__(self, spark: SparkSession, record: CheckpointRecord, written: WrittenUntil | None = None) -> None:
+        self.saved: list[CheckpointRecord] = []
         self.skipped: Counter[tuple[str, str]] = Counter()
-        self.history = History(StreamAnalyticsSettings(), epoch, self.saved.append, self._count)
+        settings = StreamAnalyticsSettings(catalog=CatalogSettings(uri="sqlite:////dev/null"))
+        self.history = History(settings, record, written or {}, self.saved.append, self._count)
+        self._spark = spark
 
     def _count(self, length: str, reason: str, count: int) -> None:
         self.skipped[length, reason] += count
 
-    def of(self, starts: dict[str, list[datetime]]) -> dict[str, list[datetime]]:
-        """Of the windows of each length that begin at `starts` and close in one micro-batch, those to write."""
-        rows = [(length, start, start + WINDOW_LENGTHS[length]) for length, many in starts.items() for start in many]
-        time = pa.timestamp("us", tz="UTC")
-        schema = pa.schema([("window_length", pa.string()), ("window_start", time), ("window_end", time)])
-        kept = self.history.keep(
-            pa.Table.from_pylist([dict(zip(schema.names, row, strict=True)) for row in rows], schema)
+    def reasons(self, starts: dict[str, list[datetime]], source: str = "simulated") -> dict[str, list[str | None]]:
+        """Why windows of each length that begin at `starts` are left out."""
+        rows = [
+            (number, source, length, start, start + WINDOW_LENGTHS[length])
+            for length, many in starts.items() for number, start in enumerate(many)
+        ]  # fmt: skip
+        frame = self._spark.createDataFrame(
+            rows, "number int, source string, window_length string, window_start timestamp, window_end timestamp"
         )
-        found: dict[str, list[datetime]] = {}
-        for row in kept.to_pylist():
-            found.setdefault(row["window_length"], []).append(row["window_start"])
+        found: dict[str, list[str | None]] = {}
+        for row in frame.withColumn("reason", self.history.reason()).orderBy("number").collect():
+            found.setdefault(row.window_length, []).append(row.reason)
         return found
 
 
@@ -59,44 +64,46 @@ def test_gaps(bounds: dict[int, tuple[int, int]], recreated: bool, expected: tup
     assert gaps(bounds, recreated=recreated) == expected
 
 
-def test_the_first_checkpoint_of_a_whole_log_writes_everything() -> None:
-    kept, closed = Kept(Epoch(topic_id="t")), {"15m": minutes(-14, 0, 3), "1h": minutes(-55)}
-    assert kept.of(closed) == closed
-    assert not kept.skipped
+def test_the_first_checkpoint_of_a_whole_log_writes_everything(spark: SparkSession) -> None:
+    kept = Kept(spark, CheckpointRecord(topic_id="t"))
+    assert kept.reasons({"15m": minutes(-14, 0, 3), "1h": minutes(-55)}) == {"15m": [None] * 3, "1h": [None]}
 
 
-def test_windows_that_begin_no_later_than_what_is_missing_are_partial() -> None:
-    kept = Kept(Epoch(topic_id="t", gaps=(GAP,), complete_after=NOON))
+def test_windows_that_begin_no_later_than_what_is_missing_are_partial(spark: SparkSession) -> None:
+    kept = Kept(spark, CheckpointRecord(topic_id="t", gaps=(GAP,), complete_after=NOON))
+    assert kept.reasons({"15m": minutes(-14, 0, 1), "1h": minutes(-55, 5)}) == {
+        "15m": ["partial", "partial", None], "1h": ["partial", None],
+    }  # fmt: skip
+
+
+def test_what_was_written_before_is_not_written_again(spark: SparkSession) -> None:
+    kept = Kept(spark, CheckpointRecord(topic_id="t"), {("market_test", "15m"): NOON})
+    starts = {"15m": minutes(-20, -15, -14), "1h": minutes(-61)}
+    assert kept.reasons(starts) == {"15m": ["written", "written", None], "1h": [None]}
+    assert kept.reasons(starts, "yahoo") == {"15m": [None] * 3, "1h": [None]}
+
+
+def test_the_log_tells_once_what_was_left_out(spark: SparkSession) -> None:
+    kept = Kept(spark, CheckpointRecord(topic_id="t"))
+    first, second, third = minutes(-14, -3, 0)
     with capture_logs() as lines:
-        assert kept.of({"15m": minutes(-14, -1), "1h": minutes(-55)}) == {}
-        assert lines == []
-        assert kept.of({"15m": minutes(0, 1), "1h": minutes(0)}) == {"15m": minutes(1)}
-        assert kept.of({"15m": minutes(2), "1h": minutes(5)}) == {"15m": minutes(2), "1h": minutes(5)}
-    assert kept.skipped == {("15m", "partial"): 3, ("1h", "partial"): 2}
-    told = {(line["window"], line["count"], line["first_start"], line["last_start"]) for line in lines}
-    assert told == {
-        ("15m", 3, "2026-01-30T11:46:00+00:00", "2026-01-30T12:00:00+00:00"),
-        ("1h", 2, "2026-01-30T11:05:00+00:00", "2026-01-30T12:00:00+00:00"),
-    }
-
-
-def test_the_log_tells_at_the_end_what_it_has_not_told() -> None:
-    kept = Kept(Epoch(topic_id="t", gaps=(GAP,), complete_after=NOON))
-    kept.of({"15m": minutes(-3, -2)})
-    with capture_logs() as lines:
+        kept.history.left_out("15m", "partial", LeftOut(2, second, third))
+        kept.history.left_out("15m", "partial", LeftOut(1, first, first))
+        kept.history.left_out("1h", "written", LeftOut(4, first, second))
+        kept.history.report({"15m"})
+        kept.history.report({"15m"})
         kept.history.report()
-        kept.history.report()
-    (line,) = lines
-    assert (line["event"], line["reason"], line["count"]) == ("windows left out", "partial", 2)
+    assert kept.skipped == {("15m", "partial"): 3, ("1h", "written"): 4}
+    told = [
+        (line["window"], line["reason"], line["count"], line["first_start"], line["last_start"]) for line in lines
+    ]  # fmt: skip
+    assert told == [
+        ("15m", "partial", 3, "2026-01-30T11:46:00+00:00", "2026-01-30T12:00:00+00:00"),
+        ("1h", "written", 4, "2026-01-30T11:46:00+00:00", "2026-01-30T11:57:00+00:00"),
+    ]
 
 
-def test_what_was_written_before_is_not_written_again() -> None:
-    kept = Kept(Epoch(topic_id="t", written_until={"15m": NOON}))
-    assert kept.of({"15m": minutes(-20, -15, -14), "1h": minutes(-61)}) == {"15m": minutes(-14), "1h": minutes(-61)}
-    assert kept.skipped == {("15m", "written"): 2}
-
-
-def test_what_is_missing_is_found_out_once_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_missing_is_found_out_once_and_kept(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
     known: dict[int, datetime] = {}
     asked: list[Gap] = []
 
@@ -105,24 +112,23 @@ def test_what_is_missing_is_found_out_once_and_kept(monkeypatch: pytest.MonkeyPa
         return known.get(next(iter(gap)))
 
     monkeypatch.setattr(history, "missing_until", missing_until)
-    kept = Kept(Epoch(topic_id="t", gaps=({0: 0}, {1: 4})))
-    assert kept.of({"15m": minutes(7)}) == {}
+    kept = Kept(spark, CheckpointRecord(topic_id="t", gaps=({0: 0}, {1: 4})))
+    assert kept.reasons({"15m": minutes(7)}) == {"15m": ["partial"]}
     known[0] = NOON
-    assert kept.of({"15m": minutes(8)}) == {}
+    assert kept.reasons({"15m": minutes(8)}) == {"15m": ["partial"]}
     assert kept.saved == []
     known[1] = NOON - timedelta(minutes=3)
-    assert kept.of({"15m": minutes(-1, 9)}) == {"15m": minutes(9)}
+    assert kept.reasons({"15m": minutes(-1, 9)}) == {"15m": ["partial", None]}
     (saved,) = kept.saved
     assert saved.complete_after == NOON
     asked.clear()
-    assert Kept(saved).of({"15m": minutes(0, 1)}) == {"15m": minutes(1)}
-    assert kept.of({"15m": minutes(10)}) == {"15m": minutes(10)}
+    assert Kept(spark, saved).reasons({"15m": minutes(0, 1)}) == {"15m": ["partial", None]}
+    assert kept.reasons({"15m": minutes(10)}) == {"15m": [None]}
     assert asked == []
 
 
 def test_a_record_keeps_its_meaning_in_the_lake() -> None:
-    epoch = Epoch(
-        topic_id="t", first_batch=4, starts={0: 3, 12: 0}, gaps=({0: 3}, GAP), written_until={"15m": NOON},
-        complete_after=NOON + timedelta(milliseconds=7),
-    )  # fmt: skip
-    assert Epoch.model_validate_json(epoch.model_dump_json()) == epoch
+    record = CheckpointRecord(
+        topic_id="t", starts={0: 3, 12: 0}, gaps=({0: 3}, GAP), complete_after=NOON + timedelta(milliseconds=7)
+    )
+    assert CheckpointRecord.model_validate_json(record.model_dump_json()) == record

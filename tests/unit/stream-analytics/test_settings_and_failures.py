@@ -8,20 +8,24 @@ import pytest
 from stream_analytics.failures import RESET, CheckpointError, ProcessError, explained_text, recreated
 from stream_analytics.settings import StreamAnalyticsSettings, StreamSettings
 from ticklake.errors import ConfigurationError, StageError
-from ticklake.settings import LiveSettings, load
+from ticklake.settings import CatalogSettings, LiveSettings, load
+
+CATALOG = CatalogSettings(uri="sqlite:////data/catalog.db")
 
 
 def test_clock_bound_rules_hold_in_the_real_flow_only() -> None:
-    real = StreamAnalyticsSettings(live=LiveSettings(namespace=""))
-    fast = StreamAnalyticsSettings(live=LiveSettings(namespace="run-1"))
-    assert (real.heartbeat, real.future_tolerance_seconds) == (True, 60)
-    assert (fast.heartbeat, fast.future_tolerance_seconds) == (False, None)
+    real = StreamAnalyticsSettings(catalog=CATALOG, live=LiveSettings(namespace=""))
+    fast = StreamAnalyticsSettings(catalog=CATALOG, live=LiveSettings(namespace="run-1"))
+    assert (real.heartbeat, real.live.future_tolerance) == (True, 60)
+    assert (fast.heartbeat, fast.live.future_tolerance) == (False, None)
 
 
 def test_checkpoints_of_flows_and_queries_lie_apart() -> None:
-    real = StreamAnalyticsSettings(live=LiveSettings(namespace=""))
+    real = StreamAnalyticsSettings(catalog=CATALOG, live=LiveSettings(namespace=""))
     assert real.checkpoint("closed") == "s3a://stock-market-data/checkpoints/realtime/closed"
-    fast = StreamAnalyticsSettings(live=LiveSettings(namespace="run-1"), stream=StreamSettings(checkpoint="/data/"))
+    fast = StreamAnalyticsSettings(
+        catalog=CATALOG, live=LiveSettings(namespace="run-1"), stream=StreamSettings(checkpoint="/data/")
+    )
     assert fast.checkpoint("running") == "/data/accelerated/run-1/checkpoints/realtime/running"
 
 
@@ -34,18 +38,23 @@ def test_checkpoints_of_flows_and_queries_lie_apart() -> None:
     ],
 )
 def test_a_checkpoint_is_a_name_in_the_lake_or_a_place(chosen: str, closed: str) -> None:
-    settings = StreamAnalyticsSettings(live=LiveSettings(namespace=""), stream=StreamSettings(checkpoint=chosen))
+    settings = StreamAnalyticsSettings(
+        catalog=CATALOG, live=LiveSettings(namespace=""), stream=StreamSettings(checkpoint=chosen)
+    )
     assert settings.checkpoint("closed") == closed
 
 
 def test_each_query_that_runs_has_a_name() -> None:
-    real = StreamAnalyticsSettings(live=LiveSettings(namespace=""))
-    fast = StreamAnalyticsSettings(live=LiveSettings(namespace="run-1"), stream=StreamSettings(running=False))
-    assert real.queries == ("closed", "running", "future")
+    real = StreamAnalyticsSettings(catalog=CATALOG, live=LiveSettings(namespace=""))
+    fast = StreamAnalyticsSettings(
+        catalog=CATALOG, live=LiveSettings(namespace="run-1"), stream=StreamSettings(running=False)
+    )
+    assert real.queries == ("closed", "running")
     assert fast.queries == ("closed",)
 
 
 def test_a_slide_must_divide_its_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TICKLAKE_CATALOG_URI", CATALOG.uri)
     monkeypatch.setenv("TICKLAKE_WINDOWS_SLIDE_15M_SECONDS", "7")
     with pytest.raises(ConfigurationError, match="slide_15m_seconds must divide 900"):
         load(StreamAnalyticsSettings)
@@ -79,7 +88,7 @@ Caused by: {cause}
     ],
 )  # fmt: skip
 def test_the_root_cause_becomes_one_line(cause: str, kind: type[StageError], said: str) -> None:
-    error = explained_text("closed", STACK.format(head="x", cause=cause), StreamAnalyticsSettings())
+    error = explained_text("closed", STACK.format(head="x", cause=cause), StreamAnalyticsSettings(catalog=CATALOG))
     assert type(error) is kind
     assert said in str(error)
     assert "\n" not in str(error)

@@ -11,8 +11,9 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from stream_analytics.late import LateTicks, late_ticks
+from stream_analytics.partials import pane, partial_aggregates
 from stream_analytics.specs import WindowSpec
-from stream_analytics.windows import aggregated, in_windows
+from stream_analytics.windows import in_windows, windows_of
 from ticklake.tables import WINDOW_COLUMNS
 
 SPECS = (
@@ -20,6 +21,7 @@ SPECS = (
     WindowSpec("1h", timedelta(hours=1), timedelta(minutes=5)),
 )
 START = datetime(2026, 3, 8, 6, 50, tzinfo=UTC)
+HOUR = timedelta(hours=1)
 SCHEMA = (
     "symbol string, source string, price double, volume bigint, event_time timestamp, sequence bigint, "
     "producer_run string"
@@ -72,8 +74,7 @@ def plain_windows(ticks: Ticks) -> dict[tuple[Any, ...], dict[str, Any]]:
 @pytest.mark.timeout(180)
 def test_windows_are_those_of_the_plain_computation(spark: SparkSession) -> None:
     ticks = some_ticks(150)
-    placed = in_windows(spark.createDataFrame(ticks, SCHEMA).coalesce(2), SPECS, timedelta(minutes=5))
-    frame = aggregated(placed)
+    frame = windows_of(spark.createDataFrame(ticks, SCHEMA).coalesce(2), SPECS, timedelta(minutes=5))
     assert frame.columns == [column.name for column in WINDOW_COLUMNS]
     expected = plain_windows(ticks)
     rows = {}
@@ -92,21 +93,47 @@ def test_windows_are_those_of_the_plain_computation(spark: SparkSession) -> None
 
 def test_a_single_tick_has_no_volatility_and_heartbeats_make_no_window(spark: SparkSession) -> None:
     rows = [("AAPL", "simulated", 101.5, 0, START, 0, "run"), (None, None, None, None, START, None, None)]
-    found = aggregated(in_windows(spark.createDataFrame(rows, SCHEMA), SPECS, timedelta(0))).collect()
+    found = windows_of(spark.createDataFrame(rows, SCHEMA), SPECS, timedelta(0)).collect()
     assert len(found) == 15 + 12
     assert {(row.symbol, row.volatility, row.vwap, row.tick_count) for row in found} == {("AAPL", None, 101.5, 1)}
 
 
 def test_a_volume_beyond_64_bits_stops_at_the_largest(spark: SparkSession) -> None:
     rows = [("AAPL", "simulated", 10.0, 2**63 - 1, START, number, "run") for number in range(2)]
-    found = aggregated(in_windows(spark.createDataFrame(rows, SCHEMA), SPECS[:1], timedelta(0))).first()
-    assert found is not None
-    assert (found.volume, found.vwap) == (2**63 - 1, 10.0)
+    for parts in (1, 2):
+        found = windows_of(spark.createDataFrame(rows, SCHEMA).repartition(parts), SPECS[:1], timedelta(0)).first()
+        assert found is not None
+        assert (found.volume, found.vwap) == (2**63 - 1, 10.0)
+
+
+def test_many_ticks_of_a_minute_are_one_row_before_they_go_into_windows(spark: SparkSession) -> None:
+    ticks = [("AAPL", "simulated", 100.0, 1, START + timedelta(milliseconds=n), n, "run") for n in range(5000)]
+    ticks += [("AAPL", "simulated", 100.0, 1, datetime(1969, 12, 31, 23, 59, 59, tzinfo=UTC), 0, "run")]
+    rows = partial_aggregates(spark.createDataFrame(ticks, SCHEMA).coalesce(1), SPECS).collect()
+    found = [(row.pane_start.astimezone(UTC), row.tick_count) for row in rows]
+    assert sorted(found) == [(datetime(1969, 12, 31, 23, 59, tzinfo=UTC), 1), (START, 5000)]
+    # Slides of any length; what divides all of them is what ticks are put together by.
+    odd = (
+        WindowSpec("15m", timedelta(minutes=15), timedelta(seconds=20)),
+        WindowSpec("1h", HOUR, timedelta(seconds=50)),
+    )
+    assert (pane(SPECS), pane(odd)) == (timedelta(minutes=1), timedelta(seconds=10))
+
+
+@pytest.mark.parametrize("spread", [0.0, 1e-4, 0.01])
+def test_a_price_that_hardly_moves(spark: SparkSession, spread: float) -> None:
+    """Parts that are put together lose no deviation that a market shows, and make none up."""
+    prices = [64_321.97 + spread * (n % 3) for n in range(900)]
+    ticks = [("AAPL", "simulated", price, 1, START + timedelta(seconds=n), n, "run") for n, price in enumerate(prices)]
+    frame = windows_of(spark.createDataFrame(ticks, SCHEMA).repartition(7), SPECS, timedelta(0))
+    whole = frame.where((F.col("window_length") == "15m") & (F.col("tick_count") == 900)).first()
+    assert whole is not None
+    assert whole.volatility == pytest.approx(statistics.stdev(prices), rel=1e-6, abs=1e-15 * prices[0])
 
 
 def test_spark_itself_makes_the_same_windows(spark: SparkSession) -> None:
     ticks = spark.createDataFrame(some_ticks(20), SCHEMA)
-    ours = in_windows(ticks, SPECS[:1], timedelta(0)).select("sequence", "window.start", "window.end")
+    ours = in_windows(ticks, "event_time", SPECS[:1], timedelta(0)).select("sequence", "window.start", "window.end")
     theirs = ticks.select("sequence", F.window("event_time", "15 minutes", "1 minute").alias("window"))
     assert sorted(ours.collect()) == sorted(theirs.select("sequence", "window.start", "window.end").collect())
 

@@ -39,8 +39,14 @@ class Invalid:
     reason: str
 
 
-def parse(partition: int, messages: Sequence[Message]) -> tuple[pa.RecordBatch, list[Invalid]]:
-    """The valid ticks of one partition as a batch of `SCHEMA`, and the rest."""
+def parse(
+    partition: int, messages: Sequence[Message], future_tolerance: float | None = None
+) -> tuple[pa.RecordBatch, list[Invalid]]:
+    """The valid ticks of one partition as a batch of `SCHEMA`, and the rest.
+
+    Args:
+        future_tolerance: how far an event time may lie after the append time, in seconds; None is any distance.
+    """
     ticks: list[Tick] = []
     places: list[tuple[int, int]] = []
     invalid: list[Invalid] = []
@@ -49,7 +55,7 @@ def parse(partition: int, messages: Sequence[Message]) -> tuple[pa.RecordBatch, 
     for message in messages:
         try:
             tick = validate(message.value or b"")
-            reason = _defect(tick, message.key)
+            reason = _defect(tick, message, future_tolerance)
         except ValidationError as error:
             reason = reason_of(error)
         if reason:
@@ -73,8 +79,10 @@ def parse(partition: int, messages: Sequence[Message]) -> tuple[pa.RecordBatch, 
     return pa.RecordBatch.from_arrays(arrays, schema=SCHEMA), invalid
 
 
-def _defect(tick: Tick, key: bytes | None) -> str:
+def _defect(tick: Tick, message: Message, future_tolerance: float | None) -> str:
     """What the model alone cannot show, empty if nothing."""
-    if key != tick.symbol.encode():
+    if message.key != tick.symbol.encode():
         return f"key: should be the symbol {tick.symbol}"
+    if future_tolerance is not None and tick.event_time.timestamp() > message.timestamp / 1000 + future_tolerance:
+        return f"event_time: lies more than {future_tolerance:g} s after the time of its arrival"
     return ""

@@ -51,16 +51,21 @@ class Encoded:
 
 
 class RangeBuilder:
-    """Collects the messages of one partition from `start` on."""
+    """Collects the messages of one partition from `start` on.
+
+    Args:
+        future_tolerance: see `parsing.parse`.
+    """
 
     def __init__(
-        self, partition: int, start: int, limits: RollSettings, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+        self, partition: int, start: int, limits: RollSettings, future_tolerance: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
         self.partition = partition
         self.next_offset = start
         """Offset of the message to come."""
         self.open: Range | None = None
-        self._limits, self._clock = limits, clock
+        self._limits, self._future_tolerance, self._clock = limits, future_tolerance, clock
 
     @property
     def size(self) -> int:
@@ -105,7 +110,7 @@ class RangeBuilder:
     def _extend(self, run: Sequence[Message]) -> None:
         if self.open is None:
             self.open = Range(self.partition, run[0].offset, run[0].timestamp, self._clock())
-        batch, invalid = parse(self.partition, run)
+        batch, invalid = parse(self.partition, run, self._future_tolerance)
         self.open.batches.append(batch)
         self.open.invalid += invalid
         self.open.size += sum(len(message.value or b"") for message in run)

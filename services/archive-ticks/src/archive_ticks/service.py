@@ -144,7 +144,8 @@ class Archive:
         self._next_try.pop(self._check_group, None)
 
     def _lease(self, partition: int, offset: int) -> None:
-        self._leases[partition] = Lease(RangeBuilder(partition, offset, self._settings.roll))
+        builder = RangeBuilder(partition, offset, self._settings.roll, self._settings.live.future_tolerance)
+        self._leases[partition] = Lease(builder)
         self._archived[partition] = offset
         self._reader.start(partition, offset)
 

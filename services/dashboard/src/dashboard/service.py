@@ -41,11 +41,13 @@ class Service:
         timeout = min(settings.store.timeout_seconds, options.store_timeout_seconds)
         store = settings.store.model_copy(update={"timeout_seconds": timeout})
         self.guard = StoreGuard(ObjectStore(store), options.refresh_seconds)
-        self.tables = StoreGuard(LakeTables(settings.catalog, store), options.refresh_seconds)
+
+        def tables() -> StoreGuard[LakeTables]:
+            return StoreGuard(LakeTables(settings.catalog, store), options.refresh_seconds)
+
+        self.tables = tables()
         self.lake = DailyLake(self.guard, self.tables, options.refresh_seconds, options.lake_cache_bytes)
-        self.closed_windows = WindowLake(
-            self.guard, settings.live.names, options.refresh_seconds, options.window_batches
-        )
+        self.closed_windows = WindowLake(tables(), settings.live, options.refresh_seconds)
         self.runs = Runs(self.guard, options.refresh_seconds)
         self.quarantine = QuarantineView(self.guard, options.refresh_seconds)
         self.live = LiveState(options.ticks_per_symbol, options.live_symbols)
@@ -74,7 +76,7 @@ class Service:
         """Stop reading."""
         for thread in (self.consumer, self.watcher):
             thread.stop()
-        for part in (self.closed_windows, self.runs, self.quarantine):
+        for part in (self.runs, self.quarantine):
             part.close()
         for thread in (self.consumer, self.watcher):
             if thread.is_alive():

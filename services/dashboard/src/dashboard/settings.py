@@ -47,8 +47,6 @@ class DashboardOptions(BaseSettings):
     """Symbols whose live prices are held; ticks of further ones are counted and left out."""
     lake_cache_bytes: int = Field(default=256 * 1024 * 1024, ge=1024 * 1024)
     """Daily rows held in memory."""
-    window_batches: int = Field(default=3000, ge=1)
-    """Newest micro-batches of closed windows looked through per window length; at one a minute, two days."""
     streams: int = Field(default=1000, ge=1)
     """Open event streams at a time; further ones get 503."""
     slow_client_seconds: float = Field(default=20, gt=0)

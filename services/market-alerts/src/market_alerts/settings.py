@@ -10,9 +10,6 @@ from market_alerts.rules import DEFAULT_FILE, TARGETS, Rule, Target
 from ticklake.errors import ConfigurationError
 from ticklake.settings import KafkaSettings, LiveSettings, ServiceSettings, settings_config
 
-FUTURE_TOLERANCE_SECONDS = 60.0
-"""That of the streaming analytics, so that both leave out the same ticks."""
-
 
 def _addresses(value: Any) -> Any:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -37,8 +34,6 @@ class AlertOptions(BaseSettings):
     """Time between two looks at the rules file; what both find is taken. 0 reads it at the start only."""
     lateness_seconds: float = Field(default=10, ge=0, le=60)
     """How far behind its series' newest tick a tick may come and still count."""
-    future_tolerance_seconds: float | None = Field(default=None, ge=0)
-    """How far a tick's event time may lie after its append time; unset is 60 in the real flow, no limit elsewhere."""
     state_seconds: float = Field(default=30, gt=0)
     """Time between two saved states; about as much is read again after a crash."""
     warm_up_minutes: float = Field(default=60, ge=0)
@@ -104,10 +99,8 @@ class AlertSettings(ServiceSettings):
     @property
     def future_tolerance_ms(self) -> float:
         """How far a tick's event time may lie after its append time, in milliseconds."""
-        chosen = self.alerts.future_tolerance_seconds
-        if chosen is None:
-            chosen = float("inf") if self.live.namespace else FUTURE_TOLERANCE_SECONDS
-        return chosen * 1000
+        chosen = self.live.future_tolerance
+        return float("inf") if chosen is None else chosen * 1000
 
     def check_targets(self, rules: tuple[Rule, ...]) -> tuple[Target, ...]:
         """The targets that are set up.

@@ -1,18 +1,19 @@
 """Compares what a live flow left behind: ticks sent, ticks archived, and closed windows recomputed from the archive."""
 
-import io
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from ticklake import kafka, ledger, manifests
+from ticklake import kafka, ledger
+from ticklake.catalog import LakeTables, matching
 from ticklake.errors import IntegrityError
 from ticklake.ledger_table import read_object
 from ticklake.names import LiveNames
 from ticklake.objects import ObjectStore
-from ticklake.settings import KafkaSettings
+from ticklake.records import Source
+from ticklake.settings import KafkaSettings, LiveSettings
+from ticklake.tables import WINDOWS, namespace_of
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class LiveCounts:
     """Closed windows that readers see."""
 
 
-def check(broker: KafkaSettings, store: ObjectStore, live: LiveNames, late: int) -> LiveCounts:
+def check(broker: KafkaSettings, store: ObjectStore, tables: LakeTables, flow: LiveSettings, late: int) -> LiveCounts:
     """Compare topic, archive and windows of a flow whose services have stopped.
 
     Args:
@@ -36,13 +37,14 @@ def check(broker: KafkaSettings, store: ObjectStore, live: LiveNames, late: int)
     Raises:
         IntegrityError: a tick is missing or doubled, or a window differs from the archived ticks.
     """
+    live = flow.names
     sent = sum(kafka.end_offsets(broker, live.topic).values())
     chains = ledger.verify_chain(store, live, kafka.topic_id(broker, live.topic))
     ranges = [part for chain in chains.values() for part in chain]
     archived, quarantined = (sum(getattr(part, name) for part in ranges) for name in ("rows", "invalid_rows"))
     if sent != archived + quarantined:
         raise IntegrityError(f"{sent} ticks were sent, but {archived} archived and {quarantined} quarantined")
-    windows = _windows(store, live)
+    windows = _windows(tables, flow.namespace)
     if late == 0:
         _compare(windows, _ticks(store, live, ranges))
     return LiveCounts(sent, archived, quarantined, windows.num_rows)
@@ -56,9 +58,9 @@ def _ticks(store: ObjectStore, live: LiveNames, ranges: list[ledger.LedgerRange]
     return pa.concat_tables([read_object(store, key)[1] for key in keys])
 
 
-def _windows(store: ObjectStore, live: LiveNames) -> pa.Table:
-    files = [item.key for manifest in manifests.all_windows(store, live) for item in manifest.objects]
-    return pa.concat_tables([pq.read_table(io.BytesIO(store.get(key))) for key in files])
+def _windows(tables: LakeTables, flow: str) -> pa.Table:
+    namespaces = sorted({namespace_of(source) for source in Source})
+    return pa.concat_tables([tables.read(namespace, WINDOWS, matching(flow=[flow])) for namespace in namespaces])
 
 
 def _compare(windows: pa.Table, ticks: pa.Table) -> None:

@@ -17,10 +17,12 @@ from onebox.host_client import Hosts
 from onebox.platform import Platform
 from onebox.report import Journal, Row
 from onebox.services import ARCHIVE_TICKS, STREAM_ANALYTICS, STREAM_TICKS, Service
-from ticklake import kafka, manifests
+from ticklake import kafka, names
+from ticklake.catalog import LakeTables
 from ticklake.errors import ExitCode, IntegrityError, StageError
 from ticklake.names import SCHEMA_OTHER, WINDOWS_TABLE, LiveNames, live_names, live_topics
 from ticklake.objects import ObjectStore
+from ticklake.settings import LiveSettings
 
 _SPEED_UP = 60
 """Event time runs this many times as fast as the clock: a minute a second."""
@@ -72,8 +74,8 @@ class LivePart:
             self._wait_for_archive(live, archive)
             self._stop(archive)
         shutil.rmtree(checkpoints, ignore_errors=True)
-        self._reconcile(store, live, time.monotonic() - began, late)
-        self._load_windows(store, live, namespace)
+        closed = self._reconcile(store, LiveSettings(namespace=namespace), time.monotonic() - began, late)
+        self._load_windows(closed, namespace)
         # The lake has it all now; a topic per run would only pile up in the broker.
         kafka.delete_topics(self.platform.kafka, [topic.name for topic in live_topics(live)])
 
@@ -104,27 +106,29 @@ class LivePart:
                 raise StageError(f"the archive did not catch up within {_ARCHIVE_SECONDS} s; see {archive.log}")
             time.sleep(0.2)
 
-    def _reconcile(self, store: ObjectStore, live: LiveNames, seconds: float, late: int) -> None:
-        counts = live_check.check(self.platform.kafka, store, live, late)
+    def _reconcile(self, store: ObjectStore, flow: LiveSettings, seconds: float, late: int) -> int:
+        """Enter the flow's stages into the journal; returns the number of closed windows."""
+        tables, live = LakeTables(self.platform.catalog, self.platform.store), flow.names
+        counts = live_check.check(self.platform.kafka, store, tables, flow, late)
         sent = counts.sent
         for stage, rows_out, quarantined, where in (
             (STREAM_TICKS, sent, 0, f"topic {live.topic}"),
             (ARCHIVE_TICKS, counts.archived, counts.quarantined, f"{live.raw_prefix}/"),
-            (STREAM_ANALYTICS, counts.windows, late, f"{live.processed_prefix}/"),
+            (STREAM_ANALYTICS, counts.windows, late, f"{names.PROCESSED_LIVE}/flow={flow.namespace}/"),
         ):
             self.journal.rows.append(
                 Row(stage=stage, seconds=round(seconds, 2), rows_in=sent, rows_out=rows_out,
                     quarantined=quarantined, where=where)
             )  # fmt: skip
             self.say(f"  ✓ {stage}  {rows_out:,} {'windows closed' if stage == STREAM_ANALYTICS else 'ticks'}")
+        return counts.windows
 
-    def _load_windows(self, store: ObjectStore, live: LiveNames, namespace: str) -> None:
+    def _load_windows(self, closed: int, namespace: str) -> None:
         began = time.monotonic()
         run_program(
             self.platform, self.hosts.python, LOAD_WINDOWS, [], {"TICKLAKE_LIVE_NAMESPACE": namespace}, self.say
         )
         seconds = time.monotonic() - began
-        closed = sum(item.rows for manifest in manifests.all_windows(store, live) for item in manifest.objects)
         with Session(self.platform.warehouse, LOAD_WINDOWS) as session:
             table = f"{session.database}.{SCHEMA_OTHER}.{WINDOWS_TABLE}"
             ((loaded,),) = session.rows(f"SELECT COUNT(*) FROM {table} WHERE FLOW = %s", (namespace,))  # noqa: S608

@@ -71,14 +71,15 @@ class Service:
         except (OSError, http.client.HTTPException):
             return False
 
-    def metric(self, name: str) -> float:
-        """The sum over all labels of one of the service's metrics; 0 where it is absent or the service is away."""
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of one of the service's metrics over all series with `labels`; 0 without any or without an answer."""
         try:
             with urllib.request.urlopen(f"http://{LOOPBACK}:{self.port}/metrics", timeout=_PROBE_SECONDS) as answer:
                 families = text_string_to_metric_families(answer.read().decode())
         except (OSError, http.client.HTTPException):
             return 0
-        return sum(sample.value for family in families for sample in family.samples if sample.name == name)
+        samples = (sample for family in families for sample in family.samples if sample.name == name)
+        return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
 
     def ended(self) -> int | None:
         """The exit code, None while the service runs or where it never started."""

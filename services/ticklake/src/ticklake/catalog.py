@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -21,7 +22,7 @@ from pyiceberg.exceptions import (
     TableAlreadyExistsError,
     UnauthorizedError,
 )
-from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, In
+from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, GreaterThanOrEqual, In, LessThanOrEqual
 from pyiceberg.io.pyarrow import PyArrowFileIO
 from pyiceberg.partitioning import PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
@@ -303,15 +304,23 @@ def _partitions(table: IcebergTable) -> PartitionSpec:
     ))  # fmt: skip
 
 
-def matching(**columns: Iterable[str]) -> BooleanExpression:
-    """A filter for `LakeTables.read`: rows whose columns have one of the values given for each."""
+def matching(*further: BooleanExpression, **columns: Iterable[str]) -> BooleanExpression:
+    """A filter for `LakeTables.read`: rows whose columns have one of the values given for each, and match `further`."""
     # mypy's plugin of pydantic does not know the constructors that these classes have.
     all_of: Any = And
     one_of: Any = In
     found: BooleanExpression = AlwaysTrue()
-    for name, values in columns.items():
-        found = all_of(found, one_of(name, set(values)))
+    for each in (*further, *(one_of(name, set(values)) for name, values in columns.items())):
+        found = all_of(found, each)
     return found
+
+
+def between(column: str, first: datetime | None, last: datetime | None) -> BooleanExpression:
+    """A filter for `LakeTables.read`: rows whose time lies in `first` to `last`, both included; None is no limit."""
+    not_before: Any = GreaterThanOrEqual
+    not_after: Any = LessThanOrEqual
+    limits = ((not_before, first), (not_after, last))
+    return matching(*(kind(column, limit.isoformat()) for kind, limit in limits if limit is not None))
 
 
 def _plain(field: pa.Field) -> pa.Field:

@@ -141,6 +141,9 @@ class StageSettings(BaseSettings):
     """Exchange calendar (ISO 10383 code) that says which sessions exist."""
 
 
+_FUTURE_TOLERANCE_SECONDS = 60.0
+
+
 class LiveSettings(BaseSettings):
     """Which live flow a stage works for (`TICKLAKE_LIVE_…`)."""
 
@@ -148,6 +151,14 @@ class LiveSettings(BaseSettings):
 
     namespace: str = Field(default="", max_length=60)
     """Empty for the real flow; a flow whose event time runs faster than the clock needs one."""
+    future_tolerance_seconds: float | None = Field(default=None, ge=0)
+    """How far a tick's event time may lie after its append time; unset is 60 in the real flow, no limit elsewhere."""
+
+    @property
+    def future_tolerance(self) -> float | None:
+        """How far a tick's event time may lie after its append time, in seconds; None is any distance."""
+        chosen = self.future_tolerance_seconds
+        return _FUTURE_TOLERANCE_SECONDS if chosen is None and not self.namespace else chosen
 
     @property
     def names(self) -> names.LiveNames:

@@ -226,7 +226,7 @@ WINDOWS = IcebergTable(
     (FLOW, *WINDOW_COLUMNS),
     ("window_start", "window_length", "symbol"),
     "Closed sliding windows of the live ticks, each once",
-    partitions=(("flow", "flow"),),
+    partitions=(("flow", "flow"), ("window_length", "window_length")),
     folder=names.PROCESSED_LIVE,
 )
 

@@ -12,25 +12,24 @@ from pyspark.sql.streaming.query import StreamingQuery
 
 from stream_analytics import queries
 from stream_analytics.closed import ClosedWindows
-from stream_analytics.epochs import Epoch, Epochs
 from stream_analytics.failures import CheckpointError, ProcessError, explained
-from stream_analytics.future import FutureTicks
 from stream_analytics.history import History
+from stream_analytics.lake import WindowLake
 from stream_analytics.late import checkpoint_watermark, late_ticks, offset_range
 from stream_analytics.progress import Events, Metrics, kafka_source, watermark
-from stream_analytics.settings import CLOSED, FUTURE, RUNNING, StreamAnalyticsSettings
+from stream_analytics.records import CheckpointRecord, Records
+from stream_analytics.settings import CLOSED, RUNNING, StreamAnalyticsSettings
 from stream_analytics.ticks import METRICS, from_the_future, parsed, usable
 from stream_analytics.topic import LiveTopic
 from ticklake import logs
 from ticklake.errors import StageError
-from ticklake.kafka import ConfirmedProducer
 from ticklake.objects import ObjectStore
 from ticklake.spark import kafka_options, translated_errors
 
 if TYPE_CHECKING:
     from pyspark.sql.streaming.listener import StreamingQueryProgress
 
-STOP_SECONDS = 8.0
+STOP_SECONDS = 7.0
 """A batch under way gets this long to end; cut off, it is repeated after the next start."""
 _STUCK_SECONDS = 900.0
 """Longer than all the timeouts of one batch together."""
@@ -42,32 +41,38 @@ class App:
     """One start of all queries, from their checkpoints to their end.
 
     Args:
-        producer: for the sinks that write from the driver.
+        lake: what is written to; how far that is, is asked for here.
         query_id: of the query of closed windows.
-        epoch: its record, see `epochs`.
+        record: of its checkpoint.
+
+    Raises:
+        StageError: the catalog or the store does not answer.
     """
 
     def __init__(
-        self, settings: StreamAnalyticsSettings, spark: SparkSession, store: ObjectStore, producer: ConfirmedProducer,
-        topic: LiveTopic, query_id: str, epoch: Epoch, metrics: Metrics, events: Events,
+        self, settings: StreamAnalyticsSettings, spark: SparkSession, store: ObjectStore, lake: WindowLake,
+        topic: LiveTopic, query_id: str, record: CheckpointRecord, metrics: Metrics, events: Events,
     ) -> None:  # fmt: skip
         self._settings = settings
         self._spark = spark
         self._topic = topic
-        self._epoch = epoch
+        self._starts = record.starts
         self._metrics = metrics
         self._events = events
         self._queries: dict[str, StreamingQuery] = {}
-        epochs, names = Epochs(store, settings.live.names), settings.live.names
-        self._history = History(settings, epoch, lambda changed: epochs.write(query_id, changed), self._on_skipped)
+        records, written_until = Records(store, settings.live.names), lake.written_until()
+        self._history = History(
+            settings, record, written_until, lambda changed: records.write(query_id, changed), self._on_skipped
+        )
         self._closed = ClosedWindows(
-            store, names, producer if settings.stream.running else None, epoch.first_batch, self._history.keep,
-            topic.confirm, self._on_closed,
+            lake, queries.analytics_topic(settings) if settings.stream.running else None, self._history, written_until,
+            query_id, topic.confirm, self._on_closed,
         )  # fmt: skip
-        tolerance = settings.future_tolerance_seconds
-        self._future = None if tolerance is None else FutureTicks(store, producer, tolerance)
         self._run_id = ""
         self._previous: tuple[int, datetime | None] = (-1, None)
+        self._to_count: queue.SimpleQueue[tuple[StreamingQueryProgress, datetime | None] | None] = queue.SimpleQueue()
+        # A daemon, and not the main thread: a large batch takes long to read again, and must not put off a stop.
+        self._counter = threading.Thread(target=self._count, name="late-ticks", daemon=True)
         self.progressed = False
         """Whether a micro-batch of closed windows has finished since the start."""
 
@@ -84,11 +89,10 @@ class App:
             StageError: Spark does not start one.
         """
         spark, settings = self._spark, self._settings
+        self._counter.start()
         with translated_errors("start the queries"):
-            self._queries[CLOSED] = queries.start_closed(spark, settings, self._closed.write, self._epoch.starts)
+            self._queries[CLOSED] = queries.start_closed(spark, settings, self._closed.write, self._starts)
             self._run_id = self._queries[CLOSED].runId
-            if self._future is not None:
-                self._queries[FUTURE] = queries.start_future(spark, settings, self._future.write)
             if settings.stream.running:
                 self._queries[RUNNING] = queries.start_running(spark, settings)
 
@@ -129,6 +133,7 @@ class App:
         Raises:
             ProcessError: to restart, a query would have to stop that does not.
         """
+        self._to_count.put(None)
         # Not in the middle of a write: what is half done would have to be done again.
         self._closed.stop(STOP_SECONDS / 2)
         threads = [threading.Thread(target=_stop, args=(query,), daemon=True) for query in self._queries.values()]
@@ -154,11 +159,9 @@ class App:
         return bool(wanted) and all(self._closed.written[spec.name] >= wanted for spec in stream.windows)
 
     def _raise_failure(self) -> None:
-        for failure in (self._closed.failure, self._future.failure if self._future else None):
+        for failure in (self._closed.failure, self._topic.failure):
             if failure is not None:
                 raise failure
-        if self._topic.failure is not None:
-            raise self._topic.failure
         with translated_errors("run the queries"):
             ended = [(name, query.exception()) for name, query in self._queries.items() if not query.isActive]
         for name, error in ended:
@@ -176,11 +179,9 @@ class App:
         if str(progress.runId) != self._run_id:
             return  # of another query, or of this one before a failure
         self.progressed = True
-        try:
-            with translated_errors("count late ticks"):
-                self._count_late(progress)
-        except StageError as error:  # the windows are right all the same
-            log.warning("late ticks, not counted", batch=progress.batchId, reason=str(error))
+        if any(operator.numRowsDroppedByWatermark for operator in progress.stateOperators):
+            batch, limit = self._previous
+            self._to_count.put((progress, limit if batch == progress.batchId - 1 else None))
         self._previous = (progress.batchId, watermark(progress))
         counts = progress.observedMetrics.get(METRICS)
         if counts and (counts["invalid"] or counts["future"]):
@@ -193,11 +194,16 @@ class App:
     def _on_skipped(self, window: str, reason: str, count: int) -> None:
         self._metrics.skipped.labels(window, reason).inc(count)
 
-    def _count_late(self, progress: "StreamingQueryProgress") -> None:
-        if not any(operator.numRowsDroppedByWatermark for operator in progress.stateOperators):
-            return
-        batch, limit = self._previous
-        if batch != progress.batchId - 1:
+    def _count(self) -> None:
+        while (waiting := self._to_count.get()) is not None:
+            try:
+                with translated_errors("count late ticks"):
+                    self._count_late(*waiting)
+            except StageError as error:  # the windows are right all the same
+                log.warning("late ticks, not counted", batch=waiting[0].batchId, reason=str(error))
+
+    def _count_late(self, progress: "StreamingQueryProgress", limit: datetime | None) -> None:
+        if limit is None:
             limit = checkpoint_watermark(self._spark, self._settings.checkpoint(CLOSED), progress.batchId - 1)
         source = kafka_source(progress)
         if limit is None or source is None:
@@ -205,7 +211,7 @@ class App:
             return
         options = kafka_options(self._settings.kafka)
         ticks = parsed(offset_range(self._spark, options, source.startOffset, source.endOffset))
-        good = usable(ticks, from_the_future(self._settings.future_tolerance_seconds))
+        good = usable(ticks, from_the_future(self._settings.live.future_tolerance))
         for found in late_ticks(good, self._settings.stream.windows, limit):
             self._metrics.late_ticks(found)
             log.warning(

@@ -1,52 +1,48 @@
-"""Closed windows to the lake: Parquet per micro-batch, then the manifest that readers follow."""
+"""Closed windows to the analytics topic and the table `windows`."""
 
-import hashlib
-import io
 import threading
 from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime, timedelta
 
-from stream_analytics.messages import with_final_message
+from pyspark import StorageLevel
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from stream_analytics.history import History, LeftOut
+from stream_analytics.lake import WindowLake, WrittenUntil
+from stream_analytics.messages import final_messages
 from ticklake.errors import StageError
-from ticklake.kafka import ConfirmedProducer
-from ticklake.lineage import ObjectRef
-from ticklake.manifests import WindowManifest, write_windows
-from ticklake.names import LiveNames
-from ticklake.objects import ObjectStore
+from ticklake.records import Source
 from ticklake.spark import translated_errors
-from ticklake.tables import WINDOW_COLUMNS, arrow_schema
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-    from pyspark.sql import DataFrame
+from ticklake.tables import namespace_of
 
 
 class ClosedWindows:
     """The sink of the query of closed windows; `write` is its `foreachBatch`.
 
-    A micro-batch holds each closed window once. Its object has the batch's number in its key and is replaced, like its
-    manifest, when Spark repeats the batch, so a window is neither lost nor doubled. A batch without one writes nothing.
-
-    The rows pass through the driver: they are windows, not ticks, about one per symbol and slide.
+    Not the table format's own streaming sink, as that writes all rows of a query to one table: by their source, windows
+    go to the real namespace or to that of tests, and to the topic too. The executors write; what comes back here are
+    counts. A micro-batch that Spark repeats writes nothing twice, see `history`. The topic comes first: what a crash
+    keeps from the table is sent again, as readers of the topic allow.
 
     Args:
-        producer: sends the closed windows to the analytics topic too; None sends none.
-        first_batch: number of Spark's batch 0 of this checkpoint, see `epochs`.
-        keep: of the windows that closed, those to write, see `history`.
+        topic: options of Spark's Kafka sink; None sends nothing.
+        written_until: how far the table is written; updated here.
+        query_id: goes into the snapshots' properties, with the number of the micro-batch.
         confirm: raises where what was read may be of another topic; asked before anything is written.
         on_closed: is told how many windows of a length became visible to readers.
     """
 
     def __init__(
-        self, store: ObjectStore, live: LiveNames, producer: ConfirmedProducer | None, first_batch: int,
-        keep: "Callable[[pa.Table], pa.Table]", confirm: Callable[[], None], on_closed: Callable[[str, int], None],
+        self, lake: WindowLake, topic: dict[str, str] | None, history: History, written_until: WrittenUntil,
+        query_id: str, confirm: Callable[[], None], on_closed: Callable[[str, int], None],
     ) -> None:  # fmt: skip
-        self._store = store
-        self._live = live
-        self._producer = producer
-        self._first_batch = first_batch
-        self._keep = keep
+        self._lake = lake
+        self._topic = topic
+        self._history = history
+        self._written_until = written_until
+        self._query_id = query_id
         self._confirm = confirm
         self._on_closed = on_closed
         self.written: Counter[str] = Counter()
@@ -62,17 +58,17 @@ class ClosedWindows:
         if self._busy.acquire(timeout=patience_seconds):
             self._busy.release()
 
-    def write(self, batch: "DataFrame", batch_id: int) -> None:
-        """Write the windows that closed in one micro-batch, and only then let readers know.
+    def write(self, batch: DataFrame, batch_id: int) -> None:
+        """Write the windows that closed in one micro-batch.
 
         Raises:
-            StageError: the store or the broker did not take them; the batch is repeated after a restart.
+            StageError: the store, the catalog or the broker did not take them; the batch is repeated after a restart.
         """
         with self._busy:
             if self._stopping:
                 raise StageError("stopped before this batch")
             try:
-                with translated_errors("compute closed windows"):
+                with translated_errors("write closed windows"):
                     self._write(batch, batch_id)
             except StageError as error:
                 if not self._stopping:
@@ -80,33 +76,44 @@ class ClosedWindows:
                 # Without its causes: Spark searches the whole text, Java's stack included, by a recursive pattern.
                 raise StageError(str(error)) from None
 
-    def _write(self, batch: "DataFrame", batch_id: int) -> None:
-        rows = (batch if self._producer is None else with_final_message(batch)).toArrow()
-        if rows.num_rows == 0 or (rows := self._keep(rows)).num_rows == 0:
-            return
-        self._confirm()
-        number = self._first_batch + batch_id
-        windows = rows.select([column.name for column in WINDOW_COLUMNS]).cast(arrow_schema(WINDOW_COLUMNS))
-        windows = windows.sort_by([(name, "ascending") for name in ("window_start", "symbol", "source")])
-        for query in windows["window_length"].unique().to_pylist():
-            self._write_query(query, number, windows)
-        if self._producer is not None:
-            for key, value in zip(rows["key"].to_pylist(), rows["value"].to_pylist(), strict=True):
-                self._producer.send(self._live.analytics_topic, key=key, value=value)
-            self._producer.confirm()
+    def _write(self, batch: DataFrame, batch_id: int) -> None:
+        # The state is computed once, whatever reads its result.
+        rows = batch.withColumn("reason", self._history.reason()).persist(StorageLevel.MEMORY_AND_DISK)
+        try:
+            counts = rows.groupBy("source", "window_length", "reason").agg(
+                F.count(F.lit(1)).alias("count"), _micros(F.min("window_start")).alias("first_start"),
+                _micros(F.max("window_start")).alias("last_start"), _micros(F.max("window_end")).alias("last_end"),
+            ).collect()  # fmt: skip
+            for row in counts:
+                if row.reason is not None:
+                    found = LeftOut(row["count"], _time(row.first_start), _time(row.last_start))
+                    self._history.left_out(row.window_length, row.reason, found)
+            kept = [row for row in counts if row.reason is None]
+            if not kept:
+                return
+            self._confirm()
+            self._history.report({row.window_length for row in kept})
+            whole = rows.where(F.col("reason").isNull()).drop("reason")
+            if self._topic is not None:
+                final_messages(whole).write.format("kafka").options(**self._topic).save()
+            for namespace in sorted({namespace_of(Source(row.source)) for row in kept}):
+                own = [row for row in kept if namespace_of(Source(row.source)) == namespace]
+                of_these = whole.where(F.col("source").isin(sorted({row.source for row in own})))
+                self._lake.append(of_these, namespace, f"{self._query_id}/{batch_id}")
+                for row in own:
+                    place = namespace, row.window_length
+                    until = _time(row.last_end)
+                    self._written_until[place] = max(until, self._written_until.get(place, until))
+                    self.written[row.window_length] += row["count"]
+                    self._on_closed(row.window_length, row["count"])
+        finally:
+            rows.unpersist()
 
-    def _write_query(self, query: str, number: int, windows: "pa.Table") -> None:
-        import pyarrow.compute as pc
-        import pyarrow.parquet as pq
 
-        part = windows.filter(pc.equal(windows["window_length"], query))
-        sink = io.BytesIO()
-        pq.write_table(part, sink, compression="zstd")
-        body = sink.getvalue()
-        key = f"{self._live.processed_prefix}/query={query}/batch={number:012d}/windows.parquet"
-        self._store.put(key, body)
-        digest = hashlib.sha256(body).hexdigest()
-        reference = ObjectRef(key=key, rows=part.num_rows, size=len(body), sha256=digest)
-        write_windows(self._store, self._live, WindowManifest(query=query, batch=number, objects=(reference,)))
-        self.written[query] += part.num_rows
-        self._on_closed(query, part.num_rows)
+def _micros(time: Column) -> Column:
+    # As a number: Python would turn a timestamp into the machine's own zone.
+    return F.unix_micros(time)
+
+
+def _time(micros: int) -> datetime:
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)

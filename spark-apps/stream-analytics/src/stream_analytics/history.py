@@ -1,8 +1,8 @@
 """Which of the windows that close a checkpoint's query writes as final.
 
-A query with a new checkpoint reads the live topic from where its log begins (`Epoch.starts`). It knows a window
-completely where every tick that the flow ever had for it lies there. Ticks are missing before a *gap*, a set of offsets
-by partition:
+A query with a new checkpoint reads the live topic from where its log begins (`CheckpointRecord.starts`). It knows a
+window completely where every tick that the flow ever had for it lies there. Ticks are missing before a *gap*, a set of
+offsets by partition:
 
 - the beginnings of all partitions, where an earlier checkpoint of the flow read a topic of another id: the topic was
   recreated, and the ticks of the old one are gone;
@@ -22,113 +22,122 @@ for a later one on the same topic (the earlier was lost) while its log still doe
 holds, not about when it was read: offsets are fixed before the query starts, the first tick behind them is a property
 of the log, and the result is kept with them in the checkpoint's record.
 
-Windows that end no later than the newest that earlier checkpoints wrote (of the same length) are not written again:
-windows close in the order of their ends, so what was known of those was written then.
+Windows that end no later than the newest one in the table (of the same length) are not written again: windows close in
+the order of their ends, so all of those were written then. That is also what makes a micro-batch that Spark repeats,
+after a crash between the table's commit and the checkpoint's, write nothing twice.
 """
 
-from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import ValidationError
+from pyspark.sql import Column
+from pyspark.sql import functions as F
 
-from stream_analytics.epochs import Epoch, Gap
+from stream_analytics.lake import WrittenUntil
 from stream_analytics.live_log import first_records
+from stream_analytics.records import CheckpointRecord, Gap
 from stream_analytics.settings import StreamAnalyticsSettings
 from ticklake import logs
-from ticklake.records import Tick
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from ticklake.records import Source, Tick
+from ticklake.tables import namespace_of
 
 Reason = Literal["partial", "written"]
 
 log = logs.get(__name__)
 
 
+@dataclass
+class LeftOut:
+    """Windows of one length that are left out for one reason."""
+
+    count: int
+    first_start: datetime
+    last_start: datetime
+
+
 class History:
-    """Decides for one checkpoint; `keep` is called by one thread at a time.
+    """Decides for one checkpoint, by one thread at a time.
 
     Args:
-        epoch: the checkpoint's record.
+        record: the checkpoint's record.
+        written_until: see `lake.WindowLake`; kept up to date by who writes.
         save: keeps a changed record in the lake.
         on_skipped: is told how many windows of a length were left out, and why.
     """
 
     def __init__(
-        self, settings: StreamAnalyticsSettings, epoch: Epoch, save: Callable[[Epoch], None],
-        on_skipped: Callable[[str, Reason, int], None],
+        self, settings: StreamAnalyticsSettings, record: CheckpointRecord, written_until: WrittenUntil,
+        save: Callable[[CheckpointRecord], None], on_skipped: Callable[[str, Reason, int], None],
     ) -> None:  # fmt: skip
         self._settings = settings
-        self._epoch = epoch
+        self._record = record
+        self._written_until = written_until
         self._save = save
         self._on_skipped = on_skipped
-        self._skipped: dict[tuple[str, Reason], list[datetime]] = defaultdict(list)
-        """Starts of windows left out that no line of the log has told of yet."""
+        self._skipped: dict[tuple[str, Reason], LeftOut] = {}
+        """What no line of the log has told of yet."""
 
-    def keep(self, windows: "pa.Table") -> "pa.Table":
-        """Of the windows that closed in one micro-batch, those to write.
-
-        Args:
-            windows: with the columns of `ticklake.tables.WINDOW_COLUMNS`, at least.
+    def reason(self) -> Column:
+        """Why a closed window (the columns of `ticklake.tables.WINDOW_COLUMNS`) is left out; null for one to write.
 
         Raises:
             StageError: the broker or the store did not answer.
         """
-        import pyarrow as pa
+        written = F.lit(False)
+        for (namespace, length), until in self._written_until.items():
+            sources = [source.value for source in Source if namespace_of(source) == namespace]
+            of_these = F.col("source").isin(sources) & (F.col("window_length") == length)
+            written |= of_these & (F.unix_micros("window_end") <= _micros(until))
+        partial = F.lit(False)
+        if self._record.gaps:
+            complete_after = self._complete_after()
+            partial = (
+                F.lit(True) if complete_after is None else F.unix_micros("window_start") <= _micros(complete_after)
+            )
+        return F.when(written, "written").when(partial, "partial")
 
-        if not self._epoch.gaps and not self._epoch.written_until:
-            return windows
-        complete_after = self._complete_after()
-        lengths = windows["window_length"].to_pylist()
-        starts, ends = windows["window_start"].to_pylist(), windows["window_end"].to_pylist()
-        reasons: list[Reason | None] = []
-        for length, start, end in zip(lengths, starts, ends, strict=True):
-            until = self._epoch.written_until.get(length)
-            partial = complete_after is not None and start <= complete_after
-            reasons.append("written" if until is not None and end <= until else "partial" if partial else None)
-        self._count(lengths, starts, reasons)
-        return windows.filter(pa.array([reason is None for reason in reasons]))
+    def left_out(self, length: str, reason: Reason, found: LeftOut) -> None:
+        """Count what one micro-batch left out."""
+        self._on_skipped(length, reason, found.count)
+        before = self._skipped.get((length, reason), found)
+        self._skipped[length, reason] = LeftOut(
+            found.count + (before.count if before is not found else 0),
+            min(before.first_start, found.first_start), max(before.last_start, found.last_start),
+        )  # fmt: skip
 
-    def report(self) -> None:
-        """Log what was left out and not logged yet."""
-        for length in {length for length, _ in self._skipped}:
-            self._report(length)
+    def report(self, lengths: Iterable[str] | None = None) -> None:
+        """Log what was left out and not logged yet.
+
+        Args:
+            lengths: only of these; in the order of their ends, all that are left out close before the first to write.
+        """
+        for length, reason in sorted(self._skipped):
+            if lengths is None or length in lengths:
+                found = self._skipped.pop((length, reason))
+                log.warning(
+                    "windows left out", window=length, reason=reason, count=found.count,
+                    first_start=found.first_start.isoformat(), last_start=found.last_start.isoformat(),
+                )  # fmt: skip
 
     def _complete_after(self) -> datetime | None:
-        """The time after which windows must begin to be complete; None if all are."""
-        if not self._epoch.gaps or self._epoch.complete_after is not None:
-            return self._epoch.complete_after
-        found = [missing_until(self._settings, gap) for gap in self._epoch.gaps]
+        """The time after which windows must begin to be complete; None while that is not known."""
+        if self._record.complete_after is not None:
+            return self._record.complete_after
+        found = [missing_until(self._settings, gap) for gap in self._record.gaps]
         known = [time for time in found if time is not None]
         if len(known) < len(found):
-            return datetime.max.replace(tzinfo=UTC)
-        self._epoch = self._epoch.model_copy(update={"complete_after": max(known)})
-        self._save(self._epoch)
+            return None
+        self._record = self._record.model_copy(update={"complete_after": max(known)})
+        self._save(self._record)
         log.warning("ticks before these are missing: windows are final that begin later", time=max(known).isoformat())
         return max(known)
 
-    def _count(self, lengths: list[str], starts: list[datetime], reasons: list[Reason | None]) -> None:
-        counts: dict[tuple[str, Reason], int] = defaultdict(int)
-        for length, start, reason in zip(lengths, starts, reasons, strict=True):
-            if reason is not None:
-                self._skipped[length, reason].append(start)
-                counts[length, reason] += 1
-        for (length, reason), count in counts.items():
-            self._on_skipped(length, reason, count)
-        # In the order of their ends they all close before the first that is written: the line has all of them.
-        written = {length for length, reason in zip(lengths, reasons, strict=True) if reason is None}
-        for length in written:
-            self._report(length)
 
-    def _report(self, length: str) -> None:
-        for reason in ("partial", "written"):
-            if starts := self._skipped.pop((length, reason), None):
-                log.warning(
-                    "windows left out", window=length, reason=reason, count=len(starts),
-                    first_start=min(starts).isoformat(), last_start=max(starts).isoformat(),
-                )  # fmt: skip
+def _micros(moment: datetime) -> Column:
+    return F.lit((moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1))
 
 
 def missing_until(settings: StreamAnalyticsSettings, gap: Gap) -> datetime | None:
@@ -137,7 +146,7 @@ def missing_until(settings: StreamAnalyticsSettings, gap: Gap) -> datetime | Non
     Raises:
         StageError: the broker did not answer.
     """
-    tolerance = settings.future_tolerance_seconds
+    tolerance = settings.live.future_tolerance
     # Where the append time tells, any message will do.
     usable = (lambda _: True) if tolerance is not None else (lambda record: _event_time(record) is not None)
     records = first_records(settings.kafka, settings.live.names.topic, gap, usable)

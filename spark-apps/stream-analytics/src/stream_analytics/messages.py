@@ -22,9 +22,9 @@ def running_messages(windows: DataFrame) -> DataFrame:
     return windows.select(_key(), _value(F.unix_millis(F.current_timestamp()), final=False))
 
 
-def with_final_message(windows: DataFrame) -> DataFrame:
-    """Closed windows with two more columns, the message's `key` and `value`."""
-    return windows.select("*", _key(), _value(F.lit(FINAL_VERSION), final=True))
+def final_messages(windows: DataFrame) -> DataFrame:
+    """`key` and `value` of closed windows."""
+    return windows.select(_key(), _value(F.lit(FINAL_VERSION), final=True))
 
 
 def _key() -> Column:

@@ -83,9 +83,9 @@ class Metrics:
 
         self.rows = counter("rows", "Messages read by the query of closed windows")
         self.invalid = counter("invalid_rows", "Messages left out: no valid tick")
-        self.future = counter("future_ticks", "Ticks left out and quarantined: from the future")
+        self.future = counter("future_ticks", "Ticks left out: from the future")
         self.late = counter("late_ticks", "Ticks that missed some or all of their windows", "window", "missed")
-        self.closed = counter("closed_windows", "Closed windows written to the lake", "window")
+        self.closed = counter("closed_windows", "Closed windows written to the table", "window")
         self.skipped = counter(
             "skipped_windows", "Closed windows left out: partial, or written before the checkpoint", "window", "reason"
         )

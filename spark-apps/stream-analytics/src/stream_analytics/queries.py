@@ -2,9 +2,8 @@
 
 | query | mode | to |
 |---|---|---|
-| `closed` | append | Parquet and manifests in the lake; the analytics topic |
+| `closed` | append | the table `windows`; the analytics topic |
 | `running` | update | the analytics topic |
-| `future` | stateless | the quarantine, where a tolerance is set |
 
 Both kinds of window are in one query. A window's last value comes once, in append mode, and its values so far come in
 update mode; no one query gives both, hence two with a state each. `running` can be switched off.
@@ -18,10 +17,9 @@ from pyspark.sql.streaming.query import StreamingQuery
 from pyspark.sql.streaming.readwriter import DataStreamWriter
 
 from stream_analytics.messages import running_messages
-from stream_analytics.settings import CLOSED, FUTURE, RUNNING, StreamAnalyticsSettings
-from stream_analytics.sources import tick_stream, windowed_input
-from stream_analytics.ticks import from_the_future
-from stream_analytics.windows import aggregated, in_windows
+from stream_analytics.settings import CLOSED, RUNNING, StreamAnalyticsSettings
+from stream_analytics.sources import windowed_input
+from stream_analytics.windows import windows_of
 from ticklake.spark import kafka_options
 
 Sink = Callable[[DataFrame, int], None]
@@ -31,35 +29,31 @@ Sink = Callable[[DataFrame, int], None]
 def start_closed(
     spark: SparkSession, settings: StreamAnalyticsSettings, sink: Sink, starts: Mapping[int, int]
 ) -> StreamingQuery:
-    """Start the query of closed windows; with a new checkpoint it reads from `starts`, see `epochs`."""
-    writer = _writer(_windows(spark, settings, starts), settings, CLOSED).outputMode("append")
+    """Start the query of closed windows; with a new checkpoint it reads from `starts`, see `records`."""
+    windows = _windows(settings, windowed_input(spark, settings, starts, heartbeat=settings.heartbeat))
+    writer = _writer(windows, settings, CLOSED, settings.stream.trigger_seconds).outputMode("append")
     return writer.foreachBatch(sink).start()
 
 
 def start_running(spark: SparkSession, settings: StreamAnalyticsSettings) -> StreamingQuery:
     """Start the query of running windows."""
-    writer = _writer(running_messages(_windows(spark, settings)), settings, RUNNING).outputMode("update")
-    kafka = writer.format("kafka").options(**kafka_options(settings.kafka))
-    return kafka.option("topic", settings.live.names.analytics_topic).start()
+    # Without heartbeats: where nothing comes, nothing is new.
+    messages = running_messages(_windows(settings, windowed_input(spark, settings)))
+    writer = _writer(messages, settings, RUNNING, settings.stream.running_trigger_seconds).outputMode("update")
+    return writer.format("kafka").options(**analytics_topic(settings)).start()
 
 
-def start_future(spark: SparkSession, settings: StreamAnalyticsSettings, sink: Sink) -> StreamingQuery:
-    """Start the query of ticks from the future."""
-    ticks = tick_stream(spark, settings)
-    found = ticks.where(from_the_future(settings.future_tolerance_seconds))
-    return _writer(found, settings, FUTURE).outputMode("append").foreachBatch(sink).start()
+def analytics_topic(settings: StreamAnalyticsSettings) -> dict[str, str]:
+    """Options of Spark's Kafka sink for the topic of windows."""
+    return {**kafka_options(settings.kafka), "topic": settings.live.names.analytics_topic}
 
 
-def _windows(
-    spark: SparkSession, settings: StreamAnalyticsSettings, starts: Mapping[int, int] | None = None
-) -> DataFrame:
-    delay = timedelta(seconds=settings.stream.watermark_seconds)
-    return aggregated(in_windows(windowed_input(spark, settings, starts), settings.stream.windows, delay))
+def _windows(settings: StreamAnalyticsSettings, ticks: DataFrame) -> DataFrame:
+    return windows_of(ticks, settings.stream.windows, timedelta(seconds=settings.stream.watermark_seconds))
 
 
-def _writer(frame: DataFrame, settings: StreamAnalyticsSettings, name: str) -> DataStreamWriter:
-    trigger = f"{settings.stream.trigger_seconds} seconds"
-    writer = frame.writeStream.queryName(name).trigger(processingTime=trigger)
+def _writer(frame: DataFrame, settings: StreamAnalyticsSettings, name: str, seconds: float) -> DataStreamWriter:
+    writer = frame.writeStream.queryName(name).trigger(processingTime=f"{seconds} seconds")
     return writer.option("checkpointLocation", settings.checkpoint(name))
 
 

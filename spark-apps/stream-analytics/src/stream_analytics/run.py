@@ -15,9 +15,10 @@ from stream_analytics.settings import APP, StreamAnalyticsSettings
 from stream_analytics.supervisor import Supervisor, check_servers, in_background
 from ticklake import logs
 from ticklake.metrics import Health, served
-from ticklake.spark import build_session, close_jvm, translated_errors
+from ticklake.spark import build_session, close_jvm, translated_errors, with_catalog
 
 _SAY_SECONDS = 60.0
+_STOP_SECONDS = 1.0
 
 log = logs.get(__name__)
 
@@ -68,12 +69,20 @@ def _alive(settings: StreamAnalyticsSettings, events: Events) -> bool:
 def _session(settings: StreamAnalyticsSettings, stop: threading.Event) -> Iterator[SparkSession]:
     done = False
     with translated_errors("start"):
-        spark = build_session(APP, settings.spark, settings.store, **queries.session_options(settings))
+        plain = build_session(APP, settings.spark, settings.store, **queries.session_options(settings))
+        spark = with_catalog(plain, settings.catalog, settings.store)
     try:
         yield spark
         # Told to stop, there is no time to write an archive of the classes that were loaded.
         done = not stop.is_set()
     finally:
-        with suppress(Exception):  # its JVM may have ended already, which is then the error at hand
-            spark.stop()
+        # Not waited for where there is no time: a JVM that is ended in the middle of a batch loses nothing.
+        stopping = threading.Thread(target=_stop, args=(spark,), daemon=True)
+        stopping.start()
+        stopping.join(_STOP_SECONDS if stop.is_set() else None)
         close_jvm(keep_archive=done)
+
+
+def _stop(spark: SparkSession) -> None:
+    with suppress(Exception):  # its JVM may have ended already, which is then the error at hand
+        spark.stop()

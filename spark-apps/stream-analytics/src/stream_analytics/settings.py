@@ -8,17 +8,22 @@ from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings
 
 from stream_analytics.specs import WindowSpec
-from ticklake.settings import KafkaSettings, LiveSettings, ServiceSettings, StoreSettings, settings_config
+from ticklake.settings import (
+    CatalogSettings,
+    KafkaSettings,
+    LiveSettings,
+    ServiceSettings,
+    StoreSettings,
+    settings_config,
+)
 from ticklake.spark import SparkSettings
 
 APP = "stream-analytics"
 
 CLOSED = "closed"
 RUNNING = "running"
-FUTURE = "future"
 """Names of the queries, see `queries`."""
 
-FUTURE_TOLERANCE_SECONDS = 60.0
 WINDOW_LENGTHS = {"15m": timedelta(minutes=15), "1h": timedelta(hours=1)}
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -30,15 +35,15 @@ class StreamSettings(BaseSettings):
     model_config = settings_config("TICKLAKE_WINDOWS_")
 
     trigger_seconds: float = Field(default=60, ge=0)
-    """A micro-batch starts at most this often; 0 is as fast as it goes."""
+    """A micro-batch of closed windows starts at most this often; 0 is as fast as it goes."""
+    running_trigger_seconds: float = Field(default=0.5, ge=0)
+    """The same for running windows."""
     watermark_seconds: int = Field(default=300, ge=0)
     """How far a tick may lie behind the newest one and still count in every window it belongs to."""
     slide_15m_seconds: int = Field(default=60, gt=0)
     slide_1h_seconds: int = Field(default=300, gt=0)
     running: bool = True
     """Whether running and closed windows go to the analytics topic for live readers."""
-    future_tolerance_seconds: float | None = Field(default=None, ge=0)
-    """How far a tick's event time may lie after its append time; unset is 60 in the real flow, no limit elsewhere."""
     heartbeat: bool | None = None
     """Whether the clock closes idle windows; unset is yes in the real flow, no where event time is not the clock's."""
     checkpoint: str | None = Field(default=None, min_length=1)
@@ -80,6 +85,7 @@ class StreamAnalyticsSettings(ServiceSettings):
 
     kafka: KafkaSettings = Field(default_factory=KafkaSettings)
     store: StoreSettings = Field(default_factory=StoreSettings)
+    catalog: CatalogSettings = Field(default_factory=CatalogSettings)
     live: LiveSettings = Field(default_factory=LiveSettings)
     spark: SparkSettings = Field(default_factory=SparkSettings)
     stream: StreamSettings = Field(default_factory=StreamSettings)
@@ -91,16 +97,9 @@ class StreamAnalyticsSettings(ServiceSettings):
         return not self.live.namespace if chosen is None else chosen
 
     @property
-    def future_tolerance_seconds(self) -> float | None:
-        """How far a tick's event time may lie after its append time, in seconds; None is any distance."""
-        chosen = self.stream.future_tolerance_seconds
-        return FUTURE_TOLERANCE_SECONDS if chosen is None and not self.live.namespace else chosen
-
-    @property
     def queries(self) -> tuple[str, ...]:
         """Names of the queries that run, the one of closed windows first."""
-        running = (RUNNING,) if self.stream.running else ()
-        return (CLOSED, *running, *(() if self.future_tolerance_seconds is None else (FUTURE,)))
+        return (CLOSED, RUNNING) if self.stream.running else (CLOSED,)
 
     def checkpoint(self, query: str) -> str:
         """Where the checkpoint of `query` lies."""

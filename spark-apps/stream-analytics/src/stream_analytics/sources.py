@@ -30,15 +30,18 @@ from stream_analytics.ticks import COLUMNS, from_the_future, observed, parsed, u
 from ticklake.spark import kafka_options
 
 
-def tick_stream(
-    spark: SparkSession, settings: StreamAnalyticsSettings, starts: Mapping[int, int] | None = None
-) -> DataFrame:
-    """The live topic, parsed; a query with a checkpoint goes on where it stopped.
+def windowed_input(
+    spark: SparkSession, settings: StreamAnalyticsSettings, starts: Mapping[int, int] | None = None, *,
+    heartbeat: bool = False,
+) -> DataFrame:  # fmt: skip
+    """Usable ticks with a watermark, and heartbeats among them; the columns of `ticks.COLUMNS`.
 
-    An offset that the broker no longer has stops the query: data is lost and a person must know.
+    A query with a checkpoint goes on where it stopped. An offset that the broker no longer has stops the query: data is
+    lost and a person must know.
 
     Args:
         starts: per partition the offset that a query with a new checkpoint reads from; None: its first ones.
+        heartbeat: whether the clock moves the watermark too.
     """
     topic = settings.live.names.topic
     raw = (
@@ -49,20 +52,9 @@ def tick_stream(
         .option("failOnDataLoss", "true")
         .load()
     )
-    return parsed(raw)
-
-
-def windowed_input(
-    spark: SparkSession, settings: StreamAnalyticsSettings, starts: Mapping[int, int] | None = None
-) -> DataFrame:
-    """Usable ticks with a watermark, and heartbeats among them; the columns of `ticks.COLUMNS`.
-
-    Args:
-        starts: see `tick_stream`.
-    """
-    future = from_the_future(settings.future_tolerance_seconds)
-    ticks = usable(observed(tick_stream(spark, settings, starts), future), future)
-    if settings.heartbeat:
+    future = from_the_future(settings.live.future_tolerance)
+    ticks = usable(observed(parsed(raw), future), future)
+    if heartbeat:
         # First in the union, hence asked first: see above.
         ticks = _heartbeats(spark, ticks).unionByName(ticks)
     return ticks.withWatermark("event_time", f"{settings.stream.watermark_seconds} seconds")

@@ -15,16 +15,17 @@ from typing import TypeVar
 from pyspark.sql import SparkSession
 
 from stream_analytics.app import App
-from stream_analytics.epochs import Epoch, open_epochs
 from stream_analytics.failures import check_sign_in, raise_final
+from stream_analytics.lake import WindowLake
 from stream_analytics.progress import Events, Metrics
-from stream_analytics.settings import APP, StreamAnalyticsSettings
+from stream_analytics.records import CheckpointRecord, open_checkpoints
+from stream_analytics.settings import StreamAnalyticsSettings
 from stream_analytics.topic import LiveTopic
 from ticklake import logs
 from ticklake.backoff import full_jitter
+from ticklake.catalog import LakeTables
 from ticklake.errors import StageError
-from ticklake.kafka import ConfirmedProducer, topic_id
-from ticklake.names import QUARANTINE_TOPIC
+from ticklake.kafka import topic_id
 from ticklake.objects import ObjectStore
 
 _FIRST_SECONDS, _MOST_SECONDS = 2.0, 60.0
@@ -38,36 +39,36 @@ log = logs.get(__name__)
 
 @dataclass(frozen=True)
 class Servers:
-    """What the broker and the store said before a start."""
+    """What the broker, the store and the catalog said before a start."""
 
     store: ObjectStore
+    lake: WindowLake
     topic_id: str
 
 
 def check_servers(settings: StreamAnalyticsSettings) -> Servers:
-    """Look whether the topics and the bucket are there.
+    """Look whether the topics, the bucket and the tables are there; tables that are missing are created.
 
     Raises:
         ConfigurationError: one is missing, or not for us.
-        StageError: the broker or the store does not answer.
+        StageError: the broker, the store or the catalog does not answer.
     """
     names = settings.live.names
     found = topic_id(settings.kafka, names.topic)
-    for topic in [names.analytics_topic] * settings.stream.running + [QUARANTINE_TOPIC]:
-        topic_id(settings.kafka, topic)
+    if settings.stream.running:
+        topic_id(settings.kafka, names.analytics_topic)
     store = ObjectStore(settings.store)
-    next(store.list_objects(f"{names.processed_prefix}/_epochs/"), None)
-    import pyarrow.parquet  # noqa: F401 - loaded here, beside Spark's start, instead of at the first closed window
-
-    return Servers(store, found)
+    next(store.list_objects(f"{names.processed_prefix}/_checkpoints/"), None)
+    lake = WindowLake(LakeTables(settings.catalog, settings.store), settings.live)
+    lake.ensure()
+    return Servers(store, lake, found)
 
 
 @dataclass(frozen=True)
 class _Opened:
     servers: Servers
-    producer: ConfirmedProducer
     query_id: str
-    epoch: Epoch
+    record: CheckpointRecord
 
 
 class Supervisor:
@@ -142,29 +143,32 @@ class Supervisor:
                 self._settings.kafka, self._settings.live.names.topic, opened.servers.topic_id, self._metrics
             )
             self._topic.start()
-        with opened.producer as producer:
+        began, restart, app = time.monotonic(), False, None
+        try:
             app = App(
-                self._settings, self._spark, opened.servers.store, producer, self._topic, opened.query_id,
-                opened.epoch, self._metrics, self._events,
+                self._settings, self._spark, opened.servers.store, opened.servers.lake, self._topic, opened.query_id,
+                opened.record, self._metrics, self._events,
             )  # fmt: skip
-            began, restart = time.monotonic(), False
-            try:
-                app.start()
-                self._app = app
-                log.info("started", topic=self._topic.name, heartbeat=self._settings.heartbeat)
-                app.wait(self._stop)
-            except StageError as error:
-                raise_final(error, self._settings, self._spark)
-                restart = True
-                raise
-            finally:
-                self._app = None
+            app.start()
+            self._app = app
+            log.info("started", topic=self._topic.name, heartbeat=self._settings.heartbeat)
+            app.wait(self._stop)
+        except StageError as error:
+            raise_final(error, self._settings, self._spark)
+            restart = True
+            raise
+        finally:
+            self._app = None
+            if app is not None:
                 self._was_healthy = app.progressed and time.monotonic() - began > _HEALTHY_SECONDS
                 app.stop(self._stop, restart=restart)
 
     def _open(self, servers: Servers) -> _Opened:
-        query_id, epoch = open_epochs(self._settings, self._spark, servers.store, servers.topic_id)
-        return _Opened(servers, ConfirmedProducer(self._settings.kafka, APP), query_id, epoch)
+        written = bool(servers.lake.written_until())
+        query_id, record = open_checkpoints(
+            self._settings, self._spark, servers.store, servers.topic_id, written=written
+        )
+        return _Opened(servers, query_id, record)
 
 
 def in_background(work: Callable[[], T]) -> Future[T]:

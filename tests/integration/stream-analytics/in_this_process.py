@@ -1,0 +1,60 @@
+"""The program in a thread of this process, where a test can look into it."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from stream_analytics import run as program
+from stream_analytics.app import App
+from stream_analytics.settings import StreamAnalyticsSettings
+from stream_analytics.supervisor import Supervisor
+
+
+class InThisProcess:
+    """The program, as long as the `with` block lasts."""
+
+    def __init__(self, settings: StreamAnalyticsSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+        made: list[Supervisor] = []
+
+        class Seen(Supervisor):
+            def __init__(self, *arguments: Any) -> None:
+                super().__init__(*arguments)
+                made.append(self)
+
+        monkeypatch.setattr(program, "Supervisor", Seen)
+        self._made, self._settings = made, settings
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=lambda: program.run(settings, self._stop), name="program")
+
+    def __enter__(self) -> "InThisProcess":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(60)
+
+    def until(self, true: Callable[[], Any], seconds: float = 240) -> None:
+        deadline = time.monotonic() + seconds
+        while not true():
+            assert self._thread.is_alive()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+    @property
+    def app(self) -> App | None:
+        return self._made[0]._app if self._made else None
+
+    def fail(self) -> None:
+        """Let a query end, and wait until all were stopped."""
+        app = self.app
+        assert app is not None
+        app._queries["closed"].stop()
+        self.until(lambda: self.app is not app)
+
+    @property
+    def supervisor(self) -> Supervisor:
+        return self._made[0]
