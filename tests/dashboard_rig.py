@@ -63,15 +63,23 @@ def fill_lake(
     ObjectStore(settings).create_bucket()
     catalog = CatalogSettings(uri=f"sqlite:///{platform.folder.catalog}/{settings.bucket}.db")
     lake = FilledLake(settings, catalog, f"run-{uuid.uuid4().hex[:8]}", REPLAY_DATE, tuple(symbols))
+    run_batch(platform, programs, lake, symbols, REPLAY_DATE, lake.run_id, stages)
+    return lake
+
+
+def run_batch(
+    platform: Platform, programs: Path, lake: Lake, symbols: Sequence[str], day: date, run_id: str,
+    stages: int | None = None,
+) -> None:  # fmt: skip
+    """Run the batch pipeline's programs on recorded real bars, one year up to `day`."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("TICKLAKE_")}
     environment = kept | platform.stage_env() | lake.env | {
         "TICKLAKE_SOURCE": "replay", "TICKLAKE_SYMBOLS": ",".join(symbols),
         "TICKLAKE_WAREHOUSE_DATABASE": f"TEST_{uuid.uuid4().hex[:12].upper()}",
     }  # fmt: skip
     for stage in BATCH_STAGES[:stages]:
-        command = [programs / stage.program, "--date", str(REPLAY_DATE), "--run-id", lake.run_id]
+        command = [programs / stage.program, "--date", str(day), "--run-id", run_id]
         subprocess.run(command, env=environment, check=True, timeout=240, stdout=subprocess.DEVNULL)
-    return lake
 
 
 @dataclass

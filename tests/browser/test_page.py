@@ -107,7 +107,7 @@ def test_candles_volume_and_indicators_are_drawn(site, visit):
     page.tab.mouse.wheel(0, -300)
     page.until(f"window.ticklake.chart('daily').range.from > {before['from'] + 1}")
     assert "O " in page.text(".legend")
-    page.tab.click("text=Dividend-adjusted")
+    page.tab.click("[aria-label='Prices adjusted for'] button:text-is('Splits')")
     page.until("window.ticklake.chart('daily')?.series.candles[0].close > 545")  # 545.18 as traded
 
 

@@ -3,6 +3,7 @@
 from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
+import pandas as pd
 import polars as pl
 import pytest
 import talib
@@ -10,6 +11,8 @@ import talib
 from daily_analytics.lake import Lake
 from fetch_historical.recordings import adjust
 from fetch_historical.recordings import recorded as recording
+from ticklake import history
+from ticklake.as_of import moment
 from ticklake.catalog import RUN_ID, matching
 from ticklake.errors import ConfigurationError, IntegrityError, StageError
 from ticklake.records import Source, SymbolStatus, batch_checksum
@@ -139,6 +142,25 @@ def test_a_split_leaves_no_step_and_the_order_of_dates_does_not_matter(recorded,
     closes = stored("AAPL").set_index("session_date")["close"]
     assert closes[date(2004, 2, 27)] == pytest.approx(23.92 / 2)  # as traded 23.92; halved by the split of 2005
     assert (closes.pct_change().iloc[1:].abs() < 0.2).all()
+
+
+def test_the_rows_of_each_night_are_what_is_read_as_of_it(recorded, process, stored, tables):
+    """Over a split: what the table had then, from the facts alone, later."""
+    nights = [(date(2005, 2, 24), "run 1"), (BEFORE, "run 2"), (SPLIT, "run 3"), (date(2005, 3, 1), "run 4")]
+    then = {}
+    for day, run_id in nights:
+        recorded(run_id, day, date(2004, 2, 26), "AAPL", "IBM")
+        process(run_id, day)
+        then[day] = {symbol: stored(symbol) for symbol in ("AAPL", "IBM")}
+    for symbol in ("AAPL", "IBM"):
+        versions = history.read(tables, [symbol], Source.REPLAY)[symbol]
+        for day, _ in nights:
+            found = history.analytics(versions, as_of=moment(str(day))).to_pandas()
+            expected = then[day][symbol][found.columns]
+            for name in found:
+                same = {"rtol": 1e-9} if name in ("log_return", "volatility_20") else {"check_exact": True}
+                pd.testing.assert_series_equal(found[name], expected[name], check_dtype=False, **same)
+    assert then[BEFORE]["AAPL"]["close"].iloc[-1] > 1.5 * then[SPLIT]["AAPL"]["close"].iloc[-2]
 
 
 def test_a_short_batch_stands_on_the_whole_stored_history(recorded, process, stored):

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import urllib.parse
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from dashboard_rig import Dashboard, FilledLake, dashboard_running
 
+from dashboard.lake import NUMERIC
 from fetch_historical.recordings import adjust, recorded
 from ticklake.tables import DAILY_ANALYTICS
 
@@ -53,14 +54,14 @@ def test_symbols(server, stored, filled_lake):
         }  # fmt: skip
 
 
-@pytest.mark.parametrize("adjusted", [True, False])
-def test_bars_are_the_stored_rows(server, stored, adjusted):
-    answer = server.json(f"/symbols/AAPL/bars?limit=5000&adjusted={str(adjusted).lower()}")
+@pytest.mark.parametrize("adjust", ["splits", "all"])
+def test_bars_are_the_stored_rows(server, stored, adjust):
+    answer = server.json(f"/symbols/AAPL/bars?limit=5000&adjust={adjust}")
     mine = stored[stored["symbol"] == "AAPL"]
-    assert (answer["source"], answer["adjusted"], answer["next_cursor"]) == ("replay", adjusted, None)
+    assert (answer["source"], answer["adjust"], answer["next_cursor"]) == ("replay", adjust, None)
     assert datetime.fromisoformat(answer["known_at"]) == mine["known_at"].iloc[0] == mine["known_at"].iloc[-1]
     assert len(answer["items"]) == len(mine) > 240
-    prefix = "adj_" if adjusted else ""
+    prefix = "adj_" if adjust == "all" else ""
     for item, (_, row) in zip(answer["items"], mine.iterrows(), strict=True):
         assert item == {
             "session_date": str(row["session_date"]), "volume": row["volume"], "dividends": row["dividends"],
@@ -70,7 +71,7 @@ def test_bars_are_the_stored_rows(server, stored, adjusted):
 
 
 def test_bars_agree_with_the_recording_itself(server):
-    bars = {bar["session_date"]: bar for bar in server.json("/symbols/IBM/bars?limit=5000&adjusted=false")["items"]}
+    bars = {bar["session_date"]: bar for bar in server.json("/symbols/IBM/bars?limit=5000")["items"]}
     known = adjust(recorded()["IBM"].until(date(2013, 3, 1)))
     checked = 0
     for place, day in enumerate(known.sessions):
@@ -81,6 +82,23 @@ def test_bars_agree_with_the_recording_itself(server):
             )  # fmt: skip
             checked += 1
     assert checked == len(bars) > 240
+
+
+def test_the_table_has_what_the_facts_give(server):
+    """The answers without a further word, which come from the table, against those of today's knowledge."""
+    now = f"&as_of={datetime.now(UTC).date()}"
+    for symbol in ("AAPL", "IBM", "MSFT"):
+        for asked in ("adjust=splits&format=parquet", "adjust=all&format=parquet", "adjust=none&format=csv"):
+            path = f"/api/v1/symbols/{symbol}/bars?{asked}"
+            assert server.get(path)[2] == server.get(path + now)[2], asked
+        path = f"/api/v1/symbols/{symbol}/indicators?format=parquet&names={','.join(NUMERIC)}"
+        table, facts = (pq.read_table(io.BytesIO(server.get(each)[2])) for each in (path, path + now))
+        assert table.num_rows > 240
+        for name in table.column_names:
+            if name in ("log_return", "volatility_20"):
+                pd.testing.assert_series_equal(table[name].to_pandas(), facts[name].to_pandas(), rtol=1e-9)
+            else:
+                assert table[name].equals(facts[name]), name
 
 
 def test_pages_go_back_from_the_newest_and_forward_from_a_date(server, stored):
@@ -108,7 +126,7 @@ def test_indicators_are_the_stored_columns_and_null_where_they_have_no_value(ser
 
 def test_downloads_hold_the_same_rows(server, stored):
     mine = stored[stored["symbol"] == "AAPL"]
-    status, headers, body = server.get("/api/v1/symbols/AAPL/bars?format=csv&adjusted=false&limit=1")
+    status, headers, body = server.get("/api/v1/symbols/AAPL/bars?format=csv&limit=1")
     assert (status, headers["content-type"]) == (200, "text/csv; charset=utf-8")
     name = f"AAPL-replay-bars-{mine['session_date'].min()}-2013-03-01.csv"
     assert headers["content-disposition"] == f'attachment; filename="{name}"'
@@ -225,7 +243,9 @@ def test_the_api_describes_itself(server):
     assert {"/api/v1/status", "/api/v1/stream", "/api/v1/risk", "/api/v1/symbols/{symbol}/bars"} <= set(paths)
     assert all(set(operations) == {"get"} for operations in paths.values())
     bar = described["components"]["schemas"]["Bar"]["properties"]
-    assert bar["volume"]["description"] == "Shares traded, adjusted for splits"
+    asked = {each["name"] for each in paths["/api/v1/symbols/{symbol}/bars"]["get"]["parameters"]}
+    assert {"as_of", "until", "adjust"} <= asked
+    assert bar["volume"]["description"] == "Shares traded, adjusted for splits unless `adjust` is none"
 
 
 def test_metrics_name_the_routes(server):

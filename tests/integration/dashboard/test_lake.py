@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from dashboard.lake import COLUMNS, DailyLake, Summary
 from dashboard.quarantine_view import QuarantineView
+from dashboard.row_cache import RowCache
 from dashboard.runs import Runs
 from dashboard.store_guard import StoreGuard
 from dashboard.windows_lake import WindowLake
@@ -42,7 +43,7 @@ def tables(catalog_settings, store_settings):
 @pytest.fixture
 def lake(guard, catalog_settings, store_settings):
     """With tables of its own, as another process has them."""
-    return DailyLake(guard, StoreGuard(LakeTables(catalog_settings, store_settings), 60), 0, 64 * 1024 * 1024)
+    return DailyLake(guard, StoreGuard(LakeTables(catalog_settings, store_settings), 60), 0, RowCache(2**26))
 
 
 def closes(lake: DailyLake, symbol: str = "A", source: str = "simulated") -> dict[date, float]:
@@ -134,11 +135,13 @@ def test_sources_stay_apart_and_yahoo_goes_first(tables, lake):
 
 def test_the_least_recently_used_rows_are_let_go(guard, tables):
     put_daily(tables, {symbol: dict.fromkeys(DAYS, 1.0) for symbol in "ABC"})
-    lake = DailyLake(guard, StoreGuard(tables, 60), 0, 1)
+    cache = RowCache(1)
+    lake = DailyLake(guard, StoreGuard(tables, 60), 0, cache)
     lake.refresh()
     for symbol in "ABC":
         closes(lake, symbol)
-    assert list(lake._held) == [("C", "simulated")]
+    snapshot = tables.version("market_test", DAILY_ANALYTICS)
+    assert [cache.get((symbol, "simulated"), snapshot) is None for symbol in "ABC"] == [True, True, False]
 
 
 def test_many_threads_read_while_rows_are_replaced(tables, lake):
@@ -191,13 +194,13 @@ def test_a_catalog_that_does_not_serve(guard, store_settings, tmp_path, refusing
         "away": "postgresql://127.0.0.1:9/catalog", "refusing": refusing, "no database": f"sqlite:///{tmp_path}/catalog.db",
     }[catalog]  # fmt: skip
     settings = CatalogSettings(uri=uri, user="u", password=SecretStr("p"), token=SecretStr("t"))
-    lake = DailyLake(guard, StoreGuard(LakeTables(settings, store_settings), 60), 0, 64 * 1024 * 1024)
+    lake = DailyLake(guard, StoreGuard(LakeTables(settings, store_settings), 60), 0, RowCache(2**26))
     for _ in range(2):
         with pytest.raises(StageError, match=says):
             lake.refresh()
     assert says in lake.failure
     with pytest.raises(kind, match=says):
-        DailyLake(guard, StoreGuard(LakeTables(settings, store_settings), 60), 0, 1).refresh()
+        DailyLake(guard, StoreGuard(LakeTables(settings, store_settings), 60), 0, RowCache(1)).refresh()
     assert guard.failure == "", "what needs no table goes on"
 
 

@@ -1,10 +1,11 @@
 """Downloads: the same rows as CSV or Parquet."""
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from fastapi.responses import Response
+
+from ticklake.history import encoded
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -16,17 +17,9 @@ _TYPES = {"csv": "text/csv; charset=utf-8", "parquet": "application/vnd.apache.p
 
 def download(table: "pa.Table", form: Literal["csv", "parquet"], name: str) -> Response:
     """`table` as a file to save, called `name` with the format's ending."""
-    import pyarrow.csv
-    import pyarrow.parquet as pq
-
-    target = io.BytesIO()
-    if form == "csv":
-        pyarrow.csv.write_csv(table, target)
-    else:
-        pq.write_table(table, target, compression="zstd")
     safe = "".join(char if char.isalnum() or char in "-_." else "_" for char in name)
     headers = {"content-disposition": f'attachment; filename="{safe}.{form}"'}
-    return Response(target.getvalue(), media_type=_TYPES[form], headers=headers)
+    return Response(encoded(table, form), media_type=_TYPES[form], headers=headers)
 
 
 def of_rows(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> "pa.Table":

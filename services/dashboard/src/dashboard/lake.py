@@ -2,27 +2,26 @@
 
 import threading
 import time
-from collections import OrderedDict
 from dataclasses import dataclass, field
 from datetime import date
 
 import numpy as np
 import pyarrow as pa
 
+from dashboard.row_cache import RowCache
 from dashboard.store_guard import StoreGuard
 from ticklake import names
 from ticklake.catalog import LakeTables, matching
 from ticklake.errors import IntegrityError
+from ticklake.history import ANALYTICS, PREFERRED, shaped
 from ticklake.objects import ObjectStore
 from ticklake.records import Source
 from ticklake.tables import DAILY_ANALYTICS, namespace_of
 
-PREFERRED = (Source.YAHOO, Source.REPLAY, Source.SIMULATED)
-"""Which source to take where none is asked for."""
-NUMERIC = tuple(column.name for column in DAILY_ANALYTICS.columns if column.type in ("double", "bigint", "int"))
-"""The table's columns that hold numbers."""
-COLUMNS = ("session_date", "known_at", *NUMERIC)
+COLUMNS = tuple(ANALYTICS.names)
 """What is read of a symbol's rows and held."""
+NUMERIC = tuple(name for name in COLUMNS if name not in ("session_date", "known_at"))
+"""Those that hold numbers."""
 
 _NAMESPACES = tuple(dict.fromkeys(namespace_of(source) for source in PREFERRED))
 _LISTED = ("symbol", "source", "session_date", "close")
@@ -60,20 +59,19 @@ class DailyLake:
 
     Args:
         refresh_seconds: least time between two looks for a new snapshot.
-        cache_bytes: most that the symbols' rows held may take; the least recently used go first.
+        cache: holds the symbols' rows.
     """
 
     def __init__(
-        self, store: StoreGuard[ObjectStore], tables: StoreGuard[LakeTables], refresh_seconds: float, cache_bytes: int
+        self, store: StoreGuard[ObjectStore], tables: StoreGuard[LakeTables], refresh_seconds: float, cache: RowCache
     ) -> None:
-        self._store, self._tables = store, tables
-        self._refresh_seconds, self._cache_bytes = refresh_seconds, cache_bytes
-        self._refreshing, self._lock = threading.Lock(), threading.Lock()
+        self._store, self._tables, self._cache = store, tables, cache
+        self._refresh_seconds = refresh_seconds
+        self._refreshing = threading.Lock()
         # PyIceberg says nothing of threads: its tables are asked by one at a time.
         self._asking = threading.Lock()
         self._looked: float | None = None
         self._listing = _Listing()
-        self._held: OrderedDict[Key, tuple[int | None, pa.Table]] = OrderedDict()
 
     def refresh(self, *, force: bool = False) -> None:
         """Look for new rows, unless that was done a moment ago.
@@ -126,7 +124,7 @@ class DailyLake:
         return self._listing.summaries.get((symbol, source))
 
     def rows(self, symbol: str, source: str) -> pa.Table:
-        """All sessions of a symbol in order, none where it has no rows (any more); the columns `COLUMNS`.
+        """All sessions of a symbol in order, none where it has no rows (any more); see `history.ANALYTICS`.
 
         Raises:
             StageError: store or catalog does not answer, or a file of the table is gone.
@@ -147,20 +145,11 @@ class DailyLake:
                 return held
             snapshot = self._listing.snapshots.get(_namespace(key))
             table = self._tables.call(lambda tables: _read(tables, key, snapshot))
-        with self._lock:
-            self._held[key] = (snapshot, table)
-            self._held.move_to_end(key)
-            while len(self._held) > 1 and sum(rows.nbytes for _, rows in self._held.values()) > self._cache_bytes:
-                self._held.popitem(last=False)
+        self._cache.put(key, snapshot, table, table.nbytes)
         return table
 
     def _cached(self, key: Key) -> pa.Table | None:
-        with self._lock:
-            snapshot, table = self._held.get(key, (None, None))
-            if table is None or snapshot != self._listing.snapshots.get(_namespace(key)):
-                return None
-            self._held.move_to_end(key)
-            return table
+        return self._cache.get(key, self._listing.snapshots.get(_namespace(key)))
 
 
 def _namespace(key: Key) -> str:
@@ -170,7 +159,7 @@ def _namespace(key: Key) -> str:
 def _read(tables: LakeTables, key: Key, snapshot: int | None) -> pa.Table:
     rows = matching(symbol=key[:1], source=key[1:])
     found = tables.read(_namespace(key), DAILY_ANALYTICS, rows, COLUMNS, snapshot)
-    return found.select(list(COLUMNS)).sort_by("session_date").combine_chunks()
+    return shaped(found.sort_by("session_date"), ANALYTICS)
 
 
 def _summaries(rows: pa.Table) -> dict[Key, Summary]:

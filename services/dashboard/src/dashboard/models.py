@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ticklake.as_of import Adjust
 from ticklake.records import UtcMs
 
 
@@ -111,6 +112,13 @@ class QuoteChanges(Model):
     items: list[QuoteChange]
 
 
+class AsKnown(Model):
+    """What of the history counts."""
+
+    as_of: UtcMs | None = Field(description="Only what was known then; null for all that is known")
+    until: date | None = Field(description="Only sessions, splits and dividends up to that day; null for all")
+
+
 class Bar(Model):
     """One session."""
 
@@ -119,23 +127,23 @@ class Bar(Model):
     high: float
     low: float
     close: float
-    volume: int = Field(description="Shares traded, adjusted for splits")
-    dividends: float = Field(description="Cash per share that went ex on this session")
+    volume: int = Field(description="Shares traded, adjusted for splits unless `adjust` is none")
+    dividends: float = Field(description="Cash per share that went ex on this session; shares as for volume")
     stock_splits: float = Field(description="New shares per old one, 0 for no split")
 
 
-class Bars(Model):
+class Bars(AsKnown):
     """Daily bars, oldest first."""
 
     symbol: str
     source: str
-    adjusted: bool = Field(description="True: prices adjusted for splits and dividends; false: for splits only")
+    adjust: Adjust = Field(description="What prices are adjusted for; all is splits and dividends")
     known_at: UtcMs = Field(description="Latest answer of the source that the rows are computed from")
     items: list[Bar]
     next_cursor: str | None = Field(description="Pass as `cursor` for the next page; null on the last")
 
 
-class Indicators(Model):
+class Indicators(AsKnown):
     """Daily indicators, oldest first."""
 
     symbol: str

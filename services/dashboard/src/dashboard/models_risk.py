@@ -4,7 +4,8 @@ from datetime import date
 
 from pydantic import ConfigDict, Field
 
-from dashboard.models import Model
+from dashboard.models import AsKnown, Model
+from ticklake.as_of import Adjust
 
 
 class RiskItem(Model):
@@ -35,9 +36,10 @@ class Correlation(Model):
     sessions: int = Field(description="Returns in common")
 
 
-class Risk(Model):
+class Risk(AsKnown):
     """Risk of each symbol and how they move together."""
 
+    adjust: Adjust = Field(description="splits: returns of the price alone; all: with dividends")
     sessions: int = Field(description="Returns asked for")
     items: list[RiskItem]
     correlation: Correlation
@@ -58,8 +60,9 @@ class CompareItem(Model):
     points: list[ComparePoint]
 
 
-class Compare(Model):
+class Compare(AsKnown):
     """Symbols on one scale."""
 
+    adjust: Adjust = Field(description="splits: the price alone; all: with dividends")
     base: float = 100
     items: list[CompareItem]

@@ -2,8 +2,9 @@
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from datetime import date
-from typing import Annotated
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Annotated, Any, Literal
 
 from fastapi import Depends, Path, Query, Request
 from pydantic import TypeAdapter, ValidationError
@@ -12,6 +13,7 @@ from starlette.exceptions import HTTPException
 from dashboard import paging
 from dashboard.export import Format
 from dashboard.service import Service
+from ticklake.as_of import Adjust, day, moment
 from ticklake.records import Source, Symbol
 
 BASE = "/api/v1"
@@ -37,6 +39,12 @@ FormatQuery = Annotated[
 FromQuery = Annotated[date | None, Query(alias="from", description="First session, included")]
 ToQuery = Annotated[date | None, Query(description="Last session, included")]
 CursorQuery = Annotated[str | None, Query(max_length=300, description="`next_cursor` of the page before")]
+AdjustQuery = Annotated[
+    Adjust, Query(description="none: as traded; splits; all: splits and dividends, as the indicators are")
+]
+ReturnsQuery = Annotated[
+    Literal["splits", "all"], Query(description="Returns of the price alone (splits), or with dividends (all)")
+]
 SessionsQuery = Annotated[int, Query(ge=2, le=5000, description="Newest sessions, as a number of daily returns")]
 
 
@@ -63,6 +71,49 @@ def symbol_list(
     return asked
 
 
+@dataclass(frozen=True)
+class Known:
+    """What of the daily history counts: what was known at a moment, up to a day; everything where both are None."""
+
+    as_of: datetime | None
+    until: date | None
+
+    @property
+    def now(self) -> bool:
+        """Whether everything that is known counts."""
+        return self.as_of is None and self.until is None
+
+
+def known(
+    as_of: Annotated[
+        str | None,
+        Query(
+            max_length=40, examples=["2026-01-30"],
+            description="Only what was known then: a date for the end of that day in UTC, or a time with its offset",
+        ),
+    ] = None,
+    until: Annotated[
+        str | None,
+        Query(
+            max_length=40, examples=["2026-01-30"],
+            description="Only sessions, splits and dividends up to this date, for history that was fetched later",
+        ),
+    ] = None,
+) -> Known:  # fmt: skip
+    """What `as_of` and `until` ask for."""
+    found: dict[str, Any] = {"as_of": None, "until": None}
+    for name, text, read in (("as_of", as_of, moment), ("until", until, day)):
+        if text is not None:
+            try:
+                found[name] = read(text)
+            except ValueError as error:
+                raise HTTPException(422, f"{name}: {error}") from None
+    return Known(**found)
+
+
+KnownQuery = Annotated[Known, Depends(known)]
+
+
 SymbolList = Annotated[list[str] | None, Depends(symbol_list)]
 
 
@@ -78,12 +129,12 @@ def page_of(
     high = bisect_right(days, last) if last else len(days)
     forward = first is not None
     if cursor is not None:
-        direction, day = paging.decode_session(cursor)
+        direction, at = paging.decode_session(cursor)
         forward = direction == "after"
         if forward:
-            low = max(low, bisect_right(days, day))
+            low = max(low, bisect_right(days, at))
         else:
-            high = min(high, bisect_left(days, day))
+            high = min(high, bisect_left(days, at))
     if low >= high:
         return 0, 0, None
     if forward:

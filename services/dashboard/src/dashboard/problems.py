@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 
 from ticklake import logs
 from ticklake.errors import StageError
+from ticklake.history import NothingKnownError, UnknownSymbolError
 
 log = logs.get(__name__)
 
@@ -53,6 +54,12 @@ def install(app: FastAPI) -> None:
         detail = "; ".join(f"{item['where']}: {item['message']}" for item in errors)
         return _answer(request, HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=errors)
 
+    async def on_unknown(request: Request, error: Exception) -> Response:
+        return _answer(request, HTTPStatus.NOT_FOUND, str(error))
+
+    async def on_too_early(request: Request, error: Exception) -> Response:
+        return _answer(request, HTTPStatus.UNPROCESSABLE_ENTITY, str(error))
+
     async def on_away(request: Request, error: Exception) -> Response:
         return _answer(request, HTTPStatus.SERVICE_UNAVAILABLE, str(error))
 
@@ -62,5 +69,7 @@ def install(app: FastAPI) -> None:
 
     app.add_exception_handler(HTTPException, on_http)
     app.add_exception_handler(RequestValidationError, on_invalid)
+    app.add_exception_handler(UnknownSymbolError, on_unknown)
+    app.add_exception_handler(NothingKnownError, on_too_early)
     app.add_exception_handler(StageError, on_away)
     app.add_exception_handler(Exception, on_fault)

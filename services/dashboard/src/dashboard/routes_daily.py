@@ -1,5 +1,6 @@
 """Routes over the daily history: symbols, bars, indicators, risk, comparison."""
 
+from collections.abc import Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,10 +14,14 @@ from dashboard.models import Bars, Indicators, Symbols
 from dashboard.models_risk import Compare, Risk
 from dashboard.parameters import (
     BASE,
+    AdjustQuery,
     CursorQuery,
     FormatQuery,
     FromQuery,
     Here,
+    Known,
+    KnownQuery,
+    ReturnsQuery,
     SessionsQuery,
     SourceQuery,
     SymbolList,
@@ -25,6 +30,10 @@ from dashboard.parameters import (
     page_of,
 )
 from dashboard.service import Service
+from ticklake import history
+from ticklake.as_of import Adjust
+from ticklake.facts import Facts
+from ticklake.history import NothingKnownError, UnknownSymbolError
 from ticklake.records import Source
 from ticklake.tables import INDICATOR_COLUMNS
 
@@ -34,8 +43,6 @@ if TYPE_CHECKING:
 router = APIRouter(prefix=BASE, tags=["daily history"])
 
 _DEFAULT_SYMBOLS = 10
-_PRICES = ("open", "high", "low", "close")
-_REST = ("volume", "dividends", "stock_splits")
 _DOWNLOAD: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/csv": {}, "application/vnd.apache.parquet": {}}, "description": "Rows, or a download"}
 }
@@ -65,29 +72,26 @@ def symbols(here: Here) -> Symbols:
 
 @router.get("/symbols/{symbol}/bars", response_model=Bars, responses=_DOWNLOAD)
 def bars(
-    here: Here, symbol: SymbolPath, from_: FromQuery = None, to: ToQuery = None,
+    here: Here, symbol: SymbolPath, known: KnownQuery, from_: FromQuery = None, to: ToQuery = None,
     limit: Annotated[int, Query(ge=1, le=5000)] = 500, cursor: CursorQuery = None, source: SourceQuery = None,
-    adjusted: Annotated[bool, Query(description="For dividends too, like the indicators")] = True,
-    form: FormatQuery = "json",
+    adjust: AdjustQuery = "splits", form: FormatQuery = "json",
 ) -> Any:  # fmt: skip
     """Daily bars, oldest first; without `from` the newest `limit`."""
-    chosen, table = _rows(here, symbol, source)
-    names = {f"adj_{name}" if adjusted else name: name for name in _PRICES}
-    known_at = table["known_at"][-1].as_py()
-    table = table.select(["session_date", *names, *_REST]).rename_columns(["session_date", *names.values(), *_REST])
+    chosen = _source(here, symbol, source)
+    table = _bars(here, [symbol], chosen, known, adjust)[symbol]
     if form != "json":
         return _download(table, form, f"{symbol}-{chosen}-bars", from_, to)
     begin, end, after = _page(table, from_, to, limit, cursor)
-    items = table.slice(begin, end - begin).to_pylist()
+    items = table.slice(begin, end - begin).drop_columns("known_at").to_pylist()
     return {
-        "symbol": symbol, "source": chosen, "adjusted": adjusted, "known_at": known_at, "items": items,
-        "next_cursor": after,
+        "symbol": symbol, "source": chosen, "adjust": adjust, "as_of": known.as_of, "until": known.until,
+        "known_at": table["known_at"][0].as_py(), "items": items, "next_cursor": after,
     }  # fmt: skip
 
 
 @router.get("/symbols/{symbol}/indicators", response_model=Indicators, responses=_DOWNLOAD)
 def indicators(
-    here: Here, symbol: SymbolPath,
+    here: Here, symbol: SymbolPath, known: KnownQuery,
     names: Annotated[str | None, Query(max_length=1000, description="Comma-separated columns")] = None,
     from_: FromQuery = None, to: ToQuery = None, limit: Annotated[int, Query(ge=1, le=5000)] = 500,
     cursor: CursorQuery = None, source: SourceQuery = None, form: FormatQuery = "json",
@@ -98,52 +102,106 @@ def indicators(
         wanted = list(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
     if unknown := [name for name in wanted if name not in NUMERIC]:
         raise HTTPException(422, f"names: no column {unknown[0]!r}; there are {', '.join(NUMERIC)}")
-    chosen, table = _rows(here, symbol, source)
+    chosen = _source(here, symbol, source)
+    if known.now:
+        table = _stored(here, symbol, chosen)
+    else:
+        facts = _facts(here, [symbol], chosen)[symbol]
+        table = history.analytics(facts, as_of=known.as_of, until=known.until, noise=here.settings.quality.noise)
     table = table.select(["session_date", *wanted])
     if form != "json":
         return _download(table, form, f"{symbol}-{chosen}-indicators", from_, to)
     begin, end, after = _page(table, from_, to, limit, cursor)
     items = table.slice(begin, end - begin).to_pylist()
-    return {"symbol": symbol, "source": chosen, "names": wanted, "items": items, "next_cursor": after}
+    return {
+        "symbol": symbol, "source": chosen, "as_of": known.as_of, "until": known.until, "names": wanted,
+        "items": items, "next_cursor": after,
+    }  # fmt: skip
 
 
 @router.get("/risk")
 def risk_measures(
-    here: Here, symbols: SymbolList, sessions: SessionsQuery = 252, source: SourceQuery = None
+    here: Here, symbols: SymbolList, known: KnownQuery, sessions: SessionsQuery = 252, source: SourceQuery = None,
+    adjust: ReturnsQuery = "all",
 ) -> Risk:  # fmt: skip
     """Volatility, drawdown, value at risk and correlation, from the newest `sessions` daily returns."""
-    many = _series(here, symbols, source)
+    many = _series(here, symbols, source, known, adjust)
     items = [
         {"symbol": symbol, "source": chosen, **risk.measure(series, sessions)}
         for symbol, (chosen, series) in many.items()
     ]
     matrix, count = risk.correlation([series for _, series in many.values()], sessions)
     correlation = {"symbols": list(many), "matrix": matrix, "sessions": count}
-    return Risk.model_validate({"sessions": sessions, "items": items, "correlation": correlation})
+    return Risk.model_validate(
+        {"adjust": adjust, "as_of": known.as_of, "until": known.until, "sessions": sessions, "items": items,
+         "correlation": correlation}
+    )  # fmt: skip
 
 
 @router.get("/compare")
-def compare(here: Here, symbols: SymbolList, sessions: SessionsQuery = 252, source: SourceQuery = None) -> Compare:
+def compare(
+    here: Here, symbols: SymbolList, known: KnownQuery, sessions: SessionsQuery = 252, source: SourceQuery = None,
+    adjust: ReturnsQuery = "all",
+) -> Compare:  # fmt: skip
     """Adjusted closes on one scale: 100 at the first session that all symbols have."""
-    many = _series(here, symbols, source)
+    many = _series(here, symbols, source, known, adjust)
     days, lines = risk.rebased([series for _, series in many.values()], sessions)
     items = [
         {"symbol": symbol, "source": chosen,
          "points": [{"session_date": day, "value": value} for day, value in zip(days, line, strict=True)]}
         for (symbol, (chosen, _)), line in zip(many.items(), lines, strict=True)
     ]  # fmt: skip
-    return Compare.model_validate({"items": items})
+    return Compare.model_validate({"adjust": adjust, "as_of": known.as_of, "until": known.until, "items": items})
 
 
-def _rows(here: Service, symbol: str, asked: Source | None) -> tuple[str, "pa.Table"]:
+def _source(here: Service, symbol: str, asked: Source | None) -> Source:
+    """The source to show of a symbol."""
     here.look_at_lake()
-    source = here.lake.best_source(symbol, asked.value if asked else None)
-    if source is not None:
-        table = here.lake.rows(symbol, source)
-        if table.num_rows:
-            return source, table
-    which = f" from {asked}" if asked else ""
-    raise HTTPException(404, f"no daily history of {symbol}{which}: see /api/v1/symbols for what there is")
+    found = here.lake.best_source(symbol, asked.value if asked else None)
+    if found is None:
+        raise _no_history(symbol, asked)
+    return Source(found)
+
+
+def _no_history(symbol: str, source: Source | None) -> UnknownSymbolError:
+    which = f" from {source}" if source else ""
+    return UnknownSymbolError(f"no daily history of {symbol}{which}: see {BASE}/symbols for what there is")
+
+
+def _stored(here: Service, symbol: str, source: Source) -> "pa.Table":
+    """A symbol's rows of the table of analytics."""
+    table = here.lake.rows(symbol, source.value)
+    if not table.num_rows:
+        raise _no_history(symbol, source)
+    return table
+
+
+def _facts(here: Service, symbols: Sequence[str], source: Source) -> dict[str, Facts]:
+    found = here.facts.of(symbols, source)
+    if lost := [symbol for symbol in symbols if symbol not in found]:
+        raise _no_history(lost[0], source)
+    return found
+
+
+def _bars(
+    here: Service, symbols: Sequence[str], source: Source, known: Known, adjust: Adjust
+) -> "dict[str, pa.Table]":  # fmt: skip
+    """Some symbols' bars from one source, without those of which nothing was known.
+
+    Raises:
+        NothingKnownError: that is all of them.
+    """
+    if known.now and adjust != "none":
+        return {symbol: history.priced(_stored(here, symbol, source), adjust) for symbol in symbols}
+    noise, found, nothing = here.settings.quality.noise, {}, None
+    for symbol, facts in _facts(here, symbols, source).items():
+        try:
+            found[symbol] = history.bars_of(facts, as_of=known.as_of, until=known.until, adjust=adjust, noise=noise)
+        except NothingKnownError as error:
+            nothing = error
+    if nothing is not None and not found:
+        raise nothing
+    return found
 
 
 def _page(
@@ -160,16 +218,34 @@ def _download(table: "pa.Table", form: Any, name: str, first: date | None, last:
     return export.download(part, form, name + span)
 
 
-def _series(here: Service, asked: list[str] | None, source: Source | None) -> dict[str, tuple[str, risk.Series]]:
-    """Adjusted closes by symbol. Of the watchlist, which nobody asked for, what has no history is left out."""
+def _series(
+    here: Service, asked: list[str] | None, source: Source | None, known: Known, adjust: Adjust
+) -> dict[str, tuple[str, risk.Series]]:  # fmt: skip
+    """Adjusted closes by symbol; those of which nothing was known are left out.
+
+    Raises:
+        NothingKnownError: that is all that were asked for.
+    """
     here.look_at_lake()
     wanted = asked if asked is not None else _watchlist(here, source)
-    found: dict[str, tuple[str, risk.Series]] = {}
-    for symbol in wanted:
-        chosen, table = _rows(here, symbol, source)
-        closes = zip(table["session_date"].to_pylist(), table["adj_close"].to_pylist(), strict=True)
-        found[symbol] = (chosen, dict(closes))
-    return found
+    chosen = {symbol: _source(here, symbol, source) for symbol in wanted}
+    tables: dict[str, pa.Table] = {}
+    nothing = None
+    for each in dict.fromkeys(chosen.values()):
+        mine = [symbol for symbol in wanted if chosen[symbol] is each]
+        try:
+            tables |= _bars(here, mine, each, known, adjust)
+        except NothingKnownError as error:
+            nothing = error
+    if nothing is not None and asked is not None and not tables:
+        raise nothing
+    return {
+        symbol: (
+            chosen[symbol],
+            dict(zip(*(tables[symbol][name].to_pylist() for name in ("session_date", "close")), strict=True)),
+        )
+        for symbol in wanted if symbol in tables
+    }  # fmt: skip
 
 
 def _watchlist(here: Service, source: Source | None) -> list[str]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from dashboard.alerts import AlertState
 from dashboard.consumer import LiveConsumer
+from dashboard.facts_lake import FactsLake
 from dashboard.hub import Hub
 from dashboard.lag import LagReader
 from dashboard.lake import DailyLake
@@ -15,6 +16,7 @@ from dashboard.models import QuoteChanges, Status, Window
 from dashboard.models_platform import Hello
 from dashboard.platform_alerts import PlatformAlertsReader
 from dashboard.quarantine_view import QuarantineView
+from dashboard.row_cache import RowCache
 from dashboard.rules import RulesReader
 from dashboard.runs import Runs
 from dashboard.settings import DashboardSettings
@@ -45,8 +47,9 @@ class Service:
         def tables() -> StoreGuard[LakeTables]:
             return StoreGuard(LakeTables(settings.catalog, store), options.refresh_seconds)
 
-        self.tables = tables()
-        self.lake = DailyLake(self.guard, self.tables, options.refresh_seconds, options.lake_cache_bytes)
+        self.tables, cache = tables(), RowCache(options.lake_cache_bytes)
+        self.lake = DailyLake(self.guard, self.tables, options.refresh_seconds, cache)
+        self.facts = FactsLake(tables(), options.refresh_seconds, cache)
         self.closed_windows = WindowLake(tables(), settings.live, options.refresh_seconds)
         self.runs = Runs(self.guard, options.refresh_seconds)
         self.quarantine = QuarantineView(self.guard, options.refresh_seconds)

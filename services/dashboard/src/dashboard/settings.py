@@ -5,6 +5,7 @@ from typing import Self
 from pydantic import Field, HttpUrl, SecretStr, model_validator
 from pydantic_settings import BaseSettings
 
+from ticklake.expectations import QualitySettings
 from ticklake.settings import (
     CatalogSettings,
     KafkaSettings,
@@ -46,7 +47,7 @@ class DashboardOptions(BaseSettings):
     live_symbols: int = Field(default=500, ge=1)
     """Symbols whose live prices are held; ticks of further ones are counted and left out."""
     lake_cache_bytes: int = Field(default=256 * 1024 * 1024, ge=1024 * 1024)
-    """Daily rows held in memory."""
+    """Daily rows and facts held in memory."""
     streams: int = Field(default=1000, ge=1)
     """Open event streams at a time; further ones get 503."""
     slow_client_seconds: float = Field(default=20, gt=0)
@@ -71,4 +72,5 @@ class DashboardSettings(ServiceSettings):
     store: StoreSettings = Field(default_factory=StoreSettings)
     catalog: CatalogSettings = Field(default_factory=CatalogSettings)
     live: LiveSettings = Field(default_factory=LiveSettings)
+    quality: QualitySettings = Field(default_factory=QualitySettings)
     dashboard: DashboardOptions = Field(default_factory=DashboardOptions)

@@ -87,6 +87,11 @@ class DataFolder:
         return self.root / "catalog"
 
     @property
+    def catalog_file(self) -> Path:
+        """That file; its first writer makes it."""
+        return self.catalog / "catalog.db"
+
+    @property
     def warehouse(self) -> Path:
         """The warehouse's database files."""
         return self.root / "warehouse"

@@ -3,13 +3,17 @@
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from datetime import date, datetime
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from onebox.environment import cache_folder, java_home
 from onebox.folder import DEFAULT_FOLDER
+from ticklake import as_of
 from ticklake.settings import Symbols
 from ticklake.stage import Arguments, guarded, iso_date
+
+P = TypeVar("P", date, datetime)
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -85,6 +89,18 @@ def _sql(arguments: argparse.Namespace) -> None:
     sql.query(arguments.data, " ".join(arguments.statement), as_csv=arguments.csv)
 
 
+def _bars(arguments: argparse.Namespace) -> None:
+    from onebox import bars
+
+    bars.show(
+        bars.BarsOptions(
+            folder=arguments.data, cache=cache_folder(), java_home=java_home(), symbol=arguments.symbol,
+            source=arguments.source, as_of=arguments.as_of, until=arguments.until, adjust=arguments.adjust,
+            first=arguments.first, last=arguments.last, form=arguments.form,
+        )
+    )  # fmt: skip
+
+
 def _fetch_jars(_: argparse.Namespace) -> None:
     from onebox.platform import prepare_tools
 
@@ -100,6 +116,28 @@ def _symbols(text: str) -> str:
         raise argparse.ArgumentTypeError(
             f"{text!r} is no comma-separated list of tickers: {error.errors()[0]['msg']}"
         ) from None
+
+
+def _symbol(text: str) -> str:
+    found = _symbols(text)
+    if "," in found:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than one ticker")
+    return found
+
+
+def _as_of(text: str) -> datetime:
+    return _past(text, as_of.moment)
+
+
+def _until(text: str) -> date:
+    return _past(text, as_of.day)
+
+
+def _past(text: str, read: Callable[[str], P]) -> P:
+    try:
+        return read(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -138,9 +176,34 @@ def _parser() -> argparse.ArgumentParser:
     ask = add("sql", _sql, "ask the warehouse")
     ask.add_argument("--csv", action="store_true", help="print CSV instead of a table")
     ask.add_argument("statement", nargs="+", help='e.g. "select …"')
+    _add_bars(add("bars", _bars, "show a symbol's daily bars, as they were known at any moment"))
     add("fetch-jars", _fetch_jars, "fetch the jars of Kafka, s3proxy and Spark's connectors where missing")
     add("serve", _serve, "what up starts: run broker, store, warehouse and hosts until SIGTERM")
     return parser
+
+
+def _add_bars(to: argparse.ArgumentParser) -> None:
+    to.add_argument("symbol", type=_symbol, metavar="SYMBOL", help="ticker in Yahoo's notation")
+    to.add_argument(
+        "--as-of", type=_as_of, metavar="WHEN",
+        help="only what was known then: a date for the end of that day in UTC, or a time with its offset",
+    )  # fmt: skip
+    to.add_argument(
+        "--until", type=_until, metavar="YYYY-MM-DD",
+        help="only sessions, splits and dividends up to that day, for history that was fetched later",
+    )  # fmt: skip
+    to.add_argument(
+        "--adjust", choices=as_of.ADJUSTMENTS, default="splits",
+        help="what prices are adjusted for: none is as traded, all is splits and dividends (default: splits)",
+    )  # fmt: skip
+    to.add_argument("--from", dest="first", type=iso_date, metavar="YYYY-MM-DD", help="first session to show")
+    to.add_argument("--to", dest="last", type=iso_date, metavar="YYYY-MM-DD", help="last session to show")
+    to.add_argument(
+        "--source", choices=("yahoo", "replay", "simulated"), help="default: the first of these that has the symbol"
+    )  # fmt: skip
+    form = to.add_mutually_exclusive_group()
+    form.add_argument("--format", dest="form", choices=("table", "csv", "parquet"), default="table")
+    form.add_argument("--csv", dest="form", action="store_const", const="csv", help="the same as --format csv")
 
 
 if __name__ == "__main__":

@@ -76,17 +76,12 @@ class Platform:
     @property
     def store(self) -> StoreSettings:
         """How to reach the store."""
-        keys = self.folder.credentials()
-        return StoreSettings(
-            endpoint=f"http://127.0.0.1:{self.ports.store}",
-            access_key=SecretStr(keys.access_key),
-            secret_key=keys.secret_key,
-        )
+        return local_store(self.folder, self.ports.store)
 
     @property
     def catalog(self) -> CatalogSettings:
         """How to reach the catalog of the lake's tables."""
-        return CatalogSettings(uri=f"sqlite:///{self.folder.catalog / 'catalog.db'}")
+        return local_catalog(self.folder)
 
     @property
     def warehouse(self) -> WarehouseSettings:
@@ -128,6 +123,19 @@ class Platform:
     def ensure_live_topics(self, namespace: str = "") -> None:
         """Create the topics of the live flow called `namespace` where missing."""
         ensure_topics(self.kafka, live_topics(live_names(namespace)))
+
+
+def local_store(folder: DataFolder, port: int) -> StoreSettings:
+    """How to reach the folder's store where its server listens on `port`."""
+    keys = folder.credentials()
+    return StoreSettings(
+        endpoint=f"http://127.0.0.1:{port}", access_key=SecretStr(keys.access_key), secret_key=keys.secret_key
+    )
+
+
+def local_catalog(folder: DataFolder) -> CatalogSettings:
+    """How to reach the folder's catalog, which needs no server."""
+    return CatalogSettings(uri=f"sqlite:///{folder.catalog_file}")
 
 
 def prepare_tools(cache: Path, java_home: Path | None, say: Say) -> Tools:

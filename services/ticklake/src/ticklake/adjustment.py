@@ -80,15 +80,23 @@ def adjusted(bars: pd.DataFrame, actions: Actions) -> pd.DataFrame:
     days, close = bars["session_date"].to_numpy("datetime64[D]"), bars["close"].to_numpy("float64")
     shares, share_kept = later_splits(days, actions), later_dividends(days, close, actions)
     prices = {name: bars[name] / shares for name in ("open", "high", "low", "close")}
-    paid = actions.dividends / later_splits(actions.dividend_days, actions)
-    dividends, splits = np.zeros(len(days) + 1), np.ones(len(days) + 1)
-    # Those after the last session fall into one more place, which is left away.
-    np.add.at(dividends, np.searchsorted(days, actions.dividend_days), paid)
-    np.multiply.at(splits, np.searchsorted(days, actions.split_days), actions.split_ratios)
     return bars.assign(
         **prices,
         volume=np.rint(bars["volume"] * shares).astype("int64"),
         **{f"adj_{name}": values * share_kept for name, values in prices.items()},
-        dividends=dividends[:-1],
-        stock_splits=np.where(splits[:-1] == 1, 0.0, splits[:-1]),
+        **_events(days, actions, actions.dividends / later_splits(actions.dividend_days, actions)),
     )
+
+
+def with_events(bars: pd.DataFrame, actions: Actions) -> pd.DataFrame:
+    """One symbol's bars as traded, as `adjusted` takes them, with the columns dividends (as paid) and stock_splits."""
+    return bars.assign(**_events(bars["session_date"].to_numpy("datetime64[D]"), actions, actions.dividends))
+
+
+def _events(days: Days, actions: Actions, paid: Floats) -> dict[str, Floats]:
+    """Dividends and splits on the first session that they count on; `paid` is cash per share of each dividend."""
+    dividends, splits = np.zeros(len(days) + 1), np.ones(len(days) + 1)
+    # Those after the last session fall into one more place, which is left away.
+    np.add.at(dividends, np.searchsorted(days, actions.dividend_days), paid)
+    np.multiply.at(splits, np.searchsorted(days, actions.split_days), actions.split_ratios)
+    return {"dividends": dividends[:-1], "stock_splits": np.where(splits[:-1] == 1, 0.0, splits[:-1])}

@@ -13,8 +13,12 @@ NAMES = (
 )  # fmt: skip
 """What `indicators` adds, in order; see `tables.INDICATOR_COLUMNS` for each one's meaning."""
 
+METRICS = ("history_sessions", "change", "change_pct", "log_return", "drawdown", "volatility_20")
+"""What `metrics` adds, in order; see `tables.INDICATOR_COLUMNS` for each one's meaning."""
+
 TRADING_YEAR = 252
 """Sessions of a year."""
+_VOLATILITY_RETURNS = 20
 
 
 def indicators(bars: pa.Table) -> pa.Table:
@@ -38,6 +42,30 @@ def indicators(bars: pa.Table) -> pa.Table:
         talib.OBV(close, volume), talib.MAX(high, timeperiod=TRADING_YEAR), talib.MIN(low, timeperiod=TRADING_YEAR),
     )  # fmt: skip
     for name, value in zip(NAMES, values, strict=True):
+        bars = bars.append_column(name, pa.array(value, pa.float64(), mask=np.isnan(value)))
+    return bars
+
+
+def metrics(bars: pa.Table) -> pa.Table:
+    """One symbol's bars with the columns `METRICS` behind their own, each null where it is not defined yet.
+
+    They are what the table of analytics has, where Spark computes them; logarithm and deviation to the last digits.
+
+    Args:
+        bars: the column adj_close, without nulls, in session order.
+    """
+    close = _floats(bars["adj_close"])
+    before = np.concatenate(([np.nan], close))[: len(close)]
+    returns = np.log(close / before)
+    volatility = np.full(len(close), np.nan)
+    if len(close) > _VOLATILITY_RETURNS:
+        runs = np.lib.stride_tricks.sliding_window_view(returns, _VOLATILITY_RETURNS)
+        volatility[_VOLATILITY_RETURNS - 1 :] = runs.std(axis=1, ddof=1) * TRADING_YEAR**0.5
+    values = (
+        close - before, (close - before) / before * 100, returns, close / np.maximum.accumulate(close) - 1, volatility,
+    )  # fmt: skip
+    bars = bars.append_column(METRICS[0], pa.array(np.arange(1, len(close) + 1), pa.int32()))
+    for name, value in zip(METRICS[1:], values, strict=True):
         bars = bars.append_column(name, pa.array(value, pa.float64(), mask=np.isnan(value)))
     return bars
 

@@ -52,7 +52,7 @@ def start_worker(session: SparkSession) -> None:
 def _loaded(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
     import talib  # noqa: F401
 
-    from ticklake import adjustment, facts  # noqa: F401
+    from ticklake import history  # noqa: F401
 
     return batches
 
@@ -73,17 +73,12 @@ def of_symbol(bars: "pd.DataFrame", actions: "pd.DataFrame", noise: float) -> pa
         the columns of `DAILY_ANALYTICS` but for the metrics and the batch.
 
     Raises:
-        ValueError: a dividend is not below the close before it.
+        IntegrityError: a dividend is not below the close before it.
     """
     # In the worker's process, which needs pandas only here.
-    from ticklake import facts
-    from ticklake.adjustment import adjusted
+    from ticklake import facts, history
 
-    counting = facts.in_force(actions, facts.ACTION_KEY, noise=noise)
-    rows = adjusted(facts.in_force(bars, facts.BAR_KEY, noise=noise), facts.split_actions(counting)).assign(
-        known_at=max(versions["known_at"].max() for versions in (bars, actions) if len(versions)),
-        fact_versions=len(bars) + len(actions),
-    )
+    rows = history.analysed(facts.Facts(bars, actions), noise=noise)
     given = arrow_schema(column for column in _OF_SYMBOL if column.name not in indicators.NAMES)
     priced = indicators.indicators(pa.Table.from_pandas(rows[given.names], given, preserve_index=False))
     return priced.select([column.name for column in _OF_SYMBOL])

@@ -1,6 +1,7 @@
 /** The chart of one symbol: its head with the live price, the controls, and the daily or the intraday chart. */
 
 import { address } from "./api.js";
+import { ADJUSTMENTS, asOf, KnownChoice } from "./as-known.js";
 import { DailyPart } from "./daily.js";
 import { h } from "./dom.js";
 import { arrow, direction, percent, price, signed, sourceBadge, time } from "./format.js";
@@ -24,7 +25,9 @@ export function mount(root, route) {
 class ChartView {
   constructor(root) {
     this.head = h("div", { class: "chart-head" });
-    this.bar = h("div", { class: "bar" });
+    this.choices = h("div", { class: "as-one" });
+    this.known = new KnownChoice();
+    this.bar = h("div", { class: "bar" }, this.choices, this.known.element);
     this.place = h("div", { class: "chart-place" });
     root.append(h("section", { class: "card", "aria-labelledby": "chart-title" }, this.head, this.bar, this.place));
     this.title = h("h2", { id: "chart-title" });
@@ -51,8 +54,11 @@ class ChartView {
       mode,
       range,
       indicators: chosen(route.params.get("ind")),
-      adjusted: route.params.get("prices") !== "split",
+      adjust: route.params.get("adjust") in ADJUSTMENTS ? route.params.get("adjust") : "all",
+      asOf: asOf(route),
     };
+    this.known.show(route);
+    this.known.element.hidden = mode !== "daily";
     this.drawBar(asked);
     this.drawQuote();
     if (!this.symbol) {
@@ -65,7 +71,7 @@ class ChartView {
       this.part = mode === "daily" ? new DailyPart(this.place) : new IntradayPart(this.place);
       this.key = mode;
     }
-    this.drawMenu(mode);
+    this.drawMenu(asked);
     this.part.show(asked);
   }
 
@@ -82,8 +88,8 @@ class ChartView {
     setTimeout(() => this.symbol || draw(), 1_500);
   }
 
-  drawBar({ symbol, mode, range, indicators, adjusted }) {
-    const focused = this.bar.contains(document.activeElement) ? document.activeElement.dataset.key : null;
+  drawBar({ symbol, mode, range, indicators, adjust }) {
+    const focused = this.choices.contains(document.activeElement) ? document.activeElement.dataset.key : null;
     const params = () => Object.fromEntries(current().params);
     const to = (change) => go(hash("chart", symbol ?? state.selected, { ...params(), ...change }), { replace: true });
     const choice = (name, label, on, change) =>
@@ -104,15 +110,17 @@ class ChartView {
         chip.style.setProperty("--key", `var(--${lines.at(-1).colour})`);
         return chip;
       });
-      const adjust = choice("adjusted", "Dividend-adjusted", adjusted, { prices: adjusted ? "split" : null });
-      adjust.title = "Prices adjusted for splits and dividends, as the indicators are; else for splits only";
+      const bases = Object.entries(ADJUSTMENTS).map(([name, { label }]) =>
+        choice(`adjust ${name}`, label, name === adjust, { adjust: name === "all" ? null : name }),
+      );
       parts.push(
         h("div", { class: "segments", role: "group", "aria-label": "Range" }, ranges),
-        h("div", { class: "chips", role: "group", "aria-label": "Indicators" }, chips, adjust),
+        h("div", { class: "chips", role: "group", "aria-label": "Indicators" }, chips),
+        h("div", { class: "segments", role: "group", "aria-label": "Prices adjusted for" }, bases),
       );
     }
-    this.bar.replaceChildren(...parts);
-    if (focused) this.bar.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
+    this.choices.replaceChildren(...parts);
+    if (focused) this.choices.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
   }
 
   drawQuote() {
@@ -131,7 +139,7 @@ class ChartView {
     this.part?.quote?.();
   }
 
-  drawMenu(mode) {
+  drawMenu({ mode, adjust, asOf }) {
     const path = `symbols/${encodeURIComponent(this.symbol)}`;
     const columns = [...new Set(Object.values(INDICATORS).flatMap(({ lines }) => lines.map((line) => line.name)))].join(
       ",",
@@ -139,8 +147,8 @@ class ChartView {
     const routes =
       mode === "daily"
         ? [
-            ["Daily bars", "bars", { from: "1900-01-01" }],
-            ["Indicators", "indicators", { from: "1900-01-01", names: columns }],
+            ["Daily bars", "bars", { adjust, as_of: asOf }],
+            ["Indicators", "indicators", { names: columns, as_of: asOf }],
           ]
         : [
             ["Windows", "windows", { length: mode }],

@@ -1,6 +1,7 @@
 /** Symbols on one scale: adjusted closes, 100 at the first session that all have. */
 
 import { get } from "./api.js";
+import { asOf, KnownChoice } from "./as-known.js";
 import { h } from "./dom.js";
 import { direction, arrow, percent, session, sessionMark, sourceBadge, two } from "./format.js";
 import { empty, loaded, noBatch } from "./panel.js";
@@ -36,8 +37,11 @@ class CompareView {
         this.place,
       ),
     );
+    this.known = new KnownChoice();
+    this.known.show(route);
     this.heading.append(
       h("span", { class: "muted" }, "100 at the first common session"),
+      this.known.element,
       periodChoice("compare", periodOf(route)),
     );
     this.drawChips();
@@ -64,6 +68,7 @@ class CompareView {
 
   update(route) {
     this.route = route;
+    this.known.show(route);
     this.drawChips();
     this.part.reload(true);
   }
@@ -100,7 +105,8 @@ class CompareView {
     const symbols = this.symbols().filter((symbol) => !all.length || all.includes(symbol));
     // Without symbols the server would choose: an empty choice stays empty here.
     if (!symbols.length) return { items: [], none: all.length > 0 };
-    return get("compare", { symbols: symbols.join(","), sessions: periodOf(this.route) }, signal);
+    const [sessions, as_of] = [periodOf(this.route), asOf(this.route)];
+    return get("compare", { symbols: symbols.join(","), sessions, as_of }, signal);
   }
 
   show(data) {
@@ -189,7 +195,7 @@ class CompareView {
         return h(
           "tr",
           {},
-          h("th", { scope: "row" }, h("a", { href: hash("chart", item.symbol) }, item.symbol)),
+          h("th", { scope: "row" }, h("a", { href: hash("chart", item.symbol, { as_of: asOf(this.route) }) }, item.symbol)),
           number(values.at(-1)),
           h("td", { class: `number ${direction(change)}` }, `${arrow(change)} ${percent(change)}`),
           number(Math.max(...values)),

@@ -1,10 +1,11 @@
 /** Loads daily bars and indicators, keeps them, and tells in words what the chart shows. */
 
 import { history } from "./api.js";
+import { ADJUSTMENTS } from "./as-known.js";
 import { h } from "./dom.js";
 import { arrow, compact, percent, price, session, sourceBadge, two } from "./format.js";
 import { columnsOf, INDICATORS } from "./indicators.js";
-import { empty, failed, noBatch, skeleton } from "./panel.js";
+import { empty, failed, isOurs, noBatch, skeleton } from "./panel.js";
 import { PriceChart } from "./price-chart.js";
 import { hash } from "./router.js";
 import { known, on, state, symbolsAsked } from "./state.js";
@@ -32,12 +33,12 @@ export class DailyPart {
     this.ends = [on("status", heal), on("symbols", () => this.grown())];
   }
 
-  /** @param {{symbol: string, range: string, indicators: string[], adjusted: boolean}} asked */
+  /** @param {{symbol: string, range: string, indicators: string[], adjust: string, asOf: string | null}} asked */
   async show(asked) {
     this.asked = asked;
     this.stop.abort();
     const { signal } = (this.stop = new AbortController());
-    const same = this.loaded?.symbol === asked.symbol && this.loaded.adjusted === asked.adjusted;
+    const same = ["symbol", "adjust", "asOf"].every((name) => this.loaded?.[name] === asked[name]);
     if (!same) this.veil(skeleton(8, true));
     await symbolsAsked;
     if (signal.aborted) return;
@@ -54,7 +55,7 @@ export class DailyPart {
       this.draw();
     } catch (error) {
       if (signal.aborted) return;
-      this.failed = error.status !== 404;
+      this.failed = !isOurs(error);
       this.loaded = null;
       if (error.status === undefined) console.error(error);
       this.veil(error.status === 404 && !state.symbols.length ? noBatch() : failed(error, () => this.show(asked)));
@@ -62,12 +63,12 @@ export class DailyPart {
   }
 
   /** What the chart needs, with what is there already. */
-  async load({ symbol, range, indicators, adjusted }, have, signal) {
-    const from = startOf(symbol, MONTHS[range] === undefined ? null : Math.max(MONTHS[range], 12));
+  async load({ symbol, range, indicators, adjust, asOf }, have, signal) {
+    const from = startOf(symbol, MONTHS[range] === undefined ? null : Math.max(MONTHS[range], 12), asOf);
     const enough = have && have.from <= from;
-    const data = enough ? have : { symbol, adjusted, from, columns: new Map() };
+    const data = enough ? have : { symbol, adjust, asOf, from, columns: new Map() };
     if (!enough) {
-      const answer = await history(symbol, "bars", { from, adjusted }, signal);
+      const answer = await history(symbol, "bars", { from, adjust, as_of: asOf }, signal);
       Object.assign(data, { bars: answer.items, source: answer.source, knownAt: answer.known_at });
     }
     const missing = columnsOf(indicators).filter((name) => !data.columns.has(name));
@@ -75,7 +76,7 @@ export class DailyPart {
       const answer = await history(
         symbol,
         "indicators",
-        { names: missing.join(","), from: data.from, source: data.source },
+        { names: missing.join(","), from: data.from, source: data.source, as_of: asOf },
         signal,
       );
       for (const name of missing)
@@ -86,14 +87,14 @@ export class DailyPart {
 
   draw() {
     const { bars } = this.loaded;
-    const { symbol, range } = this.asked;
+    const { symbol, range, asOf } = this.asked;
     if (!bars.length) {
       this.veil(this.none());
       return;
     }
     this.notice.replaceChildren();
     for (const part of [this.box, this.summary, this.details]) part.hidden = false;
-    const start = startOf(symbol, MONTHS[range] ?? null);
+    const start = startOf(symbol, MONTHS[range] ?? null, asOf);
     const first = Math.max(
       bars.findIndex((bar) => bar.session_date >= start),
       0,
@@ -117,7 +118,7 @@ export class DailyPart {
   }
 
   drawSummary(bars) {
-    const { symbol, source, adjusted, knownAt, indicators, columns } = this.loaded;
+    const { symbol, source, adjust, asOf, knownAt, indicators, columns } = this.loaded;
     const [first, last] = [bars[0], bars.at(-1)];
     const change = (last.close / first.close - 1) * 100;
     const most = bars.reduce((best, bar) => (bar.high > best.high ? bar : best));
@@ -133,7 +134,9 @@ export class DailyPart {
         `Highest ${price(most.high)} on ${session(most.session_date)}, ` +
         `lowest ${price(least.low)} on ${session(least.session_date)}. ` +
         (values.length ? `At the last close: ${values.join(", ")}. ` : "") +
-        `Adjusted for splits${adjusted ? " and dividends" : ""}, as known on ${session(knownAt.slice(0, 10))}. `,
+        (values.length && adjust !== "all" ? "Indicators are of prices adjusted for splits and dividends. " : "") +
+        `${ADJUSTMENTS[adjust].told}, as known on ${session((asOf ?? knownAt).slice(0, 10))}` +
+        `${asOf ? ` by the source's answer of ${session(knownAt.slice(0, 10))}` : ""}. `,
       h("a", { href: "https://www.tradingview.com/", rel: "noreferrer noopener" }, "Charts by TradingView"),
     );
   }
@@ -170,7 +173,7 @@ export class DailyPart {
   grown() {
     const newest = known(this.asked?.symbol)?.last_session;
     const last = this.loaded?.bars?.at(-1)?.session_date;
-    if (!this.asked || !newest || this.failed || last === newest) return;
+    if (!this.asked || this.asked.asOf || !newest || this.failed || last === newest) return;
     this.loaded = null;
     this.show(this.asked);
   }
@@ -191,10 +194,12 @@ export class DailyPart {
   }
 }
 
-/** First day of a range that ends with the symbol's last session; null months mean all there is. */
-function startOf(symbol, months) {
+/** First day of a range that ends with the last session known then; null months mean all there is. */
+function startOf(symbol, months, asOf) {
   if (months === null) return FIRST_DAY;
-  const last = known(symbol)?.last_session ?? new Date().toISOString().slice(0, 10);
+  const newest = known(symbol)?.last_session ?? new Date().toISOString().slice(0, 10);
+  const last = asOf && asOf.slice(0, 10) < newest ? asOf.slice(0, 10) : newest;
+  if (Number.isNaN(Date.parse(last))) return FIRST_DAY;
   const day = new Date(`${last}T00:00:00Z`);
   day.setUTCMonth(day.getUTCMonth() - months);
   return day.toISOString().slice(0, 10);

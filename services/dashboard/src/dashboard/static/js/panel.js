@@ -30,6 +30,9 @@ export function failed(error, retry) {
   );
 }
 
+/** Whether the question was wrong, so that asking again is of no use. */
+export const isOurs = (error) => error.status >= 400 && error.status < 500;
+
 /** The lake has no batch yet. */
 export function noBatch() {
   return empty(
@@ -71,7 +74,7 @@ export function loaded(place, load, show, look = {}) {
     } catch (error) {
       if (mine.signal.aborted) return;
       if (error.status === undefined) console.error(error);
-      broken = true;
+      broken = !isOurs(error);
       shown = "";
       place.replaceChildren(failed(error, () => reload()));
     }

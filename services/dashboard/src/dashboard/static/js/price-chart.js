@@ -21,7 +21,7 @@ const LABELS = {
 };
 
 /**
- * @typedef {{symbol: string, source: string, adjusted: boolean, bars: object[],
+ * @typedef {{symbol: string, source: string, asOf: string | null, bars: object[],
  *   columns: Map<string, Map<string, number>>, indicators: string[]}} Daily
  *   bars oldest first; columns by name, then by session
  */
@@ -151,8 +151,9 @@ export class PriceChart {
     return times.map((day) => values.get(day) ?? null);
   }
 
-  /** Move the live price's line. */
+  /** Move the live price's line; what was known on an earlier day has none. */
   setLive() {
+    if (this.data?.asOf) return;
     const quote = state.quotes.get(this.data?.symbol);
     if (!quote || !this.series?.candles) return;
     const look = {

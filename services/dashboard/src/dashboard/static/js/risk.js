@@ -1,6 +1,7 @@
 /** Risk of each symbol of the watchlist, and how they move together. */
 
 import { get } from "./api.js";
+import { asOf, KnownChoice } from "./as-known.js";
 import { card, h } from "./dom.js";
 import { direction, fraction, session, signedFraction, sourceBadge, two, whole } from "./format.js";
 import { loaded, noBatch } from "./panel.js";
@@ -28,7 +29,9 @@ export function periodOf(route) {
 
 /** @param {HTMLElement} root @param {import("./router.js").Route} route */
 export function mount(root, route) {
-  let sessions = periodOf(route);
+  let asked = route;
+  const known = new KnownChoice();
+  known.show(route);
   const head = h("section", { class: "card", "aria-labelledby": "risk-title" });
   const heading = h("header");
   const place = h("div");
@@ -40,12 +43,14 @@ export function mount(root, route) {
     heading.replaceChildren(
       h("h2", { id: "risk-title" }, "Risk"),
       h("span", { class: "muted" }, "from daily returns on adjusted closes"),
-      periodChoice("risk", sessions),
+      known.element,
+      periodChoice("risk", periodOf(asked)),
     );
   const load = async (signal) => {
     await symbolsAsked;
     const symbols = withHistory();
-    return get("risk", { symbols: symbols.slice(0, 30).join(","), sessions }, signal);
+    const [sessions, as_of] = [periodOf(asked), asOf(asked)];
+    return get("risk", { symbols: symbols.slice(0, 30).join(","), sessions, as_of }, signal);
   };
   const show = (data) => {
     const some = data.items.length > 0;
@@ -59,7 +64,8 @@ export function mount(root, route) {
   const end = on("symbols", () => part.reload(true));
   return {
     update(next) {
-      sessions = periodOf(next);
+      asked = next;
+      known.show(next);
       part.reload(true);
     },
     end() {
