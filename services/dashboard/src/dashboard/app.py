@@ -17,7 +17,8 @@ from dashboard.static_files import StaticFiles
 _DESCRIPTION = """
 Read-only. JSON in UTF-8; times are ISO 8601 in UTC with milliseconds, session dates `YYYY-MM-DD`, shares of a whole
 fractions of 1 unless a name says percent. Paged answers have `next_cursor`; errors are `application/problem+json`
-(RFC 9457). A symbol may exist from several sources; every answer says which it is from.
+(RFC 9457). A symbol may exist from several sources; every answer says which it is from. Daily history can be had as it
+was known at any moment (`as_of`) and up to any day (`until`), bars adjusted as asked (`adjust`).
 """
 _PROBLEM: dict[str, Any] = {"model": Problem, "content": {problems.MEDIA_TYPE: {}}}
 _ERRORS: dict[int | str, dict[str, Any]] = {
