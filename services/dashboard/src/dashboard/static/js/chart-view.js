@@ -25,9 +25,9 @@ export function mount(root, route) {
 class ChartView {
   constructor(root) {
     this.head = h("div", { class: "chart-head" });
-    this.choices = h("div", { class: "as-one" });
+    [this.spans, this.rest] = [h("div", { class: "as-one" }), h("div", { class: "as-one" })];
     this.known = new KnownChoice();
-    this.bar = h("div", { class: "bar" }, this.choices, this.known.element);
+    this.bar = h("div", { class: "bar" }, this.spans, this.known.element, this.rest);
     this.place = h("div", { class: "chart-place" });
     root.append(h("section", { class: "card", "aria-labelledby": "chart-title" }, this.head, this.bar, this.place));
     this.title = h("h2", { id: "chart-title" });
@@ -89,7 +89,7 @@ class ChartView {
   }
 
   drawBar({ symbol, mode, range, indicators, adjust }) {
-    const focused = this.choices.contains(document.activeElement) ? document.activeElement.dataset.key : null;
+    const focused = this.bar.contains(document.activeElement) ? document.activeElement.dataset.key : null;
     const params = () => Object.fromEntries(current().params);
     const to = (change) => go(hash("chart", symbol ?? state.selected, { ...params(), ...change }), { replace: true });
     const choice = (name, label, on, change) =>
@@ -102,7 +102,8 @@ class ChartView {
         { mode: key === "daily" ? null : key },
       ),
     );
-    const parts = [h("div", { class: "segments", role: "group", "aria-label": "Chart" }, modes)];
+    const spans = [h("div", { class: "segments", role: "group", "aria-label": "Chart" }, modes)];
+    const rest = [];
     if (mode === "daily") {
       const ranges = RANGES.map((each) => choice(`range ${each}`, each, each === range, { range: each }));
       const chips = Object.entries(INDICATORS).map(([name, { label, lines }]) => {
@@ -113,14 +114,15 @@ class ChartView {
       const bases = Object.entries(ADJUSTMENTS).map(([name, { label }]) =>
         choice(`adjust ${name}`, label, name === adjust, { adjust: name === "all" ? null : name }),
       );
-      parts.push(
-        h("div", { class: "segments", role: "group", "aria-label": "Range" }, ranges),
+      spans.push(h("div", { class: "segments", role: "group", "aria-label": "Range" }, ranges));
+      rest.push(
         h("div", { class: "chips", role: "group", "aria-label": "Indicators" }, chips),
         h("div", { class: "segments", role: "group", "aria-label": "Prices adjusted for" }, bases),
       );
     }
-    this.choices.replaceChildren(...parts);
-    if (focused) this.choices.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
+    this.spans.replaceChildren(...spans);
+    this.rest.replaceChildren(...rest);
+    if (focused) this.bar.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
   }
 
   drawQuote() {
