@@ -40,13 +40,14 @@ def dags(bag: Bag, request: pytest.FixtureRequest) -> dict[str, Any]:
 
 
 def test_the_dags_are_there(dags: dict[str, Any]) -> None:
-    assert sorted(dags) == ["housekeeping", "live_archive_hourly", "stock_market_pipeline"]
+    assert sorted(dags) == ["held_symbols", "housekeeping", "live_archive_hourly", "stock_market_pipeline"]
     assert [task.task_id for task in dags["live_archive_hourly"].tasks] == ["make_tick_bars"]
     assert {task.task_id for task in dags["housekeeping"].tasks} == {"keep_house", "clean_airflow_metadata"}
 
 
 def test_the_pipelines_order(dags: dict[str, Any]) -> None:
     assert chain_of(dags["stock_market_pipeline"]) == ORDER
+    assert chain_of(dags["held_symbols"]) == ["decide", "anything_to_send", *ORDER]
 
 
 def test_the_order_is_the_librarys(bag: Bag, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,10 +105,15 @@ def test_a_wrong_setting_is_named_in_the_import_error(bag: Bag, setting: str, va
 
 def test_nothing_is_scheduled_unless_asked(bag: Bag) -> None:
     dags = bag(TASKS_RUN_IN="local", SCHEDULE_LIVE="manual", SCHEDULE_HOUSEKEEPING="manual").dags
-    assert [dag.timetable.can_be_scheduled for dag in dags.values()] == [False] * 3
+    assert [dag.timetable.can_be_scheduled for dag in dags.values()] == [False] * 4
     dags = bag(TASKS_RUN_IN="local", SCHEDULE_LIVE="hourly", SCHEDULE_HOUSEKEEPING="daily").dags
     scheduled = {name: dag.timetable.can_be_scheduled for name, dag in dags.items()}
-    assert scheduled == {"stock_market_pipeline": False, "live_archive_hourly": True, "housekeeping": True}
+    assert scheduled == {
+        "stock_market_pipeline": False,
+        "live_archive_hourly": True,
+        "housekeeping": True,
+        "held_symbols": False,
+    }
 
 
 def test_catching_up_has_to_be_asked_for(bag: Bag) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from dashboard.alerts import AlertState
 from dashboard.consumer import LiveConsumer
+from dashboard.held_view import HeldView
 from dashboard.hub import Hub
 from dashboard.lag import LagReader
 from dashboard.lake import DailyLake
@@ -47,6 +48,7 @@ class Service:
             self.guard, settings.live.names, options.refresh_seconds, options.window_batches
         )
         self.runs = Runs(self.guard, options.refresh_seconds)
+        self.held = HeldView(self.guard, options.refresh_seconds)
         self.quarantine = QuarantineView(self.guard, options.refresh_seconds)
         self.live = LiveState(options.ticks_per_symbol, options.live_symbols)
         self.windows, self.alerts = WindowState(), AlertState()
