@@ -1,12 +1,13 @@
 """What is held, from plain records and decisions."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ticklake.held import Answered, Decision, Hold, held_now
-from ticklake.lineage import StageRecord, SymbolChanges, SymbolResult
+from ticklake.lineage import ObjectRef, StageRecord, SymbolChanges, SymbolResult
 from ticklake.names import release_run_id
 from ticklake.records import Source, SymbolStatus
 
@@ -93,6 +94,15 @@ def test_several_nights_are_one_hold_since_the_first() -> None:
 def test_what_is_held_later_is_a_matter_of_its_own() -> None:
     night = [run(f"night{n}", MONDAY + timedelta(days=n), AAPL=part()) for n in range(2)]
     assert names(held_now(night, [decided("drop", "night0")])) == [("AAPL", "night1")]
+
+
+def test_a_decision_is_for_the_answer_that_there_was() -> None:
+    held = run("mon", MONDAY, AAPL=part("no answer", rows=0))
+    assert held_now([held], [decided("drop", "mon")]) == []
+    ref = ObjectRef(key="raw/source/run_id=mon/AAPL.parquet", rows=5, size=9, sha256="x", symbol="AAPL")
+    retried = replace(held, held=tuple(replace(hold, answer=ref) for hold in held.held))
+    (hold,) = held_now([retried], [decided("drop", "mon")])
+    assert (hold.answer, hold.decision) == (ref, None)
 
 
 def test_a_release_is_done_when_its_run_has_recorded_the_facts() -> None:

@@ -59,6 +59,7 @@ def run_stage(settings: FetchSettings, run: Run) -> tuple[StageRecord, ObjectSto
     store = ObjectStore(settings.store)
     symbols = settings.wanted_symbols
     if settings.released_from is not None:
+        symbols = settings.symbols
         with clock.step("answers"):
             answer, period = replayed(store, settings.released_from, symbols, run)
         source, answers, collected = answer.source, [answer], Collected({answer.symbol: answer}, {})

@@ -145,6 +145,8 @@ def held_now(runs: Iterable[Answered], decisions: Iterable[Decision]) -> list[Ho
     found = []
     for hold in (hold for holds in waiting.values() for hold in holds):
         decision = decided.get((hold.run_id, hold.symbol))
+        if decision is not None and decision.answer != hold.answer:
+            decision = None  # a retry of the run has got an answer since
         if decision is None or decision.action == "release":
             undecided = tuple(each for each in hold.earlier if (each.run_id, each.symbol) not in decided)
             found.append(replace(hold, decision=decision, earlier=undecided))
