@@ -24,7 +24,7 @@ NINE = tuple(f"GOOD{n}" for n in range(9))
 SYMBOLS = ",".join((*NINE, "AAPL"))
 NIGHT = "2026-08-07"
 
-pytestmark = [pytest.mark.xdist_group("onebox-run"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.xdist_group("onebox-run"), pytest.mark.timeout(1500)]
 
 
 def good(symbol: str, days: tuple[date, ...] = DAYS) -> Said:

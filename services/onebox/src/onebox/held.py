@@ -48,15 +48,12 @@ def show_list(options: HeldOptions) -> None:
     if not found:
         console.print("Nothing is held")
         return
-    table = Table()
-    for heading in ("symbol", "source", "held since", "by run", "rows", "why"):
-        table.add_column(heading, overflow="fold")
+    # Lines and no table: run ids and reasons are longer than a terminal is wide.
     for hold in found:
-        since = f"{hold.since.batch_date} ({len(hold.earlier) + 1} runs)" if hold.earlier else str(hold.batch_date)
-        table.add_row(
-            hold.symbol, hold.source, since, hold.run_id, f"{hold.rows:,}", "; ".join((*hold.reasons, *_state(hold)))
-        )  # fmt: skip
-    console.print(table)
+        where = f"by run {hold.run_id} of {hold.batch_date}{_since(hold)}"
+        console.print(f"{hold.symbol}  {hold.source}, {hold.rows:,} rows wait, {where}")
+        for line in (*hold.reasons, *_state(hold)):
+            console.print(f"  {line}")
     console.print(f"look, then decide:  {_command(options)} show SYMBOL, release SYMBOL or drop SYMBOL")
 
 
@@ -126,6 +123,12 @@ def _found(store: ObjectStore, options: HeldOptions) -> Hold:
     if hold is None:
         raise held.not_held(found, options.symbol, options.run_id)
     return hold
+
+
+def _since(hold: Hold) -> str:
+    if not hold.earlier:
+        return ""
+    return f", and by {len(hold.earlier)} before, since run {hold.since.run_id} of {hold.since.batch_date}"
 
 
 def _state(hold: Hold) -> tuple[str, ...]:
