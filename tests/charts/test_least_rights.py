@@ -167,6 +167,22 @@ def test_the_batch_runs_with_the_least_rights(provisioned: StoreSettings, stage:
     assert again.returncode == 0, again.stderr[-3000:]
 
 
+def test_a_held_symbol_is_released_with_the_least_rights(provisioned: StoreSettings, stage: Stage) -> None:
+    for name, code in (("fetch-historical", 0), ("consume-historical", 0), ("validate-raw", 2)):
+        done = stage(name, *BATCH[:3], "odd", TICKLAKE_QUALITY_MAX_DAILY_MOVE="0.0001")
+        assert done.returncode == code, f"{name}: {done.stderr[-3000:]}"
+    done = stage("held-symbol", "release", "AAPL", "--by", "kim")
+    assert done.returncode == 0, done.stderr
+    for name in ("fetch-historical", "consume-historical", "validate-raw"):
+        done = stage(
+            name, *BATCH[:3], "odd.release-AAPL", TICKLAKE_QUALITY_MAX_DAILY_MOVE="0.0001",
+            TICKLAKE_RELEASED_FROM="odd", TICKLAKE_SYMBOLS="AAPL",
+        )  # fmt: skip
+        assert done.returncode == 0, f"{name}: {done.stderr[-3000:]}"
+    record = lineage.read(ObjectStore(provisioned), "odd.release-AAPL", "validate-raw")
+    assert record.rows_out == record.symbols["AAPL"].rows == ROWS / 2
+
+
 def test_the_live_flow_runs_with_the_least_rights(
     provisioned: StoreSettings, stage: Stage, programs: Path, broker: SecuredBroker,
     environment: Callable[[str], dict[str, str]],

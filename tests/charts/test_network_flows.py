@@ -48,8 +48,9 @@ KAFKA_USERS = (
 )  # fmt: skip
 STORE_USERS = (
     "fetch-historical", "consume-historical", "validate-raw", "daily-analytics driver", "daily-analytics executor",
-    "load-warehouse", "validate-loaded", "reconcile-run", "load-windows", "tick-bars", "keep-house", "stream-ticks",
-    "archive-ticks", "stream-analytics driver", "stream-analytics executor", "check-platform", "dashboard",
+    "held-symbol", "load-warehouse", "validate-loaded", "reconcile-run", "load-windows", "tick-bars", "keep-house",
+    "stream-ticks", "archive-ticks", "stream-analytics driver", "stream-analytics executor", "check-platform",
+    "dashboard",
 )  # fmt: skip
 CATALOG_USERS = (
     "fetch-historical", "validate-raw", "daily-analytics driver", "daily-analytics executor", "load-warehouse",

@@ -33,6 +33,7 @@ QUARANTINED_ROW = names.quarantine_row_key("run-1", "AAPL", 3)
 QUARANTINED_BATCH = names.quarantine_key(names.BATCH_TOPIC, 0, 5, "ab" * 32)
 QUARANTINED_TICK = names.quarantine_key(names.LIVE_TOPIC, 0, 5, "ab" * 32)
 TRIAL = f"{names.live_names('trial').raw_prefix}/year=2026/month=01/day=30/hour=21/x.parquet"
+DECISION = names.held_decision_key("run-1", "AAPL")
 CHECK = "checks/1"
 BACKUP = "backups/airflow/1.dump"
 EVENTS = "spark-events/eventlog_v2_1/events_1"
@@ -57,8 +58,8 @@ def _results(program: str) -> tuple[str, str]:
 RECORDS = (*(_record(program) for program in PROGRAMS), *FAILURES)
 KEYS = (
     SOURCE, RAW, ACTIONS, TABLE, PROCESSED, TICKS, csv_key(TICKS), WINDOWS, CHECKPOINT_RECORD, BARS,
-    BARS_MANIFEST, CHECKPOINT, QUARANTINED_ROW, QUARANTINED_BATCH, QUARANTINED_TICK, TRIAL, CHECK, BACKUP, EVENTS,
-    *RECORDS,
+    BARS_MANIFEST, CHECKPOINT, QUARANTINED_ROW, QUARANTINED_BATCH, QUARANTINED_TICK, TRIAL, DECISION, CHECK, BACKUP,
+    EVENTS, *RECORDS,
 )  # fmt: skip
 
 REALTIME = {WINDOWS, CHECKPOINT_RECORD, BARS, BARS_MANIFEST}
@@ -67,24 +68,25 @@ EXPIRING = {
 }  # fmt: skip
 
 READS = {
-    "fetch-historical": {SOURCE, TABLE, *FAILURES},
+    "fetch-historical": {SOURCE, DECISION, TABLE, *FAILURES},
     "consume-historical": {RAW, ACTIONS, *RECORDS},
-    "validate-raw": {RAW, ACTIONS, TABLE, *RECORDS},
+    "validate-raw": {RAW, ACTIONS, DECISION, TABLE, *RECORDS},
     "daily-analytics": {TABLE, PROCESSED, EVENTS, *RECORDS},
     "load-warehouse": {TABLE, PROCESSED, *REALTIME, *RECORDS},
     "validate-loaded": {*RECORDS},
     "reconcile-run": {
-        RAW, TABLE, PROCESSED, QUARANTINED_ROW, QUARANTINED_BATCH, QUARANTINED_TICK, *RECORDS,
+        SOURCE, RAW, TABLE, PROCESSED, QUARANTINED_ROW, QUARANTINED_BATCH, QUARANTINED_TICK, *RECORDS,
     },
+    "held-symbol": {SOURCE, DECISION, *RECORDS},
     "load-windows": {*REALTIME},
     "stream-ticks": {TABLE, PROCESSED},
     "archive-ticks": {TICKS, csv_key(TICKS)},
     "stream-analytics": {*REALTIME, CHECKPOINT, TABLE, EVENTS},
     "tick-bars": {TICKS, csv_key(TICKS), BARS},
     "keep-house": EXPIRING,
-    "batch-exporter": {TABLE, *RECORDS},
+    "batch-exporter": {DECISION, TABLE, *RECORDS},
     "dashboard": {
-        TABLE, PROCESSED, *REALTIME, BARS, BARS_MANIFEST,
+        DECISION, TABLE, PROCESSED, *REALTIME, BARS, BARS_MANIFEST,
         QUARANTINED_ROW, QUARANTINED_BATCH, QUARANTINED_TICK, *RECORDS,
     },
     "check-platform": {CHECK},
@@ -99,6 +101,7 @@ WRITES = {
     "load-warehouse": {*_results("load-warehouse")},
     "validate-loaded": {*_results("validate-loaded")},
     "reconcile-run": {*_results("reconcile-run"), _record("run")},
+    "held-symbol": {DECISION},
     "load-windows": set(),
     "stream-ticks": set(),
     "archive-ticks": {TICKS, csv_key(TICKS), QUARANTINED_TICK},

@@ -29,20 +29,23 @@ def stage_task(
         arguments: of the program (templated).
         overrides: variables (templated) that go before those that the stage finds; an empty value gives way to them.
     """
-    common: dict[str, Any] = {
-        "task_id": stage.task_id,
-        "arguments": list(arguments),
+    common: dict[str, Any] = {"task_id": stage.task_id, "arguments": list(arguments), **retried(settings)}
+    if settings.run_in == "local":
+        from ticklake_airflow.local import LocalStageOperator
+
+        return LocalStageOperator(program=stage.program, environment=overrides, **common)
+    return _in_kubernetes(stage, settings, overrides, common)
+
+
+def retried(settings: TaskSettings) -> dict[str, Any]:
+    """How often and how a task is tried again, and how long one attempt may take."""
+    return {
         "retries": settings.retries,
         "retry_delay": timedelta(seconds=settings.retry_seconds),
         "retry_exponential_backoff": 2,
         "max_retry_delay": timedelta(seconds=settings.retry_cap_seconds),
         "execution_timeout": timedelta(minutes=settings.timeout_minutes),
     }
-    if settings.run_in == "local":
-        from ticklake_airflow.local import LocalStageOperator
-
-        return LocalStageOperator(program=stage.program, environment=overrides, **common)
-    return _in_kubernetes(stage, settings, overrides, common)
 
 
 def _in_kubernetes(

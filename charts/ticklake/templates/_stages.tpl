@@ -24,7 +24,7 @@ fetch-historical:
   kafka:
     write: [stock_market_batch, stock-market-quarantine]
   store:
-    read: [raw/source/, tables/, "lineage/run_id=*/failures/"]
+    read: [raw/source/, held/, tables/, "lineage/run_id=*/failures/"]
     write: [raw/source/, "quarantine/run_id=*/", "lineage/run_id=*/fetch-historical.json", "lineage/run_id=*/failures/fetch-historical.json"]
   catalog: reader
   internet: [443]
@@ -42,7 +42,7 @@ validate-raw:
   image: consume-historical
   runs: pod
   store:
-    read: [lineage/, raw/historical/, raw/corporate_actions/, tables/]
+    read: [lineage/, held/, raw/historical/, raw/corporate_actions/, tables/]
     write: [tables/, "lineage/run_id=*/validate-raw.json", "lineage/run_id=*/failures/validate-raw.json"]
   catalog: writer
 daily-analytics:
@@ -73,10 +73,16 @@ reconcile-run:
   image: load-warehouse
   runs: pod
   store:
-    read: [lineage/, raw/historical/, tables/, processed/historical/, quarantine/]
+    read: [lineage/, raw/source/, raw/historical/, tables/, processed/historical/, quarantine/]
     write: ["lineage/run_id=*/reconcile-run.json", "lineage/run_id=*/failures/reconcile-run.json", "lineage/run_id=*/run.json"]
   catalog: reader
   warehouse: true
+held-symbol:
+  image: fetch-historical
+  runs: pod
+  store:
+    read: [lineage/, held/, raw/source/]
+    write: [held/]
 load-windows:
   image: load-warehouse
   runs: pod
@@ -139,7 +145,7 @@ dashboard:
     describe: [stock_market_batch]
     watch: [stock-market-batch-consumer-group, {{ $live.archiveGroup }}, {{ $live.alertsGroup }}]
   store:
-    read: [lineage/, tables/, processed/, quarantine/]
+    read: [lineage/, held/, tables/, processed/, quarantine/]
   catalog: reader
 market-alerts:
   image: market-alerts
@@ -165,7 +171,7 @@ batch-exporter:
   image: batch-exporter
   runs: deployment
   store:
-    read: [lineage/, tables/]
+    read: [lineage/, held/, tables/]
   catalog: reader
 {{- end }}
 {{- if .Values.airflow.backup.enabled }}

@@ -14,10 +14,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from onebox.processes import free_port
-from ticklake import lineage
-from ticklake.lineage import CheckResult, ObjectRef, StageRecord
+from ticklake import held, lineage
+from ticklake.lineage import CheckResult, ObjectRef, StageRecord, SymbolChanges, SymbolResult
 from ticklake.objects import ObjectStore
-from ticklake.records import Source
+from ticklake.records import Source, SymbolStatus
 from ticklake.settings import StoreSettings
 
 Environment = Callable[..., dict[str, str]]
@@ -117,6 +117,27 @@ def test_a_run_is_told_stage_by_stage(
         assert found["rows_total", "validate-raw"] == 97
         assert found["stage_duration_seconds_bucket", "60.0", "validate-raw"] == 1
         assert found["stage_duration_seconds_bucket", "30.0", "validate-raw"] == 0
+
+
+def test_held_symbols_are_counted_until_they_are_decided_or_brought(
+    stage_env: Environment, programs: Path, store: ObjectStore, tmp_path: Path
+) -> None:
+    waits = SymbolResult(status=SymbolStatus.HELD, rows=0, checksum="", held=5, reasons=("odd",))
+    brought = SymbolResult(rows=5, checksum="", changes=SymbolChanges(new=5))
+    lineage.write(store, record("fetch-historical", "odd", 0, symbols={"AAPL": waits, "MSFT": waits, "V": waits}))
+    # Nothing that was held is forgotten for the number of runs since.
+    log, environment = tmp_path / "log", stage_env(TICKLAKE_BATCH_RECENT_RUNS="1")
+    for number in range(3):
+        lineage.write(store, record("fetch-historical", f"later{number}", 60 + number))
+    with exporter(programs, environment, log) as port:
+        assert metrics(port)["held_symbols", "simulated"] == 3
+        assert metrics(port)["held_symbols", "yahoo"] == 0
+        held.decide(store, "drop", "MSFT", "kim")
+        eventually(lambda: metrics(port)["held_symbols", "simulated"] == 2, log)
+        good = record("fetch-historical", "good", 120, symbols={"AAPL": brought.model_copy(update={"changes": None})})
+        lineage.write(store, good)
+        lineage.write(store, record("validate-raw", "good", 121, symbols={"AAPL": brought}))
+        eventually(lambda: metrics(port)["held_symbols", "simulated"] == 1, log)
 
 
 def test_a_real_stages_failure_is_told_until_its_retry_went_well(

@@ -11,7 +11,9 @@ from ticklake.tables import WINDOWS
 
 
 @pytest.mark.timeout(300)
-def test_windows_of_the_streaming_application(serve, stage_env, programs, catalog_settings, store_settings, live, tmp_path):
+def test_windows_of_the_streaming_application(
+    serve, stage_env, programs, catalog_settings, store_settings, live, tmp_path
+):
     environment = stage_env(
         TICKLAKE_METRICS_PORT="0", TICKLAKE_STREAM_SOURCE="simulated", TICKLAKE_STREAM_SPEED_UP="60",
         TICKLAKE_STREAM_SYMBOLS="AAPL", TICKLAKE_STREAM_START_FROM_LAKE="false", TICKLAKE_WINDOWS_TRIGGER_SECONDS="0",

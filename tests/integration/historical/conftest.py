@@ -82,6 +82,17 @@ def program(programs: Path, stage_env: Callable[..., dict[str, str]]) -> Callabl
 
 
 @pytest.fixture
+def program_of(programs: Path, stage_env: Callable[..., dict[str, str]]) -> Callable[..., Any]:
+    """Runs a program with these arguments."""
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [str(programs / words[0]), *words[1:]]
+        return subprocess.run(command, env=stage_env(), capture_output=True, text=True, timeout=120, check=False)
+
+    return run
+
+
+@pytest.fixture
 def messages(kafka_settings: KafkaSettings) -> Callable[..., list[Any]]:
     """The messages in offset ranges, read with a plain consumer."""
 

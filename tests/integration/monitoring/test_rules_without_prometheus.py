@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from ticklake import lineage
-from ticklake.lineage import RunLineage
+from ticklake import held, lineage
+from ticklake.lineage import RunLineage, StageRecord, SymbolResult
 from ticklake.objects import ObjectStore
-from ticklake.records import Source
+from ticklake.records import Source, SymbolStatus
 
 Environment = Callable[..., dict[str, str]]
 
@@ -61,6 +61,15 @@ def test_alerts_fire_clear_and_are_told_as_alertmanager_tells_them(
         stages=(), symbols={}, finished_at=now, code_version="x",
     ))  # fmt: skip
     eventually(active("TicklakeBatchLate", wanted=False), "reconciled")
+
+    waits = SymbolResult(status=SymbolStatus.HELD, rows=0, checksum="", held=5, reasons=("odd",))
+    lineage.write(store, StageRecord(
+        stage="fetch-historical", run_id="odd", batch_id="odd", batch_date=now.date(), source=Source.REPLAY, rows_in=5,
+        rows_out=0, quarantined=0, held=5, symbols={"AAPL": waits}, started_at=now, finished_at=now, code_version="x",
+    ))  # fmt: skip
+    eventually(active("TicklakeSymbolsHeld"), "held")
+    held.decide(store, "drop", "AAPL", "kim")
+    eventually(active("TicklakeSymbolsHeld", wanted=False), "decided")
 
     assert services.stop("batch-exporter") == 0
     eventually(active("TicklakeTargetDown"), "down")

@@ -20,7 +20,7 @@ MANIFESTS = Path(__file__).parent / "manifests"
 """A pod's, for every program that has one, and the SparkApplication's."""
 POD_PROGRAMS = (
     "fetch-historical", "consume-historical", "validate-raw", "load-warehouse", "validate-loaded", "reconcile-run",
-    "tick-bars", "keep-house", "clean-metadata",
+    "tick-bars", "keep-house", "clean-metadata", "held-symbol",
 )  # fmt: skip
 
 
@@ -69,10 +69,25 @@ def context() -> dict[str, Any]:
         run_type, run_id = "backfill", "backfill__2024-07-05T20:30:00+00:00"
         run_after = pendulum.datetime(2024, 7, 5, 20, 30)
         data_interval_start = pendulum.datetime(2024, 7, 5)
+        triggering_user_name = "kim"
+
+    class Instance:
+        """Of a task after `decide`."""
+
+        @staticmethod
+        def xcom_pull(task_ids: str) -> dict[str, str]:
+            assert task_ids == "decide"
+            return {
+                "held_by": "scheduled__2024-07-05", "symbol": "AAPL", "batch_date": "2024-07-05",
+                "release_run_id": "scheduled__2024-07-05.release-AAPL",
+            }  # fmt: skip
 
     return {
-        "params": {"date": None, "source": None, "symbols": None, "hour": None}, "ds": "2024-07-05",
-        "run_id": DagRun.run_id, "dag_run": DagRun(),
+        "params": {
+            "date": None, "source": None, "symbols": None, "hour": None, "action": "release", "symbol": "AAPL",
+            "run": None,
+        },
+        "ti": Instance, "ds": "2024-07-05", "run_id": DagRun.run_id, "dag_run": DagRun(),
     }  # fmt: skip
 
 

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +41,14 @@ def dags(bag: Bag, request: pytest.FixtureRequest) -> dict[str, Any]:
 
 
 def test_the_dags_are_there(dags: dict[str, Any]) -> None:
-    assert sorted(dags) == ["housekeeping", "live_archive_hourly", "stock_market_pipeline"]
+    assert sorted(dags) == ["held_symbols", "housekeeping", "live_archive_hourly", "stock_market_pipeline"]
     assert [task.task_id for task in dags["live_archive_hourly"].tasks] == ["make_tick_bars"]
     assert {task.task_id for task in dags["housekeeping"].tasks} == {"keep_house", "clean_airflow_metadata"}
 
 
 def test_the_pipelines_order(dags: dict[str, Any]) -> None:
     assert chain_of(dags["stock_market_pipeline"]) == ORDER
+    assert chain_of(dags["held_symbols"]) == ["decide", "anything_to_send", *ORDER]
 
 
 def test_the_order_is_the_librarys(bag: Bag, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,10 +106,15 @@ def test_a_wrong_setting_is_named_in_the_import_error(bag: Bag, setting: str, va
 
 def test_nothing_is_scheduled_unless_asked(bag: Bag) -> None:
     dags = bag(TASKS_RUN_IN="local", SCHEDULE_LIVE="manual", SCHEDULE_HOUSEKEEPING="manual").dags
-    assert [dag.timetable.can_be_scheduled for dag in dags.values()] == [False] * 3
+    assert [dag.timetable.can_be_scheduled for dag in dags.values()] == [False] * 4
     dags = bag(TASKS_RUN_IN="local", SCHEDULE_LIVE="hourly", SCHEDULE_HOUSEKEEPING="daily").dags
     scheduled = {name: dag.timetable.can_be_scheduled for name, dag in dags.items()}
-    assert scheduled == {"stock_market_pipeline": False, "live_archive_hourly": True, "housekeeping": True}
+    assert scheduled == {
+        "stock_market_pipeline": False,
+        "live_archive_hourly": True,
+        "housekeeping": True,
+        "held_symbols": False,
+    }
 
 
 def test_catching_up_has_to_be_asked_for(bag: Bag) -> None:
@@ -131,6 +138,45 @@ def test_the_schedule_survives_airflows_database(bag: Bag) -> None:
     again = DagSerialization.from_dict(DagSerialization.to_dict(dag))
     assert again.timetable.summary == "XLON close + 45 min"
     assert again.timetable.serialize() == {"calendar_code": "XLON", "delay_minutes": 45}
+
+
+def test_a_release_runs_the_stages_as_a_run_of_its_own(bag: Bag, context: dict[str, Any]) -> None:
+    dag = bag(TASKS_RUN_IN="local").dags["held_symbols"]
+    for task in dag.tasks:
+        if hasattr(task, "arguments"):
+            task.render_template_fields(context, dag.get_template_env())
+    decide = dag.get_task("decide")
+    assert (decide.program, decide.arguments) == ("held-symbol", ["release", "AAPL", "--run", "", "--by", "kim"])
+    of_run = ["--date", "2024-07-05", "--run-id", "scheduled__2024-07-05.release-AAPL"]
+    assert [dag.get_task(name).arguments for name in ORDER] == [of_run] * len(ORDER)
+    sent = {"TICKLAKE_RELEASED_FROM": "scheduled__2024-07-05", "TICKLAKE_SYMBOLS": "AAPL"}
+    assert [dag.get_task(name).environment for name in ORDER] == [sent] + [{}] * (len(ORDER) - 1)
+    go_on = dag.get_task("anything_to_send").python_callable
+    assert (go_on({"done": False}), go_on({"done": True})) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("given", "allowed"),
+    [
+        ({"action": "release", "symbol": "^GSPC"}, True),
+        ({"action": "drop", "symbol": "BRK-B", "run": "manual__2024-07-05T20-30-00-00-00-1a2b3c4d"}, True),
+        ({"action": "drop"}, False),
+        ({"symbol": "AAPL"}, False),
+        ({"action": "keep", "symbol": "AAPL"}, False),
+        ({"action": "drop", "symbol": "AAPL MSFT"}, False),
+    ],
+)
+def test_what_can_be_decided(bag: Bag, given: dict[str, str], allowed: bool) -> None:
+    from airflow.sdk.exceptions import ParamValidationError
+
+    params = bag(TASKS_RUN_IN="local").dags["held_symbols"].params
+    with nullcontext() if allowed else pytest.raises(ParamValidationError):
+        _given(params, given)
+
+
+def _given(params: Any, given: dict[str, str]) -> None:
+    params.update(given)
+    params.validate()
 
 
 @pytest.mark.parametrize(

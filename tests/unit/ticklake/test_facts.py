@@ -11,7 +11,7 @@ from fetch_historical.recordings import Bars, adjust
 from ticklake import facts
 from ticklake.adjustment import Actions, later_dividends, later_splits
 from ticklake.facts import ACTION_KEY, BAR_KEY, Changes, Facts
-from ticklake.records import Source
+from ticklake.records import Source, known_at
 from ticklake.tables import CORPORATE_ACTIONS, DAILY_BARS, arrow_schema
 
 SESSIONS = tuple(day.date() for day in pd.bdate_range("2024-01-01", periods=40))
@@ -233,6 +233,6 @@ def test_a_retry_finds_the_same_changes_and_nothing_left_to_append() -> None:
 
 def test_a_replayed_answer_is_known_on_the_evening_that_it_plays() -> None:
     asked = datetime(2026, 1, 5, 12, tzinfo=UTC)
-    assert facts.known_at(Source.YAHOO, asked, date(2005, 2, 25)) == asked
-    assert facts.known_at(Source.REPLAY, asked, date(2005, 2, 25)).date() == date(2005, 2, 25)
-    assert facts.known_at(Source.SIMULATED, asked, date(2026, 1, 5)) == asked
+    assert known_at(Source.YAHOO, asked, date(2005, 2, 25)) == asked
+    assert known_at(Source.REPLAY, asked, date(2005, 2, 25)).date() == date(2005, 2, 25)
+    assert known_at(Source.SIMULATED, asked, date(2026, 1, 5)) == asked

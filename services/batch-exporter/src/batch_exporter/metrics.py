@@ -12,8 +12,10 @@ from batch_exporter.settings import BatchSettings
 from batch_exporter.snapshot import Snapshot, overdue_sessions
 from ticklake.lineage import StageRecord, elapsed_seconds
 from ticklake.pipeline import BATCH_STAGES
+from ticklake.records import Source
 
 PREFIX = "ticklake_batch"
+BATCH_SOURCES = (Source.YAHOO, Source.REPLAY, Source.SIMULATED)
 _SECONDS = (0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
 
 
@@ -74,6 +76,7 @@ class BatchCollector(Collector):
         snapshot = self._current()
         yield from self._due(snapshot)
         yield from _last_run(snapshot)
+        yield _held(snapshot)
         yield from _stages(snapshot.stages)
         yield from _checks(snapshot.stages)
 
@@ -113,6 +116,15 @@ def _last_run(snapshot: Snapshot) -> Iterator[Metric]:
     if run.summary is not None:
         yield _gauge("last_run_disagreements", "Disagreements between the places of the last run",
                      len(run.summary.disagreements))  # fmt: skip
+
+
+def _held(snapshot: Snapshot) -> Metric:
+    held = GaugeMetricFamily(
+        f"{PREFIX}_held_symbols", "Symbols whose rows wait for a person's decision", labels=["source"]
+    )
+    for source in BATCH_SOURCES:
+        held.add_metric([source], sum(hold.source is source for hold in snapshot.held))
+    return held
 
 
 def _stages(records: tuple[StageRecord, ...]) -> Iterator[Metric]:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from ticklake import logs
 from ticklake.lineage import RunLineage, StageFailure, StageRecord
 from ticklake.objects import ObjectInfo, ObjectStore
-from ticklake.runs import PREFIX, folder_of, kind_of, standing
+from ticklake.runs import folder_of, kind_of, standing
 
 _READERS = 8
 _NEVER = datetime.min.replace(tzinfo=UTC)
@@ -79,14 +79,17 @@ class Runs:
         self._seen: dict[str, str] = {}
         self.by_folder: dict[str, RunState] = {}
 
-    def refresh(self) -> News:
+    def refresh(self, listed: Iterable[ObjectInfo]) -> News:
         """Take in what is new.
+
+        Args:
+            listed: the objects below `lineage/`.
 
         Raises:
             StageError: the store does not answer; what was known stays.
         """
         folders: dict[str, list[ObjectInfo]] = {}
-        for info in self._store.list_objects(PREFIX):
+        for info in listed:
             folders.setdefault(folder_of(info.key), []).append(info)
         newest = sorted(folders, key=lambda name: _touched(folders[name]), reverse=True)[: self._recent]
         due = [info for name in newest for info in folders[name] if self._seen.get(info.key) != info.etag]

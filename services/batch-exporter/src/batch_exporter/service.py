@@ -13,6 +13,7 @@ from batch_exporter.snapshot import Snapshot, snapshot
 from ticklake import calendar, credentials, logs
 from ticklake.credentials import Rejected
 from ticklake.errors import StageError
+from ticklake.held import HeldSymbols
 from ticklake.metrics import Health, served
 from ticklake.objects import ObjectStore
 from ticklake.runs import PREFIX
@@ -29,8 +30,8 @@ class Exporter:
         self, settings: ExporterSettings, store: ObjectStore, registry: CollectorRegistry = REGISTRY,
         rejected: Rejected = str,
     ) -> None:  # fmt: skip
-        self._settings, self._rejected = settings, rejected
-        self._runs = Runs(store, settings.batch.recent_runs)
+        self._settings, self._store, self._rejected = settings, store, rejected
+        self._runs, self._held = Runs(store, settings.batch.recent_runs), HeldSymbols(store)
         self._metrics = Metrics(registry)
         self._snapshot = Snapshot()
         self._first, self._fresh = True, False
@@ -57,7 +58,8 @@ class Exporter:
     def _look(self) -> None:
         self._beat = time.monotonic()
         try:
-            news = self._runs.refresh()
+            listed = list(self._store.list_objects(PREFIX))
+            news, held = self._runs.refresh(listed), self._held.now(listed)
         except StageError as error:
             # Also a key that may not do this or a bucket that is not there: a new installation makes both late.
             self._fresh = False
@@ -65,7 +67,7 @@ class Exporter:
             if not self._rejected():  # which is logged once
                 log.warning("will look again", error=str(error), seconds=self._settings.batch.refresh_seconds)
             return
-        self._snapshot = snapshot(self._runs.by_folder.values(), self._settings.batch)
+        self._snapshot = snapshot(self._runs.by_folder.values(), self._settings.batch, held)
         self._metrics.looked(news, first=self._first)
         self._first, self._fresh = False, True
 

@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from batch_exporter.runs import RunState
 from batch_exporter.settings import BatchSettings
 from ticklake import calendar
+from ticklake.held import Hold
 from ticklake.lineage import RunLineage, StageRecord
 
 _LOOK_BACK = timedelta(days=60)
@@ -23,10 +24,12 @@ class Snapshot:
     """The newest record of each stage, whatever its run."""
     last_reconciled: RunLineage | None = None
     """The reconciled run with the newest batch date, and of those the one that finished last."""
+    held: tuple[Hold, ...] = ()
+    """Symbols that wait for a person's decision."""
 
 
-def snapshot(runs: Iterable[RunState], settings: BatchSettings) -> Snapshot:
-    """The state of the batch from its runs."""
+def snapshot(runs: Iterable[RunState], settings: BatchSettings, held: Iterable[Hold] = ()) -> Snapshot:
+    """The state of the batch from its runs and from what is held."""
     known = list(runs)
     stages: dict[str, StageRecord] = {}
     for run in known:
@@ -39,7 +42,7 @@ def snapshot(runs: Iterable[RunState], settings: BatchSettings) -> Snapshot:
     ]  # fmt: skip
     return Snapshot(
         max(known, key=lambda run: run.started_at, default=None), tuple(stages.values()),
-        max(reconciled, key=lambda one: (one.batch_date, one.finished_at), default=None),
+        max(reconciled, key=lambda one: (one.batch_date, one.finished_at), default=None), tuple(held),
     )  # fmt: skip
 
 

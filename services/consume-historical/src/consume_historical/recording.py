@@ -3,6 +3,7 @@
 import io
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 
 import pandas as pd
@@ -17,6 +18,7 @@ from ticklake.facts import Changes, Facts
 from ticklake.lineage import StageRecord
 from ticklake.objects import ObjectStore
 from ticklake.pipeline import CONSUME
+from ticklake.records import known_at
 from ticklake.tables import (
     BAR_COLUMNS,
     CORPORATE_ACTIONS,
@@ -43,6 +45,12 @@ def _read(body: bytes, schema: pa.Schema) -> pa.Table:
     return csv.read_csv(io.BytesIO(body), convert_options=options)
 
 
+def _asked_at(bars: pd.DataFrame) -> dict[str, datetime]:
+    """When the source answered, by symbol."""
+    first = bars.drop_duplicates("symbol")
+    return {symbol: at.to_pydatetime() for symbol, at in zip(first["symbol"], first["fetched_at"], strict=True)}
+
+
 @dataclass
 class FactRecorder:
     """Records the facts of one consumed batch.
@@ -61,9 +69,13 @@ class FactRecorder:
 
     @classmethod
     def of(
-        cls, tables: LakeTables, store: ObjectStore, consumed: StageRecord, bars: pa.Table, noise: float
+        cls, tables: LakeTables, store: ObjectStore, consumed: StageRecord, bars: pa.Table, noise: float,
+        released_at: datetime | None = None,
     ) -> "FactRecorder":  # fmt: skip
         """The recorder of a batch whose raw CSV has the rows `bars`.
+
+        Args:
+            released_at: when a person released the answer: what is read as of a moment before then has nothing of it.
 
         Raises:
             ConfigurationError: the batch was consumed without its corporate actions, which its prices are adjusted for.
@@ -72,8 +84,8 @@ class FactRecorder:
             raise ConfigurationError(f"run {consumed.run_id} has no corporate actions: run {CONSUME.program} again")
         frame = bars.to_pandas(date_as_object=False).sort_values(facts.BAR_KEY, ignore_index=True)
         moments = {
-            symbol: facts.known_at(consumed.source, at.to_pydatetime(), consumed.batch_date)
-            for symbol, at in frame.drop_duplicates("symbol").set_index("symbol")["fetched_at"].items()
+            symbol: known_at(consumed.source, max(at, released_at or at), consumed.batch_date)
+            for symbol, at in _asked_at(frame).items()
         }
         body = lineage.fetch(store, consumed.actions, f"run {CONSUME.program} again")
         actions = _read(body, _ACTIONS).to_pandas(date_as_object=False)

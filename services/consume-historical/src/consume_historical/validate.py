@@ -19,6 +19,7 @@ from ticklake.catalog import LakeTables
 from ticklake.errors import ConfigurationError
 from ticklake.expectations import QualitySettings, conclude, most, over, some
 from ticklake.facts import Changes
+from ticklake.held import Decision, released
 from ticklake.lineage import CheckResult, ObjectRef, StageRecord
 from ticklake.objects import ObjectStore
 from ticklake.pipeline import CONSUME, FETCH, VALIDATE_RAW
@@ -63,6 +64,7 @@ def validate_run(settings: ValidateSettings, run: Run) -> tuple[StageRecord, Obj
     if consumed.batch_date != run.batch_date:
         raise ConfigurationError(f"run {run.run_id} is of {consumed.batch_date}, not of --date {run.batch_date}")
     fetched = lineage.read(store, run.run_id, FETCH.program)
+    releases = _releases(store, fetched)
     with ThreadPoolExecutor(_READERS) as pool:
         tables = dict(pool.map(lambda ref: _read(store, ref), consumed.objects))
     bars = {symbol: _bars(table) for symbol, table in tables.items()}
@@ -70,11 +72,18 @@ def validate_run(settings: ValidateSettings, run: Run) -> tuple[StageRecord, Obj
     revised: dict[str, float] = {}
     if tables:
         lake, rows = LakeTables(settings.catalog, settings.store), pa.concat_tables(tables.values())
-        recorder = FactRecorder.of(lake, store, consumed, rows, settings.quality.noise)
+        at = max((each.decided_at for each in releases.values()), default=None)
+        recorder = FactRecorder.of(lake, store, consumed, rows, settings.quality.noise, at)
         recorder.prepare()
         revised = recorder.revised_shares()
-    checks, held = judge(settings, fetched, consumed, bars, revised)
+    checks, broken = judge(settings, fetched, consumed, bars, revised, releases)
+    held = {symbol: reasons for symbol, reasons in broken.items() if symbol not in releases}
     record = conclude(store, VALIDATE_RAW.program, consumed, checks, started_at, settings.code_version, held)
+    notes = [
+        f"{symbol} goes on, as it was {releases[symbol].told()}: {'; '.join(reasons)}"
+        for symbol, reasons in broken.items() if symbol in releases
+    ]  # fmt: skip
+    record = record.model_copy(update={"notes": (*record.notes, *notes)})
     if recorder is not None:
         record = _with_changes(record, recorder.record(held))
     return record, store
@@ -82,23 +91,40 @@ def validate_run(settings: ValidateSettings, run: Run) -> tuple[StageRecord, Obj
 
 def judge(
     settings: ValidateSettings, fetched: StageRecord, consumed: StageRecord, bars: dict[str, list[Bar]],
-    revised: dict[str, float],
+    revised: dict[str, float], released: Collection[str] = (),
 ) -> tuple[list[CheckResult], dict[str, tuple[str, ...]]]:  # fmt: skip
-    """The checks of the whole batch, and the symbols to hold with the reasons.
+    """The checks of the whole batch, and the symbols that break one with the reasons.
 
     Args:
         revised: by symbol, the share of its known sessions that the batch gives other values for.
+        released: symbols that go on all the same.
     """
     limits = settings.quality
     judged = [
         *symbol_checks(limits, settings.calendar, fetched, consumed, bars),
         SymbolCheck("known sessions revised", "of a symbol's", limits.max_revised, revised),
     ]
-    held: dict[str, tuple[str, ...]] = {}
+    broken: dict[str, tuple[str, ...]] = {}
     for check in judged:
         for symbol in sorted(check.broken):
-            held[symbol] = (*held.get(symbol, ()), check.said(symbol))
-    return [*_batch_checks(limits, consumed, held), *(check.without(held) for check in judged)], held
+            broken[symbol] = (*broken.get(symbol, ()), check.said(symbol))
+    held = {symbol: reasons for symbol, reasons in broken.items() if symbol not in released}
+    return [*_batch_checks(limits, consumed, held), *(check.without(broken) for check in judged)], broken
+
+
+def _releases(store: ObjectStore, fetched: StageRecord) -> dict[str, Decision]:
+    """By symbol, a person's decision that what the run sent goes on; it is for that one stored answer.
+
+    Raises:
+        ConfigurationError: the run says so, but nobody released this answer.
+    """
+    found = {}
+    for symbol in fetched.symbols if fetched.released_from is not None else ():
+        decision, answer = released(store, fetched.released_from or "", symbol)
+        if answer not in fetched.objects:
+            raise ConfigurationError(f"run {fetched.run_id} sent another answer for {symbol} than was released")
+        found[symbol] = decision
+    return found
 
 
 def _with_changes(record: StageRecord, changes: Changes) -> StageRecord:

@@ -154,6 +154,29 @@ class Quarantine(Model):
     next_cursor: str | None
 
 
+class HeldItem(Model):
+    """A symbol whose rows wait for a person's decision."""
+
+    symbol: str
+    source: str
+    run_id: str = Field(description="The run that holds it, the newest where several in a row do")
+    batch_date: date
+    since_run_id: str = Field(description="The first of them")
+    since_date: date
+    runs: int
+    stage: str = Field(description="The stage that holds it")
+    reasons: list[str]
+    rows: int = Field(description="Rows that wait; 0 where the source gave no answer")
+    answer: str | None = Field(description="Object in the lake with the stored answer; null where there was none")
+    released: str | None = Field(description="Who released it, while its run has not recorded the rows yet")
+
+
+class HeldList(Model):
+    """Held symbols, by name."""
+
+    items: list[HeldItem]
+
+
 class LagItem(Model):
     """How far a consumer group is behind in one partition."""
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Path, Query
 from starlette.exceptions import HTTPException
 
 from dashboard import paging
-from dashboard.models_platform import Lag, PlatformAlerts, Quarantine, RunDetail, Runs
+from dashboard.models_platform import HeldList, Lag, PlatformAlerts, Quarantine, RunDetail, Runs
 from dashboard.parameters import BASE, CursorQuery, Here
 
 router = APIRouter(prefix=BASE, tags=["platform"])
@@ -35,6 +35,12 @@ def quarantine(here: Here, limit: Limit = 50, cursor: CursorQuery = None) -> Qua
     """What failed validation, newest first."""
     items, after = here.quarantine.page(limit, _rank(cursor))
     return Quarantine.model_validate({"items": items, "next_cursor": paging.encode(*after) if after else None})
+
+
+@router.get("/held")
+def held(here: Here) -> HeldList:
+    """Symbols whose rows wait for a person's decision."""
+    return HeldList.model_validate({"items": here.held.read()})
 
 
 @router.get("/lag")

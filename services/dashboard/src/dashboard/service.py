@@ -7,6 +7,7 @@ from typing import Any
 from dashboard.alerts import AlertState
 from dashboard.consumer import LiveConsumer
 from dashboard.facts_lake import FactsLake
+from dashboard.held_view import HeldView
 from dashboard.hub import Hub
 from dashboard.lag import LagReader
 from dashboard.lake import DailyLake
@@ -52,6 +53,7 @@ class Service:
         self.facts = FactsLake(tables(), options.refresh_seconds, cache)
         self.closed_windows = WindowLake(tables(), settings.live, options.refresh_seconds)
         self.runs = Runs(self.guard, options.refresh_seconds)
+        self.held = HeldView(self.guard, options.refresh_seconds)
         self.quarantine = QuarantineView(self.guard, options.refresh_seconds)
         self.live = LiveState(options.ticks_per_symbol, options.live_symbols)
         self.windows, self.alerts = WindowState(), AlertState()

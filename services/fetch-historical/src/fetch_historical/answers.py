@@ -8,7 +8,7 @@ import hashlib
 import io
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from enum import StrEnum
 from typing import Any, Literal, Protocol
@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from fetch_historical.period import Period
 from ticklake.errors import ConfigurationError, IntegrityError, StageError
+from ticklake.lineage import ObjectRef
 from ticklake.names import source_answer_key
 from ticklake.objects import ObjectStore
 from ticklake.records import Source, SymbolStatus, iso_ms
@@ -119,6 +120,8 @@ class Answer:
     actions: tuple[Action, ...] = ()
     notes: tuple[str, ...] = ()
     """Like the reply's."""
+    stored: ObjectRef | None = None
+    """The object that it is in; None where it is in none."""
 
     def to_parquet(self) -> bytes:
         """The answer as one Parquet file, its header as JSON in the schema's metadata."""
@@ -194,7 +197,8 @@ class AnswerBook:
         """
         key = source_answer_key(self.run_id, symbol)
         try:
-            answer = from_parquet(self.store.get(key))
+            body = self.store.get(key)
+            answer = replace(from_parquet(body), stored=_ref(key, symbol, body))
         except KeyError:
             raise IntegrityError(f"{key} has just been there and is gone: who removes objects?") from None
         except ValueError as error:
@@ -222,10 +226,16 @@ class AnswerBook:
             "status": str(answer.status), "source": str(answer.source),
             "fetched-at": iso_ms(answer.fetched_at), "rows": str(answer.rows.num_rows),
         }  # fmt: skip
-        key = source_answer_key(self.run_id, symbol)
-        if self.store.put_if_absent(key, answer.to_parquet(), metadata=metadata):
-            return answer
+        key, body = source_answer_key(self.run_id, symbol), answer.to_parquet()
+        if self.store.put_if_absent(key, body, metadata=metadata):
+            return replace(answer, stored=_ref(key, symbol, body))
         return self.read(symbol)
+
+
+def _ref(key: str, symbol: str, body: bytes) -> ObjectRef:
+    # Parquet's own footer says how many rows there are.
+    rows = pq.read_metadata(io.BytesIO(body)).num_rows
+    return ObjectRef(key=key, rows=rows, size=len(body), sha256=hashlib.sha256(body).hexdigest(), symbol=symbol)
 
 
 def row_dicts(rows: pa.Table) -> list[dict[str, date | float | None]]:

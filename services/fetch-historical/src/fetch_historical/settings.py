@@ -67,6 +67,9 @@ class FetchSettings(StageSettings):
     settle_minutes: float = Field(default=SETTLE_MINUTES, ge=0, le=24 * 60)
     """How long after its close a session's bar counts as final."""
 
+    released_from: str | None = None
+    """Run that held the one symbol of `symbols`: its stored answer is sent, as a person released it."""
+
     @property
     def wanted_symbols(self) -> tuple[str, ...]:
         """The symbols to ask for, each once, in order."""

@@ -17,6 +17,7 @@ from fetch_historical.answers import (
 from fetch_historical.asking import Collected, collect, listed
 from fetch_historical.clean import BatchFields, Cleaned, clean, wanted_days
 from fetch_historical.period import Period, batch_period, closed_sessions
+from fetch_historical.released import replayed
 from fetch_historical.send import BatchSender
 from fetch_historical.settings import FetchSettings
 from ticklake import calendar, logs
@@ -50,20 +51,27 @@ def run_stage(settings: FetchSettings, run: Run) -> tuple[StageRecord, ObjectSto
 
     Raises:
         SourceUnavailableError: the source is away; the symbols that have an answer keep it for the retry.
-        ConfigurationError: no symbol has any row, or the settings do not fit together.
+        ConfigurationError: no symbol has any row, the settings do not fit together, or what is to be sent was not
+            released or is not there any more.
     """
     started_at = datetime.now(UTC)
     clock = _Clock()
     store = ObjectStore(settings.store)
     symbols = settings.wanted_symbols
-    period = batch_period(run.batch_date, settings.years, started_at.date())
+    if settings.released_from is not None:
+        symbols = settings.symbols
+        with clock.step("answers"):
+            answer, period = replayed(store, settings.released_from, symbols, run)
+        source, answers, collected = answer.source, [answer], Collected({answer.symbol: answer}, {})
+    else:
+        source, period = settings.source, batch_period(run.batch_date, settings.years, started_at.date())
+        further = {"seed": settings.simulated.seed} if source is Source.SIMULATED else {}
+        book = AnswerBook(store, run.run_id, source, request_header(source, period, symbols, **further))
+        with clock.step("answers"):
+            collected = collect(book, settings, period, symbols)
+        answers = [_answer(symbol, collected, book, started_at) for symbol in symbols]
     with clock.step("calendar"):
         sessions = calendar.sessions(settings.calendar, period.first, period.last)
-    further = {"seed": settings.simulated.seed} if settings.source is Source.SIMULATED else {}
-    book = AnswerBook(store, run.run_id, settings.source, request_header(settings.source, period, symbols, **further))
-    with clock.step("answers"):
-        collected = collect(book, settings, period, symbols)
-    answers = [_answer(symbol, collected, book, started_at) for symbol in symbols]
     _refuse_nothing(answers, [answer for answer in answers if answer.rows.num_rows], collected)
     results: dict[str, SymbolResult] = {}
     notes: list[str] = []
@@ -82,9 +90,11 @@ def run_stage(settings: FetchSettings, run: Run) -> tuple[StageRecord, ObjectSto
     )
     record = StageRecord(
         stage=FETCH.program, run_id=run.run_id, batch_id=run.batch_id, batch_date=run.batch_date,
-        source=settings.source, rows_in=rows_out + quarantined + held, rows_out=rows_out, quarantined=quarantined,
-        held=held, symbols=results, offsets=tuple(part for part in offsets if part.topic == BATCH_TOPIC),
-        notes=tuple(notes), timings=clock.timings, started_at=started_at, finished_at=datetime.now(UTC),
+        source=source, first_day=period.first, released_from=settings.released_from,
+        rows_in=rows_out + quarantined + held, rows_out=rows_out, quarantined=quarantined, held=held, symbols=results,
+        offsets=tuple(part for part in offsets if part.topic == BATCH_TOPIC),
+        objects=tuple(answer.stored for answer in answers if answer.stored is not None), notes=tuple(notes),
+        timings=clock.timings, started_at=started_at, finished_at=datetime.now(UTC),
         code_version=settings.code_version,
     )  # fmt: skip
     return record, store

@@ -11,7 +11,7 @@ from onebox.environment import cache_folder, java_home
 from onebox.folder import DEFAULT_FOLDER
 from ticklake import as_of
 from ticklake.settings import Symbols
-from ticklake.stage import Arguments, guarded, iso_date
+from ticklake.stage import Arguments, guarded, iso_date, run_id
 
 P = TypeVar("P", date, datetime)
 
@@ -101,6 +101,21 @@ def _bars(arguments: argparse.Namespace) -> None:
     )  # fmt: skip
 
 
+def _held(arguments: argparse.Namespace) -> None:
+    from onebox import held
+
+    options = held.HeldOptions(
+        arguments.data, cache_folder(), getattr(arguments, "symbol", ""), getattr(arguments, "run", None),
+        getattr(arguments, "by", None),
+    )  # fmt: skip
+    if arguments.action == "list":
+        held.show_list(options)
+    elif arguments.action == "show":
+        held.show(options)
+    else:
+        held.decide(options, arguments.action)
+
+
 def _fetch_jars(_: argparse.Namespace) -> None:
     from onebox.platform import prepare_tools
 
@@ -177,6 +192,7 @@ def _parser() -> argparse.ArgumentParser:
     ask.add_argument("--csv", action="store_true", help="print CSV instead of a table")
     ask.add_argument("statement", nargs="+", help='e.g. "select …"')
     _add_bars(add("bars", _bars, "show a symbol's daily bars, as they were known at any moment"))
+    _add_held(add("held", _held, "what is held for a person's decision: list, show, release or drop it"))
     add("fetch-jars", _fetch_jars, "fetch the jars of Kafka, s3proxy and Spark's connectors where missing")
     add("serve", _serve, "what up starts: run broker, store, warehouse and hosts until SIGTERM")
     return parser
@@ -204,6 +220,25 @@ def _add_bars(to: argparse.ArgumentParser) -> None:
     form = to.add_mutually_exclusive_group()
     form.add_argument("--format", dest="form", choices=("table", "csv", "parquet"), default="table")
     form.add_argument("--csv", dest="form", action="store_const", const="csv", help="the same as --format csv")
+
+
+def _add_held(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    for name, text in (
+        ("list", "the symbols that are held now, since when and why"),
+        ("show", "the rows of the stored answer, beside what is known, and why it is held"),
+        ("release", "send the stored answer through the stages"),
+        ("drop", "set the stored answer aside for good; the next run asks afresh"),
+    ):
+        added = actions.add_parser(name, help=text, description=text)
+        # Also after the action, where people write it.
+        added.add_argument("--data", type=Path, default=argparse.SUPPRESS, metavar="DIR", help=argparse.SUPPRESS)
+        if name == "list":
+            continue
+        added.add_argument("symbol", type=str.upper, metavar="SYMBOL")
+        added.add_argument("--run", type=run_id, metavar="RUN", help="the run that holds it (default: the newest)")
+        if name != "show":
+            added.add_argument("--by", metavar="NAME", help="who decides (default: the user of this machine)")
 
 
 if __name__ == "__main__":

@@ -101,7 +101,8 @@ class Journal:
             f"{bars.actions_new:,} new, {bars.actions_revised:,} revised, {bars.actions_withdrawn:,} withdrawn"
         )
         if self.held:
-            console.print(f"held, and left out of this run: {', '.join(sorted(self.held))}", highlight=False)
+            names = ", ".join(sorted(self.held))
+            console.print(f"held, and left out of this run: {names} (onebox held list)", highlight=False)
         for note in self.notes:
             console.print(f"note: {note}", highlight=False)
 

@@ -24,10 +24,13 @@ class BatchInput:
     source: Source
     batch_date: date
     symbols: str | None = None
+    released_from: str | None = None
+    """Run that held the symbol, where its stored answer is sent."""
 
     def environment(self) -> dict[str, str]:
         """The variables by which fetch-historical is told."""
-        return {"TICKLAKE_SOURCE": self.source} | ({"TICKLAKE_SYMBOLS": self.symbols} if self.symbols else {})
+        given = {"TICKLAKE_SYMBOLS": self.symbols, "TICKLAKE_RELEASED_FROM": self.released_from}
+        return {"TICKLAKE_SOURCE": str(self.source), **{name: value for name, value in given.items() if value}}
 
 
 def choose(choice: Choice, batch_date: date | None, symbols: str | None, say: Callable[[str], None]) -> BatchInput:

@@ -7,7 +7,7 @@ columns of `tables.DAILY_BARS` and `tables.CORPORATE_ACTIONS`, with days as `dat
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
+from datetime import date, datetime
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ import pandas as pd
 from ticklake.adjustment import Actions, later_splits
 from ticklake.lineage import SymbolChanges
 from ticklake.quality import NOISE
-from ticklake.records import Source, value_hash
+from ticklake.records import value_hash
 from ticklake.tables import CORPORATE_ACTIONS, DAILY_BARS
 
 FIRST, REVISION = "first", "revision"
@@ -64,13 +64,6 @@ class Changes:
             {symbol: part for symbol, part in self.symbols.items() if symbol not in gone},
             less(self.revisions),
         )
-
-
-def known_at(source: Source, fetched_at: datetime, batch_date: date) -> datetime:
-    """The moment from which an answer counts as known; a replayed or simulated one plays on its batch's date."""
-    if source.is_real:
-        return fetched_at
-    return min(fetched_at, datetime.combine(batch_date, time(23, 59, 59, 999_000), UTC))
 
 
 def bar_hash(
@@ -130,7 +123,7 @@ def compare(answered: Facts, known: Facts, noise: float = NOISE) -> Changes:
 
     Args:
         answered: see `as_traded`; every symbol with the bars of a whole answer, and known_at, source, batch_id and
-            batch_date in each row.
+            batch_date in each row; fetched_at, where a person released the answer at the later known_at.
         known: all versions of these symbols' facts.
         noise: relative difference that means nothing.
     """
@@ -230,8 +223,10 @@ def _compare_actions(
     both["change"] = np.select([is_first, differs], [FIRST, REVISION], default="")
     # Only what the answer reaches: an action before its first bar is not in it and stays.
     since = answered.bars.groupby("symbol")["session_date"].min()
+    # An answer says nothing of actions after it was given, though it may count from later on.
+    asked_at = moments[[name for name in ("known_at", "fetched_at") if name in moments]].min(axis=1)
     reached = (before["ex_date"] >= before["symbol"].map(since)) & (
-        before["ex_date"] <= pd.to_datetime(before["symbol"].map(moments["known_at"]), utc=True).dt.tz_localize(None)
+        before["ex_date"] <= pd.to_datetime(before["symbol"].map(asked_at), utc=True).dt.tz_localize(None)
     )  # fmt: skip
     there = pd.MultiIndex.from_frame(answered.actions[ACTION_KEY])
     gone = before[reached & ~before["withdrawn"]]

@@ -96,6 +96,10 @@ class StageRecord(_Part):
     batch_id: str
     batch_date: date
     source: Source
+    first_day: date | None = None
+    """Of fetch-historical: the first day that the batch asks for; the last is its date."""
+    released_from: str | None = None
+    """Of fetch-historical: the run that held what this one sends, as a person released it."""
     rows_in: int = Field(ge=0)
     rows_out: int = Field(ge=0)
     quarantined: int = Field(ge=0)

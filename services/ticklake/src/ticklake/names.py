@@ -43,6 +43,11 @@ AUDIT_TABLE = "LOAD_AUDIT"
 LOADED_MANIFESTS_TABLE = "LOADED_MANIFESTS"
 """Which manifests of streaming windows the warehouse has taken."""
 
+HELD_DECISIONS = "held/"
+"""Prefix of what people decided on held symbols."""
+MAX_RUN_ID = 250
+"""Characters of a run's id."""
+
 _SLUG_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -76,6 +81,19 @@ def raw_actions_key(run_id: str, batch_date: date) -> str:
 def source_answer_key(run_id: str, symbol: str) -> str:
     """Key of the answer that a run got from its source for one symbol."""
     return f"raw/source/run_id={slug(run_id)}/{symbol}.parquet"
+
+
+def held_decision_key(run_id: str, symbol: str) -> str:
+    """Key of what a person decided on the answer that a run holds for one symbol."""
+    return f"{HELD_DECISIONS}run_id={slug(run_id)}/{symbol}.json"
+
+
+def release_run_id(run_id: str, symbol: str) -> str:
+    """Id of the run that sends the answer that run `run_id` holds for `symbol`: the same, whoever starts it."""
+    named = f"{run_id}.release-{symbol}"
+    if len(named) <= MAX_RUN_ID:
+        return named
+    return f"{run_id[:200]}-{hashlib.sha256(run_id.encode()).hexdigest()[:8]}.release-{symbol}"
 
 
 def lineage_prefix(run_id: str) -> str:

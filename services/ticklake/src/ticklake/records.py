@@ -7,7 +7,7 @@ dividends. All prices are in the listing's currency; all times are UTC.
 import hashlib
 import math
 from collections.abc import Iterable
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
@@ -77,6 +77,13 @@ class Source(StrEnum):
     def is_real(self) -> bool:
         """Whether it is the market itself, neither recorded nor simulated."""
         return self in (Source.YAHOO, Source.ALPHA_VANTAGE)
+
+
+def known_at(source: Source, fetched_at: datetime, batch_date: date) -> datetime:
+    """The moment from which an answer counts as known; a replayed or simulated one plays on its batch's date."""
+    if source.is_real:
+        return fetched_at
+    return min(fetched_at, datetime.combine(batch_date, time(23, 59, 59, 999_000), UTC))
 
 
 class SymbolStatus(StrEnum):

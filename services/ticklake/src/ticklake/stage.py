@@ -15,6 +15,7 @@ from typing import NoReturn, TypeVar
 from ticklake import lineage, logs, reachable, runs
 from ticklake.errors import ExitCode, StageError
 from ticklake.lineage import StageFailure, StageRecord
+from ticklake.names import MAX_RUN_ID
 from ticklake.objects import ObjectStore
 from ticklake.settings import StageSettings, StoreSettings, load
 
@@ -202,8 +203,8 @@ def iso_date(text: str) -> date:
 
 def run_id(text: str) -> str:
     """`text` as a run's id, as an argument parser's type."""
-    if not text.strip() or len(text) > 250 or not text.isprintable():
-        raise argparse.ArgumentTypeError("a run id has 1 to 250 printable characters")
+    if not text.strip() or len(text) > MAX_RUN_ID or not text.isprintable():
+        raise argparse.ArgumentTypeError(f"a run id has 1 to {MAX_RUN_ID} printable characters")
     return text
 
 

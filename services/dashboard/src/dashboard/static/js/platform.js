@@ -3,6 +3,7 @@
 import { get } from "./api.js";
 import { card, h } from "./dom.js";
 import { seconds, session, sourceBadge, time, whole } from "./format.js";
+import { mountHeld } from "./held.js";
 import { empty, loaded } from "./panel.js";
 import { mountPlatformAlerts } from "./platform-alerts.js";
 import { hash } from "./router.js";
@@ -16,10 +17,11 @@ const EVERY_MS = 10_000;
 /** @param {HTMLElement} root @param {import("./router.js").Route} route */
 export function mount(root, route) {
   const facts = h("dl", { class: "facts", "aria-label": "State of the platform" });
-  const places = { alerts: h("div"), runs: h("div"), run: h("div", { class: "panel" }), lag: h("div"), quarantine: h("div") };
+  const places = { alerts: h("div"), held: h("div"), runs: h("div"), run: h("div", { class: "panel" }), lag: h("div"), quarantine: h("div") };
   root.append(
     facts,
     card("Platform alerts", places.alerts),
+    card("Held symbols", places.held),
     card("Pipeline runs", places.runs),
     places.run,
     h("div", { class: "split" }, card("Consumer lag", places.lag), card("Quarantine", places.quarantine)),
@@ -67,9 +69,10 @@ export function mount(root, route) {
     { lines: 4 },
   );
   const alerts = mountPlatformAlerts(places.alerts);
+  const held = mountHeld(places.held);
   const drawFacts = () => facts.replaceChildren(...platformFacts(latest, behind));
   const timer = setInterval(
-    () => !document.hidden && [alerts, runs, lag, quarantine].forEach((part) => part.reload(true)),
+    () => !document.hidden && [alerts, held, runs, lag, quarantine].forEach((part) => part.reload(true)),
     EVERY_MS,
   );
   const second = setInterval(drawFacts, 1_000);
@@ -85,7 +88,7 @@ export function mount(root, route) {
       clearInterval(timer);
       clearInterval(second);
       end();
-      for (const part of [alerts, runs, lag, quarantine, detail]) part?.end();
+      for (const part of [alerts, held, runs, lag, quarantine, detail]) part?.end();
     },
   };
 }
