@@ -96,6 +96,14 @@ keep-house:
   store:
     read: [raw/, quarantine/, accelerated/]
     delete: [raw/source/, raw/historical/, raw/corporate_actions/, raw/realtime/, quarantine/, accelerated/]
+maintain-tables:
+  image: archive-ticks
+  runs: pod
+  store:
+    read: [tables/, processed/historical/, processed/realtime/]
+    write: [tables/, processed/historical/, processed/realtime/, maintenance/tables.json]
+    delete: [tables/, processed/historical/, processed/realtime/]
+  catalog: writer
 clean-metadata:
   image: airflow-dags
   runs: pod
@@ -165,7 +173,7 @@ batch-exporter:
   image: batch-exporter
   runs: deployment
   store:
-    read: [lineage/, tables/]
+    read: [lineage/, maintenance/, tables/]
   catalog: reader
 {{- end }}
 {{- if .Values.airflow.backup.enabled }}

@@ -8,6 +8,7 @@ from batch_exporter.runs import RunState
 from batch_exporter.settings import BatchSettings
 from ticklake import calendar
 from ticklake.lineage import RunLineage, StageRecord
+from ticklake.maintenance import Maintenance
 
 _LOOK_BACK = timedelta(days=60)
 """Overdue sessions older than this are not counted one by one; there are enough to worry about by then."""
@@ -23,10 +24,14 @@ class Snapshot:
     """The newest record of each stage, whatever its run."""
     last_reconciled: RunLineage | None = None
     """The reconciled run with the newest batch date, and of those the one that finished last."""
+    maintenance: Maintenance | None = None
+    """Of the tables, the last that ended well."""
 
 
-def snapshot(runs: Iterable[RunState], settings: BatchSettings) -> Snapshot:
-    """The state of the batch from its runs."""
+def snapshot(
+    runs: Iterable[RunState], settings: BatchSettings, maintenance: Maintenance | None = None
+) -> Snapshot:  # fmt: skip
+    """The state of the batch from its runs, and the tables' maintenance."""
     known = list(runs)
     stages: dict[str, StageRecord] = {}
     for run in known:
@@ -39,7 +44,7 @@ def snapshot(runs: Iterable[RunState], settings: BatchSettings) -> Snapshot:
     ]  # fmt: skip
     return Snapshot(
         max(known, key=lambda run: run.started_at, default=None), tuple(stages.values()),
-        max(reconciled, key=lambda one: (one.batch_date, one.finished_at), default=None),
+        max(reconciled, key=lambda one: (one.batch_date, one.finished_at), default=None), maintenance,
     )  # fmt: skip
 
 
