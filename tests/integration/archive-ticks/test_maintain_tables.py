@@ -13,8 +13,8 @@ import pytest
 from pydantic import SecretStr, ValidationError
 from pyiceberg.table.snapshots import Operation
 
-# The module beside this file.
-sys.path.insert(0, str(Path(__file__).parent))
+# The modules that several folders share.
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from table_rows import content, file_names, opened, rows_of
 

@@ -14,7 +14,8 @@ NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
 
 
 def rows_of(table: IcebergTable, numbers: Iterable[int], **same: Any) -> pa.Table:
-    """A row for each number, told apart by it in every column but those given."""
+    """A row for each number, told apart by it in every column but those given and the length of windows."""
+    same = {"window_length": "15m"} | same
 
     def value(column: Column, number: int) -> Any:
         if column.name in same:
