@@ -2,7 +2,9 @@
 
 Removes what has served its time, day by day: the source's answers, quarantined rows, whole flows of accelerated event
 time and, where days are set for them, raw bars and ticks (`keep-house`, `TICKLAKE_KEEP_…`), and Airflow's own records
-of runs older than `TICKLAKE_TASKS_METADATA_DAYS`. Running it twice does no harm.
+of runs older than `TICKLAKE_TASKS_METADATA_DAYS`. Keeps the lake's tables small and quick beside their writers: small
+files become few, old snapshots but month ends go, and files that no snapshot names (`maintain-tables`). Running it
+twice does no harm.
 
 By itself it runs at 02:30 UTC unless `TICKLAKE_SCHEDULE_HOUSEKEEPING=manual`.
 """
@@ -18,12 +20,13 @@ tasks = load(TaskSettings)
 with stage_dag(
     "housekeeping",
     doc=__doc__,
-    description="Expired objects of the lake, Airflow's old records",
+    description="Expired objects of the lake, its tables' files and snapshots, Airflow's old records",
     params={"date": DATE},
     tags=["ticklake", "maintenance"],
     **daily(load(ScheduleSettings)),
 ) as dag:
     stage_task(Stage("keep_house", "archive-ticks", "keep-house"), tasks)
+    stage_task(Stage("maintain_tables", "archive-ticks", "maintain-tables"), tasks)
     stage_task(
         Stage("clean_airflow_metadata", "airflow-dags", "clean-metadata"),
         tasks,

@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,17 +17,22 @@ from pydantic import SecretStr
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.expressions import EqualTo
 from secured_servers import SecuredBroker
+from table_rows import rows_of
 
+from archive_ticks.table_files import orphans
 from onebox.platform import Platform
 from onebox.processes import free_port
-from ticklake import ledger, lineage, names
-from ticklake.errors import ConfigurationError
+from ticklake import ledger, lineage, maintenance, names
+from ticklake.catalog import LakeTables
+from ticklake.errors import ConfigurationError, StageError
 from ticklake.kafka import ensure_topics, topic_id
 from ticklake.objects import ObjectStore
-from ticklake.settings import KafkaSettings, StoreSettings
+from ticklake.settings import CatalogSettings, KafkaSettings, StoreSettings
+from ticklake.tables import DAILY_BARS
 
 MinioServer = Callable[[Path, dict[str, str]], AbstractContextManager[str]]
 FLOW = "trial"
+LATER = timedelta(days=1)
 BATCH = ("--date", "2013-03-01", "--run-id", "rights")
 ROWS = 500
 """AAPL and MSFT from 2012-03-02 to 2013-03-01: 250 sessions each, two days of a storm being none."""
@@ -294,3 +300,32 @@ def test_tables_are_written_and_read_with_the_least_rights(
 def test_the_check_of_the_platform_passes(provisioned: StoreSettings, stage: Stage) -> None:
     done = stage("check-platform")
     assert done.returncode == 0, done.stderr
+
+
+def test_tables_are_maintained_with_the_least_rights(
+    provisioned: StoreSettings, objects: list[Manifest], stage: Stage, tmp_path: Path
+) -> None:
+    def user(name: str) -> StoreSettings:
+        keys = _secret(objects, f"ticklake-store-{name}")
+        own = {"access_key": SecretStr(keys["access-key"]), "secret_key": SecretStr(keys["secret-key"])}
+        return provisioned.model_copy(update=own)
+
+    catalog = CatalogSettings(uri=f"sqlite:///{tmp_path}/catalog.db")
+    tables = LakeTables(catalog, user("validate-raw"))
+    tables.ensure("market", DAILY_BARS)
+    for number in range(25):  # more than a table keeps metadata files, old ones of which the writer may not remove
+        rows = rows_of(DAILY_BARS, [number])
+        tables.append("market", DAILY_BARS, "run", lambda _, rows=rows: rows)
+    done = stage("maintain-tables", "--date", "2026-01-30", "--run-id", "rights", TICKLAKE_CATALOG_URI=catalog.uri)
+    assert done.returncode == 0, done.stderr[-3000:]
+    record = maintenance.read(ObjectStore(provisioned))
+    assert record is not None
+    assert [(each.table, each.compacted, each.after.files) for each in record.tables] == [("market.daily_bars", 25, 1)]
+    assert tables.read("market", DAILY_BARS).num_rows == 25
+    store = ObjectStore(user("maintain-tables"))
+    gone = [found.key for found in orphans(LakeTables(catalog, store.settings), store, datetime.now(UTC) + LATER)]
+    assert len(gone) > 3
+    with pytest.raises(StageError, match="AccessDenied"):
+        ObjectStore(user("validate-raw")).delete_all(gone)
+    store.delete_all(gone)
+    assert orphans(tables, store, datetime.now(UTC) + LATER) == []

@@ -49,12 +49,13 @@ KAFKA_USERS = (
 STORE_USERS = (
     "fetch-historical", "consume-historical", "validate-raw", "daily-analytics driver", "daily-analytics executor",
     "held-symbol", "load-warehouse", "validate-loaded", "reconcile-run", "load-windows", "tick-bars", "keep-house",
-    "stream-ticks", "archive-ticks", "stream-analytics driver", "stream-analytics executor", "check-platform",
-    "dashboard",
+    "maintain-tables", "stream-ticks", "archive-ticks", "stream-analytics driver", "stream-analytics executor",
+    "check-platform", "dashboard",
 )  # fmt: skip
 CATALOG_USERS = (
     "fetch-historical", "validate-raw", "daily-analytics driver", "daily-analytics executor", "load-warehouse",
-    "reconcile-run", "stream-ticks", "stream-analytics driver", "stream-analytics executor", "dashboard",
+    "reconcile-run", "maintain-tables", "stream-ticks", "stream-analytics driver", "stream-analytics executor",
+    "dashboard",
 )  # fmt: skip
 WAREHOUSE_USERS = ("load-warehouse", "validate-loaded", "reconcile-run", "load-windows")
 ASKS_THE_INTERNET = ("fetch-historical", "stream-ticks")

@@ -10,7 +10,7 @@ from chart_rights import StorePolicy
 
 from stream_analytics.failures import RESET
 from stream_analytics.settings import StreamAnalyticsSettings, StreamSettings
-from ticklake import names
+from ticklake import maintenance, names
 from ticklake.ledger import csv_key, range_key
 from ticklake.settings import CatalogSettings
 
@@ -26,6 +26,7 @@ TABLE = "tables/market/daily_bars/metadata/00001.metadata.json"
 TICKS = range_key(LIVE, "0f3c2d1b-aaaa-bbbb-cccc-000000000000", 2, 17, MOMENT)
 WINDOWS = f"{names.PROCESSED_LIVE}/flow=/window_length=15m/00000-0.parquet"
 BARS = f"{LIVE.processed_prefix}/bars/date=2026-01-30/hour=21/bars-0.parquet"
+MAINTENANCE = maintenance.KEY
 BARS_MANIFEST = f"{LIVE.processed_prefix}/_bars/date=2026-01-30/hour=21.json"
 CHECKPOINT_RECORD = f"{LIVE.processed_prefix}/_checkpoints/q.json"
 CHECKPOINT = f"{LIVE.checkpoint_prefix}/closed/offsets/7"
@@ -58,11 +59,13 @@ def _results(program: str) -> tuple[str, str]:
 RECORDS = (*(_record(program) for program in PROGRAMS), *FAILURES)
 KEYS = (
     SOURCE, RAW, ACTIONS, TABLE, PROCESSED, TICKS, csv_key(TICKS), WINDOWS, CHECKPOINT_RECORD, BARS,
-    BARS_MANIFEST, CHECKPOINT, QUARANTINED_ROW, QUARANTINED_BATCH, QUARANTINED_TICK, TRIAL, DECISION, CHECK, BACKUP,
+    BARS_MANIFEST, MAINTENANCE, CHECKPOINT, QUARANTINED_ROW, QUARANTINED_BATCH, QUARANTINED_TICK, TRIAL, DECISION,
+    CHECK, BACKUP,
     EVENTS, *RECORDS,
 )  # fmt: skip
 
 REALTIME = {WINDOWS, CHECKPOINT_RECORD, BARS, BARS_MANIFEST}
+OF_TABLES = {TABLE, PROCESSED, *REALTIME}
 EXPIRING = {
     SOURCE, RAW, ACTIONS, TICKS, csv_key(TICKS), QUARANTINED_ROW, QUARANTINED_BATCH, QUARANTINED_TICK, TRIAL,
 }  # fmt: skip
@@ -84,9 +87,10 @@ READS = {
     "stream-analytics": {*REALTIME, CHECKPOINT, TABLE, EVENTS},
     "tick-bars": {TICKS, csv_key(TICKS), BARS},
     "keep-house": EXPIRING,
-    "batch-exporter": {DECISION, TABLE, *RECORDS},
+    "maintain-tables": OF_TABLES,
+    "batch-exporter": {DECISION, TABLE, MAINTENANCE, *RECORDS},
     "dashboard": {
-        DECISION, TABLE, PROCESSED, *REALTIME, BARS, BARS_MANIFEST,
+        DECISION, TABLE, PROCESSED, *REALTIME,
         QUARANTINED_ROW, QUARANTINED_BATCH, QUARANTINED_TICK, *RECORDS,
     },
     "check-platform": {CHECK},
@@ -108,6 +112,7 @@ WRITES = {
     "stream-analytics": {*REALTIME, CHECKPOINT, TABLE, EVENTS},
     "tick-bars": {BARS, BARS_MANIFEST},
     "keep-house": set(),
+    "maintain-tables": {*OF_TABLES, MAINTENANCE},
     "batch-exporter": set(),
     "dashboard": set(),
     "check-platform": {CHECK},
@@ -119,6 +124,7 @@ REMOVES = {
     "stream-analytics": {CHECKPOINT, EVENTS},
     "tick-bars": {BARS},
     "keep-house": EXPIRING,
+    "maintain-tables": OF_TABLES,
     "check-platform": {CHECK},
     "spark-history": {EVENTS},
 }  # fmt: skip

@@ -102,6 +102,14 @@ keep-house:
   store:
     read: [raw/, quarantine/, accelerated/]
     delete: [raw/source/, raw/historical/, raw/corporate_actions/, raw/realtime/, quarantine/, accelerated/]
+maintain-tables:
+  image: archive-ticks
+  runs: pod
+  store:
+    read: [tables/, processed/historical/, processed/realtime/]
+    write: [tables/, processed/historical/, processed/realtime/, maintenance/tables.json]
+    delete: [tables/, processed/historical/, processed/realtime/]
+  catalog: writer
 clean-metadata:
   image: airflow-dags
   runs: pod
@@ -171,7 +179,7 @@ batch-exporter:
   image: batch-exporter
   runs: deployment
   store:
-    read: [lineage/, held/, tables/]
+    read: [lineage/, held/, maintenance/, tables/]
   catalog: reader
 {{- end }}
 {{- if .Values.airflow.backup.enabled }}

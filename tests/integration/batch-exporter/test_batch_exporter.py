@@ -14,8 +14,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from onebox.processes import free_port
-from ticklake import held, lineage
+from ticklake import held, lineage, maintenance
 from ticklake.lineage import CheckResult, ObjectRef, StageRecord, SymbolChanges, SymbolResult
+from ticklake.maintenance import Maintenance, TableMaintenance, TableSize
 from ticklake.objects import ObjectStore
 from ticklake.records import Source, SymbolStatus
 from ticklake.settings import StoreSettings
@@ -207,3 +208,35 @@ def test_a_stage_that_cannot_reach_the_store_ends_all_the_same(stage_env: Enviro
     assert done.returncode == 1
     assert "127.0.0.1:1" in done.stderr
     assert time.monotonic() - started < 60
+
+
+def test_the_tables_maintenance_is_told(
+    stage_env: Environment, programs: Path, store: ObjectStore, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    before, after = TableSize(files=12, size=5000, snapshots=30), TableSize(files=2, size=4000, snapshots=10)
+    done = Maintenance(
+        run_id="r", date=date(2026, 1, 30), orphans=7, orphan_size=700, code_version="test", started_at=START,
+        finished_at=START + timedelta(seconds=9),
+        tables=(TableMaintenance(table="market.windows", before=before, after=after, compacted=11, expired=20),),
+    )  # fmt: skip
+    with exporter(programs, stage_env(), log) as port:
+        assert ("maintenance_last_success_timestamp_seconds",) not in metrics(port)
+        maintenance.write(store, done)
+        eventually(lambda: ("maintenance_last_success_timestamp_seconds",) in metrics(port), log)
+        found = metrics(port)
+        assert found["maintenance_last_success_timestamp_seconds",] == START.timestamp() + 9
+        assert found["maintenance_last_duration_seconds",] == 9
+        assert (found["maintenance_orphans",], found["maintenance_orphan_bytes",]) == (7, 700)
+        for name, sizes in (("files", (12, 2)), ("bytes", (5000, 4000)), ("snapshots", (30, 10))):
+            told = (
+                found[f"table_{name}", "before", "market.windows"],
+                found[f"table_{name}", "after", "market.windows"],
+            )
+            assert told == sizes
+        # A record of another version takes nothing else away.
+        store.put(maintenance.KEY, b'{"schema_version": 2}')
+        lineage.write(store, record("fetch-historical", "now", 0))
+        eventually(lambda: ("stage_rows_in", "fetch-historical") in metrics(port), log)
+        assert metrics(port)["maintenance_orphans",] == 7
+        assert "maintenance/tables.json is not a readable record" in log.read_text()

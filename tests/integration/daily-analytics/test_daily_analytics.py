@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 import talib
 
+from archive_ticks.maintenance import MaintenanceSettings, maintain
 from daily_analytics.lake import Lake
 from fetch_historical.recordings import adjust
 from fetch_historical.recordings import recorded as recording
@@ -313,3 +314,23 @@ def test_a_symbol_with_other_characters_has_a_history_too(recorded, process, sto
         recorded(run_id, day, first, "IBM", rename={"IBM": symbol})
         process(run_id, day)
     check_against_talib(stored(symbol), "IBM", START, DAY)
+
+
+def test_the_batch_goes_on_after_maintenance(recorded, process, stored, tables, store_settings, catalog_settings):
+    """Spark reads and replaces what PyIceberg has put together, tagged and let go."""
+    days = [date(2012, 12, day) for day in (24, 26, 27)]
+    for number, day in enumerate(days):
+        recorded(f"run {number}", day, START, "AAPL", "IBM")
+        process(f"run {number}", day)
+    before = stored()
+    settings = MaintenanceSettings(store=store_settings, catalog=catalog_settings, compact_least_files=2)
+    done = maintain(settings, "upkeep", datetime.now(UTC).date() + timedelta(days=200))
+    assert {each.table: each.compacted for each in done.tables}["market_test.daily_bars"] == 6
+    assert "month-" in " ".join(tables._load("market_test", DAILY_ANALYTICS).metadata.refs)
+    assert stored().equals(before)
+    recorded("run 3", DAY, START, "AAPL", "IBM")
+    process("run 3", DAY)
+    for symbol in ("AAPL", "IBM"):
+        check_against_talib(stored(symbol), symbol, START, DAY)
+    maintain(settings, "upkeep", datetime.now(UTC).date() + timedelta(days=200))
+    assert process("run 3", DAY).rows_out == len(stored())

@@ -21,6 +21,7 @@ from batch_exporter.snapshot import snapshot
 from onebox.alerting.service import RuleChecker
 from onebox.alerting.settings import CheckerSettings, RulesSettings
 from ticklake.lineage import CheckResult, RunLineage, StageFailure, StageRecord
+from ticklake.maintenance import Maintenance, TableMaintenance, TableSize
 from ticklake.records import Source
 
 PAGE = Path(__file__).parents[3] / "services" / "METRICS.md"
@@ -43,7 +44,12 @@ def _batch(registry: CollectorRegistry) -> None:
         finished_at=NOW, **common,
     )  # fmt: skip
     settings = BatchSettings(schedule="sessions")
-    state = snapshot([RunState({record.stage: record}, {failure.stage: failure}, summary)], settings)
+    size = TableSize(files=1, size=1, snapshots=1)
+    done = Maintenance(
+        run_id="r", date=NOW.date(), orphans=0, orphan_size=0, started_at=NOW, finished_at=NOW, code_version="x",
+        tables=(TableMaintenance(table="market.windows", before=size, after=size, compacted=0, expired=0),),
+    )  # fmt: skip
+    state = snapshot([RunState({record.stage: record}, {failure.stage: failure}, summary)], settings, done)
     registry.register(batch_exporter.metrics.BatchCollector(lambda: state, settings, "XNYS"))
 
 

@@ -11,6 +11,7 @@ from batch_exporter.runs import News, State
 from batch_exporter.settings import BatchSettings
 from batch_exporter.snapshot import Snapshot, overdue_sessions
 from ticklake.lineage import StageRecord, elapsed_seconds
+from ticklake.maintenance import Maintenance, TableSize
 from ticklake.pipeline import BATCH_STAGES
 from ticklake.records import Source
 
@@ -79,6 +80,8 @@ class BatchCollector(Collector):
         yield _held(snapshot)
         yield from _stages(snapshot.stages)
         yield from _checks(snapshot.stages)
+        if snapshot.maintenance is not None:
+            yield from _maintenance(snapshot.maintenance)
 
     def _due(self, snapshot: Snapshot) -> Iterator[Metric]:
         last = snapshot.last_reconciled
@@ -96,6 +99,28 @@ class BatchCollector(Collector):
 
 def _gauge(name: str, text: str, value: float) -> Metric:
     return GaugeMetricFamily(f"{PREFIX}_{name}", text, value)
+
+
+def _maintenance(done: Maintenance) -> Iterator[Metric]:
+    yield _gauge("maintenance_last_success_timestamp_seconds", "When the tables' maintenance last ended well",
+                 done.finished_at.timestamp())  # fmt: skip
+    yield _gauge("maintenance_last_duration_seconds", "How long it took",
+                 (done.finished_at - done.started_at).total_seconds())  # fmt: skip
+    yield _gauge("maintenance_orphans", "Files without a snapshot that it removed", done.orphans)
+    yield _gauge("maintenance_orphan_bytes", "Their bytes", done.orphan_size)
+    parts: tuple[tuple[str, str, Callable[[TableSize], float]], ...] = (
+        ("files", "Data files of a table", lambda size: size.files),
+        ("bytes", "Bytes of a table's data files", lambda size: size.size),
+        ("snapshots", "Snapshots of a table", lambda size: size.snapshots),
+    )
+    for name, text, value in parts:
+        family = GaugeMetricFamily(
+            f"{PREFIX}_table_{name}", f"{text}, before and after its last maintenance", labels=["table", "moment"]
+        )
+        for each in done.tables:
+            family.add_metric([each.table, "before"], value(each.before))
+            family.add_metric([each.table, "after"], value(each.after))
+        yield family
 
 
 def _last_run(snapshot: Snapshot) -> Iterator[Metric]:

@@ -10,10 +10,11 @@ from batch_exporter.metrics import BatchCollector, Metrics
 from batch_exporter.runs import Runs
 from batch_exporter.settings import ExporterSettings
 from batch_exporter.snapshot import Snapshot, snapshot
-from ticklake import calendar, credentials, logs
+from ticklake import calendar, credentials, logs, maintenance
 from ticklake.credentials import Rejected
-from ticklake.errors import StageError
+from ticklake.errors import IntegrityError, StageError
 from ticklake.held import HeldSymbols
+from ticklake.maintenance import Maintenance
 from ticklake.metrics import Health, served
 from ticklake.objects import ObjectStore
 from ticklake.runs import PREFIX
@@ -60,6 +61,7 @@ class Exporter:
         try:
             listed = list(self._store.list_objects(PREFIX))
             news, held = self._runs.refresh(listed), self._held.now(listed)
+            maintained = self._maintained()
         except StageError as error:
             # Also a key that may not do this or a bucket that is not there: a new installation makes both late.
             self._fresh = False
@@ -67,9 +69,16 @@ class Exporter:
             if not self._rejected():  # which is logged once
                 log.warning("will look again", error=str(error), seconds=self._settings.batch.refresh_seconds)
             return
-        self._snapshot = snapshot(self._runs.by_folder.values(), self._settings.batch, held)
+        self._snapshot = snapshot(self._runs.by_folder.values(), self._settings.batch, held, maintained)
         self._metrics.looked(news, first=self._first)
         self._first, self._fresh = False, True
+
+    def _maintained(self) -> Maintenance | None:
+        try:
+            return maintenance.read(self._store)
+        except IntegrityError as error:
+            log.warning("no readable record", key=maintenance.KEY, reason=str(error))
+            return self._snapshot.maintenance
 
 
 def run(settings: ExporterSettings, stop: threading.Event) -> None:

@@ -9,6 +9,7 @@ from batch_exporter.settings import BatchSettings
 from ticklake import calendar
 from ticklake.held import Hold
 from ticklake.lineage import RunLineage, StageRecord
+from ticklake.maintenance import Maintenance
 
 _LOOK_BACK = timedelta(days=60)
 """Overdue sessions older than this are not counted one by one; there are enough to worry about by then."""
@@ -26,10 +27,15 @@ class Snapshot:
     """The reconciled run with the newest batch date, and of those the one that finished last."""
     held: tuple[Hold, ...] = ()
     """Symbols that wait for a person's decision."""
+    maintenance: Maintenance | None = None
+    """Of the tables, the last that ended well."""
 
 
-def snapshot(runs: Iterable[RunState], settings: BatchSettings, held: Iterable[Hold] = ()) -> Snapshot:
-    """The state of the batch from its runs and from what is held."""
+def snapshot(
+    runs: Iterable[RunState], settings: BatchSettings, held: Iterable[Hold] = (),
+    maintenance: Maintenance | None = None,
+) -> Snapshot:  # fmt: skip
+    """The state of the batch from its runs, what is held, and the tables' maintenance."""
     known = list(runs)
     stages: dict[str, StageRecord] = {}
     for run in known:
@@ -42,7 +48,7 @@ def snapshot(runs: Iterable[RunState], settings: BatchSettings, held: Iterable[H
     ]  # fmt: skip
     return Snapshot(
         max(known, key=lambda run: run.started_at, default=None), tuple(stages.values()),
-        max(reconciled, key=lambda one: (one.batch_date, one.finished_at), default=None), tuple(held),
+        max(reconciled, key=lambda one: (one.batch_date, one.finished_at), default=None), tuple(held), maintenance,
     )  # fmt: skip
 
 

@@ -2,9 +2,9 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import pyarrow as pa
@@ -27,6 +27,7 @@ from pyiceberg.io.pyarrow import PyArrowFileIO
 from pyiceberg.partitioning import PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
 from pyiceberg.table import DataScan, Table
+from pyiceberg.table.snapshots import Operation
 from pyiceberg.transforms import IdentityTransform
 from pyiceberg.types import (
     BooleanType,
@@ -43,9 +44,11 @@ from requests import RequestException
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from ticklake import names
-from ticklake.errors import ConfigurationError, CredentialsError, IntegrityError, StageError
+from ticklake.errors import ConfigurationError, ConflictError, CredentialsError, IntegrityError, StageError
 from ticklake.settings import CatalogSettings, StoreSettings
 from ticklake.tables import IcebergTable, arrow_schema
+
+T = TypeVar("T")
 
 RUN_ID = "ticklake.run-id"
 """Property of a snapshot: the run that made it."""
@@ -216,8 +219,7 @@ class LakeTables:
         except (NoSuchTableError, NoSuchNamespaceError):
             return None
         except DBAPIError as error:
-            # A SQL catalog's own tables are made by its first writer.
-            if isinstance(error.orig, UndefinedTable) or "no such table" in str(error.orig):
+            if _empty(error):
                 return None
             raise
         _check(there, table)
@@ -250,7 +252,7 @@ class LakeTables:
                     time.sleep(_CONFLICT_SECONDS * (attempt + 1))
                 else:
                     return int(rows.num_rows)
-            raise StageError(f"{namespace}.{table.name}: {_ATTEMPTS} commits met another writer's; try again")
+            raise ConflictError(f"{namespace}.{table.name}: {_ATTEMPTS} commits met another writer's; try again")
 
     def replace(
         self, namespace: str, table: IcebergTable, run_id: str, rows: pa.Table, where: BooleanExpression
@@ -258,17 +260,72 @@ class LakeTables:
         """Put `rows` in the place of those that match `where`, in one commit.
 
         Raises:
-            StageError: another writer committed meanwhile.
+            ConflictError: another writer committed meanwhile; maintenance, which changes no row, is none.
         """
         with self._errors(f"replace rows of {namespace}.{table.name}"):
-            there = self._catalog().load_table((namespace, table.name))
-            _check(there, table)
             rows = rows.select([column.name for column in table.columns]).cast(arrow_schema(table.columns))
             ordered = rows.sort_by([(name, "ascending") for name in table.sort])
+            there = self._catalog().load_table((namespace, table.name))
+            for attempt in range(_ATTEMPTS):
+                _check(there, table)
+                base = there.metadata.current_snapshot_id
+                try:
+                    there.overwrite(ordered, where, snapshot_properties={RUN_ID: run_id})
+                except CommitFailedException as error:
+                    time.sleep(_CONFLICT_SECONDS * (attempt + 1))
+                    there = self._catalog().load_table((namespace, table.name))
+                    if not _same_rows(there, base):
+                        line = f"{namespace}.{table.name} was changed by another writer; try again"
+                        raise ConflictError(line) from error
+                else:
+                    return
+            raise ConflictError(f"{namespace}.{table.name}: {_ATTEMPTS} commits met another writer's; try again")
+
+    def commit(self, action: str, namespace: str, table: IcebergTable, work: Callable[[Table], T]) -> T | None:
+        """Have `work` commit to PyIceberg's own table what it likes; None where there is no such table yet.
+
+        Args:
+            action: what it does with the table, for an error's line.
+            work: called again with the table as it is then after a conflict with another writer's commit.
+
+        Raises:
+            ConflictError: there was no end to conflicts.
+        """
+        with self._errors(f"{action} {namespace}.{table.name}"):
+            for attempt in range(_ATTEMPTS):
+                there = self._load(namespace, table)
+                if there is None:
+                    return None
+                try:
+                    return work(there)
+                except CommitFailedException:
+                    time.sleep(_CONFLICT_SECONDS * (attempt + 1))
+            raise ConflictError(f"{namespace}.{table.name}: {_ATTEMPTS} commits met another writer's; try again")
+
+    def errors(self, action: str) -> AbstractContextManager[None]:
+        """A block of calls of PyIceberg's own whose errors are turned into those of this class.
+
+        Args:
+            action: what the block does, for an error's line.
+        """
+        return self._errors(action)
+
+    def everything(self) -> list[Table]:
+        """Every table of the catalog, whoever made it."""
+        with self._errors("list the tables"):
+            catalog = self._catalog()
+            found: list[Table] = []
             try:
-                there.overwrite(ordered, where, snapshot_properties={RUN_ID: run_id})
-            except CommitFailedException as error:
-                raise StageError(f"{namespace}.{table.name} was changed by another writer; try again") from error
+                pending = list(catalog.list_namespaces())
+            except DBAPIError as error:
+                if _empty(error):
+                    return []
+                raise
+            while pending:
+                namespace = pending.pop()
+                pending.extend(catalog.list_namespaces(namespace))
+                found.extend(catalog.load_table(name) for name in catalog.list_tables(namespace))
+            return found
 
     @contextmanager
     def _errors(self, action: str) -> Iterator[None]:
@@ -285,6 +342,16 @@ class LakeTables:
             raise IntegrityError(f"cannot {action}: a file is gone from the lake ({_line(error)})") from error
         except (OSError, pa.ArrowException) as error:
             raise _file_error(error, action) from error
+
+
+def _same_rows(there: Table, base: int | None) -> bool:
+    """Whether all that was committed since the snapshot `base` only put the same rows into other files."""
+    snapshot = there.current_snapshot()
+    while snapshot is not None and snapshot.snapshot_id != base:
+        if snapshot.summary is None or snapshot.summary.operation is not Operation.REPLACE:
+            return False
+        snapshot = there.snapshot_by_id(snapshot.parent_snapshot_id or 0)
+    return base is None or snapshot is not None
 
 
 def _scan(
@@ -404,6 +471,11 @@ def _file_error(error: Exception, action: str) -> StageError:
     if "NETWORK_CONNECTION" in text:
         return StageError(f"the store does not answer ({action}): {text}")
     return StageError(f"the store failed to {action}: {text}")
+
+
+def _empty(error: DBAPIError) -> bool:
+    """Whether a SQL catalog has no tables of its own yet, which its first writer makes."""
+    return isinstance(error.orig, UndefinedTable) or "no such table" in str(error.orig)
 
 
 def _line(error: BaseException) -> str:

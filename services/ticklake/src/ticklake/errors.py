@@ -47,3 +47,7 @@ class IntegrityError(StageError):
     """Counts, checksums or offsets do not agree: data is missing, doubled or changed."""
 
     final = True
+
+
+class ConflictError(StageError):
+    """Other writers committed to the same table again and again meanwhile, or changed what was to be changed."""

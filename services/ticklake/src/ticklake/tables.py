@@ -55,9 +55,12 @@ class IcebergTable:
         return tuple(dict.fromkeys((*self.sort, *sorted(others))))
 
 
+NAMESPACES = ("market", "market_test")
+
+
 def namespace_of(source: Source) -> str:
     """The namespace for rows from `source`: nothing recorded or simulated stands beside the real."""
-    return "market" if source.is_real else "market_test"
+    return NAMESPACES[0] if source.is_real else NAMESPACES[1]
 
 
 _FACT_ORIGIN: tuple[Column, ...] = (
@@ -229,6 +232,9 @@ WINDOWS = IcebergTable(
     partitions=(("flow", "flow"), ("window_length", "window_length")),
     folder=names.PROCESSED_LIVE,
 )
+
+ALL_TABLES = (*FACT_TABLES, DAILY_ANALYTICS, WINDOWS)
+"""Every table of the lake, for what maintains them."""
 
 TICK_BAR_COLUMNS: tuple[Column, ...] = (
     _TICKER_COLUMN,
