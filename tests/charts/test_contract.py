@@ -14,7 +14,7 @@ from ticklake.pipeline import BATCH_STAGES, Kind
 from ticklake.settings import CatalogSettings, KafkaSettings, StoreSettings, WarehouseSettings
 
 ROOT = CHART.parents[1]
-FURTHER = ("load-windows", "tick-bars", "keep-house", "clean-metadata")
+FURTHER = ("load-live", "tick-bars", "keep-house", "clean-metadata")
 """Programs that Airflow starts besides the pipeline's stages."""
 LIVE = ("stream-ticks", "archive-ticks", "market-alerts", "dashboard")
 

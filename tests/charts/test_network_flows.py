@@ -48,14 +48,15 @@ KAFKA_USERS = (
 )  # fmt: skip
 STORE_USERS = (
     "fetch-historical", "consume-historical", "validate-raw", "daily-analytics driver", "daily-analytics executor",
-    "load-warehouse", "validate-loaded", "reconcile-run", "load-windows", "tick-bars", "keep-house", "stream-ticks",
+    "load-warehouse", "validate-loaded", "reconcile-run", "load-live", "tick-bars", "keep-house", "stream-ticks",
     "archive-ticks", "stream-analytics driver", "stream-analytics executor", "check-platform", "dashboard",
 )  # fmt: skip
 CATALOG_USERS = (
     "fetch-historical", "validate-raw", "daily-analytics driver", "daily-analytics executor", "load-warehouse",
-    "reconcile-run", "stream-ticks", "stream-analytics driver", "stream-analytics executor", "dashboard",
+    "load-live", "tick-bars", "reconcile-run", "stream-ticks", "stream-analytics driver", "stream-analytics executor",
+    "dashboard",
 )  # fmt: skip
-WAREHOUSE_USERS = ("load-warehouse", "validate-loaded", "reconcile-run", "load-windows")
+WAREHOUSE_USERS = ("load-warehouse", "validate-loaded", "reconcile-run", "load-live")
 ASKS_THE_INTERNET = ("fetch-historical", "stream-ticks")
 API_USERS = (
     "daily-analytics driver", "stream-analytics driver", "scheduler", "entity-operator", "store", "store-2",
@@ -175,7 +176,7 @@ ENDPOINTS = {
 def test_an_external_store_is_reached_on_its_own_port(helm: Path, endpoint: str) -> None:
     external = ("--set", "store.external.enabled=true", "--set-string", f"store.external.endpoint={endpoint}")
     # A stage that goes nowhere else.
-    policy = find(render(helm, *SNOWFLAKE, *external), "NetworkPolicy", "ticklake-tick-bars")
+    policy = find(render(helm, *SNOWFLAKE, *external), "NetworkPolicy", "ticklake-keep-house")
     (rule,) = policy["spec"]["egress"]
     assert [each["port"] for each in rule["ports"]] == [ENDPOINTS[endpoint]]
 

@@ -12,6 +12,7 @@ from stream_analytics.failures import RESET
 from stream_analytics.settings import StreamAnalyticsSettings, StreamSettings
 from ticklake import names
 from ticklake.ledger import csv_key, range_key
+from ticklake.tables import TICK_TABLES
 
 DAY = date(2026, 1, 30)
 MOMENT = datetime(2026, 1, 30, 21, 5, 7, tzinfo=UTC)
@@ -24,8 +25,10 @@ PROCESSED = f"{names.PROCESSED_DAILY}/date=2026-01-30/symbol=AAPL/00000-0.parque
 TABLE = "tables/market/daily_bars/metadata/00001.metadata.json"
 TICKS = range_key(LIVE, "0f3c2d1b-aaaa-bbbb-cccc-000000000000", 2, 17, MOMENT)
 WINDOWS = f"{LIVE.processed_prefix}/query=15m/batch=000000000001/windows.parquet"
-BARS = f"{LIVE.processed_prefix}/bars/date=2026-01-30/hour=21/bars-0.parquet"
-BARS_MANIFEST = f"{LIVE.processed_prefix}/_bars/date=2026-01-30/hour=21.json"
+TICK_FILES = tuple(
+    f"{table.folder}/{'/'.join(f'{folder}=x' for _, folder in table.partitions)}/00000-0.parquet"
+    for table in TICK_TABLES
+)
 EPOCH = f"{LIVE.processed_prefix}/_epochs/q.json"
 CHECKPOINT = f"{LIVE.checkpoint_prefix}/closed/offsets/7"
 QUARANTINED_ROW = names.quarantine_row_key("run-1", "AAPL", 3)
@@ -55,12 +58,12 @@ def _results(program: str) -> tuple[str, str]:
 
 RECORDS = (*(_record(program) for program in PROGRAMS), *FAILURES)
 KEYS = (
-    SOURCE, RAW, ACTIONS, TABLE, PROCESSED, TICKS, csv_key(TICKS), WINDOWS, EPOCH, BARS,
-    BARS_MANIFEST, CHECKPOINT, QUARANTINED_ROW, QUARANTINED_BATCH, QUARANTINED_TICK, TRIAL, CHECK, BACKUP, EVENTS,
+    SOURCE, RAW, ACTIONS, TABLE, PROCESSED, TICKS, csv_key(TICKS), WINDOWS, EPOCH, *TICK_FILES,
+    CHECKPOINT, QUARANTINED_ROW, QUARANTINED_BATCH, QUARANTINED_TICK, TRIAL, CHECK, BACKUP, EVENTS,
     *RECORDS,
 )  # fmt: skip
 
-REALTIME = {WINDOWS, EPOCH, BARS, BARS_MANIFEST}
+REALTIME = {WINDOWS, EPOCH, *TICK_FILES}
 EXPIRING = {
     SOURCE, RAW, ACTIONS, TICKS, csv_key(TICKS), QUARANTINED_ROW, QUARANTINED_BATCH, QUARANTINED_TICK, TRIAL,
 }  # fmt: skip
@@ -70,21 +73,20 @@ READS = {
     "consume-historical": {RAW, ACTIONS, *RECORDS},
     "validate-raw": {RAW, ACTIONS, TABLE, *RECORDS},
     "daily-analytics": {TABLE, PROCESSED, EVENTS, *RECORDS},
-    "load-warehouse": {TABLE, PROCESSED, *REALTIME, *RECORDS},
+    "load-warehouse": {TABLE, PROCESSED, *RECORDS},
     "validate-loaded": {*RECORDS},
     "reconcile-run": {
         RAW, TABLE, PROCESSED, QUARANTINED_ROW, QUARANTINED_BATCH, QUARANTINED_TICK, *RECORDS,
     },
-    "load-windows": {*REALTIME},
+    "load-live": {TABLE, *REALTIME},
     "stream-ticks": {TABLE, PROCESSED},
     "archive-ticks": {TICKS, csv_key(TICKS)},
     "stream-analytics": {*REALTIME, CHECKPOINT, TABLE, EVENTS},
-    "tick-bars": {TICKS, csv_key(TICKS), BARS},
+    "tick-bars": {TICKS, csv_key(TICKS), TABLE, *TICK_FILES},
     "keep-house": EXPIRING,
     "batch-exporter": {TABLE, *RECORDS},
     "dashboard": {
-        TABLE, PROCESSED, *REALTIME, BARS, BARS_MANIFEST,
-        QUARANTINED_ROW, QUARANTINED_BATCH, QUARANTINED_TICK, *RECORDS,
+        TABLE, PROCESSED, *REALTIME, QUARANTINED_ROW, QUARANTINED_BATCH, QUARANTINED_TICK, *RECORDS,
     },
     "check-platform": {CHECK},
     "airflow-backup": {BACKUP},
@@ -98,11 +100,11 @@ WRITES = {
     "load-warehouse": {*_results("load-warehouse")},
     "validate-loaded": {*_results("validate-loaded")},
     "reconcile-run": {*_results("reconcile-run"), _record("run")},
-    "load-windows": set(),
+    "load-live": set(),
     "stream-ticks": set(),
     "archive-ticks": {TICKS, csv_key(TICKS), QUARANTINED_TICK},
     "stream-analytics": {*REALTIME, CHECKPOINT, TABLE, QUARANTINED_TICK, EVENTS},
-    "tick-bars": {BARS, BARS_MANIFEST},
+    "tick-bars": {TABLE, *TICK_FILES},
     "keep-house": set(),
     "batch-exporter": set(),
     "dashboard": set(),
@@ -113,7 +115,6 @@ WRITES = {
 REMOVES = {
     "daily-analytics": {PROCESSED, EVENTS},
     "stream-analytics": {CHECKPOINT, EVENTS},
-    "tick-bars": {BARS},
     "keep-house": EXPIRING,
     "check-platform": {CHECK},
     "spark-history": {EVENTS},

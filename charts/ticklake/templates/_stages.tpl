@@ -57,7 +57,7 @@ load-warehouse:
   image: load-warehouse
   runs: pod
   store:
-    read: [lineage/, tables/, processed/historical/, {{ $live.processed }}]
+    read: [lineage/, tables/, processed/historical/]
     write: ["lineage/run_id=*/load-warehouse.json", "lineage/run_id=*/failures/load-warehouse.json"]
   catalog: reader
   warehouse: true
@@ -76,19 +76,20 @@ reconcile-run:
     write: ["lineage/run_id=*/reconcile-run.json", "lineage/run_id=*/failures/reconcile-run.json", "lineage/run_id=*/run.json"]
   catalog: reader
   warehouse: true
-load-windows:
+load-live:
   image: load-warehouse
   runs: pod
   store:
-    read: [{{ $live.processed }}]
+    read: [tables/, processed/realtime/]
+  catalog: reader
   warehouse: true
 tick-bars:
   image: archive-ticks
   runs: pod
   store:
-    read: [{{ $live.raw }}, {{ $live.processed }}bars/]
-    write: [{{ $live.processed }}bars/, {{ $live.processed }}_bars/]
-    delete: [{{ $live.processed }}bars/]
+    read: [{{ $live.raw }}, tables/, processed/realtime/ticks/, processed/realtime/bars/, processed/realtime/gaps/]
+    write: [tables/, processed/realtime/ticks/, processed/realtime/bars/, processed/realtime/gaps/]
+  catalog: writer
 keep-house:
   image: archive-ticks
   runs: pod

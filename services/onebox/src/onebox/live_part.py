@@ -9,15 +9,15 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from load_warehouse.live import NAME as LOAD_LIVE
 from load_warehouse.session import Session
-from load_warehouse.windows_main import NAME as LOAD_WINDOWS
 from onebox import live_check
 from onebox.batch import run_program
 from onebox.host_client import Hosts
 from onebox.platform import Platform
 from onebox.report import Journal, Row
 from onebox.services import ARCHIVE_TICKS, STREAM_ANALYTICS, STREAM_TICKS, Service
-from ticklake import kafka, manifests
+from ticklake import kafka
 from ticklake.errors import ExitCode, IntegrityError, StageError
 from ticklake.names import SCHEMA_OTHER, WINDOWS_TABLE, LiveNames, live_names, live_topics
 from ticklake.objects import ObjectStore
@@ -72,8 +72,8 @@ class LivePart:
             self._wait_for_archive(live, archive)
             self._stop(archive)
         shutil.rmtree(checkpoints, ignore_errors=True)
-        self._reconcile(store, live, time.monotonic() - began, late)
-        self._load_windows(store, live, namespace)
+        closed = self._reconcile(store, live, time.monotonic() - began, late)
+        self._load(closed, namespace)
         # The lake has it all now; a topic per run would only pile up in the broker.
         kafka.delete_topics(self.platform.kafka, [topic.name for topic in live_topics(live)])
 
@@ -104,7 +104,8 @@ class LivePart:
                 raise StageError(f"the archive did not catch up within {_ARCHIVE_SECONDS} s; see {archive.log}")
             time.sleep(0.2)
 
-    def _reconcile(self, store: ObjectStore, live: LiveNames, seconds: float, late: int) -> None:
+    def _reconcile(self, store: ObjectStore, live: LiveNames, seconds: float, late: int) -> int:
+        """Compare what the flow left; returns the closed windows."""
         counts = live_check.check(self.platform.kafka, store, live, late)
         sent = counts.sent
         for stage, rows_out, quarantined, where in (
@@ -117,24 +118,25 @@ class LivePart:
                     quarantined=quarantined, where=where)
             )  # fmt: skip
             self.say(f"  ✓ {stage}  {rows_out:,} {'windows closed' if stage == STREAM_ANALYTICS else 'ticks'}")
+        return counts.windows
 
-    def _load_windows(self, store: ObjectStore, live: LiveNames, namespace: str) -> None:
+    def _load(self, closed: int, namespace: str) -> None:
         began = time.monotonic()
         run_program(
-            self.platform, self.hosts.python, LOAD_WINDOWS, [], {"TICKLAKE_LIVE_NAMESPACE": namespace}, self.say
-        )
+            self.platform, self.hosts.python, LOAD_LIVE, ["--run-id", self.journal.run_id],
+            {"TICKLAKE_LIVE_NAMESPACE": namespace}, self.say,
+        )  # fmt: skip
         seconds = time.monotonic() - began
-        closed = sum(item.rows for manifest in manifests.all_windows(store, live) for item in manifest.objects)
-        with Session(self.platform.warehouse, LOAD_WINDOWS) as session:
+        with Session(self.platform.warehouse, LOAD_LIVE) as session:
             table = f"{session.database}.{SCHEMA_OTHER}.{WINDOWS_TABLE}"
             ((loaded,),) = session.rows(f"SELECT COUNT(*) FROM {table} WHERE FLOW = %s", (namespace,))  # noqa: S608
         if loaded != closed:
             raise IntegrityError(f"{closed} windows were closed, but {loaded} are in {table}")
         self.journal.rows.append(
-            Row(stage=LOAD_WINDOWS, seconds=round(seconds, 2), rows_in=closed, rows_out=loaded, quarantined=0,
+            Row(stage=LOAD_LIVE, seconds=round(seconds, 2), rows_in=closed, rows_out=loaded, quarantined=0,
                 where=f"{SCHEMA_OTHER}.{WINDOWS_TABLE}")
         )  # fmt: skip
-        self.say(f"  ✓ {LOAD_WINDOWS}  {loaded:,} windows in {seconds:.1f} s")
+        self.say(f"  ✓ {LOAD_LIVE}  {loaded:,} windows in {seconds:.1f} s")
 
     def _stop(self, service: Service) -> None:
         """Stop `service`, which has to end with exit code 0; where a server died, that is what is said."""

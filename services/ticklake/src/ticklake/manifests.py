@@ -1,7 +1,6 @@
 """Manifests: which files make up a dataset. Readers follow them and never take what merely lies in a folder."""
 
 from collections.abc import Iterator
-from datetime import datetime
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -9,7 +8,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from ticklake import names
 from ticklake.lineage import ObjectRef
 from ticklake.objects import ObjectInfo, ObjectStore
-from ticklake.records import UtcMs
 
 
 class _Manifest(BaseModel):
@@ -26,17 +24,6 @@ class WindowManifest(_Manifest):
     """`15m` or `1h`."""
     batch: int = Field(ge=0)
     """Spark's batch id; a repeated micro-batch replaces its files and this manifest."""
-
-
-class BarManifest(_Manifest):
-    """Files of the bars of one hour of event time below `processed/realtime/bars/`."""
-
-    hour: UtcMs
-    """Its start."""
-    ticks: int = Field(ge=0)
-    """Ticks of the hour, each in one minute bar and one hour bar."""
-    read: tuple[ObjectRef, ...]
-    """Archived objects that ticks of the hour came from."""
 
 
 def _window_folder(live: names.LiveNames) -> str:
@@ -71,20 +58,3 @@ def list_windows(
 def read_windows(store: ObjectStore, key: str) -> WindowManifest:
     """One manifest that `list_windows` found."""
     return WindowManifest.model_validate_json(store.get(key))
-
-
-def _bars_key(live: names.LiveNames, hour: datetime) -> str:
-    return f"{live.processed_prefix}/_bars/date={hour:%Y-%m-%d}/hour={hour:%H}.json"
-
-
-def write_bars(store: ObjectStore, live: names.LiveNames, manifest: BarManifest) -> None:
-    """Make `manifest` the one that its hour's readers follow."""
-    store.put(_bars_key(live, manifest.hour), manifest.model_dump_json(indent=1).encode())
-
-
-def read_bars(store: ObjectStore, live: names.LiveNames, hour: datetime) -> BarManifest | None:
-    """The manifest of an hour of event time, None where its bars were never made."""
-    try:
-        return BarManifest.model_validate_json(store.get(_bars_key(live, hour)))
-    except KeyError:
-        return None
