@@ -191,7 +191,7 @@ def test_only_stages_that_need_it_know_a_secret(objects: list[Manifest]) -> None
                     users.add(program)
     assert secret["TICKLAKE_KAFKA_PASSWORD"] == {"fetch-historical", "consume-historical"}
     assert secret["TICKLAKE_CATALOG_PASSWORD"] == {
-        "fetch-historical", "validate-raw", "load-warehouse", "reconcile-run",
+        "fetch-historical", "validate-raw", "load-warehouse", "reconcile-run", "load-live", "tick-bars",
     }  # fmt: skip
     assert secret["TICKLAKE_METADATA_CONNECTION"] == {"clean-metadata"}
     assert "clean-metadata" not in secret["TICKLAKE_STORE_SECRET_KEY"]

@@ -215,16 +215,21 @@ def test_each_commit_says_which_offsets_it_covers(archive: Archive, settings: Ba
 def test_the_snapshots_that_knew_have_expired(
     archive: Archive, settings: BarSettings, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fill(archive)
+    archive(0, at(1), (at(1), 10.0, 1), (at(2), 11.0, 1), invalid=2)  # of the last offsets there are no rows
+    archive(0, at(1), (at(1), 10.0, 1), symbol="MSFT", partition=1)
     run(settings)
     once = tables.all()
     with monkeypatch.context() as patch:
         patch.setattr(LakeTables, "properties", lambda *_: [])
         assert run(settings)["ticks"] == 0
-    assert tables.all() == once
-    run(settings, 1)
-    assert tables.ticks() == list(range(8))
-    assert sum(row["tick_count"] for row in tables.bars("1m")) == 8
+        assert tables.all() == once
+        archive(4, at(61), (at(61), 12.0, 1))
+        assert run(settings, 1)["ticks"] == 1
+    assert [(row["symbol"], row["offset"]) for row in tables.rows(TICKS)] == [
+        ("AAPL", 0), ("AAPL", 1), ("AAPL", 4), ("MSFT", 0),
+    ]  # fmt: skip
+    assert sum(row["tick_count"] for row in tables.bars("1m")) == 4
+    assert (tables.gaps("lost"), len(tables.gaps("invalid"))) == ([], 1)
 
 
 def test_a_session_has_its_bar_after_the_close(archive: Archive, settings: BarSettings, tables: Tables) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archive_ticks import bars
-from archive_ticks.hours import spans
+from archive_ticks.hours import MINUTE, spans
 from ticklake.errors import IntegrityError
 from ticklake.ledger_table import SCHEMA
 
@@ -114,8 +114,8 @@ def test_no_tick() -> None:
 
 def test_minutes_as_spans() -> None:
     minutes = [HOUR + timedelta(minutes=number) for number in (0, 1, 2, 7, 9, 10)]
-    assert spans([]) == []
-    assert spans(minutes) == [
+    assert spans([], MINUTE) == []
+    assert spans(minutes, MINUTE) == [
         (minutes[0], HOUR + timedelta(minutes=3)), (minutes[3], HOUR + timedelta(minutes=8)),
         (minutes[4], HOUR + timedelta(minutes=11)),
     ]  # fmt: skip

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator
 from datetime import date, datetime, timedelta
-from itertools import pairwise
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -48,11 +47,12 @@ def trading_minutes(code: str, hour: datetime) -> list[datetime]:
     return [at for number in range(60) if calendar.is_open(code, at := hour + number * MINUTE)]
 
 
-def spans(minutes: list[datetime]) -> list[Span]:
-    """Ascending minutes as spans of neighbours."""
-    if not minutes:
-        return []
-    breaks = [after for before, after in pairwise(minutes) if after - before > MINUTE]
-    starts = [minutes[0], *breaks]
-    ends = [before + MINUTE for before, after in pairwise(minutes) if after - before > MINUTE]
-    return list(zip(starts, [*ends, minutes[-1] + MINUTE], strict=True))
+def spans(times: Iterable[datetime], step: timedelta) -> list[Span]:
+    """Minutes or hours, each `step` long, as spans of neighbours, in order."""
+    found: list[Span] = []
+    for at in sorted(times):
+        if found and found[-1][1] == at:
+            found[-1] = found[-1][0], at + step
+        else:
+            found.append((at, at + step))
+    return found

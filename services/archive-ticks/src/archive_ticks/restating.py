@@ -9,7 +9,7 @@ import pyarrow as pa
 from pyiceberg.expressions import BooleanExpression
 
 from archive_ticks import bars
-from archive_ticks.hours import HOUR, Span, hours_of, hours_within, sessions, trading_minutes
+from archive_ticks.hours import HOUR, Span, hours_of, hours_within, sessions, spans, trading_minutes
 from archive_ticks.progress import Ends, Note, notes, unmoved
 from archive_ticks.silence import Silence
 from ticklake.catalog import LakeTables, all_of, between, matching, one_of
@@ -114,9 +114,9 @@ class Restating:
 
     def _filter(self, hours: Collection[datetime], closed: Mapping[date, Span]) -> BooleanExpression:
         """What the bars of these hours and sessions stand in the place of."""
-        spans = one_of(between("bar_start", hour, hour + HOUR) for hour in hours)
+        within = one_of(between("bar_start", *span) for span in spans(hours, HOUR))
         days = {hour.date().isoformat() for hour in hours}
-        within = all_of(matching(bar_length=bars.INTRADAY, bar_date=days), spans)
+        within = all_of(matching(bar_length=bars.INTRADAY, bar_date=days), within)
         of_sessions = matching(bar_length=[bars.SESSION], bar_date=[day.isoformat() for day in closed])
         chosen = [*([within] if hours else ()), *([of_sessions] if closed else ())]
         return all_of(matching(flow=[self.flow]), one_of(chosen))

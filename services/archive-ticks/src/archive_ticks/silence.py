@@ -42,16 +42,16 @@ class Silence:
         """
         if not hours:
             return 0
-        minutes = self._starts("1m", bars, [(hour, hour + HOUR) for hour in hours if hour not in made])
+        minutes = self._starts("1m", bars, spans(set(hours).difference(made), HOUR))
         ticked = self._starts("1h", bars, [(min(hours) - EXPECTED, max(hours) + HOUR)])
         rows = [
             self._row(symbol, start, end)
             for hour, trading in sorted(hours.items())
             for symbol in sorted({symbol for symbol, at in ticked if hour - EXPECTED <= at <= hour})
-            for start, end in spans([minute for minute in trading if (symbol, minute) not in minutes])
+            for start, end in spans((minute for minute in trading if (symbol, minute) not in minutes), MINUTE)
         ]
         found = pa.Table.from_pylist(rows, arrow_schema(TICK_GAPS.columns))
-        places = one_of(between("gap_start", hour, hour + HOUR) for hour in hours)
+        places = one_of(between("gap_start", *span) for span in spans(hours, HOUR))
         where = all_of(matching(flow=[self.flow], kind=[SILENT]), places)
         if not _same(found, self.tables.read(self.namespace, TICK_GAPS, where)):
             self.tables.replace(self.namespace, TICK_GAPS, self.run_id, found, where, check=lambda _: check(None))

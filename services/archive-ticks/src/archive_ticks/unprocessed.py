@@ -15,8 +15,8 @@ from ticklake.ledger import LedgerRange, RangeKey
 from ticklake.names import LiveNames
 from ticklake.objects import ObjectStore
 
-ROWS_PER_PART = 1_000_000
-"""About 150 MB in memory; as many go into one commit, and a range more."""
+ROWS_PER_PART = 500_000
+"""So many go into one commit, and a range more; the work on them takes about 400 MB."""
 _HOUR = timedelta(hours=1)
 _HOURS_LISTED = 24
 """Listed together, so that a long archive does not have to be held in memory as a whole."""
@@ -30,19 +30,14 @@ class Found:
     ticks: pa.Table
     """As `ledger_table.SCHEMA`."""
     before: End | None
-    """Where the chain stood; None for its first range."""
+    """Up to where the table had the chain; None for its first range."""
+    lost: tuple[int, int] | None = None
+    """First and last offset of those that the archive lacks before this range."""
 
     @property
     def end(self) -> End:
         """Where the chain goes on."""
         return End(offset=self.entry.last_offset + 1, append_time=self.entry.last_append_time)
-
-    @property
-    def lost(self) -> tuple[int, int] | None:
-        """First and last offset of those that the archive lacks before this range."""
-        if self.before is None or self.entry.first_offset <= self.before.offset:
-            return None
-        return self.before.offset, self.entry.first_offset - 1
 
 
 @dataclass
@@ -97,14 +92,26 @@ def _ranges(store: ObjectStore, live: LiveNames, ends: Ends, hours: list[datetim
             raise IntegrityError(f"{key.key} holds {entry.topic_id} p{entry.partition} from {entry.first_offset}")
         if before is not None and entry.first_offset < before.offset:
             ledger.check_chain([entry.model_copy(update={"first_offset": 0, "last_offset": before.offset - 1}), entry])
-        found = Found(entry, ticks, before)
-        if found.lost and any(
-            (each.topic_id, each.partition) == place and each.first_offset < key.first_offset
-            for each in _listed(store, live, starts, hours)
-        ):
-            raise StageError(f"{key.key} was listed before one that it follows: the archive catches up; try again")
+        lost = None
+        if before is not None and entry.first_offset > before.offset:
+            lost = _lost(store, live, hours, key, before.offset)
+        found = Found(entry, ticks, before, lost)
         starts[place] = found.end
         yield found
+
+
+def _lost(
+    store: ObjectStore, live: LiveNames, hours: list[datetime], key: RangeKey, start: int
+) -> tuple[int, int] | None:  # fmt: skip
+    """The offsets from `start` on that the archive lacks before the range at `key`."""
+    chain = [each for each in _listed(store, live, {}, hours) if each.topic_id == key.topic_id]
+    earlier = [each for each in chain if each.partition == key.partition and each.first_offset < key.first_offset]
+    if earlier and earlier[-1].first_offset >= start:
+        raise StageError(f"{key.key} was listed before the range that it follows: the archive catches up; try again")
+    # Where only the rows tell how far the table is, the end of its last range can be without any.
+    last = ledger.read_range(store, earlier[-1].key) if earlier else None
+    first = max(start, last.last_offset + 1) if last is not None else start
+    return (first, key.first_offset - 1) if first < key.first_offset else None
 
 
 def _listed(
