@@ -1,7 +1,8 @@
 """# Bars of the live archive, hour by hour
 
-Minute and hour bars by event time from the archived ticks of one hour, written to `processed/realtime/`, with the
-archive's validation and freshness checked on the way. An hour that is run again gives the same objects.
+What arrived in the archive up to an hour's end becomes rows of the tables `ticks`, `bars` and `tick_gaps`, each tick
+once; bars whose ticks came late are made anew. Then new and changed bars and closed windows go to the warehouse. An
+hour that is run again changes nothing, and an hour that was missed is made up for by the next.
 
 **Run it** by hand for the last full hour, or with `date` and `hour` (UTC) for another one. By itself it runs ten
 minutes after each full hour unless `TICKLAKE_SCHEDULE_LIVE=manual`.
@@ -18,15 +19,17 @@ HOUR_OF_RUN = "live_hour(dag_run, params)"
 with stage_dag(
     "live_archive_hourly",
     doc=__doc__,
-    description="Minute and hour bars of the archived ticks",
+    description="Bars of the archived ticks, then bars and windows to the warehouse",
     params={"date": DATE, "hour": HOUR},
     tags=["ticklake", "live"],
     **hourly(load(ScheduleSettings)),
 ) as dag:
-    stage_task(
+    settings = load(TaskSettings)
+    bars = stage_task(
         Stage("make_tick_bars", "archive-ticks", "tick-bars"),
-        load(TaskSettings),
+        settings,
         arguments=(
             "--date", f"{{{{ {HOUR_OF_RUN}.date() }}}}", "--hour", f"{{{{ {HOUR_OF_RUN}.hour }}}}", "--run-id", RUN_ID,
         ),
     )  # fmt: skip
+    bars >> stage_task(Stage("load_live", "load-warehouse", "load-live"), settings, arguments=("--run-id", RUN_ID))

@@ -14,7 +14,7 @@ from ticklake.pipeline import BATCH_STAGES, Kind
 from ticklake.settings import CatalogSettings, KafkaSettings, StoreSettings, WarehouseSettings
 
 ROOT = CHART.parents[1]
-FURTHER = ("held-symbol", "load-windows", "tick-bars", "keep-house", "maintain-tables", "clean-metadata")
+FURTHER = ("held-symbol", "load-live", "tick-bars", "keep-house", "maintain-tables", "clean-metadata")
 """Programs that Airflow starts besides the pipeline's stages."""
 LIVE = ("stream-ticks", "archive-ticks", "market-alerts", "dashboard")
 
@@ -191,7 +191,8 @@ def test_only_stages_that_need_it_know_a_secret(objects: list[Manifest]) -> None
                     users.add(program)
     assert secret["TICKLAKE_KAFKA_PASSWORD"] == {"fetch-historical", "consume-historical"}
     assert secret["TICKLAKE_CATALOG_PASSWORD"] == {
-        "fetch-historical", "validate-raw", "load-warehouse", "reconcile-run", "maintain-tables",
+        "fetch-historical", "validate-raw", "load-warehouse", "reconcile-run", "load-live", "tick-bars",
+        "maintain-tables",
     }  # fmt: skip
     assert secret["TICKLAKE_METADATA_CONNECTION"] == {"clean-metadata"}
     assert "clean-metadata" not in secret["TICKLAKE_STORE_SECRET_KEY"]

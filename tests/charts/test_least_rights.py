@@ -23,12 +23,12 @@ from archive_ticks.table_files import orphans
 from onebox.platform import Platform
 from onebox.processes import free_port
 from ticklake import ledger, lineage, maintenance, names
-from ticklake.catalog import LakeTables
+from ticklake.catalog import LakeTables, matching
 from ticklake.errors import ConfigurationError, StageError
 from ticklake.kafka import ensure_topics, topic_id
 from ticklake.objects import ObjectStore
 from ticklake.settings import CatalogSettings, KafkaSettings, StoreSettings
-from ticklake.tables import DAILY_BARS
+from ticklake.tables import DAILY_BARS, TICK_BARS
 
 MinioServer = Callable[[Path, dict[str, str]], AbstractContextManager[str]]
 FLOW = "trial"
@@ -221,13 +221,31 @@ def test_the_live_flow_runs_with_the_least_rights(
         assert done.returncode == 0, done.stderr[-3000:] + done.stdout[-2000:]
         until["TICKLAKE_WINDOWS_UNTIL_CLOSED_WINDOWS"], until["TICKLAKE_WINDOWS_UNTIL_SECONDS"] = "0", "15"
     assert list(store.list_objects(f"{names.PROCESSED_LIVE}/flow={FLOW}/window_length=1h/"))
-    done = stage("load-windows")
+    _file_an_hour_earlier(store, live)
+    for hour in map(ledger.hour_of, ledger.hours(store, live)):
+        named = ("--date", f"{hour:%Y-%m-%d}", "--hour", str(hour.hour), "--run-id", "rights")
+        done = stage("tick-bars", *named, TICKLAKE_BARS_MAX_SILENCE_SECONDS="0")
+        assert done.returncode == 0, done.stderr[-3000:]
+    done = stage("load-live", "--run-id", "rights")
     assert done.returncode == 0, done.stderr[-3000:]
-    hour = ("--date", "2026-01-30", "--hour", "10", "--run-id", "rights")
-    done = stage("tick-bars", *hour, TICKLAKE_BARS_MAX_SILENCE_SECONDS="0")
-    assert done.returncode == 0, done.stderr[-3000:]
+    made = LakeTables(CatalogSettings(uri=environment("load-live")["TICKLAKE_CATALOG_URI"]), provisioned)
+    counts = made.read("market_test", TICK_BARS, matching(flow=[FLOW], bar_length=["1h"]), ("tick_count",))
+    assert sum(counts["tick_count"].to_pylist()) == wanted
     done = stage("keep-house", "--date", "2026-01-30", "--run-id", "rights", TICKLAKE_KEEP_SOURCE_DAYS="1")
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+def _file_an_hour_earlier(store: ObjectStore, live: names.LiveNames) -> None:
+    """As if the ticks had arrived an hour before: only an hour that is over can be processed."""
+    for found in list(store.list_objects(f"{live.raw_prefix}/")):
+        key = ledger.RangeKey.parse(found.key)
+        if key is not None and found.key.endswith(".parquet"):
+            entry = ledger.read_range(store, found.key)
+            assert entry is not None
+            earlier = entry.first_append_time - timedelta(hours=1)
+            moved = ledger.range_key(live, entry.topic_id, entry.partition, entry.first_offset, earlier)
+            store.put(moved, store.get(found.key), metadata=entry.user_metadata())
+        store.delete(found.key)
 
 
 def test_a_stage_may_not_touch_what_is_anothers(
@@ -294,7 +312,7 @@ def test_tables_are_written_and_read_with_the_least_rights(
         with pytest.raises(OSError, match="ACCESS_DENIED"):
             read.append(rows)
     with pytest.raises(OSError, match="ACCESS_DENIED"):
-        catalog("tick-bars").load_table("market.tried")
+        catalog("keep-house").load_table("market.tried")
 
 
 def test_the_check_of_the_platform_passes(provisioned: StoreSettings, stage: Stage) -> None:

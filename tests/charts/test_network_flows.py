@@ -48,16 +48,17 @@ KAFKA_USERS = (
 )  # fmt: skip
 STORE_USERS = (
     "fetch-historical", "consume-historical", "validate-raw", "daily-analytics driver", "daily-analytics executor",
-    "held-symbol", "load-warehouse", "validate-loaded", "reconcile-run", "load-windows", "tick-bars", "keep-house",
+    "held-symbol", "load-warehouse", "validate-loaded", "reconcile-run", "load-live", "tick-bars", "keep-house",
     "maintain-tables", "stream-ticks", "archive-ticks", "stream-analytics driver", "stream-analytics executor",
     "check-platform", "dashboard",
 )  # fmt: skip
 CATALOG_USERS = (
     "fetch-historical", "validate-raw", "daily-analytics driver", "daily-analytics executor", "load-warehouse",
-    "reconcile-run", "maintain-tables", "stream-ticks", "stream-analytics driver", "stream-analytics executor",
+    "load-live", "tick-bars", "reconcile-run", "maintain-tables", "stream-ticks", "stream-analytics driver",
+    "stream-analytics executor",
     "dashboard",
 )  # fmt: skip
-WAREHOUSE_USERS = ("load-warehouse", "validate-loaded", "reconcile-run", "load-windows")
+WAREHOUSE_USERS = ("load-warehouse", "validate-loaded", "reconcile-run", "load-live")
 ASKS_THE_INTERNET = ("fetch-historical", "stream-ticks")
 API_USERS = (
     "daily-analytics driver", "stream-analytics driver", "scheduler", "entity-operator", "store", "store-2",
@@ -177,7 +178,7 @@ ENDPOINTS = {
 def test_an_external_store_is_reached_on_its_own_port(helm: Path, endpoint: str) -> None:
     external = ("--set", "store.external.enabled=true", "--set-string", f"store.external.endpoint={endpoint}")
     # A stage that goes nowhere else.
-    policy = find(render(helm, *SNOWFLAKE, *external), "NetworkPolicy", "ticklake-tick-bars")
+    policy = find(render(helm, *SNOWFLAKE, *external), "NetworkPolicy", "ticklake-keep-house")
     (rule,) = policy["spec"]["egress"]
     assert [each["port"] for each in rule["ports"]] == [ENDPOINTS[endpoint]]
 

@@ -13,6 +13,7 @@ from stream_analytics.settings import StreamAnalyticsSettings, StreamSettings
 from ticklake import maintenance, names
 from ticklake.ledger import csv_key, range_key
 from ticklake.settings import CatalogSettings
+from ticklake.tables import TICK_TABLES
 
 DAY = date(2026, 1, 30)
 MOMENT = datetime(2026, 1, 30, 21, 5, 7, tzinfo=UTC)
@@ -25,9 +26,11 @@ PROCESSED = f"{names.PROCESSED_DAILY}/date=2026-01-30/symbol=AAPL/00000-0.parque
 TABLE = "tables/market/daily_bars/metadata/00001.metadata.json"
 TICKS = range_key(LIVE, "0f3c2d1b-aaaa-bbbb-cccc-000000000000", 2, 17, MOMENT)
 WINDOWS = f"{names.PROCESSED_LIVE}/flow=/window_length=15m/00000-0.parquet"
-BARS = f"{LIVE.processed_prefix}/bars/date=2026-01-30/hour=21/bars-0.parquet"
+TICK_FILES = tuple(
+    f"{table.folder}/{'/'.join(f'{folder}=x' for _, folder in table.partitions)}/00000-0.parquet"
+    for table in TICK_TABLES
+)
 MAINTENANCE = maintenance.KEY
-BARS_MANIFEST = f"{LIVE.processed_prefix}/_bars/date=2026-01-30/hour=21.json"
 CHECKPOINT_RECORD = f"{LIVE.processed_prefix}/_checkpoints/q.json"
 CHECKPOINT = f"{LIVE.checkpoint_prefix}/closed/offsets/7"
 QUARANTINED_ROW = names.quarantine_row_key("run-1", "AAPL", 3)
@@ -58,13 +61,12 @@ def _results(program: str) -> tuple[str, str]:
 
 RECORDS = (*(_record(program) for program in PROGRAMS), *FAILURES)
 KEYS = (
-    SOURCE, RAW, ACTIONS, TABLE, PROCESSED, TICKS, csv_key(TICKS), WINDOWS, CHECKPOINT_RECORD, BARS,
-    BARS_MANIFEST, MAINTENANCE, CHECKPOINT, QUARANTINED_ROW, QUARANTINED_BATCH, QUARANTINED_TICK, TRIAL, DECISION,
-    CHECK, BACKUP,
+    SOURCE, RAW, ACTIONS, TABLE, PROCESSED, TICKS, csv_key(TICKS), WINDOWS, CHECKPOINT_RECORD, *TICK_FILES,
+    MAINTENANCE, CHECKPOINT, QUARANTINED_ROW, QUARANTINED_BATCH, QUARANTINED_TICK, TRIAL, DECISION, CHECK, BACKUP,
     EVENTS, *RECORDS,
 )  # fmt: skip
 
-REALTIME = {WINDOWS, CHECKPOINT_RECORD, BARS, BARS_MANIFEST}
+REALTIME = {WINDOWS, CHECKPOINT_RECORD, *TICK_FILES}
 OF_TABLES = {TABLE, PROCESSED, *REALTIME}
 EXPIRING = {
     SOURCE, RAW, ACTIONS, TICKS, csv_key(TICKS), QUARANTINED_ROW, QUARANTINED_BATCH, QUARANTINED_TICK, TRIAL,
@@ -75,23 +77,22 @@ READS = {
     "consume-historical": {RAW, ACTIONS, *RECORDS},
     "validate-raw": {RAW, ACTIONS, DECISION, TABLE, *RECORDS},
     "daily-analytics": {TABLE, PROCESSED, EVENTS, *RECORDS},
-    "load-warehouse": {TABLE, PROCESSED, *REALTIME, *RECORDS},
+    "load-warehouse": {TABLE, PROCESSED, *RECORDS},
     "validate-loaded": {*RECORDS},
     "reconcile-run": {
         SOURCE, RAW, TABLE, PROCESSED, QUARANTINED_ROW, QUARANTINED_BATCH, QUARANTINED_TICK, *RECORDS,
     },
     "held-symbol": {SOURCE, DECISION, *RECORDS},
-    "load-windows": {*REALTIME},
+    "load-live": {TABLE, *REALTIME},
     "stream-ticks": {TABLE, PROCESSED},
     "archive-ticks": {TICKS, csv_key(TICKS)},
     "stream-analytics": {*REALTIME, CHECKPOINT, TABLE, EVENTS},
-    "tick-bars": {TICKS, csv_key(TICKS), BARS},
+    "tick-bars": {TICKS, csv_key(TICKS), TABLE, *TICK_FILES},
     "keep-house": EXPIRING,
     "maintain-tables": OF_TABLES,
     "batch-exporter": {DECISION, TABLE, MAINTENANCE, *RECORDS},
     "dashboard": {
-        DECISION, TABLE, PROCESSED, *REALTIME,
-        QUARANTINED_ROW, QUARANTINED_BATCH, QUARANTINED_TICK, *RECORDS,
+        DECISION, TABLE, PROCESSED, *REALTIME, QUARANTINED_ROW, QUARANTINED_BATCH, QUARANTINED_TICK, *RECORDS,
     },
     "check-platform": {CHECK},
     "airflow-backup": {BACKUP},
@@ -106,11 +107,11 @@ WRITES = {
     "validate-loaded": {*_results("validate-loaded")},
     "reconcile-run": {*_results("reconcile-run"), _record("run")},
     "held-symbol": {DECISION},
-    "load-windows": set(),
+    "load-live": set(),
     "stream-ticks": set(),
     "archive-ticks": {TICKS, csv_key(TICKS), QUARANTINED_TICK},
     "stream-analytics": {*REALTIME, CHECKPOINT, TABLE, EVENTS},
-    "tick-bars": {BARS, BARS_MANIFEST},
+    "tick-bars": {TABLE, *TICK_FILES},
     "keep-house": set(),
     "maintain-tables": {*OF_TABLES, MAINTENANCE},
     "batch-exporter": set(),
@@ -122,7 +123,6 @@ WRITES = {
 REMOVES = {
     "daily-analytics": {PROCESSED, EVENTS},
     "stream-analytics": {CHECKPOINT, EVENTS},
-    "tick-bars": {BARS},
     "keep-house": EXPIRING,
     "maintain-tables": OF_TABLES,
     "check-platform": {CHECK},

@@ -134,7 +134,7 @@ def test_kind_brings_a_warehouse_with_a_sign_in(rendered: Rendered) -> None:
     secret = {"name": "ticklake-warehouse", "key": "password"}
     assert _variable(served["template"]["spec"], "TICKLAKE_WAREHOUSE_PASSWORD") == secret
     programs = tasks(find(objects, "ConfigMap", "ticklake-tasks"))
-    for program in ("load-warehouse", "validate-loaded", "reconcile-run", "load-windows"):
+    for program in ("load-warehouse", "validate-loaded", "reconcile-run", "load-live"):
         assert _variable(programs[program]["spec"], "TICKLAKE_WAREHOUSE_PASSWORD") == secret
     for name in ("default", "production", "external"):
         assert not [each for each in rendered(name) if each["metadata"]["name"] == "ticklake-warehouse"

@@ -74,7 +74,7 @@ def test_the_report_has_every_stage_and_the_recorded_rows(report: dict[str, Any]
     rows = {row["stage"]: row for row in report["rows"]}
     assert list(rows) == [
         "fetch_historical_data", "consume_historical_data", "validate_raw_data", "process_data", "load_to_snowflake",
-        "validate_loaded_data", "pipeline_success", "stream-ticks", "archive-ticks", "stream-analytics", "load-windows",
+        "validate_loaded_data", "pipeline_success", "stream-ticks", "archive-ticks", "stream-analytics", "load-live",
     ]  # fmt: skip
     for stage in list(rows)[:7]:
         assert (rows[stage]["rows_in"], rows[stage]["rows_out"], rows[stage]["quarantined"]) == (total, total, 0), stage
@@ -85,7 +85,7 @@ def test_the_report_has_every_stage_and_the_recorded_rows(report: dict[str, Any]
     assert rows["archive-ticks"]["rows_out"] == sent
     closed = rows["stream-analytics"]["rows_out"]
     assert closed > 0
-    assert rows["load-windows"]["rows_out"] == closed
+    assert rows["load-live"]["rows_out"] == closed
 
 
 def test_the_lake_holds_every_row_under_the_names_of_old(box: Box, report: dict[str, Any]) -> None:

@@ -58,7 +58,7 @@ load-warehouse:
   image: load-warehouse
   runs: pod
   store:
-    read: [lineage/, tables/, processed/historical/, {{ $live.processed }}]
+    read: [lineage/, tables/, processed/historical/]
     write: ["lineage/run_id=*/load-warehouse.json", "lineage/run_id=*/failures/load-warehouse.json"]
   catalog: reader
   warehouse: true
@@ -83,19 +83,20 @@ held-symbol:
   store:
     read: [lineage/, held/, raw/source/]
     write: [held/]
-load-windows:
+load-live:
   image: load-warehouse
   runs: pod
   store:
-    read: [{{ $live.processed }}]
+    read: [tables/, processed/realtime/]
+  catalog: reader
   warehouse: true
 tick-bars:
   image: archive-ticks
   runs: pod
   store:
-    read: [{{ $live.raw }}, {{ $live.processed }}bars/]
-    write: [{{ $live.processed }}bars/, {{ $live.processed }}_bars/]
-    delete: [{{ $live.processed }}bars/]
+    read: [{{ $live.raw }}, tables/, processed/realtime/ticks/, processed/realtime/bars/, processed/realtime/gaps/]
+    write: [tables/, processed/realtime/ticks/, processed/realtime/bars/, processed/realtime/gaps/]
+  catalog: writer
 keep-house:
   image: archive-ticks
   runs: pod

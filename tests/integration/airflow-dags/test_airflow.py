@@ -319,6 +319,7 @@ def test_the_hourly_work_is_told_its_hour(asked: Asked) -> None:
     assert asked.ended("an-hour", "live_archive_hourly")["state"] == "success"
     said = asked.log("an-hour", "make_tick_bars", 1, "live_archive_hourly")
     assert "Running tick-bars --date 2024-01-06 --hour 3 --run-id an-hour" in said
+    assert "Running load-live --run-id an-hour" in asked.log("an-hour", "load_live", 1, "live_archive_hourly")
 
 
 def test_housekeeping_goes_to_green(asked: Asked) -> None:

@@ -20,7 +20,7 @@ from ticklake.catalog import LakeTables, matching
 from ticklake.lineage import ObjectRef, StageRecord, SymbolChanges, SymbolResult
 from ticklake.objects import ObjectStore
 from ticklake.records import Source, SymbolStatus
-from ticklake.settings import CatalogSettings, LiveSettings, StoreSettings, WarehouseSettings
+from ticklake.settings import CatalogSettings, StoreSettings, WarehouseSettings
 from ticklake.stage import Run
 from ticklake.tables import (
     BAR_COLUMNS,
@@ -292,10 +292,10 @@ def history(store: ObjectStore, catalog_settings: CatalogSettings, store_setting
 def settings(
     store_settings: StoreSettings, warehouse_settings: WarehouseSettings, catalog_settings: CatalogSettings
 ) -> LoadSettings:
-    """What the programs get; the live flow has a namespace that no other test uses."""
+    """What the programs get."""
     return LoadSettings(
         store=store_settings, warehouse=warehouse_settings.model_copy(update={"timeout_seconds": 10}),
-        catalog=catalog_settings, live=LiveSettings(namespace="demo"), code_version="test",
+        catalog=catalog_settings, code_version="test",
     )  # fmt: skip
 
 

@@ -42,7 +42,7 @@ BEFORE_COPY = {"module": "load_warehouse.staging", "function": "Staging.copy"}
 BEFORE_MERGE = {"module": "load_warehouse.merge", "function": "mirror"}
 WITHIN = {"module": "load_warehouse.merge", "function": "append"}
 AFTER_MERGE = {"module": "load_warehouse.daily", "function": "_read_back"}
-AFTER_COMMIT = {"module": "load_warehouse.windows", "function": "load"}
+AFTER_COMMIT = {"module": "load_warehouse.run", "function": "_notes"}
 
 
 def kill_at(place: dict[str, str], environment: dict[str, str], tmp_path: Path) -> None:

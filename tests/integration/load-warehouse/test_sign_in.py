@@ -229,5 +229,5 @@ def test_exit_codes_and_one_line(
     for program in ("load-warehouse", "reconcile-run"):
         done = run_program(programs, program, stage_env(), *run)
         assert (done.returncode, done.stderr) == (0, ""), done
-    done = run_program(programs, "load-windows", stage_env())
+    done = run_program(programs, "load-live", stage_env(), "--run-id", "r")
     assert (done.returncode, done.stderr) == (0, ""), done

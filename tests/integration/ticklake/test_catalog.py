@@ -1,15 +1,17 @@
 """The catalog of the tables: real SQLite and the real store, and what goes wrong with them in one line."""
 
 import sqlite3
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from pydantic import SecretStr
+from pyiceberg.expressions import BooleanExpression
 from pyiceberg.types import LongType, StringType
 
 from onebox.processes import free_port
-from ticklake.catalog import SCHEMA_VERSION, LakeTables, matching
+from ticklake.catalog import RUN_ID, SCHEMA_VERSION, LakeTables, between, from_on, matching, one_of
 from ticklake.errors import ConfigurationError, CredentialsError, IntegrityError, StageError
 from ticklake.objects import ObjectStore
 from ticklake.settings import CatalogSettings, StoreSettings
@@ -75,6 +77,76 @@ def test_a_conflict_is_tried_again_with_what_is_missing_then(
     assert tables.append("market", PLAIN, "run", missing) == 1
     assert asked == 2
     assert sorted(tables.read("market", PLAIN).column("symbol").to_pylist()) == ["A", "B"]
+
+
+def test_what_a_commit_says_of_itself(tables: LakeTables) -> None:
+    assert tables.properties("market", PLAIN) == []
+    tables.append("market", PLAIN, "one", lambda _: priced(("A", 1.0)), {"upto": "1"})
+    tables.append("market", PLAIN, "two", lambda _: priced(), {"upto": "2"})  # no row, and yet a snapshot
+    tables.replace("market", PLAIN, "three", priced(("A", 2.0)), matching(symbol=["A"]), {"upto": "3"})
+    found = [(each[RUN_ID], each["upto"]) for each in tables.properties("market", PLAIN)]
+    assert list(dict.fromkeys(found)) == [("three", "3"), ("two", "2"), ("one", "1")]
+    assert tables.properties("market", PLAIN, 1) == []
+    assert tables.read("market", PLAIN).to_pylist() == [{"symbol": "A", "price": 2.0}]
+
+
+def test_a_check_that_fails_keeps_the_table(tables: LakeTables) -> None:
+    tables.append("market", PLAIN, "run", lambda _: priced(("A", 1.0)))
+    told: list[int | None] = []
+
+    def check(snapshot: int | None) -> None:
+        told.append(snapshot)
+        raise StageError("not now")
+
+    with pytest.raises(StageError, match="not now"):
+        tables.replace("market", PLAIN, "run", priced(("A", 2.0)), matching(symbol=["A"]), check=check)
+    assert told == [tables.version("market", PLAIN)]
+    assert tables.read("market", PLAIN).to_pylist() == [{"symbol": "A", "price": 1.0}]
+
+
+def test_the_pieces_that_two_snapshots_differ_in(tables: LakeTables) -> None:
+    tables.append("market", PLAIN, "run", lambda _: priced(("A", 1.0), ("B", 1.0)))
+    tables.append("market", PLAIN, "run", lambda _: priced(("C", 1.0)))
+    first = tables.version("market", PLAIN)
+    tables.replace("market", PLAIN, "run", priced(("B", 2.0)), matching(symbol=["B"]))
+    second = tables.version("market", PLAIN)
+    assert first is not None
+    assert second is not None
+
+    def prices(snapshot: int, without: int | None = None) -> list[tuple[str, float]]:
+        pieces = tables.pieces("market", PLAIN, matching(symbol="ABCD"), snapshot, without)
+        return sorted((row["symbol"], row["price"]) for piece in pieces for row in piece.to_pylist())
+
+    assert prices(second) == [("A", 1.0), ("B", 2.0), ("C", 1.0)]
+    assert prices(second, first) == [("A", 1.0), ("B", 2.0)]  # A stood in one file with B
+    assert prices(first, second) == [("A", 1.0), ("B", 1.0)]
+    assert tables.keeps("market", PLAIN, first)
+    assert not tables.keeps("market", PLAIN, 1)
+    with pytest.raises(IntegrityError, match=r"market\.plain has no snapshot 1 \(any more\)"):
+        prices(second, 1)
+
+
+def test_filters(tables: LakeTables) -> None:
+    timed = IcebergTable(
+        "timed", (Column("at", "timestamp", "", nullable=False), Column("n", "bigint", "")), ("at",), "A table"
+    )
+    tables.ensure("market", timed)
+    start = datetime(2024, 6, 28, 14, tzinfo=UTC)
+    rows = [{"at": start + timedelta(microseconds=n), "n": n} for n in range(5)]
+    tables.append("market", timed, "run", lambda _: pa.Table.from_pylist(rows, arrow_schema(timed.columns)))
+
+    def found(rows: BooleanExpression) -> list[int]:
+        return sorted(tables.read("market", timed, rows)["n"].to_pylist())
+
+    span = between("at", rows[1]["at"], rows[3]["at"])
+    assert found(span) == [1, 2]
+    assert found(from_on("n", 3)) == [3, 4]
+    assert found(one_of([span, matching(n=[4])])) == [1, 2, 4]
+    assert found(one_of([span])) == [1, 2]
+    assert found(one_of([])) == []
+    assert found(matching(span, from_on("n", 2))) == [2]
+    # As many as the sessions of two years.
+    assert found(one_of(matching(n=[number]) for number in range(3, 600))) == [3, 4]
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def dags(bag: Bag, request: pytest.FixtureRequest) -> dict[str, Any]:
 
 def test_the_dags_are_there(dags: dict[str, Any]) -> None:
     assert sorted(dags) == ["held_symbols", "housekeeping", "live_archive_hourly", "stock_market_pipeline"]
-    assert [task.task_id for task in dags["live_archive_hourly"].tasks] == ["make_tick_bars"]
+    assert chain_of(dags["live_archive_hourly"]) == ["make_tick_bars", "load_live"]
     assert {task.task_id for task in dags["housekeeping"].tasks} == {
         "keep_house", "maintain_tables", "clean_airflow_metadata",
     }  # fmt: skip

@@ -1,7 +1,6 @@
 """Reading rows and their hashes from bytes, and comparing the records of a run."""
 
 import hashlib
-import io
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -10,12 +9,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from load_warehouse.lake import groups
-from load_warehouse.parquet import for_warehouse, read_table, to_file
+from load_warehouse.parquet import for_warehouse, to_file
 from load_warehouse.places import bars_in_force, csv_rows, lake_rows
 from load_warehouse.records_check import record_faults
 from load_warehouse.schema import ACTIONS, BARS
 from ticklake.errors import IntegrityError
-from ticklake.lineage import ObjectRef, StageRecord, SymbolChanges, SymbolResult
+from ticklake.lineage import StageRecord, SymbolChanges, SymbolResult
 from ticklake.records import Source
 from ticklake.tables import BAR_COLUMNS, CORPORATE_ACTIONS, DAILY_BARS, Column, arrow_schema
 
@@ -57,12 +56,6 @@ def test_an_empty_csv_has_no_rows() -> None:
     assert csv_rows(f"{HEADER}\n".encode(), "b") == {}
 
 
-@pytest.mark.parametrize("body", [b"", b"PAR1", b"x" * 100])
-def test_unreadable_parquet(body: bytes) -> None:
-    with pytest.raises(IntegrityError, match="k cannot be loaded"):
-        read_table(body, ObjectRef(key="k", rows=1, size=1, sha256=""), ())
-
-
 COLUMNS = (
     Column("symbol", "string", "", nullable=False), Column("fetched_at", "timestamp", "", nullable=False),
     Column("close", "double", ""),
@@ -70,40 +63,15 @@ COLUMNS = (
 AT = datetime(2024, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 
 
-def parquet(**columns: Any) -> bytes:
-    target = io.BytesIO()
-    given = {"ticker": ["A"], "fetched_at": pa.array([AT], pa.timestamp("us", "UTC")), "close": [1.0]} | columns
-    pq.write_table(pa.table(given), target)
-    return target.getvalue()
-
-
 @pytest.mark.parametrize(
-    "times",
-    [
-        pa.array([AT], pa.timestamp("us", "UTC")),
-        pa.array([AT], pa.timestamp("us", "America/New_York")),
-        pa.array([AT.replace(tzinfo=None)], pa.timestamp("ns")),
-    ],
+    "times", [pa.array([AT], pa.timestamp("us", "UTC")), pa.array([AT], pa.timestamp("us", "America/New_York"))]
 )
 def test_times_become_utc_without_a_zone(times: pa.Array) -> None:
-    table = read_table(parquet(fetched_at=times), ObjectRef(key="k", rows=1, size=1, sha256=""), COLUMNS)
+    table = for_warehouse(pa.table({"close": [1.0], "symbol": ["A"], "fetched_at": times}), COLUMNS)
     assert table.column_names == ["SYMBOL", "FETCHED_AT", "CLOSE"]
     assert table.to_pylist() == [{"SYMBOL": "A", "FETCHED_AT": AT.replace(tzinfo=None), "CLOSE": 1.0}]
     schema = pq.ParquetFile(to_file(table)).schema
     assert "isAdjustedToUTC=false, timeUnit=microseconds" in str(schema.column(1).logical_type)
-
-
-@pytest.mark.parametrize(
-    ("changes", "rows", "message"),
-    [
-        ({"close": pa.array([1.0], pa.float32())}, 1, "close is float, not double"),
-        ({"ticker": pa.array([None], pa.string())}, 1, "symbol is null in 1 rows"),
-        ({}, 2, "k has 1 rows, its record 2"),
-    ],
-)
-def test_a_file_that_is_not_what_it_should_be(changes: dict[str, Any], rows: int, message: str) -> None:
-    with pytest.raises(IntegrityError, match=message):
-        read_table(parquet(**changes), ObjectRef(key="k", rows=rows, size=1, sha256=""), COLUMNS)
 
 
 def test_rows_of_the_lake_get_the_warehouse_s_names_and_times() -> None:

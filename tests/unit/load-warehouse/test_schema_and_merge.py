@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 from fakesnow.instance import FakeSnow
 
-from load_warehouse.merge import append, count, fates, merge_windows, mirror, unlike, withdraw
+from load_warehouse.merge import append, count, fates, mirror, remove, remove_others, unlike, withdraw
 from load_warehouse.schema import (
     ACTIONS,
     ADJUSTED_PRICES,
     AUDIT,
     BARS,
     DAILY,
-    LEDGER,
+    LIVE_BARS,
     WINDOWS,
     Table,
     create_table,
@@ -22,6 +22,8 @@ from load_warehouse.schema import (
     literal,
     schema_of,
 )
+from load_warehouse.session import is_snowflake
+from load_warehouse.staging import copy_into
 from ticklake.records import Source
 
 T, S = "DB.MARKET.T", "DB.MARKET.S"
@@ -59,7 +61,7 @@ def test_every_column_is_typed_documented_and_in_order(cursor: Any) -> None:
     assert cursor.fetchall() == [(c.name.upper(), "YES" if c.nullable else "NO") for c in DAILY.columns]
 
 
-@pytest.mark.parametrize("table", [BARS, ACTIONS, WINDOWS, AUDIT, LEDGER], ids=lambda table: table.name)
+@pytest.mark.parametrize("table", [BARS, ACTIONS, WINDOWS, LIVE_BARS, AUDIT], ids=lambda table: table.name)
 def test_the_other_tables_can_be_created_twice(cursor: Any, table: Table) -> None:
     for _ in range(2):
         cursor.execute(create_table(T, table))
@@ -162,11 +164,54 @@ def test_what_a_version_of_an_action_is(cursor: Any) -> None:
     assert sorted(cursor.fetchall()) == [("new", 2), ("revised", 1), ("withdrawn", 1)]
 
 
-def test_a_final_window_is_never_replaced(cursor: Any) -> None:
+def test_a_window_that_was_computed_anew_takes_the_place_of_what_it_was(cursor: Any) -> None:
     for where, price in ((T, "1"), (S, "2")):
         cursor.execute(create_table(where, WINDOWS))
         insert(cursor, WINDOWS, where, close=price)
-    insert(cursor, WINDOWS, S, close="3", symbol="OTHER")
-    cursor.execute(merge_windows(T, S))
+    insert(cursor, WINDOWS, T, close="1", symbol="AS BEFORE")
+    for symbol in ("AS BEFORE", "NEW"):
+        insert(cursor, WINDOWS, S, close="1", symbol=symbol)
+    cursor.execute(mirror(T, S, WINDOWS))
+    assert cursor.fetchall() == [(1, 1)]
+    assert closes(cursor) == [("AS BEFORE", 1.0), ("NEW", 1.0), ("x", 2.0)]
+
+
+def closes(cursor: Any) -> list[tuple[str, float]]:
     cursor.execute(f"SELECT SYMBOL, CLOSE FROM {T} ORDER BY 1")
-    assert cursor.fetchall() == [("OTHER", 3.0), ("x", 1.0)]
+    return list(cursor.fetchall())
+
+
+def test_rows_that_are_gone_from_the_lake(cursor: Any) -> None:
+    for where, symbols in ((T, "ABC"), (S, "BX")):
+        cursor.execute(create_table(where, LIVE_BARS))
+        for symbol in symbols:
+            insert(cursor, LIVE_BARS, where, symbol=symbol)
+    insert(cursor, LIVE_BARS, T, symbol="B", flow="other")
+    cursor.execute(remove(T, S, LIVE_BARS))
+    assert cursor.fetchall() == [(1,)]
+    assert closes(cursor) == [("A", 1.0), ("B", 1.0), ("C", 1.0)]
+    insert(cursor, LIVE_BARS, S, symbol="C")
+    cursor.execute(remove_others(T, S, LIVE_BARS), ("x",))
+    assert closes(cursor) == [("B", 1.0), ("C", 1.0)]
+    cursor.execute(remove_others(T, None, LIVE_BARS), ("x",))
+    assert closes(cursor) == [("B", 1.0)]
+
+
+def test_snowflake_itself_reads_parquet_by_its_vectorized_scanner() -> None:
+    """The local server does not know the option."""
+    here, there = (copy_into(T, "@DB.MARKET.%S", vectorized=vectorized) for vectorized in (False, True))
+    assert there == (
+        "COPY INTO DB.MARKET.T FROM @DB.MARKET.%S "
+        "FILE_FORMAT = (TYPE = PARQUET USE_LOGICAL_TYPE = TRUE USE_VECTORIZED_SCANNER = TRUE) "
+        "MATCH_BY_COLUMN_NAME = CASE_INSENSITIVE PURGE = TRUE"
+    )
+    assert here == there.replace(" USE_VECTORIZED_SCANNER = TRUE", "")
+
+
+@pytest.mark.parametrize(
+    ("host", "snowflake"),
+    [("ab-cd.snowflakecomputing.com", True), ("ab-cd.privatelink.snowflakecomputing.com", True),
+     ("ab-cd.snowflakecomputing.cn", True), ("127.0.0.1", False), ("warehouse.example.com", False)],
+)  # fmt: skip
+def test_what_is_snowflake_itself(host: str, snowflake: bool) -> None:
+    assert is_snowflake(host) is snowflake

@@ -12,14 +12,15 @@ _NAME = "tick-bars"
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
-    """Make one hour's bars and exit."""
+    """Make the bars of what arrived up to an hour's end and exit."""
     parser = Arguments(prog=_NAME, description="Further settings come from TICKLAKE_… variables.")
-    parser.add_argument("--date", type=iso_date, required=True, help="day of event time (UTC), YYYY-MM-DD")
-    parser.add_argument("--hour", type=_hour, required=True, help="hour of event time (UTC), 0 to 23")
-    parser.add_argument("--run-id", type=run_id, required=True, help="the run, for the log")
+    parser.add_argument("--date", type=iso_date, required=True, help="day of arrival (UTC), YYYY-MM-DD")
+    parser.add_argument("--hour", type=_hour, required=True, help="hour of arrival (UTC), 0 to 23")
+    parser.add_argument("--run-id", type=run_id, required=True, help="the run, for the log and the tables' snapshots")
 
     def body(settings: BarSettings, arguments: argparse.Namespace) -> dict[str, object]:
-        made = make_bars(settings, datetime.combine(arguments.date, time(arguments.hour), UTC))
+        hour = datetime.combine(arguments.date, time(arguments.hour), UTC)
+        made = make_bars(settings, hour, arguments.run_id)
         return made | {"run_id": arguments.run_id}
 
     task_main(_NAME, BarSettings, body, parser, argv)

@@ -75,8 +75,9 @@ class WindowLake:
     def _newest(self, tables: LakeTables, namespace: str, asked: _Asked) -> list[Row]:
         equal = {"flow": [self._flow], "window_length": [asked.length], "symbol": [asked.symbol]}
         equal |= {"source": [asked.source]} if asked.source else {}
+        end = asked.last and asked.last + timedelta(microseconds=1)
         snapshot = tables.version(namespace, WINDOWS)
-        wanted = matching(between("window_start", asked.first, asked.last), **equal)
+        wanted = matching(between("window_start", asked.first, end), **equal)
         bounds = [file["window_start"] for file in tables.files(namespace, WINDOWS, wanted, snapshot)]
         if not bounds:
             return []
@@ -84,7 +85,7 @@ class WindowLake:
         span = _FIRST_SPAN
         while True:
             begin = max(oldest, newest - span, *([asked.first] if asked.first else []))
-            rows = matching(between("window_start", begin, asked.last), **equal)
+            rows = matching(between("window_start", begin, end), **equal)
             found = tables.read(namespace, WINDOWS, rows, NAMES, snapshot)
             if found.num_rows >= asked.limit or newest - span <= oldest or begin == asked.first:
                 return list(found.select(list(NAMES)).to_pylist())

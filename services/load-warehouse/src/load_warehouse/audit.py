@@ -19,7 +19,7 @@ class LoadResult:
     """What one load did to one table, in rows."""
 
     kind: str
-    """The lake's table, or `windows`."""
+    """The lake's table."""
     run_id: str
     batch_id: str | None
     code_version: str
@@ -33,9 +33,9 @@ class LoadResult:
     unchanged: int = 0
     revised: int = 0
     withdrawn: int = 0
-    differing: int = 0
-    """Of the unchanged ones, windows that the lake has with other values."""
     checksum: str | None = None
+    flow: str | None = None
+    """Live flow of windows and bars."""
 
     def counts(self) -> str:
         """The fates of the rows, for people."""
@@ -47,7 +47,7 @@ def write(session: Session, schema: str, result: LoadResult) -> None:
     values = (
         result.load_id, result.run_id, result.batch_id, result.kind, result.snapshot, result.staged, result.new,
         result.unchanged, result.revised, result.withdrawn, result.files, _naive(result.started_at),
-        _naive(datetime.now(UTC)), result.code_version, result.checksum,
+        _naive(datetime.now(UTC)), result.code_version, result.checksum, result.flow,
     )  # fmt: skip
     session.run(
         f"INSERT INTO {session.database}.{schema}.{AUDIT.name} ({', '.join(AUDIT.column_names)}) "
@@ -58,3 +58,12 @@ def write(session: Session, schema: str, result: LoadResult) -> None:
 
 def _naive(moment: datetime) -> datetime:
     return moment.astimezone(UTC).replace(tzinfo=None)
+
+
+def last_snapshot(session: Session, schema: str, kind: str, flow: str) -> int | None:
+    """The lake's snapshot that a flow's latest load of this kind has brought; None where there was no such load."""
+    query = (
+        f"SELECT LAKE_SNAPSHOT FROM {session.database}.{schema}.{AUDIT.name} WHERE KIND = %s AND FLOW = %s "
+        "ORDER BY FINISHED_AT DESC LIMIT 1"
+    )
+    return next((int(snapshot) for (snapshot,) in session.rows(query, (kind, flow))), None)

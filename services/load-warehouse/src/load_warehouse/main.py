@@ -1,4 +1,4 @@
-"""Entry point of load-warehouse: the history of the run's symbols, then the closed streaming windows that are new."""
+"""Entry point of load-warehouse: the history of the run's symbols."""
 
 from collections.abc import Sequence
 from typing import NoReturn

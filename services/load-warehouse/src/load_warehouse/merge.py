@@ -8,7 +8,7 @@ makes a helper table for it, which ends the transaction before.
 
 from collections.abc import Collection, Sequence
 
-from load_warehouse.schema import ACTIONS, BARS, WINDOWS, Table
+from load_warehouse.schema import ACTIONS, BARS, Table
 
 _FATES = {
     BARS.name: "CASE WHEN CHANGE = 'revision' THEN 'revised' ELSE 'new' END",
@@ -72,18 +72,17 @@ def count(target: str, staging: str) -> str:
     return f"SELECT COUNT(*) FROM {target} WHERE (SYMBOL, SOURCE) IN (SELECT SYMBOL, SOURCE FROM {staging})"
 
 
-def merge_windows(target: str, staging: str) -> str:
-    """MERGE of final windows: new ones come in; one that is there already stays as it is."""
-    return f"{_merge_into(target, staging, WINDOWS)} {_insert(WINDOWS)}"
+def remove(target: str, keys: str, table: Table) -> str:
+    """DELETE of the rows whose key is in the table `keys`."""
+    key = ", ".join(table.key)
+    return f"DELETE FROM {target} WHERE ({key}) IN (SELECT {key} FROM {keys})"
 
 
-def differing_windows(target: str, staging: str) -> str:
-    """The staged windows that the table holds otherwise; none, unless a flow's ticks were analysed twice."""
-    return (
-        f"SELECT {', '.join(f'S.{name}' for name in WINDOWS.key)} FROM {target} AS T "
-        f"JOIN {staging} AS S ON {_same_key(WINDOWS)} WHERE {_differ(WINDOWS.value_names)} "
-        f"ORDER BY {', '.join(f'S.{name}' for name in WINDOWS.key)}"
-    )
+def remove_others(target: str, staging: str | None, table: Table) -> str:
+    """DELETE of the rows of a flow (the parameter) whose key is not staged; of all where nothing is."""
+    key = ", ".join(table.key)
+    others = f" AND ({key}) NOT IN (SELECT {key} FROM {staging})" if staging else ""
+    return f"DELETE FROM {target} WHERE FLOW = %s{others}"
 
 
 def _merge_into(target: str, staging: str, table: Table) -> str:

@@ -1,12 +1,12 @@
-"""What the programs load-warehouse and load-windows do, from settings to result record."""
+"""What load-warehouse does, from settings to result record."""
 
 from datetime import UTC, datetime
 
-from load_warehouse import daily, windows
+from load_warehouse import daily
 from load_warehouse.audit import LoadResult
 from load_warehouse.lake import Lake
 from load_warehouse.session import Session
-from load_warehouse.settings import LoadSettings, WindowsSettings
+from load_warehouse.settings import LoadSettings
 from ticklake import lineage, logs
 from ticklake.catalog import LakeTables
 from ticklake.errors import ConfigurationError
@@ -19,11 +19,11 @@ log = logs.get(__name__)
 
 
 def load_run(settings: LoadSettings, run: Run) -> tuple[StageRecord, ObjectStore]:
-    """Load the history of the run's symbols as the lake has it now, then the streaming windows that are new.
+    """Load the history of the run's symbols as the lake has it now.
 
     Raises:
         ConfigurationError: daily-analytics has no result in this run, or one for another date.
-        StageError, IntegrityError: see `daily.load` and `windows.load`.
+        StageError, IntegrityError: see `daily.load`.
     """
     started_at = datetime.now(UTC)
     store = ObjectStore(settings.store)
@@ -38,8 +38,6 @@ def load_run(settings: LoadSettings, run: Run) -> tuple[StageRecord, ObjectStore
         session = Session(settings.warehouse, tag=f"ticklake {LOAD.program} {run.run_id}")
     with session:
         loaded = daily.load(lake, session, processed, settings.code_version)
-        with daily.timed(timings, "windows"):
-            window_loads = windows.load(store, session, settings.live, settings.code_version)
     for result in loaded.results:
         log.info(
             "loaded", table=result.kind, new=result.new, unchanged=result.unchanged, revised=result.revised,
@@ -49,33 +47,12 @@ def load_run(settings: LoadSettings, run: Run) -> tuple[StageRecord, ObjectStore
     record = StageRecord(
         stage=LOAD.program, run_id=run.run_id, batch_id=processed.batch_id, batch_date=processed.batch_date,
         source=processed.source, rows_in=rows, rows_out=rows, quarantined=0, symbols=loaded.symbols,
-        snapshots=lake.snapshots(), notes=_notes(loaded.results, window_loads), timings=timings | loaded.timings,
+        snapshots=lake.snapshots(), notes=_notes(loaded.results), timings=timings | loaded.timings,
         started_at=started_at, finished_at=datetime.now(UTC), code_version=settings.code_version,
     )  # fmt: skip
     return record, store
 
 
-def _notes(results: list[LoadResult], window_loads: list[LoadResult]) -> tuple[str, ...]:
+def _notes(results: list[LoadResult]) -> tuple[str, ...]:
     told = "; ".join(f"{result.kind}: {result.counts()}" for result in results)
-    notes = [f"{told}; load {results[0].load_id}"]
-    if window_loads:
-        notes.append(_windows_line(window_loads))
-    return tuple(notes)
-
-
-def _windows_line(window_loads: list[LoadResult]) -> str:
-    staged, new = sum(load.staged for load in window_loads), sum(load.new for load in window_loads)
-    differing = sum(load.differing for load in window_loads)
-    return f"{staged} streaming windows: {new} new" + (f", {differing} differ and stay" if differing else "")
-
-
-def load_windows(settings: WindowsSettings) -> list[LoadResult]:
-    """Load the closed streaming windows that are new, of the settings' live flow."""
-    store = ObjectStore(settings.store)
-    if not windows.any_listed(store, settings.live):
-        log.info("no streaming windows in the lake yet", flow=settings.live.namespace or "real")
-        return []
-    with Session(settings.warehouse, tag="ticklake load-windows") as session:
-        done = windows.load(store, session, settings.live, settings.code_version)
-    log.info(_windows_line(done) if done else "no new streaming windows", flow=settings.live.namespace or "real")
-    return done
+    return (f"{told}; load {results[0].load_id}",)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from load_warehouse.errors import AbsentError
 from load_warehouse.session import Session
-from ticklake import names
+from ticklake import names, tables
 from ticklake.errors import ConfigurationError
 from ticklake.records import Source
-from ticklake.tables import CORPORATE_ACTIONS, DAILY_ANALYTICS, DAILY_BARS, WINDOW_COLUMNS, Column
+from ticklake.tables import CORPORATE_ACTIONS, DAILY_ANALYTICS, DAILY_BARS, Column
 
 TYPES = {
     "string": "VARCHAR",
@@ -65,9 +65,6 @@ class View:
     comment: str
 
 
-FLOW = Column("flow", "string", "Live flow: empty for the real one, else its namespace", nullable=False)
-"""Where two accelerated flows play the same hours, their windows share every other part of the key."""
-
 BARS = Table(
     names.BARS_TABLE, DAILY_BARS.columns, ("SYMBOL", "SOURCE", "SESSION_DATE", "KNOWN_AT", "BATCH_ID"),
     DAILY_BARS.comment,
@@ -107,45 +104,42 @@ ADJUSTED_PRICES = View(
 )
 WINDOWS = Table(
     names.WINDOWS_TABLE,
-    (FLOW, *WINDOW_COLUMNS),
+    tables.WINDOWS.columns,
     ("FLOW", "SYMBOL", "SOURCE", "WINDOW_LENGTH", "WINDOW_START"),
-    "Final sliding windows over live ticks; a row never changes",
+    f"{tables.WINDOWS.comment}; one that was computed anew replaces what it was",
+)
+LIVE_BARS = Table(
+    names.LIVE_BARS_TABLE,
+    tables.TICK_BARS.columns,
+    ("FLOW", "SYMBOL", "SOURCE", "BAR_LENGTH", "BAR_START"),
+    tables.TICK_BARS.comment,
 )
 AUDIT = Table(
     names.AUDIT_TABLE,
     (
         Column("load_id", "string", "Id of the load; a retry is a load of its own", nullable=False),
         Column("run_id", "string", "Run that the load belongs to", nullable=False),
-        Column("batch_id", "string", "Batch that was loaded; null for windows"),
-        Column("kind", "string", "daily_bars, corporate_actions, daily_analytics or windows", nullable=False),
+        Column("batch_id", "string", "Batch that was loaded; null for windows and bars"),
+        Column("kind", "string", "daily_bars, corporate_actions, daily_analytics, windows or bars", nullable=False),
         Column("lake_snapshot", "bigint", "Snapshot of the lake's table that was read; null where it has none"),
         Column("rows_staged", "bigint", "Rows in the load's files", nullable=False),
         Column("rows_new", "bigint", "Rows that were not in the table before", nullable=False),
-        Column("rows_unchanged", "bigint", "Rows of the batch's symbols that stay as they are", nullable=False),
-        Column("rows_revised", "bigint", "Versions that revise a known fact; of analytics, rows that replaced others",
+        Column("rows_unchanged", "bigint", "Rows of the batch's symbols, or of the files of windows and bars, that "
+               "stay as they are", nullable=False),
+        Column("rows_revised", "bigint", "Versions that revise a known fact; else rows that replaced others",
                nullable=False),
-        Column("rows_withdrawn", "bigint", "Splits and dividends withdrawn by the source; of analytics, rows removed",
+        Column("rows_withdrawn", "bigint", "Splits and dividends withdrawn by the source; else rows removed",
                nullable=False),
-        Column("files", "bigint", "Files that went to the warehouse; of windows, objects of the lake", nullable=False),
+        Column("files", "bigint", "Files that went to the warehouse", nullable=False),
         Column("started_at", "timestamp", "Start of the load (UTC)", nullable=False),
         Column("finished_at", "timestamp", "When the rows had been loaded and verified (UTC)", nullable=False),
         Column("code_version", "string", "Version of the code that loaded", nullable=False),
-        Column("checksum", "string", "SHA-256 over the row hashes read back, for windows over the files' sums; null "
-               "for facts"),
+        Column("checksum", "string", "SHA-256 over the row hashes read back of analytics"),
+        Column("flow", "string", "Live flow of windows and bars, empty for the real one; null for daily tables"),
     ),
     ("LOAD_ID", "KIND"),
     "One row per load and table, written in the transaction that changed the tables",
 )  # fmt: skip
-LEDGER = Table(
-    names.LOADED_MANIFESTS_TABLE,
-    (
-        Column("manifest", "string", "Key of a manifest of streaming windows in the lake", nullable=False),
-        Column("etag", "string", "The manifest's entity tag when it was loaded", nullable=False),
-        Column("load_id", "string", "Load that took it, see LOAD_AUDIT", nullable=False),
-    ),
-    ("MANIFEST", "ETAG"),
-    "Manifests of streaming windows that were loaded",
-)
 
 
 def schema_of(source: Source) -> str:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 LOCK_WAIT_SECONDS = 600
 """How long a statement waits for a lock that another session holds; Snowflake's own default is twelve hours."""
 
+_SNOWFLAKE_HOSTS = (".snowflakecomputing.com", ".snowflakecomputing.cn")
+
 
 class Session:
     """An open session. Every method raises `ConfigurationError` or `StageError` with one clear line."""
@@ -40,6 +42,11 @@ class Session:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @property
+    def is_snowflake(self) -> bool:
+        """Whether the server is Snowflake itself."""
+        return is_snowflake(self._connection.host)
 
     @property
     def database(self) -> str:
@@ -83,6 +90,11 @@ class Session:
         """Sign out."""
         with suppress(Exception):
             self._connection.close()
+
+
+def is_snowflake(host: str) -> bool:
+    """Whether a server is Snowflake itself, by its address: others answer CURRENT_VERSION as if they were."""
+    return host.lower().endswith(_SNOWFLAKE_HOSTS)
 
 
 class Answer:

@@ -1,19 +1,24 @@
-"""Settings of load-warehouse, reconcile-run, validate-loaded and load-windows."""
+"""Settings of load-warehouse, reconcile-run, validate-loaded and load-live."""
 
 from pydantic import Field
 
 from ticklake.settings import CatalogSettings, LiveSettings, StageSettings, StoreSettings, WarehouseSettings
 
 
-class WindowsSettings(StageSettings):
-    """Of load-windows: the lake, the warehouse and the live flow whose windows are loaded."""
+class WarehouseStageSettings(StageSettings):
+    """Of every program here: the lake's store and the warehouse."""
 
     store: StoreSettings = Field(default_factory=StoreSettings)
     warehouse: WarehouseSettings = Field(default_factory=WarehouseSettings)
-    live: LiveSettings = Field(default_factory=LiveSettings)
 
 
-class LoadSettings(WindowsSettings):
+class LoadSettings(WarehouseStageSettings):
     """Of load-warehouse and reconcile-run, which read the lake's tables besides."""
 
     catalog: CatalogSettings = Field(default_factory=CatalogSettings)
+
+
+class LiveLoadSettings(LoadSettings):
+    """Of load-live: besides, the live flow whose windows and bars are loaded."""
+
+    live: LiveSettings = Field(default_factory=LiveSettings)

@@ -9,7 +9,7 @@ from pydantic import Field
 from load_warehouse.merge import of_symbols
 from load_warehouse.schema import AUDIT, DAILY, literal, schema_of
 from load_warehouse.session import Session
-from load_warehouse.settings import WindowsSettings
+from load_warehouse.settings import WarehouseStageSettings
 from ticklake import calendar, lineage
 from ticklake.errors import ConfigurationError
 from ticklake.expectations import QualitySettings, conclude, most
@@ -42,7 +42,7 @@ _SESSIONS_NEEDED = {
 """Sessions that an indicator's window needs; with as many before it, a row must have a value."""
 
 
-class ValidateSettings(WindowsSettings):
+class ValidateSettings(WarehouseStageSettings):
     """All settings of this program."""
 
     quality: QualitySettings = Field(default_factory=QualitySettings)

@@ -33,7 +33,8 @@ PROGRAMS = {
     "load-warehouse": "load_warehouse.main",
     "validate-loaded": "load_warehouse.validate_main",
     "reconcile-run": "load_warehouse.reconcile_main",
-    "load-windows": "load_warehouse.windows_main",
+    "tick-bars": "archive_ticks.bars_main",
+    "load-live": "load_warehouse.live_main",
 }
 """Console scripts that hosts can run, and the module with each one's `main`."""
 
@@ -45,7 +46,7 @@ _PYTHON_PRELOAD = (
     "load_warehouse.main",
     "load_warehouse.validate_main",
     "load_warehouse.reconcile_main",
-    "load_warehouse.windows_main",
+    "load_warehouse.live_main",
     "pandas",
     "pyarrow.parquet",
     "pyiceberg.catalog.sql",

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from fetch_historical.recordings import recorded
+from load_warehouse.live import NAME as LOAD_LIVE
 from onebox import sources
 from onebox.batch import run_program
 from onebox.folder import DataFolder
@@ -39,7 +40,9 @@ from ticklake.tables import DAILY_ANALYTICS, namespace_of
 
 _AFTER_CLOSE = timedelta(minutes=30)
 """Yahoo's bar of a session settles some minutes after the close."""
-_LOAD_WINDOWS_EVERY = timedelta(minutes=10)
+_LOAD_EVERY = timedelta(minutes=10)
+_BARS_AFTER = timedelta(minutes=5)
+"""By then the archive has written what came in the hour before."""
 _SAY_EVERY_SECONDS = 10
 _LONGEST_PAUSE_SECONDS = 30
 _PAGE_PORT = 8000
@@ -126,7 +129,7 @@ class _Loop:
     asked: sources.BatchInput | None
     """Of the first batch; later ones ask anew."""
     next_batch: datetime = field(default_factory=lambda: datetime.now(UTC))
-    next_load: datetime = field(default_factory=lambda: datetime.now(UTC) + _LOAD_WINDOWS_EVERY)
+    next_load: datetime = field(default_factory=lambda: datetime.now(UTC) + _LOAD_EVERY)
     job: Future[None] | None = None
 
     def run(self) -> None:
@@ -175,16 +178,18 @@ class _Loop:
             self.next_batch = next_batch_time(self.options.calendar, now)
             self.job = self.worker.submit(self._batch)
         elif now >= self.next_load:
-            self.next_load = now + _LOAD_WINDOWS_EVERY
-            self.job = self.worker.submit(
-                run_program,
-                self.platform,
-                self.hosts.python,
-                "load-windows",
-                [],
-                {"TICKLAKE_LIVE_NAMESPACE": ""},
-                self.say,
-            )
+            self.next_load = now + _LOAD_EVERY
+            self.job = self.worker.submit(self._load, now)
+
+    def _load(self, now: datetime) -> None:
+        """Make the bars of the last full hour, then bring windows and bars into the warehouse."""
+        hour = (now - _BARS_AFTER).replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
+        run_id, host = new_run_id(), self.hosts.python
+        of_hour = ["--date", f"{hour:%Y-%m-%d}", "--hour", str(hour.hour), "--run-id", run_id]
+        # Who starts amid a session has been silent before.
+        flow = {"TICKLAKE_LIVE_NAMESPACE": "", "TICKLAKE_BARS_MAX_SILENCE_SECONDS": "0"}
+        run_program(self.platform, host, "tick-bars", of_hour, flow, self.say)
+        run_program(self.platform, host, LOAD_LIVE, ["--run-id", run_id], flow, self.say)
 
     def _batch(self) -> None:
         asked = self.asked or sources.choose(self.options.source, None, self.options.symbols, self.say)

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from load_warehouse.live import NAME as LOAD_LIVE
 from load_warehouse.session import Session
-from load_warehouse.windows_main import NAME as LOAD_WINDOWS
 from onebox import live_check
 from onebox.batch import run_program
 from onebox.host_client import Hosts
@@ -75,7 +75,7 @@ class LivePart:
             self._stop(archive)
         shutil.rmtree(checkpoints, ignore_errors=True)
         closed = self._reconcile(store, LiveSettings(namespace=namespace), time.monotonic() - began, late)
-        self._load_windows(closed, namespace)
+        self._load(closed, namespace)
         # The lake has it all now; a topic per run would only pile up in the broker.
         kafka.delete_topics(self.platform.kafka, [topic.name for topic in live_topics(live)])
 
@@ -123,22 +123,23 @@ class LivePart:
             self.say(f"  ✓ {stage}  {rows_out:,} {'windows closed' if stage == STREAM_ANALYTICS else 'ticks'}")
         return counts.windows
 
-    def _load_windows(self, closed: int, namespace: str) -> None:
+    def _load(self, closed: int, namespace: str) -> None:
         began = time.monotonic()
         run_program(
-            self.platform, self.hosts.python, LOAD_WINDOWS, [], {"TICKLAKE_LIVE_NAMESPACE": namespace}, self.say
-        )
+            self.platform, self.hosts.python, LOAD_LIVE, ["--run-id", self.journal.run_id],
+            {"TICKLAKE_LIVE_NAMESPACE": namespace}, self.say,
+        )  # fmt: skip
         seconds = time.monotonic() - began
-        with Session(self.platform.warehouse, LOAD_WINDOWS) as session:
+        with Session(self.platform.warehouse, LOAD_LIVE) as session:
             table = f"{session.database}.{SCHEMA_OTHER}.{WINDOWS_TABLE}"
             ((loaded,),) = session.rows(f"SELECT COUNT(*) FROM {table} WHERE FLOW = %s", (namespace,))  # noqa: S608
         if loaded != closed:
             raise IntegrityError(f"{closed} windows were closed, but {loaded} are in {table}")
         self.journal.rows.append(
-            Row(stage=LOAD_WINDOWS, seconds=round(seconds, 2), rows_in=closed, rows_out=loaded, quarantined=0,
+            Row(stage=LOAD_LIVE, seconds=round(seconds, 2), rows_in=closed, rows_out=loaded, quarantined=0,
                 where=f"{SCHEMA_OTHER}.{WINDOWS_TABLE}")
         )  # fmt: skip
-        self.say(f"  ✓ {LOAD_WINDOWS}  {loaded:,} windows in {seconds:.1f} s")
+        self.say(f"  ✓ {LOAD_LIVE}  {loaded:,} windows in {seconds:.1f} s")
 
     def _stop(self, service: Service) -> None:
         """Stop `service`, which has to end with exit code 0; where a server died, that is what is said."""

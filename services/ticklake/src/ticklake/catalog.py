@@ -1,7 +1,8 @@
 """The catalog of the Iceberg tables: opened by settings, tables created from `ticklake.tables`, commits made once."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime
 from typing import Any, TypeVar
@@ -22,11 +23,20 @@ from pyiceberg.exceptions import (
     TableAlreadyExistsError,
     UnauthorizedError,
 )
-from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, GreaterThanOrEqual, In, LessThanOrEqual
-from pyiceberg.io.pyarrow import PyArrowFileIO
+from pyiceberg.expressions import (
+    AlwaysFalse,
+    AlwaysTrue,
+    And,
+    BooleanExpression,
+    GreaterThanOrEqual,
+    In,
+    LessThan,
+    Or,
+)
+from pyiceberg.io.pyarrow import ArrowScan, PyArrowFileIO
 from pyiceberg.partitioning import PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
-from pyiceberg.table import DataScan, Table
+from pyiceberg.table import DataScan, FileScanTask, Table
 from pyiceberg.table.snapshots import Operation
 from pyiceberg.transforms import IdentityTransform
 from pyiceberg.types import (
@@ -207,11 +217,52 @@ class LakeTables:
                 for file in found
             ]  # fmt: skip
 
+    def pieces(
+        self, namespace: str, table: IcebergTable, rows: BooleanExpression, snapshot: int, without: int | None = None,
+        columns: tuple[str, ...] = ("*",),
+    ) -> Iterator[pa.Table]:  # fmt: skip
+        """The matching rows of a snapshot, one data file's at a time.
+
+        Args:
+            without: leave out the files that this snapshot has as well, so what comes holds all that differs.
+
+        Raises:
+            IntegrityError: there is no such snapshot, or no longer.
+        """
+        with self._errors(f"read {namespace}.{table.name}"):
+            there = self._catalog().load_table((namespace, table.name))
+            _check(there, table)
+            scan = _scan(there, rows, columns, snapshot)
+            known = set(map(_identity, _scan(there, rows, columns, without).plan_files())) if without else set()
+            reader = ArrowScan(there.metadata, there.io, scan.projection(), scan.row_filter)
+            for task in scan.plan_files():
+                if _identity(task) not in known and (found := reader.to_table([task])).num_rows:
+                    yield found.cast(pa.schema([_plain(field) for field in found.schema]))
+
+    def keeps(self, namespace: str, table: IcebergTable, snapshot: int) -> bool:
+        """Whether the table still has a snapshot of this id."""
+        with self._errors(f"read {namespace}.{table.name}"):
+            there = self._load(namespace, table)
+            return there is not None and there.snapshot_by_id(snapshot) is not None
+
     def version(self, namespace: str, table: IcebergTable) -> int | None:
         """The id of a table's current snapshot; None where it has none yet."""
         with self._errors(f"read {namespace}.{table.name}"):
             there = self._load(namespace, table)
             return there.metadata.current_snapshot_id if there is not None else None
+
+    def properties(self, namespace: str, table: IcebergTable, snapshot: int | None = None) -> list[dict[str, str]]:
+        """The properties of a table's snapshot and of those before it, newest first, as far as they are kept."""
+        with self._errors(f"read {namespace}.{table.name}"):
+            there = self._load(namespace, table)
+            if there is None:
+                return []
+            found = []
+            at = there.metadata.current_snapshot_id if snapshot is None else snapshot
+            while at is not None and (part := there.snapshot_by_id(at)) is not None:
+                found.append(dict(part.summary.additional_properties) if part.summary else {})
+                at = part.parent_snapshot_id
+            return found
 
     def _load(self, namespace: str, table: IcebergTable) -> Table | None:
         try:
@@ -226,7 +277,8 @@ class LakeTables:
         return there
 
     def append(
-        self, namespace: str, table: IcebergTable, run_id: str, missing: Callable[[int | None], pa.Table]
+        self, namespace: str, table: IcebergTable, run_id: str, missing: Callable[[int | None], pa.Table],
+        properties: Mapping[str, str] | None = None,
     ) -> int:  # fmt: skip
         """Append the rows of `missing` in one commit, and return their number; none for no rows.
 
@@ -236,18 +288,19 @@ class LakeTables:
         Args:
             run_id: goes into the snapshot's properties.
             missing: the rows that the table's snapshot of this id lacks; called again after a conflict.
+            properties: further ones of the snapshot, which is then made for no rows too.
         """
         with self._errors(f"append to {namespace}.{table.name}"):
             for attempt in range(_ATTEMPTS):
                 there = self._catalog().load_table((namespace, table.name))
                 _check(there, table)
                 rows = missing(there.metadata.current_snapshot_id)
-                if not rows.num_rows:
+                if not rows.num_rows and not properties:
                     return 0
                 rows = rows.select([column.name for column in table.columns]).cast(arrow_schema(table.columns))
                 ordered = rows.sort_by([(name, "ascending") for name in table.sort])
                 try:
-                    there.append(ordered, snapshot_properties={RUN_ID: run_id})
+                    there.append(ordered, snapshot_properties={RUN_ID: run_id, **(properties or {})})
                 except CommitFailedException:
                     time.sleep(_CONFLICT_SECONDS * (attempt + 1))
                 else:
@@ -255,9 +308,15 @@ class LakeTables:
             raise ConflictError(f"{namespace}.{table.name}: {_ATTEMPTS} commits met another writer's; try again")
 
     def replace(
-        self, namespace: str, table: IcebergTable, run_id: str, rows: pa.Table, where: BooleanExpression
+        self, namespace: str, table: IcebergTable, run_id: str, rows: pa.Table, where: BooleanExpression,
+        properties: Mapping[str, str] | None = None, check: Callable[[int | None], None] = lambda _: None,
     ) -> None:  # fmt: skip
         """Put `rows` in the place of those that match `where`, in one commit.
+
+        Args:
+            run_id: goes into the snapshots' properties.
+            properties: further ones.
+            check: told the id of the snapshot that the commit follows; what it raises keeps the table as it is.
 
         Raises:
             ConflictError: another writer committed meanwhile; maintenance, which changes no row, is none.
@@ -269,8 +328,11 @@ class LakeTables:
             for attempt in range(_ATTEMPTS):
                 _check(there, table)
                 base = there.metadata.current_snapshot_id
+                check(base)
                 try:
-                    there.overwrite(ordered, where, snapshot_properties={RUN_ID: run_id})
+                    with warnings.catch_warnings():
+                        warnings.filterwarnings("ignore", "Delete operation did not match any records")
+                        there.overwrite(ordered, where, snapshot_properties={RUN_ID: run_id, **(properties or {})})
                 except CommitFailedException as error:
                     time.sleep(_CONFLICT_SECONDS * (attempt + 1))
                     there = self._catalog().load_table((namespace, table.name))
@@ -362,6 +424,11 @@ def _scan(
     return there.scan(rows or AlwaysTrue(), columns, snapshot_id=snapshot)
 
 
+def _identity(task: FileScanTask) -> tuple[str, ...]:
+    # The same file has other rows once a file of deletes goes with it.
+    return task.file.file_path, *sorted(deletes.file_path for deletes in task.delete_files)
+
+
 def _partitions(table: IcebergTable) -> PartitionSpec:
     places = {column.name: number for number, column in enumerate(table.columns, start=1)}
     # Numbers from 1000 on are what Iceberg gives to partition fields.
@@ -371,23 +438,38 @@ def _partitions(table: IcebergTable) -> PartitionSpec:
     ))  # fmt: skip
 
 
-def matching(*further: BooleanExpression, **columns: Iterable[str]) -> BooleanExpression:
+def matching(*further: BooleanExpression, **columns: Iterable[str | int]) -> BooleanExpression:
     """A filter for `LakeTables.read`: rows whose columns have one of the values given for each, and match `further`."""
     # mypy's plugin of pydantic does not know the constructors that these classes have.
-    all_of: Any = And
-    one_of: Any = In
+    both: Any = And
+    value_in: Any = In
     found: BooleanExpression = AlwaysTrue()
-    for each in (*further, *(one_of(name, set(values)) for name, values in columns.items())):
-        found = all_of(found, each)
+    for each in (*further, *(value_in(name, set(values)) for name, values in columns.items())):
+        found = both(found, each)
     return found
 
 
-def between(column: str, first: datetime | None, last: datetime | None) -> BooleanExpression:
-    """A filter for `LakeTables.read`: rows whose time lies in `first` to `last`, both included; None is no limit."""
-    not_before: Any = GreaterThanOrEqual
-    not_after: Any = LessThanOrEqual
-    limits = ((not_before, first), (not_after, last))
+def between(column: str, start: datetime | None, end: datetime | None) -> BooleanExpression:
+    """A filter: rows whose time in `column` is `start` or later, and before `end`; None is no limit."""
+    least: Any = GreaterThanOrEqual
+    less: Any = LessThan
+    limits = ((least, start), (less, end))
     return matching(*(kind(column, limit.isoformat()) for kind, limit in limits if limit is not None))
+
+
+def from_on(column: str, value: int) -> BooleanExpression:
+    """A filter: rows whose number in `column` is `value` or greater."""
+    least: Any = GreaterThanOrEqual
+    found: BooleanExpression = least(column, value)
+    return found
+
+
+def one_of(filters: Iterable[BooleanExpression]) -> BooleanExpression:
+    """A filter: rows that match any of `filters`; none for no filter."""
+    either: Any = Or
+    found = list(filters)
+    joined: BooleanExpression = either(*found) if len(found) > 1 else found[0] if found else AlwaysFalse()
+    return joined
 
 
 def _plain(field: pa.Field) -> pa.Field:

@@ -188,9 +188,6 @@ DAILY_ANALYTICS = IcebergTable(
     folder=names.PROCESSED_DAILY,
 )  # fmt: skip
 
-TICKER = "ticker"
-"""In the Parquet files the symbol stands under this name: `symbol` is the partition folder's."""
-
 _TICKER_COLUMN = Column("symbol", "string", "Ticker", nullable=False)
 
 _OF_TICKS: tuple[Column, ...] = (
@@ -233,14 +230,74 @@ WINDOWS = IcebergTable(
     folder=names.PROCESSED_LIVE,
 )
 
-ALL_TABLES = (*FACT_TABLES, DAILY_ANALYTICS, WINDOWS)
-"""Every table of the lake, for what maintains them."""
+TICKS = IcebergTable(
+    "ticks",
+    (
+        FLOW,
+        _TICKER_COLUMN,
+        Column("event_time", "timestamp", "When it was traded (UTC)", nullable=False),
+        Column("price", "double", "Price", nullable=False),
+        Column("volume", "bigint", "Shares traded in this tick", nullable=False),
+        Column("sequence", "bigint", "Counts up from 0 per symbol and producer run", nullable=False),
+        Column("producer_run", "string", "Run of the producer; (producer_run, symbol, sequence) is the identity",
+               nullable=False),
+        Column("source", "string", "Where the tick comes from", nullable=False),
+        Column("topic_id", "string", "Id of the topic that it was archived from", nullable=False),
+        Column("partition", "int", "Partition of the topic", nullable=False),
+        Column("offset", "bigint", "Offset in the partition, the first of those under which it was sent",
+               nullable=False),
+        Column("append_time", "timestamp", "When the broker appended it (UTC)", nullable=False),
+        Column("event_date", "date", "Day of event_time (UTC)", nullable=False),
+    ),
+    ("symbol", "event_time", "sequence"),
+    "Archived live ticks by event time, each once; a snapshot's properties have the offsets that it covers",
+    partitions=(("flow", "flow"), ("event_date", "date")),
+    folder=f"{names.PROCESSED_LIVE}/ticks",
+)  # fmt: skip
 
-TICK_BAR_COLUMNS: tuple[Column, ...] = (
-    _TICKER_COLUMN,
-    Column("bar_length", "string", "1m or 1h", nullable=False),
-    Column("bar_start", "timestamp", "Start of the bar by event time, included (UTC)", nullable=False),
-    *_OF_TICKS,
-    *_ENDS,
-)
-"""Columns of the bars made from archived ticks; the key is (symbol, source, bar_length, bar_start)."""
+TICK_BARS = IcebergTable(
+    "bars",
+    (
+        FLOW,
+        _TICKER_COLUMN,
+        Column("bar_length", "string", "1m, 5m, 15m, 1h, or 1d for the exchange's session", nullable=False),
+        Column("bar_start", "timestamp", "Start of the bar by event time, included (UTC); of 1d the session's open",
+               nullable=False),
+        *_OF_TICKS,
+        *_ENDS,
+        Column("bar_date", "date", "Day of bar_start (UTC); of 1d the session", nullable=False),
+    ),
+    ("bar_length", "symbol", "bar_start"),
+    "Bars of the archived live ticks; those of an hour are replaced together where a tick came late",
+    partitions=(("flow", "flow"), ("bar_date", "date")),
+    folder=f"{names.PROCESSED_LIVE}/bars",
+)  # fmt: skip
+"""The key is (flow, symbol, source, bar_length, bar_start)."""
+
+TICK_GAPS = IcebergTable(
+    "tick_gaps",
+    (
+        FLOW,
+        Column("kind", "string", "silent (minutes of trading without a tick of the symbol), lost (offsets that the "
+               "archive lacks) or invalid (offsets of messages that went to quarantine)", nullable=False),
+        Column("symbol", "string", "Ticker that was silent; null where offsets do not tell"),
+        Column("gap_start", "timestamp", "Start, included (UTC); of offsets the broker's time of the last record "
+               "before them or with them", nullable=False),
+        Column("gap_end", "timestamp", "End, excluded (UTC); of offsets the broker's time of the first record after "
+               "them or the last with them", nullable=False),
+        Column("count", "bigint", "Minutes, or offsets", nullable=False),
+        Column("topic_id", "string", "Id of the topic of the offsets"),
+        Column("partition", "int", "Partition of the offsets"),
+        Column("first_offset", "bigint", "First offset, included"),
+        Column("last_offset", "bigint", "Last offset, included"),
+    ),
+    ("gap_start", "kind", "symbol"),
+    "Where live ticks are missing: one row per symbol and span, which ends with its hour",
+    partitions=(("flow", "flow"),),
+    folder=f"{names.PROCESSED_LIVE}/gaps",
+)  # fmt: skip
+
+TICK_TABLES = (TICKS, TICK_BARS, TICK_GAPS)
+
+ALL_TABLES = (*FACT_TABLES, DAILY_ANALYTICS, WINDOWS, *TICK_TABLES)
+"""Every table of the lake, for what maintains them."""

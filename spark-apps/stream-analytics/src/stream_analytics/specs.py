@@ -9,7 +9,7 @@ class WindowSpec:
     """One kind of sliding window. Windows start at whole multiples of the slide since 1970-01-01T00:00:00Z."""
 
     name: str
-    """`15m` or `1h`: the value of the column `window_length`, and the query's name in manifests."""
+    """`15m` or `1h`: the value of the column `window_length`."""
     length: timedelta
     slide: timedelta
     """Divides the length."""
