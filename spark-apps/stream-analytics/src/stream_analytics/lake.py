@@ -100,7 +100,7 @@ class _Callable:
 
 def _commit_with(properties: dict[str, str], spark: SparkSession, work: Callable[[], None]) -> None:
     """Let the snapshots that `work` commits have `properties`: a MERGE has no writer to give them to."""
-    ensure_callback_server_started(spark.sparkContext._gateway)
+    ensure_callback_server_started(spark.sparkContext._gateway)  # type: ignore[no-untyped-call]
     java = spark._jvm
     assert java is not None  # noqa: S101 - None belongs to Spark Connect
     anything = java.java.lang.Class.forName("java.lang.RuntimeException")
