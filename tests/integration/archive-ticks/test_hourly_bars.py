@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from archive_ticks import restating, unprocessed
 from archive_ticks.hourly import BarSettings, make_bars
 from archive_ticks.progress import LEDGER
 from ticklake import ledger, ledger_table
@@ -120,11 +121,11 @@ def run(settings: BarSettings, hours: int = 0, run_id: str = "r") -> Row:
     return make_bars(settings, HOUR + timedelta(hours=hours), run_id)
 
 
-def fill(archive: Archive) -> None:
-    archive(0, at(-5), (at(-5), 1.0, 1))
-    archive(1, at(1), (at(0), 10.0, 5), (at(0.5), 12.0, 5), (at(1), 11.0, 1))
-    archive(4, at(59), (at(0.25), 9.0, 10), (at(59), 20.0, 0))
-    archive(6, at(61), (at(59.9), 21.0, 0), (at(61), 99.0, 1))  # the first of them came late
+def fill(archive: Archive, live: LiveSettings | None = None) -> None:
+    archive(0, at(-5), (at(-5), 1.0, 1), live=live)
+    archive(1, at(1), (at(0), 10.0, 5), (at(0.5), 12.0, 5), (at(1), 11.0, 1), live=live)
+    archive(4, at(59), (at(0.25), 9.0, 10), (at(59), 20.0, 0), live=live)
+    archive(6, at(61), (at(59.9), 21.0, 0), (at(61), 99.0, 1), live=live)  # the first of them came late
 
 
 def test_bars_of_an_hour(archive: Archive, settings: BarSettings, tables: Tables) -> None:
@@ -277,6 +278,25 @@ def test_flows_are_apart(archive: Archive, settings: BarSettings, tables: Tables
     run(settings.model_copy(update={"live": other}), 1)
     assert [row["close"] for row in tables.bars("1h")] == [10.0]
     assert [(row["close"], row["tick_count"]) for row in tables.bars("1h", flow="fast")] == [(12.0, 2)]
+
+
+def test_in_small_parts_as_in_one(
+    archive: Archive, settings: BarSettings, tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A long archive comes in several commits, and a full hour is read a minute at a time."""
+    whole = LiveSettings(namespace="whole")
+    for live in (LiveSettings(), whole):
+        fill(archive, live)
+        archive(0, at(-30), *((at(n - 30), 10.0 + n % 7, n) for n in range(95)), symbol="MSFT", partition=2, live=live)
+    run(settings.model_copy(update={"live": whole}), 1)
+    monkeypatch.setattr(unprocessed, "ROWS_PER_PART", 1)
+    monkeypatch.setattr(restating, "ROWS_AT_ONCE", 1)
+    run(settings, 1)
+    assert len([each for each in tables.lake.properties("market_test", TICKS) if '"flow":""' in each[LEDGER]]) == 5
+    for table in TICK_TABLES:
+        found, wanted = (tables.rows(table, flow=flow) for flow in ("", "whole"))
+        assert [row | {"flow": ""} for row in wanted] == found
+        assert found
 
 
 def test_a_topic_made_anew(archive: Archive, settings: BarSettings, tables: Tables) -> None:

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from ticklake import calendar
 
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
+_MOST_SPANS = 500
 
 Span = tuple[datetime, datetime]
 """Start, included, and end, excluded."""
@@ -25,6 +26,13 @@ def hours_within(start: datetime, end: datetime) -> Iterator[datetime]:
 def hours_of(times: pa.ChunkedArray) -> list[datetime]:
     """The hours in which `times` lie, in order."""
     return sorted(pc.unique(pc.floor_temporal(times, unit="hour")).to_pylist())
+
+
+def spans_of(times: pa.ChunkedArray) -> list[Span]:
+    """Spans that hold `times`, to the minute where they are not too many, else to the hour."""
+    exact = spans(pc.unique(pc.floor_temporal(times, unit="minute")).to_pylist(), MINUTE)
+    # A filter of thousands of spans is more than Arrow's stack can take.
+    return exact if len(exact) <= _MOST_SPANS else spans(hours_of(times), HOUR)
 
 
 def sessions(code: str, days: Iterable[date]) -> dict[date, Span]:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from archive_ticks import bars
-from archive_ticks.hours import HOUR, hours_of, spans
+from archive_ticks.hours import hours_of, spans_of
 from archive_ticks.progress import Ends, Note, ends_of_ticks, merged, notes, unmoved
 from archive_ticks.unprocessed import Found, Part
 from ticklake import logs
@@ -99,9 +99,9 @@ class Recording:
 
     def _known(self, ticks: pa.Table) -> pa.Table:
         """Identities in the table that can be among `ticks`: a tick that was sent again has the same event time."""
-        hours = hours_of(ticks["event_time"])
-        of_days = matching(flow=[self.flow], event_date={hour.date().isoformat() for hour in hours})
-        rows = matching(of_days, one_of(between("event_time", *span) for span in spans(hours, HOUR)))
+        days = {hour.date().isoformat() for hour in hours_of(ticks["event_time"])}
+        spans = one_of(between("event_time", *span) for span in spans_of(ticks["event_time"]))
+        rows = matching(spans, flow=[self.flow], event_date=days)
         return self.tables.read(self.namespace, TICKS, rows, bars.IDENTITY)
 
     def _note_gaps(self, ranges: list[Found]) -> None:

@@ -9,13 +9,15 @@ import pyarrow as pa
 from pyiceberg.expressions import BooleanExpression
 
 from archive_ticks import bars
-from archive_ticks.hours import HOUR, Span, hours_of, hours_within, sessions, spans, trading_minutes
+from archive_ticks.hours import HOUR, MINUTE, Span, hours_of, hours_within, sessions, spans, trading_minutes
 from archive_ticks.progress import Ends, Note, notes, unmoved
 from archive_ticks.silence import Silence
 from ticklake.catalog import LakeTables, between, matching, one_of
 from ticklake.tables import TICK_BARS, TICKS
 
 _TICK_COLUMNS = ("symbol", "source", "event_time", "sequence", "price", "volume")
+ROWS_AT_ONCE = 500_000
+"""Ticks that may be in memory together; the work on them takes about 400 MB."""
 
 
 @dataclass(frozen=True)
@@ -93,24 +95,38 @@ class Restating:
         return found
 
     def _bars(self, hours: Collection[datetime], closed: Mapping[date, Span]) -> pa.Table:
-        """The bars of whole hours and sessions; one hour's ticks are in memory at a time."""
+        """The bars of whole hours and sessions."""
         of_sessions = {hour for span in closed.values() for hour in hours_within(*span)}
         kept: dict[datetime, pa.Table] = {}
         made = [bars.SCHEMA.empty_table()]
         for hour in sorted({*hours, *of_sessions}):
-            of_day = matching(flow=[self.flow], event_date=[hour.date().isoformat()])
-            rows = matching(of_day, between("event_time", hour, hour + HOUR))
-            ticks = self.tables.read(self.namespace, TICKS, rows, _TICK_COLUMNS)
-            sums = bars.minutes(ticks)
+            sums, ticks = self._minutes(hour)
             if hour in of_sessions:
                 kept[hour] = sums
             if hour in hours:
-                made.append(bars.intraday(sums, ticks.num_rows))
+                made.append(bars.intraday(sums, ticks))
         for day, span in sorted(closed.items()):
             own = pa.concat_tables([kept[hour] for hour in hours_within(*span)])
             made.append(bars.session(own, day, *span))
         whole = pa.concat_tables(made)
         return whole.append_column("flow", pa.repeat(pa.scalar(self.flow, pa.string()), whole.num_rows))
+
+    def _minutes(self, hour: datetime) -> tuple[pa.Table, int]:
+        """The sums of an hour's minutes and the number of ticks, read a part of the hour at a time if it has many."""
+        of_day = matching(flow=[self.flow], event_date=[hour.date().isoformat()])
+        rows = matching(of_day, between("event_time", hour, hour + HOUR))
+        most = sum(file["rows"] for file in self.tables.files(self.namespace, TICKS, rows))
+        step = max(1, 60 // (1 + most // ROWS_AT_ONCE)) * MINUTE
+        sums: list[pa.Table] = []
+        start, count = hour, 0
+        while start < hour + HOUR:
+            end = min(start + step, hour + HOUR)
+            found = self.tables.read(
+                self.namespace, TICKS, matching(of_day, between("event_time", start, end)), _TICK_COLUMNS
+            )
+            sums.append(bars.minutes(found))
+            start, count = end, count + found.num_rows
+        return pa.concat_tables(sums), count
 
     def _filter(self, hours: Collection[datetime], closed: Mapping[date, Span]) -> BooleanExpression:
         """What the bars of these hours and sessions stand in the place of."""
