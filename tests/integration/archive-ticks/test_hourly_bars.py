@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from archive_ticks import restating, unprocessed
+from archive_ticks.compaction import Compaction, compact
 from archive_ticks.hourly import BarSettings, make_bars
 from archive_ticks.progress import LEDGER
 from ticklake import ledger, ledger_table
@@ -233,6 +234,26 @@ def test_the_snapshots_that_knew_have_expired(
     assert (tables.gaps("lost"), len(tables.gaps("invalid"))) == ([], 1)
 
 
+def test_files_that_were_put_together(
+    archive: Archive, settings: BarSettings, tables: Tables, store: ObjectStore
+) -> None:  # fmt: skip
+    """Maintenance commits between the runs, and knows nothing of offsets."""
+    for number in range(3):
+        archive(number, at(1 + 60 * number), (at(1 + 60 * number), 10.0 + number, 1))
+        run(settings, number)
+    for table in (TICKS, TICK_BARS):
+        assert (
+            compact(tables.lake, store, "market_test", table, "upkeep", Compaction(target_bytes=2**26, least_files=2))
+            >= 3
+        )
+    once = tables.all()
+    assert (run(settings, 2)["ticks"], tables.all()) == (0, once)
+    archive(3, at(181), (at(2), 50.0, 1))
+    assert run(settings, 3)["ticks"] == 1
+    assert tables.ticks() == [0, 1, 2, 3]
+    assert [(row["high"], row["tick_count"]) for row in tables.bars("1h")] == [(50.0, 2), (11.0, 1), (12.0, 1)]
+
+
 def test_a_session_has_its_bar_after_the_close(archive: Archive, settings: BarSettings, tables: Tables) -> None:
     opens, closes = HOUR - timedelta(minutes=30), HOUR + timedelta(hours=6)
     archive(0, opens - timedelta(minutes=1), (opens - timedelta(minutes=1), 1.0, 1))
@@ -354,6 +375,24 @@ def test_killed_before_any_commit_and_repeated(
         (at(65), at(120)),
     ]  # fmt: skip
     assert run(settings, 1)["bars"] == 0
+
+
+def test_bars_that_two_runs_left_undone(
+    archive: Archive, settings: BarSettings, tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: Any, **__: Any) -> None:
+        raise Killed
+
+    for number in range(3):
+        archive(number, at(1 + 60 * number), (at(1 + 60 * number), 10.0, 1))
+    with monkeypatch.context() as patch:
+        patch.setattr(LakeTables, "replace", killed)
+        for number in range(2):
+            with pytest.raises(Killed):
+                run(settings, number)
+    assert (tables.ticks(), tables.bars("1h")) == ([0, 1], [])
+    run(settings, 2)
+    assert [row["tick_count"] for row in tables.bars("1h")] == [1, 1, 1]
 
 
 def test_two_runs_at_once(

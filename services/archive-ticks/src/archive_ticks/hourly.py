@@ -14,11 +14,8 @@ from ticklake.catalog import LakeTables, between, matching
 from ticklake.errors import ConfigurationError, IntegrityError
 from ticklake.expectations import QualityError
 from ticklake.objects import ObjectStore
-from ticklake.records import Source
 from ticklake.settings import CatalogSettings, LiveSettings, StageSettings, StoreSettings
-from ticklake.tables import TICK_BARS, TICK_GAPS, namespace_of
-
-NAMESPACES = tuple(sorted({namespace_of(source) for source in Source}))
+from ticklake.tables import NAMESPACES, TICK_BARS, TICK_GAPS
 
 
 class BarSettings(StageSettings):

@@ -19,7 +19,7 @@ from ticklake import logs, tables
 from ticklake.catalog import LakeTables, matching
 from ticklake.errors import IntegrityError
 from ticklake.records import Source
-from ticklake.tables import IcebergTable, namespace_of
+from ticklake.tables import NAMESPACES, IcebergTable, namespace_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -53,7 +53,7 @@ class Part:
 
 PARTS = tuple(
     Part(namespace, lake, table)
-    for namespace in sorted(_SCHEMAS)
+    for namespace in NAMESPACES
     for lake, table in ((tables.WINDOWS, WINDOWS), (tables.TICK_BARS, LIVE_BARS))
 )
 
