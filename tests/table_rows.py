@@ -11,11 +11,12 @@ from ticklake.catalog import LakeTables
 from ticklake.tables import Column, IcebergTable, arrow_schema
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
+DAY = NOON.date()
 
 
 def rows_of(table: IcebergTable, numbers: Iterable[int], **same: Any) -> pa.Table:
-    """A row for each number, told apart by it in every column but those given and the length of windows."""
-    same = {"window_length": "15m"} | same
+    """A row for each number, told apart by it in every column but those given, windows' length and ticks' day."""
+    same = {"window_length": "15m", "event_date": DAY, "bar_date": DAY} | same
 
     def value(column: Column, number: int) -> Any:
         if column.name in same:

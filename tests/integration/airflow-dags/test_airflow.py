@@ -326,6 +326,9 @@ def test_housekeeping_goes_to_green(asked: Asked) -> None:
     assert asked.ended("a-day", "housekeeping")["state"] == "success"
     said = asked.log("a-day", "clean_airflow_metadata", 1, "housekeeping")
     assert "Running clean-metadata --date 2024-01-06 --days 90" in said
+    assert "Running maintain-tables --date 2024-01-06 --run-id a-day" in asked.log(
+        "a-day", "maintain_tables", 1, "housekeeping"
+    )
 
 
 def test_airflows_own_command_works_beside_it(box: Box, asked: Asked, programs: Path) -> None:

@@ -325,6 +325,17 @@ def test_a_catalog_that_does_not_fit_the_files_removes_none(
         orphans(tables, store, datetime.now(UTC))
 
 
+def test_a_table_made_anew_is_not_taken_for_the_one_before(tables: LakeTables, store: ObjectStore) -> None:
+    fill(tables, DAILY_BARS, 5)
+    tables._catalog().drop_table(("market", "daily_bars"))
+    tables.ensure("market", DAILY_BARS)
+    fill(tables, DAILY_BARS, 1)
+    gone = orphans(tables, store, datetime.now(UTC) + timedelta(days=1))
+    assert len([found for found in gone if found.key.endswith(".parquet")]) == 5
+    store.delete_all(found.key for found in gone)
+    assert tables.read("market", DAILY_BARS).num_rows == 3
+
+
 def test_accelerated_flows_go_whole_by_their_newest_file(
     tables: LakeTables, store: ObjectStore, age: Callable[[float], None]
 ) -> None:

@@ -1,5 +1,6 @@
 """Which objects of the lake are files of its tables: those that some table names, and those that none does."""
 
+import json
 import re
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ from ticklake.tables import ALL_TABLES, NAMESPACES
 
 _READERS = 16
 _OURS = {(namespace, table.name) for namespace in NAMESPACES for table in ALL_TABLES}
-_VERSION = re.compile(r"/metadata/(\d+)-[0-9a-f-]{36}(\.gz)?\.metadata\.json(\.gz)?$")
+_VERSION = re.compile(r"/metadata/(\d+)-[0-9a-f-]{36}\.metadata\.json$")
 
 
 @dataclass(frozen=True)
@@ -128,11 +129,14 @@ def _check(there: Table, store: ObjectStore, listed: dict[str, ObjectInfo], live
     home = key_of(f"{there.location_provider().metadata_path}/", store.bucket)
     if own is None or home is None:
         return
-    versions = (_VERSION.search(key) for key in listed if key.startswith(home))
-    newest = max((int(found[1]) for found in versions if found), default=0)
+    known = int(own[1])
+    versions = {key: int(found[1]) for key in listed if key.startswith(home) and (found := _VERSION.search(key))}
     # A commit that failed leaves a file of the version after the current one.
-    if newest > int(own[1]) + 1:
-        raise IntegrityError(
-            f"the lake has version {newest} of table {name}, the catalog knows {int(own[1])}: was it restored from a "
-            "backup? No orphans are removed"
-        )
+    later = sorted((key for key, version in versions.items() if version > known + 1), key=versions.__getitem__)
+    for key in reversed(later):
+        # An earlier table of the same name may have left more.
+        if json.loads(store.get(key)).get("table-uuid") == str(there.metadata.table_uuid):
+            raise IntegrityError(
+                f"the lake has version {versions[key]} of table {name}, the catalog knows {known}: was it restored "
+                "from a backup? No orphans are removed"
+            )
