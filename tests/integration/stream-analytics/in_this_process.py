@@ -6,9 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from stream_analytics import run as program
 from stream_analytics.app import App
+from stream_analytics.progress import Metrics
 from stream_analytics.settings import StreamAnalyticsSettings
 from stream_analytics.supervisor import Supervisor
 
@@ -25,6 +27,8 @@ class InThisProcess:
                 made.append(self)
 
         monkeypatch.setattr(program, "Supervisor", Seen)
+        # The process may have run the program before.
+        monkeypatch.setattr(program, "Metrics", lambda: Metrics(CollectorRegistry()))
         self._made, self._settings = made, settings
         self._stop = threading.Event()
         self._thread = threading.Thread(target=lambda: program.run(settings, self._stop), name="program")
