@@ -26,6 +26,11 @@ from ticklake.errors import ConfigurationError
 from ticklake.held import Action, Hold
 from ticklake.objects import ObjectStore
 
+_TABLE_WIDTH = 110
+"""Characters that a table of prices and volumes needs, however narrow the terminal."""
+_GREAT = 1e5
+"""Volumes, mostly: in whole numbers with separators."""
+
 
 @dataclass(frozen=True)
 class HeldOptions:
@@ -76,6 +81,7 @@ def show(options: HeldOptions) -> None:
             table.add_column(heading, justify="left" if heading in ("session", "") else "right", no_wrap=True)
         for row in rows:
             table.add_row(str(row.session), *map(_number, row.numbers()), row.verdict)
+        console.width = max(console.width, _TABLE_WIDTH)
         console.print(table)
     console.print(f"{hold.symbol} is held by run {hold.run_id} of {hold.batch_date} ({hold.source}, {hold.stage})")
     if hold.earlier:
@@ -138,7 +144,9 @@ def _state(hold: Hold) -> tuple[str, ...]:
 
 
 def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:,.0f}" if float(value).is_integer() and value > 1e4 else f"{value:,.4f}"
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if value >= _GREAT else f"{value:.7g}"
 
 
 def _command(options: HeldOptions) -> str:

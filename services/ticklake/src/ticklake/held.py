@@ -261,7 +261,6 @@ def decide(store: ObjectStore, action: Action, symbol: str, by: str, run_id: str
         there = decision_on(store, found.run_id, symbol)
         if there != decision:
             return _before(store, there, action)
-    log.info("decided", action=action, symbol=symbol, run_id=found.run_id, by=decision.by)
     return Decided(decision, found.source, found.batch_date, made=True, done=action == "drop")
 
 
