@@ -10,9 +10,11 @@ Rendered = Callable[[str], list[Manifest]]
 
 WRITERS = {
     "validate-raw", "daily-analytics driver", "daily-analytics executor", "stream-analytics driver",
-    "stream-analytics executor",
+    "stream-analytics executor", "tick-bars", "maintain-tables",
 }  # fmt: skip
-READERS = {"load-warehouse", "reconcile-run", "dashboard", "fetch-historical", "batch-exporter", "stream-ticks"}
+READERS = {
+    "load-warehouse", "load-live", "reconcile-run", "dashboard", "fetch-historical", "batch-exporter", "stream-ticks",
+}  # fmt: skip
 
 
 def _component(pod: PodTemplate) -> str:

@@ -49,7 +49,7 @@ def _batch(registry: CollectorRegistry) -> None:
         run_id="r", date=NOW.date(), orphans=0, orphan_size=0, started_at=NOW, finished_at=NOW, code_version="x",
         tables=(TableMaintenance(table="market.windows", before=size, after=size, compacted=0, expired=0),),
     )  # fmt: skip
-    state = snapshot([RunState({record.stage: record}, {failure.stage: failure}, summary)], settings, done)
+    state = snapshot([RunState({record.stage: record}, {failure.stage: failure}, summary)], settings, maintenance=done)
     registry.register(batch_exporter.metrics.BatchCollector(lambda: state, settings, "XNYS"))
 
 
