@@ -111,7 +111,11 @@ def build_session(app_name: str, spark: SparkSettings, store: StoreSettings, **c
         builder = builder.config(key, value)
     logging.getLogger().addFilter(_not_of_py4j)
     with waiting:
-        return builder.getOrCreate()
+        session = builder.getOrCreate()
+    if (server := getattr(session.sparkContext, "_accumulatorServer", None)) is not None:
+        # It would print a traceback where the JVM's end, meant or not, cuts its connection.
+        server.handle_error = lambda *_: None
+    return session
 
 
 def _not_of_py4j(record: logging.LogRecord) -> bool:
@@ -196,10 +200,7 @@ def close_jvm(*, keep_archive: bool = True) -> None:
     from pyspark import SparkContext
     from pyspark.sql import SparkSession
 
-    gateway, context = SparkContext._gateway, SparkContext._active_spark_context
-    if (server := getattr(context, "_accumulatorServer", None)) is not None:
-        # It would print a traceback where the JVM's end, which is meant, cuts its connection.
-        server.handle_error = lambda *_: None
+    gateway = SparkContext._gateway
     SparkContext._gateway = SparkContext._jvm = SparkContext._active_spark_context = None
     SparkSession._instantiatedSession = None
     _jvm.close(keep_archive=keep_archive)
@@ -221,6 +222,10 @@ def s3a_options(store: StoreSettings) -> dict[str, str]:
         f"{prefix}.committer.magic.track.commits.in.memory.enabled": "true",
         # Names of new files are never used twice, so nothing needs to be looked for before one is written.
         f"{prefix}.create.performance": "true",
+        # A store that is away is an error within half a minute, not a quarter of an hour.
+        f"{prefix}.attempts.maximum": "2",
+        f"{prefix}.retry.limit": "5",
+        f"{prefix}.retry.interval": "500ms",
         # Nothing looks for `_SUCCESS`.
         "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
         "spark.sql.sources.commitProtocolClass": "org.apache.spark.internal.io.cloud.PathOutputCommitProtocol",
