@@ -23,6 +23,7 @@ from stream_analytics.ticks import METRICS, from_the_future, parsed, usable
 from stream_analytics.topic import LiveTopic
 from ticklake import logs
 from ticklake.errors import StageError
+from ticklake.names import PROCESSED_LIVE
 from ticklake.objects import ObjectStore
 from ticklake.spark import kafka_options, translated_errors
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 STOP_SECONDS = 7.0
 """A batch under way gets this long to end; cut off, it is repeated after the next start."""
+_SLOW_SECONDS = 15.0
+"""A write of closed windows that takes longer makes us ask whether the store is there."""
 _STUCK_SECONDS = 900.0
 """Longer than all the timeouts of one batch together."""
 
@@ -60,13 +63,15 @@ class App:
         self._metrics = metrics
         self._events = events
         self._queries: dict[str, StreamingQuery] = {}
+        self._store, self._next_look = store, 0.0
+        self._store_failure: StageError | None = None
         records, written_until = Records(store, settings.live.names), lake.written_until()
         self._history = History(
             settings, record, written_until, lambda changed: records.write(query_id, changed), self._on_skipped
         )
         self._closed = ClosedWindows(
             lake, queries.analytics_topic(settings) if settings.stream.running else None, self._history, written_until,
-            query_id, topic.confirm, self._on_closed,
+            query_id, self._confirm, self._on_closed,
         )  # fmt: skip
         self._run_id = ""
         self._previous: tuple[int, datetime | None] = (-1, None)
@@ -112,6 +117,7 @@ class App:
             if progress is not None:
                 self._finished(progress)
             self._raise_failure()
+            self._look_at_store()
             if self._enough():
                 return
             if deadline is not None and time.monotonic() > deadline:
@@ -159,7 +165,7 @@ class App:
         return bool(wanted) and all(self._closed.written[spec.name] >= wanted for spec in stream.windows)
 
     def _raise_failure(self) -> None:
-        for failure in (self._closed.failure, self._topic.failure):
+        for failure in (self._closed.failure, self._topic.failure, self._store_failure):
             if failure is not None:
                 raise failure
         with translated_errors("run the queries"):
@@ -169,6 +175,23 @@ class App:
             if isinstance(failure, CheckpointError):
                 self._topic.confirm()  # where the topic was recreated, that is the reason to give
             raise failure
+
+    def _confirm(self) -> None:
+        self._topic.confirm()
+        self._store.check_sign_in(f"{PROCESSED_LIVE}/")
+
+    def _look_at_store(self) -> None:
+        # The table's library asks a store that is away for ten minutes before it says so. In a thread of its own, as
+        # this question may take long too.
+        if self._closed.busy_seconds > _SLOW_SECONDS and time.monotonic() > self._next_look:
+            self._next_look = time.monotonic() + _SLOW_SECONDS
+            threading.Thread(target=self._ask_store, name="store", daemon=True).start()
+
+    def _ask_store(self) -> None:
+        try:
+            self._store.check_sign_in(f"{PROCESSED_LIVE}/")
+        except StageError as error:
+            self._store_failure = error
 
     def _finished(self, progress: "StreamingQueryProgress") -> None:
         self._metrics.batch(progress)

@@ -1,6 +1,7 @@
 """Closed windows to the analytics topic and the table `windows`."""
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -30,7 +31,8 @@ class ClosedWindows:
         topic: options of Spark's Kafka sink; None sends nothing.
         written_until: how far the table is written; updated here.
         query_id: goes into the snapshots' properties, with the number of the micro-batch.
-        confirm: raises where what was read may be of another topic; asked before anything is written.
+        confirm: raises where what was read may be of another topic, or the lake is away; asked before anything is
+            written.
         on_closed: is told how many windows of a length became visible to readers.
     """
 
@@ -50,7 +52,14 @@ class ClosedWindows:
         self.failure: StageError | None = None
         """Why the last `write` failed; Spark itself only keeps a text."""
         self._busy = threading.Lock()
+        self._began: float | None = None
         self._stopping = False
+
+    @property
+    def busy_seconds(self) -> float:
+        """For how long a write has been under way; 0 without one."""
+        began = self._began
+        return 0 if began is None else time.monotonic() - began
 
     def stop(self, patience_seconds: float) -> None:
         """Take no further batch; wait for one under way, but no longer than that."""
@@ -67,6 +76,7 @@ class ClosedWindows:
         with self._busy:
             if self._stopping:
                 raise StageError("stopped before this batch")
+            self._began = time.monotonic()
             try:
                 with translated_errors("write closed windows"):
                     self._write(batch, batch_id)
@@ -75,6 +85,8 @@ class ClosedWindows:
                     self.failure = error
                 # Without its causes: Spark searches the whole text, Java's stack included, by a recursive pattern.
                 raise StageError(str(error)) from None
+            finally:
+                self._began = None
 
     def _write(self, batch: DataFrame, batch_id: int) -> None:
         # The state is computed once, whatever reads its result.
