@@ -53,6 +53,8 @@ def _windows(settings: StreamAnalyticsSettings, ticks: DataFrame) -> DataFrame:
 
 
 def _writer(frame: DataFrame, settings: StreamAnalyticsSettings, name: str, seconds: float) -> DataStreamWriter:
+    # Inherited by the query's own thread: where both have tasks to run, each gets its share of the cores.
+    frame.sparkSession.sparkContext.setLocalProperty("spark.scheduler.pool", name)
     writer = frame.writeStream.queryName(name).trigger(processingTime=f"{seconds} seconds")
     return writer.option("checkpointLocation", settings.checkpoint(name))
 
@@ -61,6 +63,7 @@ def session_options(settings: StreamAnalyticsSettings) -> dict[str, str]:
     """Spark configuration of this application, in the form of `ticklake.spark.build_session`'s keywords."""
     options = {
         "spark_sql_shuffle_partitions": str(settings.stream.shuffle_partitions),
+        "spark_scheduler_mode": "FAIR",
         "spark_sql_streaming_numRecentProgressUpdates": "5",
         "spark_ui_showConsoleProgress": "false",
     }

@@ -29,6 +29,9 @@ from stream_analytics.settings import StreamAnalyticsSettings
 from stream_analytics.ticks import COLUMNS, from_the_future, observed, parsed, usable
 from ticklake.spark import kafka_options
 
+_AT_ONCE = 10_000
+"""Messages that one task reads: no query holds a core for long while another one's tasks wait."""
+
 
 def windowed_input(
     spark: SparkSession, settings: StreamAnalyticsSettings, starts: Mapping[int, int] | None = None, *,
@@ -50,6 +53,7 @@ def windowed_input(
         .option("subscribe", topic)
         .option("startingOffsets", json.dumps({topic: starts}) if starts else "earliest")
         .option("failOnDataLoss", "true")
+        .option("maxRecordsPerPartition", _AT_ONCE)
         .load()
     )
     future = from_the_future(settings.live.future_tolerance)
