@@ -16,14 +16,13 @@ from ticklake.errors import IntegrityError
 from ticklake.history import ANALYTICS, PREFERRED, shaped
 from ticklake.objects import ObjectStore
 from ticklake.records import Source
-from ticklake.tables import DAILY_ANALYTICS, namespace_of
+from ticklake.tables import DAILY_ANALYTICS, NAMESPACES, namespace_of
 
 COLUMNS = tuple(ANALYTICS.names)
 """What is read of a symbol's rows and held."""
 NUMERIC = tuple(name for name in COLUMNS if name not in ("session_date", "known_at"))
 """Those that hold numbers."""
 
-_NAMESPACES = tuple(dict.fromkeys(namespace_of(source) for source in PREFERRED))
 _LISTED = ("symbol", "source", "session_date", "close")
 _TAIL = 5
 
@@ -90,7 +89,7 @@ class DailyLake:
 
     def _look(self, tables: LakeTables) -> _Listing:
         known = self._listing
-        found = {space: tables.version(space, DAILY_ANALYTICS) for space in _NAMESPACES}
+        found = {space: tables.version(space, DAILY_ANALYTICS) for space in NAMESPACES}
         summaries: dict[Key, Summary] = {}
         for space, snapshot in found.items():
             if snapshot == known.snapshots.get(space):

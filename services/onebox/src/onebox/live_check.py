@@ -11,9 +11,8 @@ from ticklake.errors import IntegrityError
 from ticklake.ledger_table import read_object
 from ticklake.names import LiveNames
 from ticklake.objects import ObjectStore
-from ticklake.records import Source
 from ticklake.settings import KafkaSettings, LiveSettings
-from ticklake.tables import WINDOWS, namespace_of
+from ticklake.tables import NAMESPACES, WINDOWS
 
 
 @dataclass(frozen=True)
@@ -59,8 +58,7 @@ def _ticks(store: ObjectStore, live: LiveNames, ranges: list[ledger.LedgerRange]
 
 
 def _windows(tables: LakeTables, flow: str) -> pa.Table:
-    namespaces = sorted({namespace_of(source) for source in Source})
-    return pa.concat_tables([tables.read(namespace, WINDOWS, matching(flow=[flow])) for namespace in namespaces])
+    return pa.concat_tables([tables.read(namespace, WINDOWS, matching(flow=[flow])) for namespace in NAMESPACES])
 
 
 def _compare(windows: pa.Table, ticks: pa.Table) -> None:

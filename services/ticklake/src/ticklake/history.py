@@ -15,7 +15,7 @@ from ticklake.errors import ConfigurationError, IntegrityError
 from ticklake.facts import ACTION_KEY, BAR_KEY, Facts, in_force, split_actions
 from ticklake.quality import NOISE
 from ticklake.records import Source, iso_ms
-from ticklake.tables import CORPORATE_ACTIONS, DAILY_ANALYTICS, DAILY_BARS, arrow_schema, namespace_of
+from ticklake.tables import CORPORATE_ACTIONS, DAILY_ANALYTICS, DAILY_BARS, NAMESPACES, arrow_schema, namespace_of
 
 if TYPE_CHECKING:
     from ticklake.catalog import LakeTables
@@ -86,7 +86,7 @@ def sources(tables: "LakeTables", symbol: str) -> list[Source]:
     from ticklake.catalog import matching
 
     found: set[str] = set()
-    for namespace in dict.fromkeys(map(namespace_of, PREFERRED)):
+    for namespace in NAMESPACES:
         rows = tables.read(namespace, DAILY_BARS, matching(symbol=[symbol]), ("source",))
         found |= set(rows["source"].unique().to_pylist())
     return [source for source in PREFERRED if source.value in found]

@@ -63,6 +63,11 @@ def namespace_of(source: Source) -> str:
     return NAMESPACES[0] if source.is_real else NAMESPACES[1]
 
 
+def sources_of(namespace: str) -> list[str]:
+    """The sources whose rows stand in `namespace`."""
+    return [source.value for source in Source if namespace_of(source) == namespace]
+
+
 _FACT_ORIGIN: tuple[Column, ...] = (
     Column("currency", "string", "ISO 4217, or a source's name for a minor unit (GBp); null where it does not say"),
     Column("source", "string", "yahoo, replay or simulated", nullable=False),

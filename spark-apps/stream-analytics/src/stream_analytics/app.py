@@ -14,7 +14,7 @@ from stream_analytics import queries
 from stream_analytics.closed import ClosedWindows
 from stream_analytics.failures import CheckpointError, ProcessError, explained
 from stream_analytics.history import History
-from stream_analytics.lake import WindowLake
+from stream_analytics.lake import WindowLake, WrittenUntil
 from stream_analytics.late import checkpoint_watermark, late_ticks, offset_range
 from stream_analytics.progress import Events, Metrics, kafka_source, watermark
 from stream_analytics.records import CheckpointRecord, Records
@@ -44,17 +44,16 @@ class App:
     """One start of all queries, from their checkpoints to their end.
 
     Args:
-        lake: what is written to; how far that is, is asked for here.
+        lake: what is written to.
+        written_until: how far that is.
         query_id: of the query of closed windows.
         record: of its checkpoint.
-
-    Raises:
-        StageError: the catalog or the store does not answer.
     """
 
     def __init__(
         self, settings: StreamAnalyticsSettings, spark: SparkSession, store: ObjectStore, lake: WindowLake,
-        topic: LiveTopic, query_id: str, record: CheckpointRecord, metrics: Metrics, events: Events,
+        written_until: WrittenUntil, topic: LiveTopic, query_id: str, record: CheckpointRecord, metrics: Metrics,
+        events: Events,
     ) -> None:  # fmt: skip
         self._settings = settings
         self._spark = spark
@@ -65,7 +64,7 @@ class App:
         self._queries: dict[str, StreamingQuery] = {}
         self._store, self._next_look = store, 0.0
         self._store_failure: StageError | None = None
-        records, written_until = Records(store, settings.live.names), lake.written_until()
+        records = Records(store, settings.live.names)
         self._history = History(
             settings, record, written_until, lambda changed: records.write(query_id, changed), self._on_skipped
         )

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from pyspark import StorageLevel
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from stream_analytics.history import History, LeftOut
@@ -93,8 +93,9 @@ class ClosedWindows:
         rows = batch.withColumn("reason", self._history.reason()).persist(StorageLevel.MEMORY_AND_DISK)
         try:
             counts = rows.groupBy("source", "window_length", "reason").agg(
-                F.count(F.lit(1)).alias("count"), _micros(F.min("window_start")).alias("first_start"),
-                _micros(F.max("window_start")).alias("last_start"), _micros(F.max("window_end")).alias("last_end"),
+                F.count(F.lit(1)).alias("count"), F.unix_micros(F.min("window_start")).alias("first_start"),
+                F.unix_micros(F.max("window_start")).alias("last_start"),
+                F.unix_micros(F.max("window_end")).alias("last_end"),
             ).collect()  # fmt: skip
             for row in counts:
                 if row.reason is not None:
@@ -122,10 +123,6 @@ class ClosedWindows:
             rows.unpersist()
 
 
-def _micros(time: Column) -> Column:
-    # As a number: Python would turn a timestamp into the machine's own zone.
-    return F.unix_micros(time)
-
-
 def _time(micros: int) -> datetime:
+    # As a number: Python would turn a timestamp into the machine's own zone.
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)

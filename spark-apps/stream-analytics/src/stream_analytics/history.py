@@ -36,13 +36,12 @@ from pydantic import ValidationError
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
-from stream_analytics.lake import WrittenUntil
+from stream_analytics.lake import WrittenUntil, written
 from stream_analytics.live_log import first_records
 from stream_analytics.records import CheckpointRecord, Gap
 from stream_analytics.settings import StreamAnalyticsSettings
 from ticklake import logs
-from ticklake.records import Source, Tick
-from ticklake.tables import namespace_of
+from ticklake.records import Tick
 
 Reason = Literal["partial", "written"]
 
@@ -86,18 +85,11 @@ class History:
         Raises:
             StageError: the broker or the store did not answer.
         """
-        written = F.lit(False)
-        for (namespace, length), until in self._written_until.items():
-            sources = [source.value for source in Source if namespace_of(source) == namespace]
-            of_these = F.col("source").isin(sources) & (F.col("window_length") == length)
-            written |= of_these & (F.unix_micros("window_end") <= _micros(until))
         partial = F.lit(False)
         if self._record.gaps:
             complete_after = self._complete_after()
-            partial = (
-                F.lit(True) if complete_after is None else F.unix_micros("window_start") <= _micros(complete_after)
-            )
-        return F.when(written, "written").when(partial, "partial")
+            partial = F.lit(True) if complete_after is None else F.col("window_start") <= F.lit(complete_after)
+        return F.when(written(self._written_until), "written").when(partial, "partial")
 
     def left_out(self, length: str, reason: Reason, found: LeftOut) -> None:
         """Count what one micro-batch left out."""
@@ -134,10 +126,6 @@ class History:
         self._save(self._record)
         log.warning("ticks before these are missing: windows are final that begin later", time=max(known).isoformat())
         return max(known)
-
-
-def _micros(moment: datetime) -> Column:
-    return F.lit((moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1))
 
 
 def missing_until(settings: StreamAnalyticsSettings, gap: Gap) -> datetime | None:

@@ -6,17 +6,14 @@ from functools import reduce
 from operator import and_
 
 from pyspark.java_gateway import ensure_callback_server_started
-from pyspark.sql import DataFrame, DataFrameWriterV2, SparkSession
+from pyspark.sql import Column, DataFrame, DataFrameWriterV2, SparkSession
 from pyspark.sql import functions as F
 
 from stream_analytics.settings import APP, WINDOW_LENGTHS
 from ticklake import names
 from ticklake.catalog import RUN_ID, LakeTables, matching
-from ticklake.records import Source
 from ticklake.settings import LiveSettings
-from ticklake.tables import WINDOWS, namespace_of
-
-NAMESPACES = tuple(dict.fromkeys(namespace_of(source) for source in Source))
+from ticklake.tables import NAMESPACES, WINDOWS, sources_of
 
 _KEY = ("flow", "symbol", "source", "window_length", "window_start")
 
@@ -25,6 +22,15 @@ BATCH = "ticklake.batch"
 
 WrittenUntil = dict[tuple[str, str], datetime]
 """By namespace and length: the end of the newest closed window in the table."""
+
+
+def written(until: WrittenUntil) -> Column:
+    """Whether a window (the columns of `ticklake.tables.WINDOW_COLUMNS`) ends no later than those in the table."""
+    found = F.lit(False)
+    for (namespace, length), end in until.items():
+        of_these = F.col("source").isin(sources_of(namespace)) & (F.col("window_length") == length)
+        found |= of_these & (F.col("window_end") <= F.lit(end))
+    return found
 
 
 class WindowLake:

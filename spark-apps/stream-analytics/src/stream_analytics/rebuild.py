@@ -8,17 +8,16 @@ from pydantic import Field
 from pyspark import StorageLevel
 from pyspark.sql import functions as F
 
-from stream_analytics.lake import WindowLake, WrittenUntil
+from stream_analytics.lake import WindowLake, written
 from stream_analytics.settings import WINDOW_LENGTHS, StreamSettings
 from stream_analytics.windows import windows_of
 from ticklake import ledger, logs
 from ticklake.catalog import LakeTables
 from ticklake.errors import ConfigurationError
 from ticklake.objects import ObjectStore
-from ticklake.records import Source
 from ticklake.settings import CatalogSettings, LiveSettings, StageSettings, StoreSettings
 from ticklake.spark import SparkSettings, translated_errors
-from ticklake.tables import namespace_of
+from ticklake.tables import sources_of
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
@@ -65,8 +64,8 @@ def rebuild(
     if after <= first:
         raise ConfigurationError(f"--to {after.isoformat()} does not lie after --from {first.isoformat()}")
     lake = WindowLake(LakeTables(settings.catalog, settings.store), settings.live)
-    written = lake.written_until()
-    last = max(written.values(), default=None)
+    until = lake.written_until()
+    last = max(until.values(), default=None)
     if last is None or first + min(WINDOW_LENGTHS.values()) > last:
         raise ConfigurationError(
             f"no window that starts at {first.isoformat()} or later is closed yet"
@@ -75,12 +74,13 @@ def rebuild(
     ticks = _ticks(spark, settings, first, min(after + max(WINDOW_LENGTHS.values()), last))
     if ticks is None:
         raise ConfigurationError(f"the archive has no tick from {first.isoformat()} to {after.isoformat()}")
+    closed = written(until)
     windows = windows_of(ticks, settings.stream.windows, timedelta(0)).where(_span(first, after))
     counts = {"new": 0, "revised": 0, "unchanged": 0, "only_in_table": 0}
     with translated_errors("rebuild windows"):
-        for namespace in sorted({namespace for namespace, _ in written}):
-            own = windows.where(F.col("source").isin(_sources(namespace)) & _closed(written, namespace))
-            _add(counts, _replace(lake, own, namespace, run_id, _span(first, after) & _closed(written, namespace)))
+        for namespace in sorted({namespace for namespace, _ in until}):
+            own = windows.where(F.col("source").isin(sources_of(namespace)) & closed)
+            _add(counts, _replace(lake, own, namespace, run_id, _span(first, after) & closed))
     return {"from": first.isoformat(), "to": after.isoformat(), **counts}
 
 
@@ -133,18 +133,6 @@ def _objects(
 
 def _span(first: datetime, after: datetime) -> "Column":
     return (F.col("window_start") >= F.lit(first)) & (F.col("window_start") < F.lit(after))
-
-
-def _closed(written: WrittenUntil, namespace: str) -> "Column":
-    found = F.lit(False)
-    for (place, length), until in written.items():
-        if place == namespace:
-            found |= (F.col("window_length") == length) & (F.col("window_end") <= F.lit(until))
-    return found
-
-
-def _sources(namespace: str) -> list[str]:
-    return [source.value for source in Source if namespace_of(source) == namespace]
 
 
 def _add(counts: dict[str, int], more: Mapping[str, int]) -> None:

@@ -16,7 +16,7 @@ from pyspark.sql import SparkSession
 
 from stream_analytics.app import App
 from stream_analytics.failures import check_sign_in, raise_final
-from stream_analytics.lake import WindowLake
+from stream_analytics.lake import WindowLake, WrittenUntil
 from stream_analytics.progress import Events, Metrics
 from stream_analytics.records import CheckpointRecord, open_checkpoints
 from stream_analytics.settings import StreamAnalyticsSettings
@@ -67,6 +67,7 @@ def check_servers(settings: StreamAnalyticsSettings) -> Servers:
 @dataclass(frozen=True)
 class _Opened:
     servers: Servers
+    written_until: WrittenUntil
     query_id: str
     record: CheckpointRecord
 
@@ -146,8 +147,8 @@ class Supervisor:
         began, restart, app = time.monotonic(), False, None
         try:
             app = App(
-                self._settings, self._spark, opened.servers.store, opened.servers.lake, self._topic, opened.query_id,
-                opened.record, self._metrics, self._events,
+                self._settings, self._spark, opened.servers.store, opened.servers.lake, opened.written_until,
+                self._topic, opened.query_id, opened.record, self._metrics, self._events,
             )  # fmt: skip
             app.start()
             self._app = app
@@ -164,11 +165,11 @@ class Supervisor:
                 app.stop(self._stop, restart=restart)
 
     def _open(self, servers: Servers) -> _Opened:
-        written = bool(servers.lake.written_until())
+        until = servers.lake.written_until()
         query_id, record = open_checkpoints(
-            self._settings, self._spark, servers.store, servers.topic_id, written=written
+            self._settings, self._spark, servers.store, servers.topic_id, written=bool(until)
         )
-        return _Opened(servers, query_id, record)
+        return _Opened(servers, until, query_id, record)
 
 
 def in_background(work: Callable[[], T]) -> Future[T]:
