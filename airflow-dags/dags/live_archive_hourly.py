@@ -12,7 +12,7 @@ from ticklake.pipeline import Stage
 from ticklake.settings import load
 from ticklake_airflow.dags import DATE, HOUR, hourly, stage_dag
 from ticklake_airflow.settings import ScheduleSettings, TaskSettings
-from ticklake_airflow.stages import RUN_ID, stage_task
+from ticklake_airflow.stages import LOAD_LIVE, RUN_ID, stage_task
 
 HOUR_OF_RUN = "live_hour(dag_run, params)"
 
@@ -32,4 +32,4 @@ with stage_dag(
             "--date", f"{{{{ {HOUR_OF_RUN}.date() }}}}", "--hour", f"{{{{ {HOUR_OF_RUN}.hour }}}}", "--run-id", RUN_ID,
         ),
     )  # fmt: skip
-    bars >> stage_task(Stage("load_live", "load-warehouse", "load-live"), settings, arguments=("--run-id", RUN_ID))
+    bars >> stage_task(LOAD_LIVE, settings, arguments=("--run-id", RUN_ID))

@@ -8,7 +8,8 @@ from chart_objects import Manifest, PodTemplate
 Policy = Callable[[PodTemplate], Iterator[str]]
 
 _TOKEN_USERS = re.compile(
-    r"^((SparkApplication/.*-stream-analytics|task daily-analytics) driver|Job/.*-kafka-cluster-id-\d+)$"
+    r"^((SparkApplication/.*-stream-analytics|task (daily-analytics|rebuild-windows)) driver"
+    r"|Job/.*-kafka-cluster-id-\d+)$"
 )
 """Pods that talk to the Kubernetes API."""
 _SECRET_NAME = re.compile(r"PASSWORD|PASSPHRASE|SECRET|ACCESS_KEY|API_KEY|TOKEN|CREDENTIAL|CONNECTION|WEBHOOK")

@@ -10,7 +10,7 @@ Rendered = Callable[[str], list[Manifest]]
 
 WRITERS = {
     "validate-raw", "daily-analytics driver", "daily-analytics executor", "stream-analytics driver",
-    "stream-analytics executor", "tick-bars", "maintain-tables",
+    "stream-analytics executor", "rebuild-windows driver", "rebuild-windows executor", "tick-bars", "maintain-tables",
 }  # fmt: skip
 READERS = {
     "load-warehouse", "load-live", "reconcile-run", "dashboard", "fetch-historical", "batch-exporter", "stream-ticks",

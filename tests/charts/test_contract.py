@@ -14,7 +14,9 @@ from ticklake.pipeline import BATCH_STAGES, Kind
 from ticklake.settings import CatalogSettings, KafkaSettings, StoreSettings, WarehouseSettings
 
 ROOT = CHART.parents[1]
-FURTHER = ("held-symbol", "load-live", "tick-bars", "keep-house", "maintain-tables", "clean-metadata")
+FURTHER = (
+    "held-symbol", "load-live", "rebuild-windows", "tick-bars", "keep-house", "maintain-tables", "clean-metadata",
+)  # fmt: skip
 """Programs that Airflow starts besides the pipeline's stages."""
 LIVE = ("stream-ticks", "archive-ticks", "market-alerts", "dashboard")
 
@@ -93,17 +95,30 @@ def test_programs_are_in_their_images(objects: list[Manifest]) -> None:
 def test_spark_applications_run_the_images_scripts(rendered: Callable[[str], list[Manifest]]) -> None:
     objects = rendered("default")
     stream = find(objects, "SparkApplication", "ticklake-stream-analytics")["spec"]
-    daily = tasks(find(objects, "ConfigMap", "ticklake-tasks"))["daily-analytics"]["spec"]
+    submitted = tasks(find(objects, "ConfigMap", "ticklake-tasks"))
+    daily, rebuild = (submitted[program]["spec"] for program in ("daily-analytics", "rebuild-windows"))
     assert stream["mainApplicationFile"] == "local:///opt/ticklake/run_stream_analytics.py"
     assert daily["mainApplicationFile"] == "local:///opt/ticklake/run_daily_analytics.py"
     # The operator multiplies the intervals by all starts before, and never begins anew.
     assert stream["restartPolicy"] == {
         "type": "Always", "onFailureRetryInterval": 1, "onSubmissionFailureRetryInterval": 1,
     }  # fmt: skip
-    assert daily["restartPolicy"]["type"] == "Never"
-    for spec in (stream, daily):
+    assert rebuild["mainApplicationFile"] == "local:///opt/ticklake/run_rebuild_windows.py"
+    for spec in (stream, daily, rebuild):
+        script = Path(spec["mainApplicationFile"].removeprefix("local://")).name
+        assert (ROOT / "spark-apps" / script).is_file()
         version = next(line for line in _lock() if line.startswith("pyspark=="))
+        assert spec["restartPolicy"]["type"] == ("Always" if spec is stream else "Never")
         assert spec["sparkVersion"] == version.removeprefix("pyspark==").split()[0]
+
+
+def test_windows_are_rebuilt_with_the_streams_settings(helm: Path) -> None:
+    slides = "stages.stream-analytics.env.TICKLAKE_WINDOWS_SLIDE_15M_SECONDS=30"
+    own = "stages.rebuild-windows.env.TICKLAKE_REBUILD_LATE_HOURS=48"
+    objects = render(helm, *VALUE_SETS["default"], "--set-string", f"{slides},{own}")
+    spec = tasks(find(objects, "ConfigMap", "ticklake-tasks"))["rebuild-windows"]["spec"]
+    told = {each["name"]: each.get("value") for each in spec["driver"]["template"]["spec"]["containers"][0]["env"]}
+    assert (told["TICKLAKE_WINDOWS_SLIDE_15M_SECONDS"], told["TICKLAKE_REBUILD_LATE_HOURS"]) == ("30", "48")
 
 
 def _lock() -> list[str]:
@@ -185,7 +200,7 @@ def test_only_stages_that_need_it_know_a_secret(objects: list[Manifest]) -> None
         "TICKLAKE_CATALOG_PASSWORD": set(),
     }
     for program in tasks(find(objects, "ConfigMap", "ticklake-tasks")):
-        if program != "daily-analytics":
+        if program not in ("daily-analytics", "rebuild-windows"):
             for variable, users in secret.items():
                 if variable in _base(objects, program):
                     users.add(program)

@@ -175,6 +175,7 @@ def test_prometheus_reaches_its_targets_and_a_stranger_does_not(rendered: Render
     assert {flow for flow in found if flow[0] == "prometheus"} == {
         ("prometheus", "broker", "TCP/9404"), ("prometheus", "store", "TCP/9000"),
         ("prometheus", "daily-analytics driver", "TCP/4040"), ("prometheus", "stream-analytics driver", "TCP/4040"),
+        ("prometheus", "rebuild-windows driver", "TCP/4040"),
         *(("prometheus", name, "TCP/9100") for name in (
             "archive-ticks", "batch-exporter", "dashboard", "market-alerts", "stream-analytics driver", "stream-ticks",
         )),

@@ -50,19 +50,19 @@ STORE_USERS = (
     "fetch-historical", "consume-historical", "validate-raw", "daily-analytics driver", "daily-analytics executor",
     "held-symbol", "load-warehouse", "validate-loaded", "reconcile-run", "load-live", "tick-bars", "keep-house",
     "maintain-tables", "stream-ticks", "archive-ticks", "stream-analytics driver", "stream-analytics executor",
-    "check-platform", "dashboard",
+    "rebuild-windows driver", "rebuild-windows executor", "check-platform", "dashboard",
 )  # fmt: skip
 CATALOG_USERS = (
     "fetch-historical", "validate-raw", "daily-analytics driver", "daily-analytics executor", "load-warehouse",
     "load-live", "tick-bars", "reconcile-run", "maintain-tables", "stream-ticks", "stream-analytics driver",
-    "stream-analytics executor",
-    "dashboard",
+    "stream-analytics executor", "rebuild-windows driver", "rebuild-windows executor", "dashboard",
 )  # fmt: skip
 WAREHOUSE_USERS = ("load-warehouse", "validate-loaded", "reconcile-run", "load-live")
 ASKS_THE_INTERNET = ("fetch-historical", "stream-ticks")
+SPARK_APPS = ("daily-analytics", "stream-analytics", "rebuild-windows")
 API_USERS = (
-    "daily-analytics driver", "stream-analytics driver", "scheduler", "entity-operator", "store", "store-2",
-    "kafka-cluster-id", *BROKERS,
+    *(f"{app} driver" for app in SPARK_APPS), "scheduler", "entity-operator", "store", "store-2", "kafka-cluster-id",
+    *BROKERS,
 )  # fmt: skip
 METRICS = ("stream-ticks", "archive-ticks", "stream-analytics driver", "dashboard", "market-alerts")
 AIRFLOW_PODS = ("scheduler", "dag-processor", "api-server")
@@ -82,7 +82,7 @@ def _table(listener: int) -> set[Flow]:
     table |= {("market-alerts", "internet", f"TCP/{port}") for port in (443, 465, 587)}
     table |= _api(*API_USERS)
     table |= {("prometheus", user, "TCP/9100") for user in METRICS}
-    for app in ("daily-analytics", "stream-analytics"):
+    for app in SPARK_APPS:
         table |= {(f"{app} executor", f"{app} driver", "TCP/7078"), (f"{app} executor", f"{app} driver", "TCP/7079")}
         table |= {(f"{app} driver", f"{app} executor", "TCP/7080")}
     table |= {(user, "postgresql", "TCP/5432") for user in (*AIRFLOW_PODS, "clean-metadata")}
@@ -136,7 +136,7 @@ def test_the_flows_in_production(rendered: Callable[[str], list[Manifest]]) -> N
     wanted |= {("batch-exporter", store, "TCP/9000") for store in ("store", "store-2")}
     wanted |= {("prometheus", store, "TCP/9000") for store in ("store", "store-2")}
     wanted |= {("prometheus", broker, "TCP/9404") for broker in BROKERS}
-    wanted |= {("prometheus", f"{app} driver", "TCP/4040") for app in ("daily-analytics", "stream-analytics")}
+    wanted |= {("prometheus", f"{app} driver", "TCP/4040") for app in SPARK_APPS}
     wanted |= {("prometheus", "batch-exporter", "TCP/9100")}
     assert _difference(_computed(rendered("production")), wanted) == NOTHING
 

@@ -35,6 +35,7 @@ def test_all_kinds_of_pods_are_looked_at(rendered: Callable[[str], list[Manifest
         "Deployment/ticklake-dashboard", "Deployment/ticklake-market-alerts",
         "SparkApplication/ticklake-stream-analytics driver", "SparkApplication/ticklake-stream-analytics executor",
         "task fetch-historical", "task reconcile-run", "task daily-analytics driver", "task daily-analytics executor",
+        "task rebuild-windows driver", "task rebuild-windows executor",
         "CronJob/ticklake-airflow-backup", "Pod/ticklake-check-platform", "Job/ticklake-provision-store-1",
         "StatefulSet/ticklake-catalog",
     } <= found  # fmt: skip

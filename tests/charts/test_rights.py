@@ -87,6 +87,7 @@ READS = {
     "stream-ticks": {TABLE, PROCESSED},
     "archive-ticks": {TICKS, csv_key(TICKS)},
     "stream-analytics": {*REALTIME, CHECKPOINT, TABLE, EVENTS},
+    "rebuild-windows": {TICKS, csv_key(TICKS), *REALTIME, TABLE, EVENTS},
     "tick-bars": {TICKS, csv_key(TICKS), TABLE, *TICK_FILES},
     "keep-house": EXPIRING,
     "maintain-tables": OF_TABLES,
@@ -111,6 +112,7 @@ WRITES = {
     "stream-ticks": set(),
     "archive-ticks": {TICKS, csv_key(TICKS), QUARANTINED_TICK},
     "stream-analytics": {*REALTIME, CHECKPOINT, TABLE, EVENTS},
+    "rebuild-windows": {*REALTIME, TABLE, EVENTS},
     "tick-bars": {TABLE, *TICK_FILES},
     "keep-house": set(),
     "maintain-tables": {*OF_TABLES, MAINTENANCE},
@@ -123,6 +125,7 @@ WRITES = {
 REMOVES = {
     "daily-analytics": {PROCESSED, EVENTS},
     "stream-analytics": {CHECKPOINT, EVENTS},
+    "rebuild-windows": {EVENTS},
     "keep-house": EXPIRING,
     "maintain-tables": OF_TABLES,
     "check-platform": {CHECK},
@@ -166,6 +169,7 @@ def test_what_can_be_read_can_be_listed(policies: dict[str, StorePolicy]) -> Non
 @pytest.mark.parametrize(
     ("user", "folder"),
     [("daily-analytics", names.PROCESSED_DAILY), ("daily-analytics", "tables"), ("stream-analytics", "tables"),
+     ("rebuild-windows", LIVE.raw_prefix), ("rebuild-windows", names.PROCESSED_LIVE), ("rebuild-windows", "tables"),
      ("stream-analytics", LIVE.checkpoint_prefix), ("stream-analytics", names.PROCESSED_LIVE),
      ("daily-analytics", "spark-events"), ("stream-analytics", "spark-events")],
 )  # fmt: skip

@@ -98,7 +98,12 @@ topologySpreadConstraints:
 - name: TICKLAKE_ALERTS_RULES_FILE
   value: /etc/ticklake/alerts/rules.yaml
 {{- end }}
-{{- range $name, $value := $own.env }}
+{{- $env := $own.env | default dict }}
+{{- if eq .stage "rebuild-windows" }}
+{{- /* The same slides as the stream's. */ -}}
+{{- $env = merge (deepCopy $env) (index $root.Values.stages "stream-analytics" "env" | default dict) }}
+{{- end }}
+{{- range $name, $value := $env }}
 - name: {{ $name }}
   value: {{ $value | quote }}
 {{- end }}

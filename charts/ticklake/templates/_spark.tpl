@@ -1,6 +1,6 @@
 {{/*
 A SparkApplication's spec. Pods come from templates, which need no webhook; the operator sets cores, memory and
-service accounts in them. Arguments: root, stage, script, extra (lines below `spec`, optional).
+service accounts in them. Arguments: root, stage.
 */}}
 {{- define "ticklake.spark.spec" -}}
 {{- $root := .root -}}
@@ -15,7 +15,7 @@ imagePullPolicy: {{ index $root.Values.images "spark-apps" "pullPolicy" }}
 {{- with $root.Values.imagePullSecrets }}
 imagePullSecrets: {{ . | toJson }}
 {{- end }}
-mainApplicationFile: local:///opt/ticklake/{{ .script }}
+mainApplicationFile: local:///opt/ticklake/run_{{ replace "-" "_" .stage }}.py
 sparkConf:
   {{- include "ticklake.spark.conf" . | trim | nindent 2 }}
 driver:
@@ -128,7 +128,7 @@ spec:
         {{- include "ticklake.envFrom" .root | nindent 8 }}
       env:
         {{- include "ticklake.env" . | nindent 8 }}
-        {{- if eq .stage "daily-analytics" }}
+        {{- if ne .stage "stream-analytics" }}
         # Airflow reads the result from the driver's state.
         - name: TICKLAKE_XCOM_FILE
           value: /dev/termination-log

@@ -90,6 +90,15 @@ load-live:
     read: [tables/, processed/realtime/]
   catalog: reader
   warehouse: true
+rebuild-windows:
+  image: spark-apps
+  runs: spark
+  s3a: [{{ $live.raw }}, processed/realtime/, tables/{{ $events }}]
+  store:
+    read: [{{ $live.raw }}, processed/realtime/, tables/{{ $events }}]
+    write: [processed/realtime/, tables/{{ $events }}]
+    delete: [{{ ternary "spark-events/" "" .Values.spark.history.enabled }}]
+  catalog: writer
 tick-bars:
   image: archive-ticks
   runs: pod
@@ -201,4 +210,15 @@ spark-history:
     read: [spark-events/]
     delete: [spark-events/]
 {{- end }}
+{{- end -}}
+
+{{/* The stages that run on Spark, as JSON. */}}
+{{- define "ticklake.sparkStages" -}}
+{{- $found := list -}}
+{{- range $name, $spec := include "ticklake.stages" . | fromYaml -}}
+{{- if has $spec.runs (list "spark" "stream") -}}
+{{- $found = append $found $name -}}
+{{- end -}}
+{{- end -}}
+{{- $found | toJson -}}
 {{- end -}}

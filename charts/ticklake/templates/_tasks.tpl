@@ -31,7 +31,7 @@ metadata:
   labels:
     {{- include "ticklake.stageLabels" . | nindent 4 }}
 spec:
-  {{- include "ticklake.spark.spec" (dict "root" .root "stage" .stage "script" "run_daily_analytics.py") | nindent 2 }}
+  {{- include "ticklake.spark.spec" . | nindent 2 }}
   # Airflow tries again, with the same run.
   restartPolicy:
     type: Never

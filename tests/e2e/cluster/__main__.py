@@ -81,6 +81,8 @@ def run(trial: Trial) -> None:
         trial.count(run_id)
     with trial.step("Live ticks"):
         trial.live()
+    with trial.step("The other DAGs"):
+        trial.other_dags()
     with trial.step("Dashboard"):
         trial.dashboard(run_id)
     with trial.step("Forbidden flows"):

@@ -4,12 +4,15 @@ import csv
 import io
 import json
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
 import pyarrow.parquet as pq
 import snowflake.connector
 from pydantic import SecretStr
+from snowflake.connector.cursor import SnowflakeCursor
 from tests.e2e.cluster.tools import Cluster, TrialFailed
 
 from ticklake import ledger, lineage, names
@@ -64,17 +67,33 @@ def lake(platform: Cluster, store: ObjectStore, run_id: str) -> None:
 
 def warehouse(port: int, password: str, batch_id: str) -> None:
     """The warehouse holds every row of the batch, and its audit names the load."""
-    with snowflake.connector.connect(
-        account="trial", user="ticklake", password=password, host="127.0.0.1", port=port, protocol="http",
-        database="STOCK_MARKET",
-    ) as connection:  # fmt: skip
-        cursor = connection.cursor()
+    with _connected(port, password) as cursor:
         cursor.execute(
             "select symbol, count(*) from MARKET_TEST.DAILY_ANALYTICS where source = 'simulated' group by symbol"
         )
         same("rows of the warehouse by symbol", dict(cursor.fetchall()), EXPECTED)
         cursor.execute("select count(distinct kind) from MARKET_TEST.LOAD_AUDIT where batch_id = %s", (batch_id,))
         same("tables in the audit", cursor.fetchone(), (3,))
+
+
+@contextmanager
+def _connected(port: int, password: str) -> Iterator[SnowflakeCursor]:
+    with (
+        snowflake.connector.connect(
+            account="trial", user="ticklake", password=password, host="127.0.0.1", port=port, protocol="http",
+            database="STOCK_MARKET",
+        ) as connection,
+        connection.cursor() as cursor,
+    ):  # fmt: skip
+        yield cursor
+
+
+def live_windows(port: int, password: str, closed: int) -> None:
+    """The warehouse holds at least `closed` windows."""
+    with _connected(port, password) as cursor:
+        cursor.execute("select count(*) from MARKET_TEST.WINDOW_ANALYTICS")
+        ((found,),) = cursor.fetchall()
+        same("all closed windows in the warehouse", found >= closed, True)
 
 
 def ticks(store: ObjectStore) -> pd.DataFrame:

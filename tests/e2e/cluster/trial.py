@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -89,7 +89,10 @@ class Trial:
                 files.append(Path(folder) / f"{name}.yaml")
                 files[-1].write_text(self._filled(f"values-{name}.yaml"))
             kept = () if more else self.reset_checkpoint()
-            self._helm("ticklake", [str(CHART)], [*map(str, files), *self.options.values], *kept, *more)
+            # The last full hour has no tick, as they began in this one.
+            silent = "stages.tick-bars.env.TICKLAKE_BARS_MAX_SILENCE_SECONDS=0"
+            given = [*map(str, files), *self.options.values]
+            self._helm("ticklake", [str(CHART)], given, "--set-string", silent, *kept, *more)
 
     def reset_checkpoint(self) -> Sequence[str]:
         """The checkpoint that an earlier step or trial chose by a reset, which has to stay set."""
@@ -131,14 +134,7 @@ class Trial:
 
     def finish(self, airflow: Airflow, dag_run: str, *, retried: str | None = None) -> str:
         """Wait for a run of the DAG and check it; `retried` is the one task that had to be tried again."""
-        state = airflow.wait(DAG, dag_run, self.options.timeout)
-        tasks = airflow.tasks(DAG, dag_run)
-        for seconds, task in zip(elapsed(tasks), tasks, strict=True):
-            print(f"  {task['state'] or '-':8} {seconds:6.1f} s  {task['task_id']}", flush=True)
-        if state != "success":
-            failed = next((task for task in tasks if task["state"] == "failed"), tasks[-1])
-            log = airflow.log(DAG, dag_run, failed["task_id"], failed["try_number"])
-            raise TrialFailed(f"the run ended as {state}; the log of {failed['task_id']}:\n{log}")
+        tasks = self._green(airflow, DAG, dag_run)
         total = sum(checks.EXPECTED.values())
         for task in tasks:
             # A task that only a retry brought to green has a fault that the next run may meet again.
@@ -148,6 +144,37 @@ class Trial:
             counts = (result["rows_in"], result["rows_out"], result["quarantined"])
             checks.same(f"rows of {task['task_id']} (XCom)", counts, (total, total, 0))
         return str(result["run_id"])
+
+    def _green(self, airflow: Airflow, dag: str, dag_run: str) -> list[dict[str, Any]]:
+        """Wait for a run of a DAG, print its tasks and return them; raises TrialFailed unless all are green."""
+        state = airflow.wait(dag, dag_run, self.options.timeout)
+        tasks = airflow.tasks(dag, dag_run)
+        for seconds, task in zip(elapsed(tasks), tasks, strict=True):
+            print(f"  {task['state'] or '-':8} {seconds:6.1f} s  {task['task_id']}", flush=True)
+        if state != "success":
+            failed = next((task for task in tasks if task["state"] == "failed"), tasks[-1])
+            log = airflow.log(dag, dag_run, failed["task_id"], failed["try_number"])
+            raise TrialFailed(f"the run ended as {state}; the log of {failed['task_id']}:\n{log}")
+        return tasks
+
+    def other_dags(self) -> None:
+        """Windows from the archive are those of the stream; live tables reach the warehouse; the lake is maintained."""
+        with self.store() as store:
+            closed = until("closed windows", 1800, lambda: checks.windows(self.platform, store), pause=10)
+        now = datetime.now(UTC)
+        span = {"from": (now - timedelta(days=1)).isoformat(), "to": now.isoformat()}
+        with self.airflow() as airflow:
+            for dag, conf in (("rebuild_windows", span), ("live_archive_hourly", {}), ("housekeeping", {})):
+                dag_run = airflow.trigger(dag, **conf)
+                for task in self._green(airflow, dag, dag_run):
+                    result = airflow.result(dag, dag_run, task["task_id"])
+                    print(f"    {task['task_id']}: {result}", flush=True)
+                    if task["task_id"] == "rebuild_windows":
+                        checks.same("windows that differ", (result["new"], result["revised"]), (0, 0))
+                        checks.same("windows that are as they were", result["unchanged"] >= closed, True)
+        password = self.secret("ticklake-warehouse", "password")
+        with self.platform.forwarded("svc/ticklake-warehouse", 8080) as port:
+            checks.live_windows(port, password, closed)
 
     def count(self, run_id: str) -> None:
         """Every row in every place."""

@@ -64,16 +64,19 @@ def _answer(symbol: str, first: date, last: date) -> tuple[Frame, Frame]:
 def recorded(store: ObjectStore, tables: LakeTables) -> Callable[..., StageRecord]:
     """Records the facts of a batch of real bars from `first` to `day`, and the record of their judgement.
 
-    Symbols named in `without` have no rows, those in `held` are held; `change` is done to the bars that come.
+    Symbols named in `without` have no rows, those in `held` are held; `change` is done to the bars that come; the one
+    symbol comes `under` other names where these are given.
     """
 
     def put(
         run_id: str, day: date, first: date, *symbols: str, source: Source = Source.REPLAY,
         without: dict[str, SymbolStatus] | None = None, held: tuple[str, ...] = (),
-        change: Callable[[Frame], Frame] = lambda bars: bars, rename: dict[str, str] | None = None,
+        change: Callable[[Frame], Frame] = lambda bars: bars, under: tuple[str, ...] = (),
     ) -> StageRecord:  # fmt: skip
-        namespace, names = namespace_of(source), rename or {}
-        parts = [_answer(symbol, first, day) for symbol in symbols]
+        namespace, answers = namespace_of(source), {symbol: _answer(symbol, first, day) for symbol in symbols}
+        if under:
+            (answer,) = answers.values()
+            answers = dict.fromkeys(under, answer)
         stamp = {
             "currency": "USD", "source": str(source), "batch_id": run_id, "batch_date": pd.Timestamp(day),
             "known_at": pd.Timestamp(datetime(day.year, day.month, day.day, 22, 30, tzinfo=UTC)),
@@ -81,13 +84,15 @@ def recorded(store: ObjectStore, tables: LakeTables) -> Callable[..., StageRecor
         found = dict.fromkeys(without or {}, 0)
         for table in FACT_TABLES:
             tables.ensure(namespace, table)
-        for bars, actions in parts:
-            bars, actions = (f.assign(**stamp).replace({"symbol": names}) for f in (change(bars), actions))
-            (symbol,) = set(bars["symbol"])
-            found[symbol] = len(bars)
-            if symbol in held:
-                continue
-            wanted = matching(symbol=[symbol], source=[str(source)])
+        fit = {}
+        for symbol, (bars, actions) in answers.items():
+            sent = change(bars).assign(symbol=symbol, **stamp)
+            found[symbol] = len(sent)
+            if symbol not in held:
+                fit[symbol] = sent, actions.assign(symbol=symbol, **stamp)
+        if fit:
+            bars, actions = (pd.concat(part, ignore_index=True) for part in zip(*fit.values(), strict=True))
+            wanted = matching(symbol=list(fit), source=[str(source)])
             known = (tables.read(namespace, table, wanted).to_pandas(date_as_object=False) for table in FACT_TABLES)
             changes = facts.compare(facts.as_traded(bars, actions), Facts(*known))
             for table, rows in zip(FACT_TABLES, (changes.rows.bars, changes.rows.actions), strict=True):

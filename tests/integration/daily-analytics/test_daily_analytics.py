@@ -311,7 +311,7 @@ def test_three_engines_read_the_same_rows(recorded, process, stored, tables, cat
 @pytest.mark.parametrize("symbol", ["M&M.NS", "^GSPC", "EURUSD=X", "O'X"])
 def test_a_symbol_with_other_characters_has_a_history_too(recorded, process, stored, symbol):
     for run_id, first, day in (("run 1", START, date(2012, 12, 27)), ("run 2", date(2012, 12, 3), DAY)):
-        recorded(run_id, day, first, "IBM", rename={"IBM": symbol})
+        recorded(run_id, day, first, "IBM", under=(symbol,))
         process(run_id, day)
     check_against_talib(stored(symbol), "IBM", START, DAY)
 

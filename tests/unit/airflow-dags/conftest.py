@@ -42,7 +42,9 @@ def templates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pod = (MANIFESTS / "pod.yaml").read_text()
     for program in POD_PROGRAMS:
         (folder / f"{program}.yaml").write_text(pod.replace("PROGRAM", program))
-    (folder / "daily-analytics.yaml").write_text((MANIFESTS / "daily-analytics.yaml").read_text())
+    spark = (MANIFESTS / "daily-analytics.yaml").read_text()
+    for program in ("daily-analytics", "rebuild-windows"):
+        (folder / f"{program}.yaml").write_text(spark.replace("daily-analytics", program))
     return folder
 
 
@@ -85,7 +87,7 @@ def context() -> dict[str, Any]:
     return {
         "params": {
             "date": None, "source": None, "symbols": None, "hour": None, "action": "release", "symbol": "AAPL",
-            "run": None,
+            "run": None, "from": "2024-07-05T13:30:00Z", "to": "2024-07-05T20:00:00Z",
         },
         "ti": Instance, "ds": "2024-07-05", "run_id": DagRun.run_id, "dag_run": DagRun(),
     }  # fmt: skip

@@ -57,5 +57,5 @@ def test_every_task_is_taken_by_the_api(
             for container in pod["spec"]["containers"]:
                 assert container["securityContext"]["readOnlyRootFilesystem"], (task.task_id, container["name"])
                 assert container["resources"]["limits"]["memory"], (task.task_id, container["name"])
-    assert len(errors) == 13
+    assert len(errors) == 14
     assert {name: found for name, found in errors.items() if found} == {}

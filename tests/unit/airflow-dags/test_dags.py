@@ -41,7 +41,10 @@ def dags(bag: Bag, request: pytest.FixtureRequest) -> dict[str, Any]:
 
 
 def test_the_dags_are_there(dags: dict[str, Any]) -> None:
-    assert sorted(dags) == ["held_symbols", "housekeeping", "live_archive_hourly", "stock_market_pipeline"]
+    assert sorted(dags) == [
+        "held_symbols", "housekeeping", "live_archive_hourly", "rebuild_windows", "stock_market_pipeline",
+    ]  # fmt: skip
+    assert chain_of(dags["rebuild_windows"]) == ["rebuild_windows", "load_live"]
     assert chain_of(dags["live_archive_hourly"]) == ["make_tick_bars", "load_live"]
     assert {task.task_id for task in dags["housekeeping"].tasks} == {
         "keep_house", "maintain_tables", "clean_airflow_metadata",
@@ -108,13 +111,14 @@ def test_a_wrong_setting_is_named_in_the_import_error(bag: Bag, setting: str, va
 
 def test_nothing_is_scheduled_unless_asked(bag: Bag) -> None:
     dags = bag(TASKS_RUN_IN="local", SCHEDULE_LIVE="manual", SCHEDULE_HOUSEKEEPING="manual").dags
-    assert [dag.timetable.can_be_scheduled for dag in dags.values()] == [False] * 4
+    assert [dag.timetable.can_be_scheduled for dag in dags.values()] == [False] * 5
     dags = bag(TASKS_RUN_IN="local", SCHEDULE_LIVE="hourly", SCHEDULE_HOUSEKEEPING="daily").dags
     scheduled = {name: dag.timetable.can_be_scheduled for name, dag in dags.items()}
     assert scheduled == {
         "stock_market_pipeline": False,
         "live_archive_hourly": True,
         "housekeeping": True,
+        "rebuild_windows": False,
         "held_symbols": False,
     }
 

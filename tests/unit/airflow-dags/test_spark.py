@@ -22,9 +22,9 @@ Task = Callable[..., Any]
 def task(bag: Callable[..., Any], context: dict[str, Any]) -> Task:
     """A function that gives the task with its templates filled in."""
 
-    def render(**settings: str) -> Any:
-        dag = bag(TASKS_RUN_IN="kubernetes", TASKS_NAMESPACE="ticklake", **settings).dags["stock_market_pipeline"]
-        found = dag.get_task("process_data")
+    def render(task_id: str = "process_data", dag_id: str = "stock_market_pipeline", **settings: str) -> Any:
+        dag = bag(TASKS_RUN_IN="kubernetes", TASKS_NAMESPACE="ticklake", **settings).dags[dag_id]
+        found = dag.get_task(task_id)
         found.render_template_fields(context, dag.get_template_env())
         return found
 
@@ -45,6 +45,12 @@ def test_the_application_is_the_charts_with_this_runs_arguments(task: Task) -> N
     assert arguments[3].startswith("backfill__2024-07-05T20-30-00-00-00-")
     assert body["metadata"].pop("annotations") == {"ticklake/run-id": arguments[3]}
     assert body == given
+
+
+def test_windows_are_rebuilt_for_the_span_that_was_asked_for(task: Task) -> None:
+    arguments = application(task("rebuild_windows", "rebuild_windows"))["spec"]["arguments"]
+    assert arguments[:5] == ["--from", "2024-07-05T13:30:00Z", "--to", "2024-07-05T20:00:00Z", "--run-id"]
+    assert arguments[5].startswith("backfill__2024-07-05T20-30-00-00-00-")
 
 
 def test_the_application_is_valid_by_its_definition(task: Task) -> None:

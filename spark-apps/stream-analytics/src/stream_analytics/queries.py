@@ -64,6 +64,7 @@ def session_options(settings: StreamAnalyticsSettings) -> dict[str, str]:
     options = {
         "spark_sql_shuffle_partitions": str(settings.stream.shuffle_partitions),
         "spark_scheduler_mode": "FAIR",
+        "spark_sql_adaptive_enabled": "false",  # not for streams, which would say so at each start
         "spark_sql_streaming_numRecentProgressUpdates": "5",
         "spark_ui_showConsoleProgress": "false",
     }

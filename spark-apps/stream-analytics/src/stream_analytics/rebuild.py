@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
 
 _HOUR = timedelta(hours=1)
+_ROWS_PER_PART = 250_000
 _IDENTITY = ["producer_run", "symbol", "sequence"]
 _COMPARED = ("open", "high", "low", "close", "volume", "tick_count", "first_event_time", "last_event_time")
 """Equal ticks give equal ones; what is averaged may differ in its last digit."""
@@ -108,17 +109,21 @@ def _replace(
 
 def _ticks(spark: "SparkSession", settings: RebuildSettings, first: datetime, end: datetime) -> "DataFrame | None":
     """The archive's distinct ticks with an event time in `first` to `end` (excluded)."""
-    keys = list(_objects(ObjectStore(settings.store), settings.live, first, end, settings.rebuild_late_hours))
-    if not keys:
+    found = dict(_objects(ObjectStore(settings.store), settings.live, first, end, settings.rebuild_late_hours))
+    if not found:
         return None
-    archived = spark.read.parquet(*(f"s3a://{settings.store.bucket}/{key}" for key in keys))
+    # Spark's own number of 200 makes as many tasks of a small span.
+    parts = max(spark.sparkContext.defaultParallelism, sum(found.values()) // _ROWS_PER_PART)
+    spark.conf.set("spark.sql.shuffle.partitions", str(parts))
+    archived = spark.read.parquet(*(f"s3a://{settings.store.bucket}/{key}" for key in found))
     inside = archived.where((F.col("event_time") >= F.lit(first)) & (F.col("event_time") < F.lit(end)))
     return inside.dropDuplicates(_IDENTITY)
 
 
 def _objects(
     store: ObjectStore, live: LiveSettings, first: datetime, end: datetime, late_hours: int
-) -> Iterator[str]:  # fmt: skip
+) -> Iterator[tuple[str, int]]:  # fmt: skip
+    """Key and number of rows of each object with a tick in the span."""
     for folder in ledger.hours(store, live.names):
         # Ticks are filed by arrival: in their hour, in the one before where the producer's clock is ahead, or later.
         # Where event time is not the clock's, in any.
@@ -128,7 +133,7 @@ def _objects(
             if found.key.endswith(".parquet") and (entry := ledger.read_range(store, found.key)) is not None:
                 least, greatest = entry.least_event_time, entry.greatest_event_time
                 if least is not None and greatest is not None and least < end and greatest >= first:
-                    yield found.key
+                    yield found.key, entry.rows
 
 
 def _span(first: datetime, after: datetime) -> "Column":
