@@ -143,7 +143,7 @@ def dashboard_running(programs: Path, environment: dict[str, str], folder: Path,
         )  # fmt: skip
     server = Dashboard(process, f"http://127.0.0.1:{port}", f"http://127.0.0.1:{metrics_port}", log)
     try:
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 300
         while True:
             assert process.poll() is None, log.read_text()
             with contextlib.suppress(OSError), urllib.request.urlopen(f"{server.metrics_url}/readyz", timeout=2):

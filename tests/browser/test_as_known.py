@@ -12,7 +12,6 @@ BEFORE, SPLIT = date(2005, 2, 25), date(2005, 2, 28)
 """AAPL's last session before its split 2:1, and the day of the split."""
 CLOSES = {BEFORE: 88.99, SPLIT: 44.86}
 """As traded."""
-pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")

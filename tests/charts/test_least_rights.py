@@ -37,8 +37,6 @@ BATCH = ("--date", "2013-03-01", "--run-id", "rights")
 ROWS = 500
 """AAPL and MSFT from 2012-03-02 to 2013-03-01: 250 sessions each, two days of a storm being none."""
 
-pytestmark = pytest.mark.timeout(600)
-
 
 @pytest.fixture(scope="module")
 def objects(helm: Path) -> list[Manifest]:

@@ -33,7 +33,7 @@ class Box:
     def __init__(self, programs: Path, folder: Path) -> None:
         self.programs, self.folder = programs, folder
 
-    def __call__(self, *arguments: str, timeout: float = 280) -> subprocess.CompletedProcess[str]:
+    def __call__(self, *arguments: str, timeout: float = 900) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [self.programs / "onebox", *arguments], capture_output=True, text=True, timeout=timeout, check=False
         )

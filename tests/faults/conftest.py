@@ -38,7 +38,7 @@ class Box:
     def call(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Run a command to its end."""
         return subprocess.run(
-            [self._program, *arguments, "--data", self.folder], capture_output=True, text=True, timeout=120,
+            [self._program, *arguments, "--data", self.folder], capture_output=True, text=True, timeout=400,
             check=False, env={**os.environ, "BOX_OF_THE_TEST": self._mark},
         )  # fmt: skip
 
@@ -69,7 +69,7 @@ class Box:
 
     def wait_for_stage(self, program: str, running: "subprocess.Popen[str]") -> None:
         log = self.folder / "logs" / f"{program}.log"
-        self.eventually(lambda: log.exists() or running.poll() is not None, 60)
+        self.eventually(lambda: log.exists() or running.poll() is not None, 300)
         assert running.poll() is None, self.said()
 
     def kill(self) -> None:
@@ -86,12 +86,12 @@ class Box:
 
     def check_next_run(self) -> None:
         """A further run completes, and the warehouse holds every row exactly once."""
-        assert self.run().wait(120) == 0, self.said()
+        assert self.run().wait(400) == 0, self.said()
         self.check_rows()
 
     def check_rows(self) -> None:
         """The warehouse holds every row exactly once, and nothing runs."""
-        assert self.start("sql", "--csv", "select symbol, session_date from MARKET_TEST.DAILY_ANALYTICS").wait(60) == 0
+        assert self.start("sql", "--csv", "select symbol, session_date from MARKET_TEST.DAILY_ANALYTICS").wait(300) == 0
         rows = [(row["SYMBOL"], row["SESSION_DATE"]) for row in csv.DictReader(io.StringIO(self.said()))]
         assert len(set(rows)) == len(rows)
         assert Counter(symbol for symbol, _ in rows) == dict.fromkeys(SYMBOLS, SESSIONS)

@@ -115,7 +115,6 @@ def check_every_tick_once(store: ObjectStore, live: LiveNames, topic_id: str, ex
     }  # fmt: skip
 
 
-@pytest.mark.timeout(120)
 def test_archives_killed_in_the_middle_of_the_stream(
     stage_env: Environment, programs: Path, processes: Processes,
     kafka_settings: KafkaSettings, live: LiveSettings, store: ObjectStore,
@@ -137,7 +136,6 @@ def test_archives_killed_in_the_middle_of_the_stream(
     check_every_tick_once(store, live.names, topic_id, {"run": 8000})
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("conditional", [True, False], ids=["conditional", "unconditional"])
 def test_an_archive_that_wakes_up_after_another_took_over(
     stage_env: Environment, processes: Processes,
@@ -190,7 +188,6 @@ def test_an_archive_that_wakes_up_after_another_took_over(
             check_every_tick_once(store, live.names, topic_id, expected)
 
 
-@pytest.mark.timeout(120)
 def test_the_broker_killed_in_the_middle_of_the_stream(
     stage_env: Environment, programs: Path, processes: Processes, tmp_path: Path,
     onebox_tools: platform.Tools, store: ObjectStore,

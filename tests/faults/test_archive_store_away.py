@@ -49,7 +49,6 @@ def wait_for(check: Callable[[], bool], log: Path, seconds: float = 40) -> None:
         time.sleep(0.2)
 
 
-@pytest.mark.timeout(120)
 def test_the_store_killed_in_the_middle_of_the_stream(
     stage_env: Environment, programs: Path, tmp_path: Path,
     kafka_settings: KafkaSettings, live: LiveSettings, own_store: Store,

@@ -98,7 +98,6 @@ def rows(store: ObjectStore, live: LiveNames, topic_id: str) -> dict[int, int]:
     return {partition: sum(entry.rows for entry in chain) for partition, chain in chains.items()}
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("prepared", [True, False], ids=["prepared", "unprepared"])
 def test_a_slow_broker_leaves_no_partition_without_a_reader(
     stage_env: Environment, tmp_path: Path, kafka_settings: KafkaSettings, live: LiveSettings, store: ObjectStore,
@@ -122,7 +121,6 @@ def test_a_slow_broker_leaves_no_partition_without_a_reader(
     pytest.fail(process.log)
 
 
-@pytest.mark.timeout(120)
 def test_a_member_to_spare_waits_in_peace_and_an_added_partition_is_read(
     stage_env: Environment, programs: Path, tmp_path: Path, kafka_settings: KafkaSettings, store: ObjectStore
 ) -> None:

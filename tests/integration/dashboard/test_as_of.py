@@ -87,7 +87,6 @@ def read_then(server, tables):
     return found
 
 
-@pytest.mark.timeout(600)
 def test_each_night_reads_as_it_did(server, read_then):
     for number, day in enumerate(NIGHTS):
         moments = [f"{day}", f"{asked_at(day):%Y-%m-%dT%H:%M:%SZ}", f"{nights.after(asked_at(day)).isoformat()}"]

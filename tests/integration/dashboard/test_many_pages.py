@@ -8,14 +8,12 @@ import time
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
-import pytest
 from event_client import open_stream, raw_events
 
 PAGES = 200
 SECONDS = 12
 
 
-@pytest.mark.timeout(240)
 def test_two_hundred_pages_hear_of_a_tick_within_a_second(serve, stage_env, programs, tmp_path, capsys):
     server = serve()
     environment = stage_env(TICKLAKE_METRICS_PORT="0", TICKLAKE_STREAM_START_FROM_LAKE="false")

@@ -32,7 +32,6 @@ def parts(onebox_tools, tmp_path):
         part.stop()
 
 
-@pytest.mark.timeout(300)
 def test_the_server_outlives_its_parts(parts, programs, stage_env, catalog_settings, tmp_path):
     broker, store = parts
     kafka = KafkaSettings(bootstrap_servers=f"127.0.0.1:{broker.port}")

@@ -10,7 +10,6 @@ from ticklake.records import iso_ms
 from ticklake.tables import WINDOWS
 
 
-@pytest.mark.timeout(300)
 def test_windows_of_the_streaming_application(
     serve, stage_env, programs, catalog_settings, store_settings, live, tmp_path
 ):

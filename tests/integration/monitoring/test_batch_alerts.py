@@ -6,8 +6,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from ticklake import lineage
 from ticklake.lineage import RunLineage, StageRecord
 from ticklake.objects import ObjectStore
@@ -35,7 +33,6 @@ def _summary(run: str, *disagreements: str) -> RunLineage:
     )  # fmt: skip
 
 
-@pytest.mark.timeout(400)
 def test_the_batch_never_ran_failed_disagreed_hung_and_reconciled(
     stage_env: Environment, programs: Path, own_store: Any,
     monitoring: Any, receiver: Any, services: Any,

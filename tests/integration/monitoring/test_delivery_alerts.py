@@ -7,8 +7,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from onebox.processes import LOOPBACK, free_port
 
 Environment = Callable[..., dict[str, str]]
@@ -36,7 +34,6 @@ def _hook(port: int) -> Iterator[None]:
         server.shutdown()
 
 
-@pytest.mark.timeout(400)
 def test_a_receiver_is_away_and_a_rules_file_is_wrong(
     stage_env: Environment, tmp_path: Path, monitoring: Any, receiver: Any, services: Any,
     eventually: Callable[..., None],

@@ -35,7 +35,6 @@ def exporter() -> str:
     pytest.skip(f"there is no {names[0]} on the PATH (Debian: apt-get install {names[0]})")
 
 
-@pytest.mark.timeout(400)
 def test_a_disk_fills(
     exporter: str, tmp_path: Path, monitoring: Any, receiver: Any, eventually: Callable[..., None]
 ) -> None:

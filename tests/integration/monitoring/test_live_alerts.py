@@ -4,8 +4,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import pytest
-
 from ticklake import kafka
 from ticklake.settings import KafkaSettings, LiveSettings
 
@@ -13,7 +11,6 @@ Environment = Callable[..., dict[str, str]]
 QUIET = ("TicklakeNoTicks", "TicklakeWriteErrors", "TicklakeArchiveLagGrowing", "TicklakeQuarantineRate")
 
 
-@pytest.mark.timeout(500)
 def test_ticks_stop_messages_are_invalid_and_the_store_is_away(
     stage_env: Environment, kafka_settings: KafkaSettings, live: LiveSettings, own_store: Any,
     monitoring: Any, receiver: Any, services: Any,

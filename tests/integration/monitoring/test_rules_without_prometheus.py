@@ -8,8 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from ticklake import held, lineage
 from ticklake.lineage import RunLineage, StageRecord, SymbolResult
 from ticklake.objects import ObjectStore
@@ -18,7 +16,6 @@ from ticklake.records import Source, SymbolStatus
 Environment = Callable[..., dict[str, str]]
 
 
-@pytest.mark.timeout(200)
 def test_alerts_fire_clear_and_are_told_as_alertmanager_tells_them(
     stage_env: Environment, store: ObjectStore, services: Any, quick_rules: Path, tmp_path: Path, eventually: Any
 ) -> None:

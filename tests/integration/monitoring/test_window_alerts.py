@@ -4,8 +4,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pytest
-
 from onebox.environment import cache_folder
 from ticklake import kafka
 from ticklake.records import Source, Tick
@@ -14,7 +12,6 @@ from ticklake.settings import KafkaSettings, LiveSettings
 Environment = Callable[..., dict[str, str]]
 
 
-@pytest.mark.timeout(500)
 def test_the_watermark_stands_ticks_come_late_and_faster_than_they_are_read(
     stage_env: Environment, kafka_settings: KafkaSettings, live: LiveSettings,
     monitoring: Any, receiver: Any, services: Any, eventually: Callable[..., None],

@@ -145,11 +145,11 @@ def test_broken_class_archive_does_no_harm(jars: Path, brokers: list[Broker], tm
     copy.mkdir()
     for jar in jars.glob("*.jar"):
         (copy / jar.name).symlink_to(jar)
-    run(brokers, copy, tmp_path, free_port()).stop()
+    run(brokers, copy, tmp_path, free_port()).stop(120)
     (archive,) = copy.glob("*.jsa")
     archive.chmod(0o644)
     archive.write_bytes(archive.read_bytes()[:100_000])
-    run(brokers, copy, tmp_path, free_port()).stop()
+    run(brokers, copy, tmp_path, free_port()).stop(120)
     (written_anew,) = copy.glob("*.jsa")
     assert written_anew.stat().st_size > 10_000_000
 

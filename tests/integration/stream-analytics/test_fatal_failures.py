@@ -40,7 +40,6 @@ def test_a_password_that_kafka_rejects_ends_the_program(bench: Any, own_broker: 
     bench.terminate()
 
 
-@pytest.mark.timeout(600)
 def test_a_key_that_the_store_rejects_ends_the_program(on_own_store: Any, own_store: Any, reference: Any) -> None:
     bench, settings = on_own_store
     ticks = minutely(range(90))
@@ -57,7 +56,6 @@ def test_a_key_that_the_store_rejects_ends_the_program(on_own_store: Any, own_st
     assert "TICKLAKE_STORE_SECRET_KEY" in line
 
 
-@pytest.mark.timeout(300)
 def test_a_dead_jvm_ends_the_program(bench: Any) -> None:
     bench.send(minutely(range(3)))
     running = bench.start(TICKLAKE_WINDOWS_CHECKPOINT=str(bench.logs / "checkpoints"))
@@ -70,7 +68,6 @@ def test_a_dead_jvm_ends_the_program(bench: Any) -> None:
     assert AGAIN not in bench.said()
 
 
-@pytest.mark.timeout(300)
 def test_a_run_that_ends_by_itself_does_not_wait(on_own_store: Any, own_store: Any) -> None:
     bench, settings = on_own_store
     running = bench.start(**settings, TICKLAKE_WINDOWS_UNTIL_CLOSED_WINDOWS="1", TICKLAKE_WINDOWS_UNTIL_SECONDS="200")

@@ -124,7 +124,6 @@ def test_a_recreated_topic(bench: Any, tick: Any, reference: Any, compare: Any) 
     assert f"(topic id {old_id}, now {new_id})" in bench.errors()
 
 
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("log", ["shorter", "longer"])
 def test_a_topic_that_is_recreated_while_it_is_read(
     bench: Any, tick: Any, reference: Any, compare: Any, log: str

@@ -108,7 +108,6 @@ def _snapshots(bench: Any) -> list[Any]:
     return list(bench.tables._catalog().load_table(("market_test", WINDOWS.name)).snapshots())
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     ("first", "after", "said"),
     [

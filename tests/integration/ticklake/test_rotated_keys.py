@@ -20,8 +20,6 @@ SOON = {"CREDENTIALS_WAIT_SECONDS": "4", "CREDENTIALS_REJECTED_SECONDS": "3"}
 STORE_LINE = "check TICKLAKE_STORE_ACCESS_KEY and TICKLAKE_STORE_SECRET_KEY"
 KAFKA_LINE = "check TICKLAKE_KAFKA_USERNAME and TICKLAKE_KAFKA_PASSWORD"
 
-pytestmark = pytest.mark.timeout(600)
-
 
 def ends_rejected(service: RunningService, name: str, line: str, seconds: int) -> None:
     """It reports why it is not ready, and then ends with one line that says so."""

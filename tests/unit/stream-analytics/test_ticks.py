@@ -5,7 +5,6 @@ import string
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -48,7 +47,6 @@ def changed(**fields: Any) -> bytes:
     return json.dumps(GOOD | fields).encode()
 
 
-@pytest.mark.timeout(180)
 def test_each_rule_alone(spark: SparkSession) -> None:
     text = json.dumps(GOOD)
     messages: list[bytes | None] = [
@@ -119,7 +117,6 @@ def messages(draw: st.DrawFn) -> bytes:
     return message + draw(st.binary(max_size=4)) if change == "append" else message
 
 
-@pytest.mark.timeout(300)
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(messages(), min_size=60, max_size=120))
 def test_any_message_is_judged_as_pydantic_judges_it(spark: SparkSession, batch: list[bytes]) -> None:

@@ -71,7 +71,6 @@ def plain_windows(ticks: Ticks) -> dict[tuple[Any, ...], dict[str, Any]]:
     return result
 
 
-@pytest.mark.timeout(180)
 def test_windows_are_those_of_the_plain_computation(spark: SparkSession) -> None:
     ticks = some_ticks(150)
     frame = windows_of(spark.createDataFrame(ticks, SCHEMA).coalesce(2), SPECS, timedelta(minutes=5))

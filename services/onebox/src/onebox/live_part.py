@@ -26,7 +26,7 @@ from ticklake.settings import LiveSettings
 
 _SPEED_UP = 60
 """Event time runs this many times as fast as the clock: a minute a second."""
-_DEADLINE_SECONDS = 180
+_DEADLINE_SECONDS = 600
 _ARCHIVE_SECONDS = 60
 
 
