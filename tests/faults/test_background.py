@@ -94,7 +94,7 @@ def test_a_host_that_dies_is_started_again(shared_box: Box) -> None:
 def test_a_server_that_dies_takes_the_platform_with_it(shared_box: Box) -> None:
     up(shared_box)
     shared_box.process("kafka.Kafka").kill()
-    shared_box.eventually(lambda: not shared_box.processes(), 60)
+    shared_box.eventually(lambda: not shared_box.processes(), 30)
     log = (shared_box.folder / "logs" / "onebox.log").read_text()
     assert f"onebox: kafka ended with exit code -9; its log is {shared_box.folder}/logs/kafka.log" in log
     assert "Traceback" not in log
@@ -105,7 +105,7 @@ def test_a_killed_platform_leaves_no_child_and_counts_as_stopped(shared_box: Box
     os.kill(up(shared_box), signal.SIGKILL)
     assert len(shared_box.processes()) > 5
     assert shared_box.call("status").stdout.startswith("Nothing runs")
-    shared_box.eventually(lambda: not shared_box.processes(), 60)
+    shared_box.eventually(lambda: not shared_box.processes(), 10)
     assert shared_box.call("down").stdout.startswith("Nothing runs")
     shared_box.check_rows()
 
@@ -117,7 +117,7 @@ def test_an_interrupted_up_leaves_nothing(box: Box) -> None:
     assert starting.wait(30) == 1
     assert box.said().splitlines()[-1] == "onebox: interrupted"
     # A child that was just being started is left to its guard.
-    box.eventually(lambda: not box.processes(), 60)
+    box.eventually(lambda: not box.processes(), 8)
 
 
 def test_up_beside_a_run_is_refused_and_names_it(box: Box) -> None:

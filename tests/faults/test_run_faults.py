@@ -66,7 +66,7 @@ def test_a_killed_run_leaves_no_process(box: Box) -> None:
     running.kill()
     running.wait()
     killed = time.monotonic()
-    box.eventually(lambda: not box.processes(), 60)
+    box.eventually(lambda: not box.processes(), 10)
     print(f"nothing runs after {time.monotonic() - killed:.1f} s")
 
 

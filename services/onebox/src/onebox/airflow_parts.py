@@ -29,8 +29,8 @@ _COMPONENTS: dict[str, tuple[str, ...]] = {
     "dag-processor": (),
 }
 _REPORTING = ("metadatabase", "scheduler", "dag_processor")
-_PREPARE_SECONDS = 600
-_READY_SECONDS = 600
+_PREPARE_SECONDS = 180
+_READY_SECONDS = 180
 _ANSWER_SECONDS = 30
 _GRACE_SECONDS = 10
 

@@ -19,7 +19,7 @@ from onebox.platform import Platform, Tools
 from onebox.processes import Child
 from ticklake.errors import StageError
 
-_START_SECONDS = 600
+_START_SECONDS = 180
 _STOP_SECONDS = 60
 
 

@@ -21,7 +21,7 @@ from onebox.processes import UNKNOWN_EXIT, Child
 from ticklake.errors import StageError
 from ticklake.pipeline import Kind, Stage
 
-_START_SECONDS = 600
+_START_SECONDS = 120
 _FINISH_SECONDS = 90
 """Of which the first Spark host on a machine takes some to write an archive of its classes."""
 _CHECK_SECONDS = 0.2
