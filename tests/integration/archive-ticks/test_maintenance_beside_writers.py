@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,21 +17,20 @@ import pytest
 # The modules that several folders share.
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from table_rows import content, opened, rows_of
+from table_rows import Write, appending, batch_of, content, opened, replacing, state_of
 
 from archive_ticks import compaction
 from archive_ticks.compaction import Compaction, compact
 from archive_ticks.house import today_utc
 from archive_ticks.maintenance import MaintenanceSettings, maintain
 from onebox.platform import Platform
-from ticklake.catalog import LakeTables, matching
+from ticklake.catalog import LakeTables
 from ticklake.errors import ConflictError
 from ticklake.objects import ObjectStore
 from ticklake.settings import CatalogSettings, StoreSettings
 from ticklake.tables import DAILY_BARS, WINDOWS, IcebergTable
 
 SECONDS = float(os.environ.get("TICKLAKE_TEST_MAINTENANCE_SECONDS", "40"))
-ROWS = 4
 LATER = timedelta(days=200)
 """So that what the writers commit now is long past its age."""
 
@@ -43,7 +41,7 @@ LONG_AGO = time.time() - 10 * 86400
 class Writer(threading.Thread):
     """Does its work over and over until told to stop; a work that meets another writer too often is done again."""
 
-    def __init__(self, work: Callable[[int], None], stop: threading.Event) -> None:
+    def __init__(self, work: Write, stop: threading.Event) -> None:
         super().__init__(daemon=True)
         self.work, self.stop = work, stop
         self.rounds, self.again = 0, 0
@@ -66,40 +64,11 @@ class Writer(threading.Thread):
             raise
 
 
-def appending(tables: LakeTables, table: IcebergTable) -> Callable[[int], None]:
-    """Appends the rows of a batch that are not there, as a stage does that is tried again."""
-
-    def work(number: int) -> None:
-        batch = f"batch-{number}"
-        rows = rows_of(table, range(number * ROWS, (number + 1) * ROWS), symbol="A", batch_id=batch)
-
-        def missing(snapshot: int | None) -> pa.Table:
-            there = tables.read("market", table, matching(batch_id=[batch]), snapshot=snapshot)
-            return rows if not there.num_rows else rows.slice(0, 0)
-
-        tables.append("market", table, batch, missing)
-
-    return work
-
-
-def replacing(tables: LakeTables, table: IcebergTable) -> Callable[[int], None]:
-    """Puts a symbol's rows in the place of those of the round before."""
-
-    def work(number: int) -> None:
-        rows = rows_of(table, range(number * ROWS, (number + 1) * ROWS), symbol="B", flow="")
-        tables.replace("market", table, f"run-{number}", rows, matching(symbol=["B"]))
-
-    return work
-
-
 def expected(table: IcebergTable, appended: int, replaced: int) -> list[str]:
     """The rows after so many rounds of each."""
-    parts = [
-        rows_of(table, range(number * ROWS, (number + 1) * ROWS), symbol="A", batch_id=f"batch-{number}")
-        for number in range(appended)
-    ]
+    parts = [batch_of(table, number) for number in range(appended)]
     if replaced:
-        parts.append(rows_of(table, range((replaced - 1) * ROWS, replaced * ROWS), symbol="B", flow=""))
+        parts.append(state_of(table, replaced - 1))
     return sorted(map(repr, pa.concat_tables(parts).to_pylist()))
 
 

@@ -3,48 +3,18 @@
 import itertools
 import os
 import signal
+from functools import partial
 from typing import Any
 
-import pyarrow as pa
 from sqlalchemy import event
 from sqlalchemy.orm import Session
+from table_rows import appending, replacing
 
-from ticklake.catalog import LakeTables, StoreFileIO, matching
+from ticklake.catalog import LakeTables, StoreFileIO
 from ticklake.settings import CatalogSettings, StoreSettings
-from ticklake.tables import Column, IcebergTable, arrow_schema
+from ticklake.tables import DAILY_BARS
 
-PLAIN = IcebergTable(
-    "plain", (Column("symbol", "string", "", nullable=False), Column("price", "double", "")), ("symbol",), "A table"
-)  # fmt: skip
-
-
-def row(symbol: str, price: float) -> pa.Table:
-    """One row of `PLAIN`."""
-    return pa.Table.from_pylist([{"symbol": symbol, "price": price}], arrow_schema(PLAIN.columns))
-
-
-def append(tables: LakeTables, number: int, *, looks: bool = True) -> None:
-    """Add a row, as a stage does that is tried again; without looking whether it is there: a bug."""
-    symbol = f"S{number}"
-
-    def missing(snapshot: int | None) -> pa.Table:
-        there = tables.read("market", PLAIN, matching(symbol=[symbol]), snapshot=snapshot)
-        return row(symbol, 1.0).slice(0, 0) if looks and there.num_rows else row(symbol, 1.0)
-
-    tables.append("market", PLAIN, "run", missing)
-
-
-def careless(tables: LakeTables, number: int) -> None:
-    """The bug."""
-    append(tables, number, looks=False)
-
-
-def replace(tables: LakeTables, number: int) -> None:
-    """Put a row in the place of the one of the number before."""
-    tables.replace("market", PLAIN, "run", row("R", float(number)), matching(symbol=["R"]))
-
-
-WRITES = {"append": append, "careless": careless, "replace": replace}
+WRITES = {"append": appending, "replace": replacing, "careless append": partial(appending, looks=False)}
 
 
 def write_and_die(name: str, number: int, point: int, catalog: CatalogSettings, store: StoreSettings) -> None:
@@ -73,4 +43,4 @@ def write_and_die(name: str, number: int, point: int, catalog: CatalogSettings, 
     StoreFileIO.new_output = output  # type: ignore[method-assign]
     event.listen(Session, "before_commit", reached)
     event.listen(Session, "after_commit", reached)
-    WRITES[name](LakeTables(catalog, store), number)
+    WRITES[name](LakeTables(catalog, store), DAILY_BARS)(number)

@@ -4,10 +4,12 @@ import itertools
 import multiprocessing
 
 import pytest
-from killed_writer import PLAIN, WRITES, write_and_die
+from killed_writer import WRITES, write_and_die
+from table_rows import batch_of, content, state_of
 
 from ticklake.catalog import LakeTables
 from ticklake.settings import CatalogSettings, StoreSettings
+from ticklake.tables import DAILY_BARS
 
 Servers = tuple[CatalogSettings, StoreSettings]
 _KILLED = -9
@@ -15,13 +17,8 @@ _KILLED = -9
 
 @pytest.fixture
 def servers(catalog_settings: CatalogSettings, store_settings: StoreSettings) -> Servers:
-    LakeTables(catalog_settings, store_settings).ensure("market", PLAIN)
+    LakeTables(catalog_settings, store_settings).ensure("market", DAILY_BARS)
     return catalog_settings, store_settings
-
-
-def rows(tables: LakeTables) -> list[tuple[str, float]]:
-    found = tables.read("market", PLAIN)
-    return sorted(zip(found["symbol"].to_pylist(), found["price"].to_pylist(), strict=True))
 
 
 def killed_at_every_point(name: str, servers: Servers) -> int:
@@ -31,17 +28,16 @@ def killed_at_every_point(name: str, servers: Servers) -> int:
     context.set_forkserver_preload(["pyarrow.fs", "ticklake.catalog"])
     tables = LakeTables(*servers)
     for point in itertools.count(1):
-        before = rows(tables)
+        before = content(tables, "market", DAILY_BARS)
         process = context.Process(target=write_and_die, args=(name, point, point, *servers))
         process.start()
         process.join(120)
         assert process.exitcode in (0, _KILLED)
-        written = ("R", float(point)) if name == "replace" else (f"S{point}", 1.0)
-        kept = [] if name == "replace" else before
-        after = sorted([*kept, written])
-        assert rows(tables) in (before, after)
-        WRITES[name](tables, point)
-        assert rows(tables) == after
+        kept, written = ([], state_of) if name == "replace" else (before, batch_of)
+        after = sorted([*kept, *map(repr, written(DAILY_BARS, point).to_pylist())])
+        assert content(tables, "market", DAILY_BARS) in (before, after), f"half of it after point {point}"
+        WRITES[name](tables, DAILY_BARS)(point)
+        assert content(tables, "market", DAILY_BARS) == after, f"another content once repeated after point {point}"
         if process.exitcode == 0:
             return point - 1
     raise AssertionError
@@ -54,5 +50,5 @@ def test_killed_at_every_point_and_repeated(name: str, servers: Servers) -> None
 
 
 def test_a_writer_that_does_not_look_would_be_seen(servers: Servers) -> None:
-    with pytest.raises(AssertionError, match="S10"):
-        killed_at_every_point("careless", servers)
+    with pytest.raises(AssertionError, match="another content once repeated"):
+        killed_at_every_point("careless append", servers)
