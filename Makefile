@@ -80,7 +80,7 @@ deploy: operators ## Install operators, platform and Airflow there (ARGS="-f cha
 setup: .venv/.dev ## Install everything that tests and checks need
 test: .venv/.dev ## Run all tests
 	@$(BIN)/onebox fetch-jars
-	@$(BIN)/pytest -n 3 --dist loadfile $(ARGS)
+	@$(BIN)/pytest -n 3 $(ARGS)
 lint: .venv/.dev ## Check style and types; changes nothing
 	@$(BIN)/ruff check $(CODE)
 	@$(BIN)/ruff format --check $(CODE)

@@ -14,10 +14,13 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+import xdist
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from waiting import ENDS_SECONDS
+from xdist.scheduler import LoadScopeScheduling
 
 from onebox import platform
 from onebox.environment import cache_folder
@@ -35,6 +38,34 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # The same examples at every run, so that a red one is never luck; HYPOTHESIS_PROFILE=default looks for new ones.
 hypothesis.settings.register_profile("same", derandomize=True, deadline=None)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
+
+
+FOLDERS = ("e2e", "faults", "integration", "browser", "charts", "unit")
+"""Of the tests, those first whose files take longest: at the end only short ones are left for processes to share."""
+_ONE_PROCESS = (
+    "unit/daily-analytics", "unit/stream-analytics", "integration/daily-analytics", "integration/dashboard", "browser",
+)  # fmt: skip
+"""Folders whose files share what takes long to set up: a Spark session, a filled lake."""
+
+
+class _Scheduling(LoadScopeScheduling):
+    """Gives a test process a file at a time, or all of a folder whose files share something."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return next((folder for folder in _ONE_PROCESS if file.startswith(f"tests/{folder}/")), file)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: xdist.remote.Producer) -> _Scheduling:
+    """Replace the scheduling that comes with xdist, which knows files but not folders, and takes the largest first."""
+    config.option.loadscopereorder = False
+    return _Scheduling(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the items into the order of `FOLDERS`."""
+    folders = Path(__file__).parent
+    items.sort(key=lambda item: FOLDERS.index(item.path.relative_to(folders).parts[0]))
 
 
 @pytest.fixture(autouse=True)
@@ -155,7 +186,7 @@ def minio_server() -> Callable[[Path, dict[str, str]], AbstractContextManager[st
             yield f"http://{address}"
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(ENDS_SECONDS)
 
     return server
 

@@ -15,6 +15,8 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+from waiting import ENDS_SECONDS, SECONDS, wait_until
+
 from onebox.platform import Platform
 from onebox.processes import free_port
 from ticklake.catalog import LakeTables
@@ -79,7 +81,7 @@ def run_batch(
     }  # fmt: skip
     for stage in BATCH_STAGES[:stages]:
         command = [programs / stage.program, "--date", str(day), "--run-id", run_id]
-        subprocess.run(command, env=environment, check=True, timeout=240, stdout=subprocess.DEVNULL)
+        subprocess.run(command, env=environment, check=True, timeout=300, stdout=subprocess.DEVNULL)
 
 
 @dataclass
@@ -95,7 +97,7 @@ class Dashboard:
         """Status, headers (lower case) and body of a GET."""
         request = urllib.request.Request(self.url + path, headers=headers)
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
+            with urllib.request.urlopen(request, timeout=SECONDS) as answer:
                 return answer.status, {k.lower(): v for k, v in answer.headers.items()}, answer.read()
         except urllib.error.HTTPError as error:
             return error.code, {k.lower(): v for k, v in error.headers.items()}, error.read()
@@ -106,27 +108,31 @@ class Dashboard:
         assert status == 200, body.decode()
         return json.loads(body)
 
-    def wait(self, path: str, good: Callable[[Any], bool], seconds: float = 30) -> Any:
+    def wait(self, path: str, good: Callable[[Any], bool]) -> Any:
         """The answer of the API once it is as wanted."""
-        deadline = time.monotonic() + seconds
-        while True:
+
+        def wanted() -> tuple[Any] | None:
             status, _, body = self.get(f"/api/v1{path}")
-            answer = json.loads(body)
-            if status == 200 and good(answer):
-                return answer
-            assert time.monotonic() < deadline, (status, answer)
-            time.sleep(0.1)
+            return (answer,) if status == 200 and good(answer := json.loads(body)) else None
+
+        return wait_until(wanted, lambda: self.get(f"/api/v1{path}"))[0]
+
+    def ready(self) -> bool:
+        """Whether it serves."""
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.metrics_url}/readyz", timeout=2):
+            return True
+        return False
 
     def metrics(self) -> str:
         """What /metrics says."""
         with urllib.request.urlopen(self.metrics_url + "/metrics", timeout=10) as answer:
             return str(answer.read().decode())
 
-    def stop(self, seconds: float = 12) -> float:
+    def stop(self) -> float:
         """SIGTERM; it has to end with 0. Returns how long it took."""
         asked = time.monotonic()
         self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(seconds) == 0, self.log.read_text()
+        assert self.process.wait(ENDS_SECONDS) == 0, self.log.read_text()
         return time.monotonic() - asked
 
 
@@ -143,13 +149,7 @@ def dashboard_running(programs: Path, environment: dict[str, str], folder: Path,
         )  # fmt: skip
     server = Dashboard(process, f"http://127.0.0.1:{port}", f"http://127.0.0.1:{metrics_port}", log)
     try:
-        deadline = time.monotonic() + 300
-        while True:
-            assert process.poll() is None, log.read_text()
-            with contextlib.suppress(OSError), urllib.request.urlopen(f"{server.metrics_url}/readyz", timeout=2):
-                break
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.2)
+        wait_until(server.ready, log.read_text, alive=lambda: process.poll() is None)
         yield server
     finally:
         if process.poll() is None:

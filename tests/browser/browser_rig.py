@@ -67,20 +67,20 @@ class Page:
         found: dict[str, Any] = self.tab.evaluate(f"window.ticklake.chart({name!r})")
         return found
 
-    def until(self, expression: str, seconds: float = 30) -> None:
+    def until(self, expression: str) -> None:
         """Wait until the expression is true on the page."""
         # As a function: an expression would be evaluated by the page itself, which its content security policy forbids.
-        self.tab.wait_for_function(f"() => {expression}", timeout=seconds * 1000)
+        self.tab.wait_for_function(f"() => {expression}")
 
     def text(self, selector: str) -> str:
         """What a person reads there."""
         return str(self.tab.inner_text(selector))
 
-    def wait_text(self, selector: str, part: str, seconds: float = 20) -> None:
+    def wait_text(self, selector: str, part: str) -> None:
         """Wait until the text of `selector` has `part` in it."""
         self.tab.wait_for_function(
             "([s, part]) => [...document.querySelectorAll(s)].some((e) => e.innerText.includes(part))",
-            arg=[selector, part], timeout=seconds * 1000,
+            arg=[selector, part],
         )  # fmt: skip
 
     def picture(self, name: str) -> None:

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-# The module that the API's tests share, and those beside this file.
-sys.path.insert(0, str(Path(__file__).parents[1]))
+# The modules beside this file, which are no tests.
 sys.path.insert(0, str(Path(__file__).parent))
 
 from browser_rig import DESKTOP, Page, Site, site_running
 from dashboard_rig import FilledLake, Lake, fill_lake
+from waiting import SECONDS
 
 from onebox.platform import Platform
 from ticklake.settings import CatalogSettings, StoreSettings
@@ -51,6 +51,7 @@ def visit(chromium: Any) -> Iterator[Callable[..., Page]]:
 
         def new(url: str, *, away: bool = False, **context: Any) -> Page:
             made = chromium.new_context(**{"viewport": DESKTOP, "reduced_motion": "reduce"} | context)
+            made.set_default_timeout(SECONDS * 1000)
             stack.callback(made.close)
             page = Page(made.new_page(), url, away=away)
             page.tab.on("console", lambda said: page.note(said) if said.type == "error" else None)

@@ -46,4 +46,4 @@ def test_what_is_held_since_when_why_and_what_to_do(held_site, visit, empty_lake
     store = ObjectStore(empty_lake.store)
     for symbol in ("AAPL", "ODD"):
         held.decide(store, "drop", symbol, "kim")
-    page.tab.locator(CARD, has_text="Nothing is held").wait_for(timeout=40_000)
+    page.tab.locator(CARD, has_text="Nothing is held").wait_for()

@@ -3,13 +3,12 @@
 import json
 import shutil
 import subprocess
-import time
-import urllib.error
 import urllib.request
 from datetime import UTC, datetime
 
 import pytest
 from relay import LOOPBACK
+from waiting import ENDS_SECONDS, wait_until
 
 from onebox.processes import free_port
 
@@ -31,18 +30,19 @@ def alertmanager(tmp_path):
     with (tmp_path / "alertmanager.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
     try:
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                urllib.request.urlopen(f"http://{address}/-/ready", timeout=2).close()
-                break
-            except (OSError, urllib.error.HTTPError):
-                assert time.monotonic() < deadline, (tmp_path / "alertmanager.log").read_text()
-                time.sleep(0.2)
+        wait_until(lambda: ready(address), (tmp_path / "alertmanager.log").read_text)
         yield f"http://{address}"
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(ENDS_SECONDS)
+
+
+def ready(address: str) -> bool:
+    try:
+        urllib.request.urlopen(f"http://{address}/-/ready", timeout=2).close()
+    except OSError:
+        return False
+    return True
 
 
 def fire(address: str, name: str, severity: str, runbook: str) -> None:
@@ -64,7 +64,7 @@ def test_an_alert_about_the_platform_appears(new_site, visit, empty_lake, alertm
     page.wait_text("#panel", "Nothing is wrong")
     fire(alertmanager, "LagGrows", "warning", "javascript:alert(1)")
     fire(alertmanager, "NoTicks", "critical", "https://example.org/no-ticks")
-    page.wait_text("#panel", "NoTicks was seen", seconds=40)
+    page.wait_text("#panel", "NoTicks was seen")
     rows = page.tab.locator("section:has(> header:has-text('Platform alerts')) tbody tr").all_inner_texts()
     assert ["NoTicks" in row for row in rows] == [True, False], "worst first"
     assert "topic stock-market-realtime" in rows[0]

@@ -44,12 +44,12 @@ def test_a_broker_that_is_away(new_site, visit, filled_lake):
     nobody = Relay((LOOPBACK, 1), open_=False)
     site = new_site(filled_lake, ticks=False, KAFKA_BOOTSTRAP_SERVERS=f"{LOOPBACK}:{nobody.port}")
     page = visit(site.server.url, away=True).open("#/chart/AAPL", ready=None)
-    page.wait_text("#banner", "Kafka is out of reach", seconds=40)
+    page.wait_text("#banner", "Kafka is out of reach")
     # What comes from the lake is there all the same.
     assert page.chart("daily")["series"]["candles"]
     page.tab.click("#tab-platform")
     page.wait_text(".facts", "Out of reach")
-    page.wait_text("#panel", "This part could not be loaded", seconds=40)
+    page.wait_text("#panel", "This part could not be loaded")
 
 
 def test_a_store_that_is_away_and_comes_back(new_site, visit, filled_lake):
@@ -57,15 +57,15 @@ def test_a_store_that_is_away_and_comes_back(new_site, visit, filled_lake):
     relay = Relay((place.hostname, place.port), open_=False)
     site = new_site(filled_lake, STORE_ENDPOINT=f"http://{LOOPBACK}:{relay.port}", DASHBOARD_STORE_TIMEOUT_SECONDS="1")
     page = visit(site.server.url, away=True).open("#/chart/AAPL", ready=None)
-    page.wait_text("#banner", "The lake is out of reach", seconds=40)
-    page.wait_text("#panel", "This part could not be loaded", seconds=60)
+    page.wait_text("#banner", "The lake is out of reach")
+    page.wait_text("#panel", "This part could not be loaded")
     assert page.tab.locator("#panel button:has-text('Try again')").count() == 1
     page.wait_text("#quotes .price", "430.04")
     relay.mend()
     # Nobody presses anything: the page tries again when the store is back.
-    page.until("window.ticklake.chart('daily')", seconds=60)
+    page.until("window.ticklake.chart('daily')")
     page.wait_text("#state", "REPLAY")
-    page.until("!document.querySelector('#banner').innerText.includes('lake')", seconds=30)
+    page.until("!document.querySelector('#banner').innerText.includes('lake')")
     relay.cut()
 
 
@@ -85,7 +85,7 @@ def test_a_lost_stream_is_said_and_found_again(new_site, visit, filled_lake):
     page.wait_text("#panel", "The server does not answer")
     site.ticks.send(("AAPL", 433.21))
     relay.mend()
-    page.wait_text("#quotes .price", "433.21", seconds=30)
+    page.wait_text("#quotes .price", "433.21")
     page.until("window.ticklake.connection === 'open'")
     assert page.text("#banner") == ""
     page.until("window.ticklake.chart('compare')")
@@ -100,5 +100,5 @@ def test_a_batch_that_ends_fills_the_page(new_site, visit, empty_lake, filled_la
     rows, mine = filled_lake.tables.read("market_test", DAILY_ANALYTICS), empty_lake.tables
     mine.ensure("market_test", DAILY_ANALYTICS)
     mine.replace("market_test", DAILY_ANALYTICS, "run", rows, matching())
-    page.until("window.ticklake.chart('daily')", seconds=40)
+    page.until("window.ticklake.chart('daily')")
     assert "No batch yet" not in page.text("#banner")

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-# The modules that several folders share, and those beside this file, which are no tests.
-sys.path.insert(0, str(Path(__file__).parents[1]))
+# The modules beside this file, which are no tests.
 sys.path.insert(0, str(Path(__file__).parent))
 
 from chart_objects import VALUE_SETS, Manifest, render

@@ -15,7 +15,7 @@ SCRIPT = CHART / "files" / "store_backup.py"
 
 def _run(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, SCRIPT, *arguments], env=environment, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, SCRIPT, *arguments], env=environment, capture_output=True, text=True, timeout=300, check=False
     )
 
 

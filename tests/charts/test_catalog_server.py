@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.schema import Schema
 from pyiceberg.types import LongType, NestedField, StringType
 from sqlalchemy.exc import ProgrammingError
+from waiting import ENDS_SECONDS, wait_until
 
 from onebox.airflow_parts import postgres_programs
 from onebox.postgres import as_another_user
@@ -56,18 +56,17 @@ class Server:
         } | {f"{role.upper()}_PASSWORD": password for role, password in passwords.items()}  # fmt: skip
         command = [*self._prefix, "/bin/sh", self._folder / "start.sh", "-c", f"listen_addresses={LOOPBACK}"]
         with (self._folder / "log").open("ab") as log:
-            self._child = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
-        deadline = time.monotonic() + 120
-        while subprocess.run(self._probe, env=environment, check=False).returncode:
-            assert self._child.poll() is None, self.log
-            assert time.monotonic() < deadline, self.log
-            time.sleep(0.2)
+            child = self._child = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+        wait_until(
+            lambda: not subprocess.run(self._probe, env=environment, check=False).returncode, lambda: self.log,
+            alive=lambda: child.poll() is None, pause=0.2,
+        )  # fmt: skip
 
     def end(self, by: signal.Signals = signal.SIGINT) -> None:
         """As the kubelet stops it: the image's stop signal is SIGINT."""
         if self._child and self._child.poll() is None:
             self._child.send_signal(by)
-            self._child.wait(30)
+            self._child.wait(ENDS_SECONDS)
 
     def variables(self) -> set[str]:
         """Names of the variables that the server runs with."""

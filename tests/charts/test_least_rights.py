@@ -4,7 +4,6 @@ import base64
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
@@ -18,6 +17,7 @@ from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.expressions import EqualTo
 from secured_servers import SecuredBroker
 from table_rows import rows_of
+from waiting import ENDS_SECONDS, wait_until
 
 from archive_ticks.table_files import orphans
 from onebox.platform import Platform
@@ -145,7 +145,7 @@ def provisioned(
     assert minio.access_key
     assert minio.secret_key
     done = subprocess.run(
-        [programs / "provision-store"], capture_output=True, text=True, check=False, timeout=120,
+        [programs / "provision-store"], capture_output=True, text=True, check=False, timeout=300,
         env=os.environ | {
             "TICKLAKE_PROVISION_DIR": str(folder), "TICKLAKE_STORE_ENDPOINT": minio.endpoint or "",
             "TICKLAKE_STORE_ACCESS_KEY": minio.access_key.get_secret_value(),
@@ -200,18 +200,19 @@ def test_the_live_flow_runs_with_the_least_rights(
     assert done.returncode == 0, done.stderr[-3000:]
     store = ObjectStore(provisioned)
     roll = {"TICKLAKE_ARCHIVE_ROLL_SECONDS": "1"}
+
+    def archived() -> int:
+        chains = ledger.verify_chain(store, live, topic_id(admin, live.topic))
+        return sum(entry.rows for ranges in chains.values() for entry in ranges)
+
     archive = subprocess.Popen([programs / "archive-ticks"], env=environment("archive-ticks") | roll)
     try:
-        wanted, found = 7200 // 2 * 8, 0
-        deadline = time.monotonic() + 120
-        while found < wanted and time.monotonic() < deadline and archive.poll() is None:
-            time.sleep(1)
-            chains = ledger.verify_chain(store, live, topic_id(admin, live.topic))
-            found = sum(entry.rows for ranges in chains.values() for entry in ranges)
-        assert found == wanted
+        wanted = 7200 // 2 * 8
+        wait_until(lambda: archived() >= wanted, archived, alive=lambda: archive.poll() is None, pause=1)
+        assert archived() == wanted
     finally:
         archive.send_signal(signal.SIGTERM)
-        assert archive.wait(20) == 0
+        assert archive.wait(ENDS_SECONDS) == 0
     until = {"TICKLAKE_WINDOWS_UNTIL_CLOSED_WINDOWS": "1", "TICKLAKE_WINDOWS_UNTIL_SECONDS": "240",
              "TICKLAKE_WINDOWS_TRIGGER_SECONDS": "0"}  # fmt: skip
     for _ in range(2):  # from nothing, and from the checkpoint

@@ -6,15 +6,12 @@ import json
 import os
 import signal
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
+from waiting import wait_until
 from yahoo_rig import Said, answering, case, chart
 
 from ticklake import calendar
@@ -24,7 +21,7 @@ NINE = tuple(f"GOOD{n}" for n in range(9))
 SYMBOLS = ",".join((*NINE, "AAPL"))
 NIGHT = "2026-08-07"
 
-pytestmark = [pytest.mark.xdist_group("onebox-run"), pytest.mark.timeout(1500)]
+pytestmark = pytest.mark.timeout(1500)
 
 
 def good(symbol: str, days: tuple[date, ...] = DAYS) -> Said:
@@ -80,13 +77,6 @@ def box(programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bo
     assert found("down").returncode == 0
 
 
-def eventually(check: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 240
-    while not check():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
 def test_a_night_with_an_odd_answer(box: Box) -> None:
     assert "Nothing is held" in box("held", "list").stdout
     done = box.run("2026-08-06", {"AAPL": good("AAPL", DAYS[:-1])})
@@ -115,7 +105,7 @@ def test_a_night_with_an_odd_answer(box: Box) -> None:
     # Killed when the answer is in the topic; the same command goes on with it.
     sent = box.lake / "lineage" / f"run_id={night}.release-AAPL" / "consume-historical.json"
     process = box.start("held", "release", "AAPL", "--by", "kim")
-    eventually(sent.exists)
+    wait_until(sent.exists)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     done = box("held", "release", "AAPL", "--by", "lee")

@@ -66,9 +66,6 @@ def report(box: Box) -> dict[str, Any]:
     return found
 
 
-pytestmark = pytest.mark.xdist_group("onebox-run")
-
-
 def test_the_report_has_every_stage_and_the_recorded_rows(report: dict[str, Any]) -> None:
     total = sum(recorded_rows().values())
     rows = {row["stage"]: row for row in report["rows"]}

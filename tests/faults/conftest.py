@@ -7,11 +7,14 @@ import subprocess
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
+from waiting import ENDS_SECONDS, wait_until
+
+from ticklake.pipeline import BATCH_STAGES
 
 SYMBOLS = ("AAPL", "MSFT", "V")
 DATE = "2024-06-28"
@@ -44,6 +47,8 @@ class Box:
 
     def run(self, **environment: str) -> "subprocess.Popen[str]":
         """Start a run of three symbols."""
+        for stage in BATCH_STAGES:
+            self._log(stage.program).unlink(missing_ok=True)
         return self.start(*RUN, **environment)
 
     def said(self) -> str:
@@ -67,27 +72,36 @@ class Box:
         )  # fmt: skip
         return found
 
+    def host(self, kind: str) -> psutil.Process:
+        """The process in which stages run, none that it forked."""
+        found = next(p for p in self.processes() if {"onebox.hosts", kind} <= set(p.cmdline()) and p.name() != "sh")
+        while (parent := found.parent()) and parent.cmdline() == found.cmdline():
+            found = parent  # a forked stage has its host's command
+        return found
+
+    def _log(self, program: str) -> Path:
+        return self.folder / "logs" / f"{program}.log"
+
     def wait_for_stage(self, program: str, running: "subprocess.Popen[str]") -> None:
-        log = self.folder / "logs" / f"{program}.log"
-        self.eventually(lambda: log.exists() or running.poll() is not None, 300)
+        """Return once a stage of the run that was started last is under way."""
+        wait_until(self._log(program).exists, self.said, alive=lambda: running.poll() is None)
         assert running.poll() is None, self.said()
+
+    def ends(self, running: "subprocess.Popen[str]", code: int) -> None:
+        """It ends by itself, and nothing is left of it."""
+        asked = time.monotonic()
+        assert running.wait(ENDS_SECONDS) == code, self.said()
+        print(f"ended after {time.monotonic() - asked:.1f} s:\n{self.said()}")
+        assert self.processes() == []
 
     def kill(self) -> None:
         """End what a failed test left."""
         for process in self.processes():
             process.kill()
 
-    @staticmethod
-    def eventually(check: Callable[[], bool], seconds: float) -> None:
-        deadline = time.monotonic() + seconds
-        while not check():
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-
-    def check_next_run(self) -> None:
-        """A further run completes, and the warehouse holds every row exactly once."""
-        assert self.run().wait(400) == 0, self.said()
-        self.check_rows()
+    def nothing_is_left(self) -> None:
+        """Return once nothing of it runs."""
+        wait_until(lambda: not self.processes(), self.processes, seconds=ENDS_SECONDS)
 
     def check_rows(self) -> None:
         """The warehouse holds every row exactly once, and nothing runs."""

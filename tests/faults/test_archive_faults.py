@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from waiting import ENDS_SECONDS, SECONDS, wait_until
 
 from onebox import platform
 from onebox.broker import Broker
@@ -90,14 +91,6 @@ def archived_offsets(store: ObjectStore, live: LiveNames, topic_id: str) -> int:
     return sum(r.last_offset - r.first_offset + 1 for ranges in chains.values() for r in ranges)
 
 
-def wait_for(check: Callable[[], bool], seconds: float, processes: Processes) -> None:
-    deadline = time.monotonic() + seconds
-    while not check():
-        if time.monotonic() > deadline:
-            pytest.fail(f"not in {seconds} s\n{processes.logs()[-6000:]}")
-        time.sleep(0.2)
-
-
 def check_every_tick_once(store: ObjectStore, live: LiveNames, topic_id: str, expected: dict[str, int]) -> None:
     """Each run's ticks, sequence by sequence and symbol by symbol, are there exactly once, in an unbroken chain."""
     chains = verify_chain(store, live, topic_id)
@@ -124,15 +117,15 @@ def test_archives_killed_in_the_middle_of_the_stream(
     environment = archive_env(stage_env, 0.4)
     stream = processes.start([str(programs / "stream-ticks")], stream_env(stage_env, "run", 8000, 800))
     first, second = (processes.start(archive, environment) for _ in range(2))
-    wait_for(lambda: archived_offsets(store, live.names, topic_id) > 800, 30, processes)
+    wait_until(lambda: archived_offsets(store, live.names, topic_id) > 800, processes.logs)
     first.kill()
     time.sleep(1)
     second.kill()
     third = processes.start(archive, environment)
-    assert stream.wait(30) == 0, processes.logs()
-    wait_for(lambda: archived_offsets(store, live.names, topic_id) == 8000, 40, processes)
+    assert stream.wait(SECONDS) == 0, processes.logs()
+    wait_until(lambda: archived_offsets(store, live.names, topic_id) == 8000, processes.logs)
     third.send_signal(signal.SIGTERM)
-    assert third.wait(10) == 0, processes.logs()
+    assert third.wait(ENDS_SECONDS) == 0, processes.logs()
     check_every_tick_once(store, live.names, topic_id, {"run": 8000})
 
 
@@ -153,14 +146,14 @@ def test_an_archive_that_wakes_up_after_another_took_over(
                     producer.send(live.names.topic, key=symbol.encode(), value=tick(symbol, sequence, run))
 
     def archived(messages: int) -> None:
-        wait_for(lambda: archived_offsets(store, live.names, topic_id) == messages, 40, processes)
+        wait_until(lambda: archived_offsets(store, live.names, topic_id) == messages, processes.logs)
 
     produce("first")
     sleeper = processes.start(archive, archive_env(stage_env, 0.5) | {"HOLD_FILE": str(hold)})
     archived(800)
     hold.touch()
     produce("second")
-    wait_for(lambda: "held" in processes.log(sleeper), 20, processes)  # in the middle of a write
+    wait_until(lambda: "held" in processes.log(sleeper), processes.logs)  # in the middle of a write
     sleeper.send_signal(signal.SIGSTOP)
     produce("third")
     heir = processes.start(archive, archive_env(stage_env, 0.5))
@@ -171,13 +164,13 @@ def test_an_archive_that_wakes_up_after_another_took_over(
     hold.unlink()
     sleeper.send_signal(signal.SIGCONT)
     lost = "another writer was first"
-    wait_for(
-        lambda: lost in processes.log(sleeper) or processes.log(sleeper).count('"archived"') > before, 20, processes
+    wait_until(
+        lambda: lost in processes.log(sleeper) or processes.log(sleeper).count('"archived"') > before, processes.logs
     )
     time.sleep(1)
     for process in (sleeper, heir):
         process.send_signal(signal.SIGTERM)
-    codes = [process.wait(10) for process in (sleeper, heir)]
+    codes = [process.wait(ENDS_SECONDS) for process in (sleeper, heir)]
     expected = dict.fromkeys(("first", "second", "third", "fourth"), 800)
     if conditional:
         assert codes == [0, 0], processes.logs()
@@ -208,7 +201,7 @@ def test_the_broker_killed_in_the_middle_of_the_stream(
         }
         archive = processes.start([str(programs / "archive-ticks")], archive_env(stage_env, 0.5, **own))
         stream = processes.start([str(programs / "stream-ticks")], stream_env(stage_env, "run", 6400, 800, **own))
-        wait_for(lambda: archived_offsets(store, live.names, topic_id) > 1000, 30, processes)
+        wait_until(lambda: archived_offsets(store, live.names, topic_id) > 1000, processes.logs)
         assert broker.child is not None
         os.killpg(broker.child.pid, signal.SIGKILL)
         while broker.child.poll() is None:
@@ -216,10 +209,10 @@ def test_the_broker_killed_in_the_middle_of_the_stream(
         time.sleep(2)
         broker.start()
         broker.wait_ready()
-        assert stream.wait(45) == 0, processes.logs()
-        wait_for(lambda: archived_offsets(store, live.names, topic_id) == 6400, 40, processes)
+        assert stream.wait(SECONDS) == 0, processes.logs()
+        wait_until(lambda: archived_offsets(store, live.names, topic_id) == 6400, processes.logs)
         archive.send_signal(signal.SIGTERM)
-        assert archive.wait(10) == 0, processes.logs()
+        assert archive.wait(ENDS_SECONDS) == 0, processes.logs()
         check_every_tick_once(store, live.names, topic_id, {"run": 6400})
     finally:
         broker.stop()

@@ -6,10 +6,7 @@ import signal
 import time
 from typing import Any
 
-import psutil
-import pytest
-
-pytestmark = pytest.mark.xdist_group("onebox-background")
+from waiting import ENDS_SECONDS, SECONDS, wait_until
 
 Box = Any  # the fixture's class: conftest.py cannot be imported by name
 COUNT = ("sql", "--csv", "select count(*) as n from MARKET_TEST.DAILY_ANALYTICS")
@@ -22,7 +19,7 @@ def server(box: Box) -> int:
 
 def run(box: Box) -> str:
     running = box.run()
-    assert running.wait(120) == 0, box.said()
+    assert running.wait(SECONDS) == 0, box.said()
     return str(box.said())
 
 
@@ -32,10 +29,6 @@ def up(box: Box) -> int:
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"process {server(box)}" in done.stdout
     return server(box)
-
-
-def host(box: Box, kind: str) -> psutil.Process:
-    return next(p for p in box.processes() if {"onebox.hosts", kind} <= set(p.cmdline()) and p.name() != "sh")
 
 
 def test_nothing_runs(shared_box: Box) -> None:
@@ -69,32 +62,24 @@ def test_a_second_up_finds_the_rows_at_the_same_addresses(shared_box: Box) -> No
     assert shared_box.call(*COUNT).stdout == ROWS
 
 
-def test_an_interrupted_run_does_the_background_no_harm(shared_box: Box) -> None:
+def test_an_interrupted_run_and_a_host_that_dies_do_the_background_no_harm(shared_box: Box) -> None:
     pid = up(shared_box)
-    stage = shared_box.folder / "logs" / "consume-historical.log"
-    stage.unlink(missing_ok=True)
     running = shared_box.run()
-    shared_box.eventually(stage.exists, 300)
+    shared_box.wait_for_stage("consume-historical", running)
     running.send_signal(signal.SIGINT)
-    assert running.wait(10) == 1
+    assert running.wait(ENDS_SECONDS) == 1
     assert shared_box.said().splitlines()[-1] == "onebox: interrupted"
-    run(shared_box)
-    assert shared_box.call(*COUNT).stdout == ROWS
-    assert server(shared_box) == pid
-
-
-def test_a_host_that_dies_is_started_again(shared_box: Box) -> None:
-    pid = up(shared_box)
-    host(shared_box, "python").kill()
+    shared_box.host("python").kill()
     run(shared_box)
     assert "the python host ended: starting it again" in (shared_box.folder / "logs" / "onebox.log").read_text()
+    assert shared_box.call(*COUNT).stdout == ROWS
     assert server(shared_box) == pid
 
 
 def test_a_server_that_dies_takes_the_platform_with_it(shared_box: Box) -> None:
     up(shared_box)
     shared_box.process("kafka.Kafka").kill()
-    shared_box.eventually(lambda: not shared_box.processes(), 30)
+    shared_box.nothing_is_left()
     log = (shared_box.folder / "logs" / "onebox.log").read_text()
     assert f"onebox: kafka ended with exit code -9; its log is {shared_box.folder}/logs/kafka.log" in log
     assert "Traceback" not in log
@@ -105,27 +90,27 @@ def test_a_killed_platform_leaves_no_child_and_counts_as_stopped(shared_box: Box
     os.kill(up(shared_box), signal.SIGKILL)
     assert len(shared_box.processes()) > 5
     assert shared_box.call("status").stdout.startswith("Nothing runs")
-    shared_box.eventually(lambda: not shared_box.processes(), 10)
+    shared_box.nothing_is_left()
     assert shared_box.call("down").stdout.startswith("Nothing runs")
     shared_box.check_rows()
 
 
 def test_an_interrupted_up_leaves_nothing(box: Box) -> None:
     starting = box.start("up")
-    box.eventually((box.folder / "logs" / "kafka.log").exists, 300)
+    wait_until((box.folder / "logs" / "kafka.log").exists, box.said)
     starting.send_signal(signal.SIGINT)
-    assert starting.wait(30) == 1
+    assert starting.wait(ENDS_SECONDS) == 1
     assert box.said().splitlines()[-1] == "onebox: interrupted"
     # A child that was just being started is left to its guard.
-    box.eventually(lambda: not box.processes(), 8)
+    box.nothing_is_left()
 
 
 def test_up_beside_a_run_is_refused_and_names_it(box: Box) -> None:
     running = box.run()
-    box.eventually((box.folder / "logs" / "kafka.log").exists, 300)
+    wait_until((box.folder / "logs" / "kafka.log").exists, box.said)
     refused = box.call("up")
     assert refused.returncode != 0
     assert f"another onebox (process {running.pid}) works on {box.folder}" in refused.stderr
     assert "Traceback" not in refused.stderr
     running.send_signal(signal.SIGINT)
-    assert running.wait(30) == 1
+    box.ends(running, 1)

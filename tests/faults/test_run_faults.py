@@ -1,12 +1,13 @@
-"""`onebox run` when something dies in the middle: it says so, nothing is left running, and the next run is whole."""
+"""`onebox run` when something dies in the middle: it says so, nothing is left running, and the next run is whole.
+
+All on one data folder, in this order: each run starts on what the one before left of itself.
+"""
 
 import signal
 import time
 from typing import Any
 
 import pytest
-
-pytestmark = pytest.mark.xdist_group("onebox-run-faults")
 
 Box = Any  # the fixture's class: conftest.py cannot be imported by name
 
@@ -20,65 +21,47 @@ Box = Any  # the fixture's class: conftest.py cannot be imported by name
     ],
 )
 def test_a_server_that_is_killed_ends_the_run_with_its_name(
-    box: Box, part: str, words: tuple[str, ...], stage: str
+    shared_box: Box, part: str, words: tuple[str, ...], stage: str
 ) -> None:
-    running = box.run()
-    box.wait_for_stage(stage, running)
-    box.process(*words).kill()
-    killed = time.monotonic()
-    assert running.wait(30) == 1
-    print(f"ended after {time.monotonic() - killed:.1f} s:\n{box.said()}")
-    assert f"onebox: {part} ended with exit code -9; its log is {box.folder}/logs/{part}.log" in box.said()
-    assert "Traceback" not in box.said()
-    assert box.processes() == []
-    box.check_next_run()
-
-
-@pytest.mark.parametrize(
-    ("kind", "stage"), [("python", "consume-historical"), ("spark", "daily-analytics"), ("python", "load-warehouse")]
-)
-def test_a_host_that_is_killed_is_started_again_and_the_run_completes(box: Box, kind: str, stage: str) -> None:
-    running = box.run()
-    box.wait_for_stage(stage, running)
-    host = next(p for p in box.processes() if {"onebox.hosts", kind} <= set(p.cmdline()) and p.name() != "sh")
-    while (parent := host.parent()) and parent.cmdline() == host.cmdline():
-        host = parent  # a forked stage has its host's command
-    host.kill()
-    assert running.wait(120) == 0, box.said()
-    assert box.processes() == []
-    box.check_rows()
-
-
-def test_nothing_is_left_of_a_killed_run_and_the_next_one_works_at_once(box: Box) -> None:
-    running = box.run()
-    box.wait_for_stage("consume-historical", running)
-    running.kill()
-    running.wait()
-    assert len(box.processes()) > 3
-    killed = time.monotonic()
-    box.check_next_run()  # which waits for what is about to end
-    print(f"whole after {time.monotonic() - killed:.1f} s")
-
-
-def test_a_killed_run_leaves_no_process(box: Box) -> None:
-    running = box.run()
-    box.wait_for_stage("daily-analytics", running)
-    running.kill()
-    running.wait()
-    killed = time.monotonic()
-    box.eventually(lambda: not box.processes(), 10)
-    print(f"nothing runs after {time.monotonic() - killed:.1f} s")
+    running = shared_box.run()
+    shared_box.wait_for_stage(stage, running)
+    shared_box.process(*words).kill()
+    shared_box.ends(running, 1)
+    assert (
+        f"onebox: {part} ended with exit code -9; its log is {shared_box.folder}/logs/{part}.log" in shared_box.said()
+    )
+    assert "Traceback" not in shared_box.said()
 
 
 @pytest.mark.parametrize("stage", ["fetch-historical", "daily-analytics"])
-def test_an_interrupt_ends_everything_with_one_line(box: Box, stage: str) -> None:
-    running = box.run()
-    box.wait_for_stage(stage, running)
+def test_an_interrupt_ends_everything_with_one_line(shared_box: Box, stage: str) -> None:
+    running = shared_box.run()
+    shared_box.wait_for_stage(stage, running)
     running.send_signal(signal.SIGINT)
-    asked = time.monotonic()
-    assert running.wait(20) == 1
-    print(f"ended after {time.monotonic() - asked:.1f} s:\n{box.said()}")
-    assert box.said().splitlines()[-1] == "onebox: interrupted"
-    assert "Traceback" not in box.said()
-    assert box.processes() == []
-    box.check_next_run()
+    shared_box.ends(running, 1)
+    assert shared_box.said().splitlines()[-1] == "onebox: interrupted"
+    assert "Traceback" not in shared_box.said()
+
+
+def test_a_killed_run_leaves_no_process(shared_box: Box) -> None:
+    running = shared_box.run()
+    shared_box.wait_for_stage("daily-analytics", running)
+    running.kill()
+    running.wait()
+    killed = time.monotonic()
+    shared_box.nothing_is_left()
+    print(f"nothing runs after {time.monotonic() - killed:.1f} s")
+
+
+def test_the_next_run_works_at_once_and_starts_its_hosts_again(shared_box: Box) -> None:
+    running = shared_box.run()
+    shared_box.wait_for_stage("consume-historical", running)
+    running.kill()
+    running.wait()
+    assert len(shared_box.processes()) > 3
+    running = shared_box.run()  # which waits for what is about to end
+    for kind, stage in (("python", "consume-historical"), ("spark", "daily-analytics"), ("python", "load-warehouse")):
+        shared_box.wait_for_stage(stage, running)
+        shared_box.host(kind).kill()
+    assert running.wait(400) == 0, shared_box.said()
+    shared_box.check_rows()

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import ENDS_SECONDS, wait_until
 
 from onebox.processes import free_port
 from ticklake import kafka
@@ -51,7 +52,7 @@ class Process:
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(10)
+        return self.process.wait(ENDS_SECONDS)
 
 
 @contextmanager
@@ -62,13 +63,6 @@ def archive(command: list[str], environment: dict[str, str], log: Path) -> Itera
     finally:
         running.process.kill()
         running.process.wait()
-
-
-def wait_for(check: Callable[[], bool], seconds: float, *processes: Process) -> None:
-    deadline = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < deadline, f"not in {seconds} s\n" + "\n".join(p.log[-3000:] for p in processes)
-        time.sleep(0.1)
 
 
 def owners(settings: KafkaSettings, live: LiveNames) -> dict[str, list[int]]:
@@ -108,13 +102,13 @@ def test_a_slow_broker_leaves_no_partition_without_a_reader(
     # Unprepared it depends on the moment of the library's next look at the topic, so that takes some tries.
     for number in range(1, 2 if prepared else 6):
         with archive(command, stage_env(TICKLAKE_ARCHIVE_ROLL_SECONDS="0.5"), tmp_path / f"log{number}") as process:
-            wait_for(process.ready, 40, process)
+            wait_until(process.ready, lambda: process.log)
             assert list(owners(kafka_settings, live.names).values()) == [[0, 1, 2, 3]], process.log
             for partition in range(4):
                 produce(kafka_settings, live.names.topic, partition, 10)
             topic_id = kafka.topic_id(kafka_settings, live.names.topic)
             wanted = dict.fromkeys(range(4), 10 * number)
-            wait_for(lambda: rows(store, live.names, topic_id) == wanted, 20, process)  # noqa: B023 - called here
+            wait_until(lambda: rows(store, live.names, topic_id) == wanted, lambda: process.log)  # noqa: B023 - called here
             assert process.stop() == 0, process.log
         if (JOINED_ANEW in process.log) is not prepared:
             return
@@ -134,7 +128,8 @@ def test_a_member_to_spare_waits_in_peace_and_an_added_partition_is_read(
         archive(command, environment, tmp_path / "one") as one,
         archive(command, environment, tmp_path / "two") as two,
     ):
-        wait_for(lambda: one.ready() and two.ready() and len(owners(kafka_settings, names)) == 2, 40, one, two)
+        said = lambda: one.log[-2000:] + two.log[-2000:]  # noqa: E731
+        wait_until(lambda: one.ready() and two.ready() and len(owners(kafka_settings, names)) == 2, said)
         before = owners(kafka_settings, names)
         assert sorted(before.values()) == [[], [0]]
         time.sleep(9)  # longer than it takes to find that something is wrong
@@ -147,7 +142,7 @@ def test_a_member_to_spare_waits_in_peace_and_an_added_partition_is_read(
             client.create_partitions({names.topic: 2})
         produce(kafka_settings, names.topic, 1, 10)
         # By itself the client library sees the new partition with its next regular look, after 30 s at most.
-        wait_for(lambda: rows(store, names, topic_id).get(1) == 10, 25, one, two)
-        wait_for(lambda: one.ready() and two.ready(), 20, one, two)
+        wait_until(lambda: rows(store, names, topic_id).get(1) == 10, said, seconds=25)
+        wait_until(lambda: one.ready() and two.ready(), said)
         assert sorted(owners(kafka_settings, names).values()) == [[0], [1]]
         assert [one.stop(), two.stop()] == [0, 0], one.log + two.log

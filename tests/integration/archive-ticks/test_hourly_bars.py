@@ -532,7 +532,7 @@ def test_the_program(
 
     def program(*arguments: str) -> "subprocess.CompletedProcess[str]":
         command = [str(programs / "tick-bars"), "--run-id", "r", *arguments]
-        return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(command, env=env, capture_output=True, text=True, timeout=300, check=False)
 
     done = program("--date", "2024-06-28", "--hour", "14")
     assert (done.returncode, done.stderr) == (0, "")

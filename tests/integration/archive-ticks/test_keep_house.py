@@ -99,7 +99,7 @@ def test_the_program(
 
     def run(*arguments: str, **more: str) -> "subprocess.CompletedProcess[str]":
         command = [str(programs / "keep-house"), "--run-id", "r", *arguments]
-        return subprocess.run(command, env=env | more, capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(command, env=env | more, capture_output=True, text=True, timeout=300, check=False)
 
     done = run("--date", str(DAY), "--dry-run")
     assert (done.returncode, done.stderr, keys(store)) == (0, "", full)

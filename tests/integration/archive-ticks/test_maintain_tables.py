@@ -3,7 +3,6 @@
 import os
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -12,10 +11,6 @@ from types import SimpleNamespace
 import pytest
 from pydantic import SecretStr, ValidationError
 from pyiceberg.table.snapshots import Operation
-
-# The modules that several folders share.
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
 from table_rows import content, file_names, opened, rows_of
 
 from archive_ticks.compaction import Compaction, compact
@@ -426,7 +421,7 @@ def test_the_program(
     def run(*arguments: str, **more: str) -> "subprocess.CompletedProcess[str]":
         command = [str(programs / "maintain-tables"), "--run-id", "r", *arguments]
         return subprocess.run(
-            command, env=stage_env(**more), capture_output=True, text=True, timeout=60, check=False
+            command, env=stage_env(**more), capture_output=True, text=True, timeout=300, check=False
         )  # fmt: skip
 
     today = str(today_utc())

@@ -4,7 +4,6 @@
 """
 
 import os
-import sys
 import threading
 import time
 from collections import Counter
@@ -13,10 +12,6 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-
-# The modules that several folders share.
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
 from table_rows import Write, appending, batch_of, content, opened, replacing, state_of
 
 from archive_ticks import compaction
@@ -126,7 +121,7 @@ def test_every_row_once(
     finally:
         stop.set()
         for writer in writers:
-            writer.join(60)
+            writer.join(300)
     assert [writer.error for writer in writers] == [None, None, None]
     assert content(tables, "market", DAILY_BARS) == expected(DAILY_BARS, appends.rounds, both.rounds)
     assert content(tables, "market", WINDOWS) == expected(WINDOWS, 0, alone.rounds)

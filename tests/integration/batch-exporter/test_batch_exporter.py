@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from waiting import ENDS_SECONDS, wait_until
 
 from onebox.processes import free_port
 from ticklake import held, lineage, maintenance
@@ -38,20 +39,13 @@ def exporter(
         )  # fmt: skip
     try:
         meanwhile(port)
-        eventually(lambda: status(port, "/readyz") == 200, log)
+        wait_until(lambda: status(port, "/readyz") == 200, log.read_text)
         yield port
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 0, log.read_text()
+        assert process.wait(ENDS_SECONDS) == 0, log.read_text()
     finally:
         process.kill()
         process.wait()
-
-
-def eventually(check: Callable[[], bool], log: Path) -> None:
-    deadline = time.monotonic() + 60
-    while not check():
-        assert time.monotonic() < deadline, log.read_text()[-3000:]
-        time.sleep(0.2)
 
 
 def status(port: int, path: str) -> int:
@@ -111,7 +105,7 @@ def test_a_run_is_told_stage_by_stage(
         assert ("overdue_sessions",) not in found
 
         lineage.write(store, record("validate-raw", "now", 2, checks=(check,)))
-        eventually(lambda: metrics(port)["stages_total", "done", "validate-raw"] == 1, log)
+        wait_until(lambda: metrics(port)["stages_total", "done", "validate-raw"] == 1, log.read_text)
         found = metrics(port)
         assert found["check_observed", "stale_sessions", "validate-raw", "sessions"] == 1
         assert found["check_limit", "stale_sessions", "validate-raw", "sessions"] == 2
@@ -134,11 +128,11 @@ def test_held_symbols_are_counted_until_they_are_decided_or_brought(
         assert metrics(port)["held_symbols", "simulated"] == 3
         assert metrics(port)["held_symbols", "yahoo"] == 0
         held.decide(store, "drop", "MSFT", "kim")
-        eventually(lambda: metrics(port)["held_symbols", "simulated"] == 2, log)
+        wait_until(lambda: metrics(port)["held_symbols", "simulated"] == 2, log.read_text)
         good = record("fetch-historical", "good", 120, symbols={"AAPL": brought.model_copy(update={"changes": None})})
         lineage.write(store, good)
         lineage.write(store, record("validate-raw", "good", 121, symbols={"AAPL": brought}))
-        eventually(lambda: metrics(port)["held_symbols", "simulated"] == 1, log)
+        wait_until(lambda: metrics(port)["held_symbols", "simulated"] == 1, log.read_text)
 
 
 def test_a_real_stages_failure_is_told_until_its_retry_went_well(
@@ -148,10 +142,11 @@ def test_a_real_stages_failure_is_told_until_its_retry_went_well(
     with exporter(programs, environment, log) as port:
         done = subprocess.run(
             [programs / "consume-historical", "--date", "2026-01-30", "--run-id", "one/two"], env=environment,
-            capture_output=True, text=True, timeout=120, check=False,
+            capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
         assert done.returncode == 2
-        eventually(lambda: ("stage_failed", "ConfigurationError", "consume-historical") in metrics(port), log)
+        failed = ("stage_failed", "ConfigurationError", "consume-historical")
+        wait_until(lambda: failed in metrics(port), log.read_text)
         assert metrics(port)["last_run_state", "failed"] == 1
         assert metrics(port)["stages_total", "failed", "consume-historical"] == 1
         (key,) = [found.key for found in store.list_objects("lineage/")]
@@ -160,7 +155,7 @@ def test_a_real_stages_failure_is_told_until_its_retry_went_well(
         assert (failure.run_id, failure.exit_code, failure.stage) == ("one/two", 2, "consume-historical")
         now = datetime.now(UTC)
         lineage.write(store, record("consume-historical", "one/two", 0, started_at=now, finished_at=now))
-        eventually(lambda: ("stage_failed", "ConfigurationError", "consume-historical") not in metrics(port), log)
+        wait_until(lambda: failed not in metrics(port), log.read_text)
         assert metrics(port)["last_run_state", "unfinished"] == 1
 
 
@@ -174,7 +169,7 @@ def test_a_real_stages_failure_is_told_until_its_retry_went_well(
 def test_what_no_retry_mends_ends_it(stage_env: Environment, programs: Path, change: dict[str, str], said: str) -> None:
     environment = stage_env(TICKLAKE_METRICS_PORT="0", **change)
     done = subprocess.run(
-        [programs / "batch-exporter"], env=environment, capture_output=True, text=True, timeout=60, check=False
+        [programs / "batch-exporter"], env=environment, capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 2
     assert said in done.stderr
@@ -192,7 +187,7 @@ def test_a_store_that_refuses_is_waited_for(
 
 
 def _refused_then_made(port: int, log: Path, maker: ObjectStore) -> None:
-    eventually(lambda: status(port, "/metrics") == 200 and metrics(port)["lake_errors_total",] > 1, log)
+    wait_until(lambda: status(port, "/metrics") == 200 and metrics(port)["lake_errors_total",] > 1, log.read_text)
     assert status(port, "/readyz") == 503
     assert f"has no bucket {maker.bucket}" in log.read_text()
     maker.create_bucket()
@@ -203,11 +198,11 @@ def test_a_stage_that_cannot_reach_the_store_ends_all_the_same(stage_env: Enviro
     started = time.monotonic()
     done = subprocess.run(
         [programs / "validate-raw", "--date", "2026-01-30", "--run-id", "one"], env=environment,
-        capture_output=True, text=True, timeout=120, check=False,
+        capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 1
     assert "127.0.0.1:1" in done.stderr
-    assert time.monotonic() - started < 60
+    assert time.monotonic() - started < 120
 
 
 def test_the_tables_maintenance_is_told(
@@ -223,7 +218,7 @@ def test_the_tables_maintenance_is_told(
     with exporter(programs, stage_env(), log) as port:
         assert ("maintenance_last_success_timestamp_seconds",) not in metrics(port)
         maintenance.write(store, done)
-        eventually(lambda: ("maintenance_last_success_timestamp_seconds",) in metrics(port), log)
+        wait_until(lambda: ("maintenance_last_success_timestamp_seconds",) in metrics(port), log.read_text)
         found = metrics(port)
         assert found["maintenance_last_success_timestamp_seconds",] == START.timestamp() + 9
         assert found["maintenance_last_duration_seconds",] == 9
@@ -237,6 +232,6 @@ def test_the_tables_maintenance_is_told(
         # A record of another version takes nothing else away.
         store.put(maintenance.KEY, b'{"schema_version": 2}')
         lineage.write(store, record("fetch-historical", "now", 0))
-        eventually(lambda: ("stage_rows_in", "fetch-historical") in metrics(port), log)
+        wait_until(lambda: ("stage_rows_in", "fetch-historical") in metrics(port), log.read_text)
         assert metrics(port)["maintenance_orphans",] == 7
         assert "maintenance/tables.json is not a readable record" in log.read_text()

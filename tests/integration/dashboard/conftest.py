@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-# The module that the browser's tests share, and the one beside this file.
-sys.path.insert(0, str(Path(__file__).parents[2]))
+# The modules beside this file, which are no tests.
 sys.path.insert(0, str(Path(__file__).parent))
 
 from dashboard_rig import Dashboard, FilledLake, TickSender, dashboard_running, fill_lake

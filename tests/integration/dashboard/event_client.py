@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
+from waiting import SECONDS
+
 
 @dataclass
 class Event:
@@ -57,9 +59,9 @@ async def events(reader: asyncio.StreamReader) -> AsyncIterator[Event]:
             yield event
 
 
-async def until(found: AsyncIterator[Event], name: str, seconds: float = 20) -> Event:
+async def until(found: AsyncIterator[Event], name: str) -> Event:
     """The next event of that name."""
-    async with asyncio.timeout(seconds):
+    async with asyncio.timeout(SECONDS):
         async for event in found:
             if event.name == name:
                 return event

@@ -125,7 +125,7 @@ def test_what_is_known_later_does_not_change_what_is_read_as_of_before(server, r
 
 def onebox_bars(programs, environment, *arguments):
     return subprocess.run(
-        [programs / "onebox", "bars", *arguments], env=environment, capture_output=True, timeout=120, check=False
+        [programs / "onebox", "bars", *arguments], env=environment, capture_output=True, timeout=300, check=False
     )  # fmt: skip
 
 

@@ -1,9 +1,8 @@
 """The versions of facts as the dashboard holds them, on the real store and catalog."""
 
-import time
-
 import pytest
 from nights import NIGHTS, SOURCE, answer, record, traded
+from waiting import wait_until
 
 from dashboard.facts_lake import FactsLake
 from dashboard.row_cache import RowCache
@@ -57,10 +56,7 @@ def test_what_is_held_is_given_while_the_catalog_is_away(tables, guard, store_se
         with pytest.raises(StageError, match=r"the catalog at postgresql://127\.0\.0\.1:9/catalog does not answer"):
             lake.of(symbols, SOURCE)
     guard.store = there
-    deadline = time.monotonic() + 10
-    while not (found := _try(lake)):
-        assert time.monotonic() < deadline
-    assert sorted(found) == ["ONE", "TWO"]
+    assert sorted(wait_until(lambda: _try(lake))) == ["ONE", "TWO"]
 
 
 def _try(lake):

@@ -16,7 +16,7 @@ def test_a_failed_stage_and_its_retry(serve, stage_env, programs, store_settings
     def consume() -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [programs / "consume-historical", "--date", "2026-01-30", "--run-id", RUN], env=stage_env(),
-            capture_output=True, text=True, timeout=120, check=False,
+            capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
 
     server = serve()

@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from lake_writer import KNOWN_AT, put_daily, put_windows
 from pydantic import SecretStr
+from waiting import SECONDS
 
 from dashboard.lake import COLUMNS, DailyLake, Summary
 from dashboard.quarantine_view import QuarantineView
@@ -301,14 +302,14 @@ def test_a_first_call_that_takes_long_does_not_fail_those_beside_it(guard):
 
     def slow(store):
         first.set()
-        assert second.wait(10)
+        assert second.wait(SECONDS)
         return 1
 
     thread = threading.Thread(target=guard.call, args=(slow,))
     thread.start()
-    assert first.wait(10)
+    assert first.wait(SECONDS)
     assert guard.failure == "not asked yet"
     assert guard.call(lambda store: 2) == 2
     second.set()
-    thread.join(10)
+    thread.join(SECONDS)
     assert guard.failure == ""

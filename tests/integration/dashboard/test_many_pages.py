@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
 from event_client import open_stream, raw_events
+from waiting import ENDS_SECONDS
 
 PAGES = 200
 SECONDS = 12
@@ -20,14 +21,14 @@ def test_two_hundred_pages_hear_of_a_tick_within_a_second(serve, stage_env, prog
     with (tmp_path / "stream-ticks.log").open("wb") as log:
         producer = subprocess.Popen([programs / "stream-ticks"], env=environment, stdout=log, stderr=log)
     try:
-        server.wait("/quotes", lambda answer: len(answer["items"]) == 8, 60)
+        server.wait("/quotes", lambda answer: len(answer["items"]) == 8)
         # The promise is the server's, not that of a machine whose cores are taken by others: the best of three counts.
         p99 = measured(server, capsys)
         for _ in range(2):
             p99 = p99 if p99 < 1 else measured(server, capsys)
     finally:
         producer.terminate()
-        producer.wait(10)
+        producer.wait(ENDS_SECONDS)
     assert p99 < 1
 
 

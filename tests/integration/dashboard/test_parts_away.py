@@ -57,7 +57,7 @@ def test_the_server_outlives_its_parts(parts, programs, stage_env, catalog_setti
             part.wait_ready()
         ensure_topics(kafka, live_topics(live_names()))
         # No group ever committed here, so the topic of their offsets is made at this question.
-        server.wait("/status", lambda s: s["broker"]["state"] == "ok", 60)
+        server.wait("/status", lambda s: s["broker"]["state"] == "ok")
         asked = time.monotonic()
         items = server.json("/lag")["items"]
         print(f"the lag of a new broker is told after {time.monotonic() - asked:.1f} s")
@@ -69,7 +69,7 @@ def test_the_server_outlives_its_parts(parts, programs, stage_env, catalog_setti
         sender = TickSender(kafka, live_names().topic)
         sender.send(("A", 11.0))
         # Measured against the close in the lake, as the ticks' source is that of its rows.
-        quote = server.wait("/quotes", lambda q: q["items"] and q["items"][0]["previous_close"], 60)["items"][0]
+        quote = server.wait("/quotes", lambda q: q["items"] and q["items"][0]["previous_close"])["items"][0]
         assert (quote["change"], quote["change_since"]) == (pytest.approx(1.0), "previous_close")
         assert len(server.wait("/symbols/A/bars", lambda bars: bars["items"])["items"]) == 3
         server.wait("/status", lambda s: s["broker"]["state"] == s["store"]["state"] == "ok")
@@ -79,7 +79,7 @@ def test_the_server_outlives_its_parts(parts, programs, stage_env, catalog_setti
         for part in parts:
             part.stop()
         for part in ("store", "broker"):
-            server.wait("/status", lambda s, part=part: s[part]["state"] == "error", 30)
+            server.wait("/status", lambda s, part=part: s[part]["state"] == "error")
             print(f"{part} noticed {time.monotonic() - gone:.1f} s after both were told to stop")
         assert server.json("/quotes")["items"][0]["price"] == 11.0
         assert len(server.json("/symbols/A/bars")["items"]) == 3
@@ -92,13 +92,13 @@ def test_the_server_outlives_its_parts(parts, programs, stage_env, catalog_setti
             part.wait_ready()
         sender.send(("A", 12.0))
         print(f"both are up {time.monotonic() - back:.1f} s after the start")
-        server.wait("/quotes", lambda q: q["items"][0]["price"] == 12.0, 60)
+        server.wait("/quotes", lambda q: q["items"][0]["price"] == 12.0)
         print(f"prices move {time.monotonic() - back:.1f} s after it")
         assert server.json("/quotes")["items"][0]["volume"] == 200
-        server.wait("/status", lambda s: s["broker"]["state"] == s["store"]["state"] == "ok", 60)
+        server.wait("/status", lambda s: s["broker"]["state"] == s["store"]["state"] == "ok")
         print(f"all is well {time.monotonic() - back:.1f} s after it")
         assert len(server.wait("/symbols/B/bars", lambda bars: True)["items"]) == 3
-        assert server.stop() < 10
+        assert server.stop() < 20
 
 
 def test_a_catalog_that_is_away_and_comes_back(programs, stage_env, store_settings, tmp_path):

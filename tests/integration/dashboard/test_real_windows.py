@@ -4,6 +4,7 @@ import subprocess
 import time
 
 import pytest
+from waiting import SECONDS
 
 from ticklake.catalog import LakeTables, matching
 from ticklake.records import iso_ms
@@ -23,7 +24,7 @@ def test_windows_of_the_streaming_application(
         ticks = subprocess.Popen([programs / "stream-ticks"], env=environment, stdout=log, stderr=log)
         analytics = subprocess.Popen([programs / "stream-analytics"], env=environment, stdout=log, stderr=log)
     try:
-        assert analytics.wait(240) == 0, (tmp_path / "log").read_text()[-3000:]
+        assert analytics.wait(SECONDS) == 0, (tmp_path / "log").read_text()[-3000:]
     finally:
         for process in (ticks, analytics):
             process.kill()

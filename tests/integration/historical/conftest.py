@@ -76,7 +76,7 @@ def program(programs: Path, stage_env: Callable[..., dict[str, str]]) -> Callabl
 
     def run(name: str, run_id: str, day: str = "2013-03-01", **more: str) -> subprocess.CompletedProcess[str]:
         command = [str(programs / name), "--date", day, "--run-id", run_id]
-        return subprocess.run(command, env=stage_env(**more), capture_output=True, text=True, timeout=120, check=False)
+        return subprocess.run(command, env=stage_env(**more), capture_output=True, text=True, timeout=300, check=False)
 
     return run
 
@@ -87,7 +87,7 @@ def program_of(programs: Path, stage_env: Callable[..., dict[str, str]]) -> Call
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
         command = [str(programs / words[0]), *words[1:]]
-        return subprocess.run(command, env=stage_env(), capture_output=True, text=True, timeout=120, check=False)
+        return subprocess.run(command, env=stage_env(), capture_output=True, text=True, timeout=300, check=False)
 
     return run
 
@@ -119,7 +119,7 @@ def inject(kafka_settings: KafkaSettings) -> Callable[..., Any]:
 
     def put(topic: str, value: bytes | None, key: bytes | None = None, partition: int | None = None) -> Any:
         producer = KafkaProducer(bootstrap_servers=kafka_settings.bootstrap_servers)
-        metadata = producer.send(topic, key=key, value=value, partition=partition).get(timeout=20)
+        metadata = producer.send(topic, key=key, value=value, partition=partition).get(timeout=300)
         producer.close()
         return metadata
 

@@ -5,15 +5,14 @@ import csv
 import hashlib
 import io
 import json
-import os
 import signal
 import subprocess
-import time
 from datetime import date
 from typing import Any
 
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from waiting import wait_until
 
 from fetch_historical.settings import SimulatedSettings
 from ticklake import lineage, names
@@ -170,10 +169,7 @@ def test_another_member_of_the_group_disturbs_nothing(fetch, consume, kafka_sett
     fetch(symbols=("IBM",))
     other = KafkaConsumer(names.BATCH_TOPIC, bootstrap_servers=kafka_settings.bootstrap_servers,
         group_id=names.BATCH_GROUP, enable_auto_commit=False)  # fmt: skip
-    give_up = time.monotonic() + 20
-    while not other.assignment() and time.monotonic() < give_up:
-        other.poll(200)
-    assert other.assignment()
+    wait_until(lambda: other.poll(200) or other.assignment())
     record = consume()
     other.close()
     assert record.rows_out == 250
@@ -200,12 +196,11 @@ def test_killed_in_the_middle_and_started_again(fetch, consume, store, stage_env
     fetched = fetch(day=day, source=Source.SIMULATED, simulated=SimulatedSettings(extra_symbols=190))
     command = [str(programs / "consume-historical"), "--date", str(day), "--run-id", run_id]
     with subprocess.Popen(command, env=stage_env(), stdout=subprocess.DEVNULL) as process:
-        give_up = time.monotonic() + 60
-        while process.poll() is None and time.monotonic() < give_up:
-            if next(store.list_objects("raw/historical/"), None) is not None:
-                os.kill(process.pid, signal.SIGKILL)
-                break
-        assert process.wait(30) == -signal.SIGKILL
+        wait_until(
+            lambda: next(store.list_objects("raw/historical/"), None), alive=lambda: process.poll() is None, pause=0
+        )
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
     left = raw_objects(store)
     assert 0 < len(left) < 200
     record = consume(day=day)

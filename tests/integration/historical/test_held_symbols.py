@@ -1,15 +1,11 @@
 """Nine good symbols and an odd one, from a server of Yahoo's format to the judged batch."""
 
 import json
-import sys
 from datetime import UTC, date, datetime
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from pydantic import HttpUrl
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
 from yahoo_rig import Said, answering, case, chart
 
 from consume_historical.validate import ValidateSettings, validate_run

@@ -1,15 +1,11 @@
 """A held symbol from the source's odd answer to a person's decision: released, dropped, or neither."""
 
 import json
-import sys
 import threading
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from pydantic import HttpUrl
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
 from yahoo_rig import Said, answering, case, changed, chart
 
 from consume_historical.validate import ValidateSettings, validate_run

@@ -4,13 +4,13 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import SECONDS, wait_until
 
 from load_warehouse import daily, merge
 from load_warehouse.run import load_run
@@ -50,11 +50,7 @@ def kill_at(place: dict[str, str], environment: dict[str, str], tmp_path: Path) 
     reached = tmp_path / f"reached-{place['function']}"
     command = [sys.executable, "-c", PAUSED.format(**place), str(reached)]
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + 60
-        while not reached.exists():
-            assert process.poll() is None, "the load ended before it reached the place"
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_until(reached.exists, alive=lambda: process.poll() is None)
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
 
@@ -127,7 +123,7 @@ def test_a_second_load_of_the_run_replaces_the_first(
     def wait_once(*places: Any) -> str:
         if not reached.is_set():
             reached.set()
-            assert go_on.wait(60)
+            assert go_on.wait(SECONDS)
         return statement(*places)
 
     monkeypatch.setattr(daily.merge, "mirror", wait_once)
@@ -141,10 +137,10 @@ def test_a_second_load_of_the_run_replaces_the_first(
 
     thread = threading.Thread(target=first)
     thread.start()
-    assert reached.wait(60)
+    assert reached.wait(SECONDS)
     load()
     go_on.set()
-    thread.join(60)
+    thread.join(SECONDS)
     assert said == ["another load of run run-1 began after this one and replaces it"]
     assert sql(COUNTS) == [(10,), (10,)]
     assert sql("SELECT COUNT(*), COUNT(DISTINCT LOAD_ID) FROM {}.MARKET_TEST.LOAD_AUDIT") == [(3, 1)]
@@ -168,7 +164,7 @@ def test_loads_of_two_runs_at_once(history: Any, load: Load, settings: LoadSetti
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(SECONDS)
     assert outcomes == {"a": "loaded", "b": "loaded"}
     for table in ("DAILY_ANALYTICS", "DAILY_BARS"):
         assert sql(f"SELECT SYMBOL, COUNT(*) FROM {{}}.MARKET_TEST.{table} GROUP BY 1 ORDER BY 1") == [

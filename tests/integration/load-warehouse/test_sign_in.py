@@ -204,7 +204,7 @@ def run_program(
     programs: Path, program: str, environment: dict[str, str], *arguments: str
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [programs / program, *arguments], env=environment, capture_output=True, text=True, timeout=60, check=False
+        [programs / program, *arguments], env=environment, capture_output=True, text=True, timeout=300, check=False
     )
 
 

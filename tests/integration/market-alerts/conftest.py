@@ -6,7 +6,6 @@ import ssl
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -20,6 +19,7 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult, LoginPassword
 from kafka import TopicPartition
+from waiting import ENDS_SECONDS, wait_until
 
 from onebox.processes import LOOPBACK, free_port
 from ticklake import kafka
@@ -131,20 +131,16 @@ class Service:
         lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
         return [line for line in lines if line["event"] == event]
 
-    def wait_for(self, event: str, times: int = 1, seconds: float = 60) -> None:
-        self.eventually(lambda: len(self.said(event)) >= times, seconds)
+    def wait_for(self, event: str, times: int = 1) -> None:
+        self.eventually(lambda: len(self.said(event)) >= times)
 
-    def eventually(self, check: Callable[[], bool], seconds: float = 60) -> None:
-        deadline = time.monotonic() + seconds
-        while not check():
-            assert self.process is None or self.process.poll() is None, self.log.read_text()
-            assert time.monotonic() < deadline, self.log.read_text()
-            time.sleep(0.1)
+    def eventually(self, check: Callable[[], bool]) -> None:
+        wait_until(check, self.log.read_text, alive=lambda: self.process is None or self.process.poll() is None)
 
     def stop(self) -> int:
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(timeout=12)
+        code = self.process.wait(ENDS_SECONDS)
         self.process = None
         return code
 

@@ -85,7 +85,7 @@ def test_rules_are_edited_while_it_runs(service: Make, flow: Any, http_receiver:
     running.eventually(lambda: len(flow.alerts()) == 5)
     seconds = time.monotonic() - begin
     print(f"from the edit to the withdrawn alert: {seconds:.1f} s")
-    assert seconds < 10
+    assert seconds < 30
     assert flow.said()[-1] == ("AAPL", "move", 1.0, "cleared")
     assert messages(flow)[-1] == "rule move was removed (cleared)"
     assert metric("rules_last_reload_successful") == 1

@@ -219,7 +219,7 @@ def test_what_a_user_can_cause_is_one_line(
 ) -> None:
     done = subprocess.run(
         [programs / "market-alerts"], env=os.environ | service(rules).environment | change, capture_output=True,
-        text=True, timeout=60, check=False,
+        text=True, timeout=300, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr.count("\n")) == (code, 1), done.stderr
     assert said in done.stderr

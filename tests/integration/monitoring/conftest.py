@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,8 @@ from ticklake.settings import StoreSettings
 # The module beside this file, which is no test.
 sys.path.insert(0, str(Path(__file__).parent))
 
-from monitoring_servers import RULES, Monitoring, Receiver, quick, wait_for
+from monitoring_servers import RULES, Monitoring, Receiver, quick
+from waiting import ENDS_SECONDS
 
 PROGRAMS = {"prometheus": ("prometheus",), "alertmanager": ("prometheus-alertmanager", "alertmanager")}
 """Debian calls Alertmanager's program differently."""
@@ -117,7 +118,7 @@ class Services:
     def stop(self, program: str) -> int:
         process = self._running.pop(program)
         process.send_signal(signal.SIGTERM)
-        return process.wait(15)
+        return process.wait(ENDS_SECONDS)
 
     def kill_all(self) -> None:
         for process in self._running.values():
@@ -141,9 +142,3 @@ def quick_rules(tmp_path: Path) -> Path:
     for path in RULES.glob("*.yaml"):
         (folder / path.name).write_text(quick(path.read_text()))
     return folder
-
-
-@pytest.fixture
-def eventually() -> Callable[..., None]:
-    """`wait_for`, for tests."""
-    return wait_for

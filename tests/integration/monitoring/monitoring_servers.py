@@ -4,16 +4,16 @@ import json
 import re
 import subprocess
 import threading
-import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import yaml
+from waiting import ENDS_SECONDS, wait_until
 
 from onebox.processes import LOOPBACK, free_port
 
@@ -27,13 +27,6 @@ def quick(text: str) -> str:
     short = {span: f"{seconds}s" for span, seconds in SECONDS.items()}
     text = re.sub(r"\[(\w+)\]", lambda found: f"[{short[found[1]]}]", text)
     return re.sub(r"(offset|for:) (\w+)", lambda found: f"{found[1]} {short[found[2]]}", text)
-
-
-def wait_for(check: Callable[[], bool], what: str, seconds: float = 90) -> None:
-    deadline = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < deadline, f"not in {seconds} s: {what}"
-        time.sleep(0.2)
 
 
 class Receiver:
@@ -63,13 +56,12 @@ class Receiver:
             if each["labels"]["alertname"] == name and labels.items() <= each["labels"].items()
         ]  # fmt: skip
 
-    def expect(self, state: str, name: str, seconds: float = 90, **labels: str) -> None:
+    def expect(self, state: str, name: str, **labels: str) -> None:
         """Wait until the latest notice of an alert is of this state; a failure tells all that was noticed."""
-        try:
-            wait_for(lambda: self.states(name, **labels)[-1:] == [state], f"{name} {labels} {state}", seconds)
-        except AssertionError as error:
-            told = [(each["status"], each["labels"]) for each in self.notices]
-            raise AssertionError(f"{error}; noticed were {told}") from None
+        wait_until(
+            lambda: self.states(name, **labels)[-1:] == [state],
+            lambda: (name, labels, state, [(each["status"], each["labels"]) for each in self.notices]),
+        )
 
 
 @contextmanager
@@ -81,7 +73,7 @@ def running_program(folder: Path, name: str, program: str, *arguments: str) -> I
         yield
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(ENDS_SECONDS)
 
 
 class Monitoring:
@@ -112,8 +104,8 @@ class Monitoring:
                 f"--web.listen-address={self.address}",
                 "--storage.tsdb.path=tsdb", "--rules.alert.resend-delay=1s", "--log.level=warn",
             ))  # fmt: skip
-            wait_for(lambda: _answers(f"http://{alerts}/-/ready"), "Alertmanager")
-            wait_for(lambda: _answers(f"http://{self.address}/-/ready"), "Prometheus")
+            wait_until(lambda: _answers(f"http://{alerts}/-/ready"))
+            wait_until(lambda: _answers(f"http://{self.address}/-/ready"))
             yield self
 
     def _write(self, targets: Mapping[str, int], thresholds: Mapping[str, float], alerts: str) -> None:

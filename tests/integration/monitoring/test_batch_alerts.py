@@ -52,7 +52,7 @@ def test_the_batch_never_ran_failed_disagreed_hung_and_reconciled(
         # A stage that fails by itself: there is nothing to validate.
         done = subprocess.run(
             [programs / "validate-raw", "--date", str(TODAY), "--run-id", "one"], env=environment,
-            capture_output=True, text=True, timeout=120, check=False,
+            capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
         assert done.returncode == 2, done.stderr
         receiver.expect("firing", "TicklakeBatchFailed", stage="validate-raw", kind="ConfigurationError")

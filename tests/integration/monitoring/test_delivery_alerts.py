@@ -7,6 +7,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from waiting import wait_until
+
 from onebox.processes import LOOPBACK, free_port
 
 Environment = Callable[..., dict[str, str]]
@@ -36,7 +38,6 @@ def _hook(port: int) -> Iterator[None]:
 
 def test_a_receiver_is_away_and_a_rules_file_is_wrong(
     stage_env: Environment, tmp_path: Path, monitoring: Any, receiver: Any, services: Any,
-    eventually: Callable[..., None],
 ) -> None:  # fmt: skip
     (rules := tmp_path / "any-move.yaml").write_text(RULES)
     hook = free_port()
@@ -52,7 +53,7 @@ def test_a_receiver_is_away_and_a_rules_file_is_wrong(
             for name in programs:
                 services.start(name, environment)
             delivered = "sum(ticklake_market_alerts_delivered_total)"
-            eventually(lambda: (prometheus.value(delivered) or 0) > 3, "alerts delivered", 120)
+            wait_until(lambda: (prometheus.value(delivered) or 0) > 3, services.log.read_text)
             assert receiver.states("TicklakeAlertsNotDelivered") == []
         receiver.expect("firing", "TicklakeAlertsNotDelivered", target="webhook")
         with _hook(hook):

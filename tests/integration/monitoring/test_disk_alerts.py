@@ -2,12 +2,12 @@
 
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from monitoring_servers import running_program
+from waiting import wait_until
 
 from onebox.processes import LOOPBACK, free_port
 
@@ -35,9 +35,7 @@ def exporter() -> str:
     pytest.skip(f"there is no {names[0]} on the PATH (Debian: apt-get install {names[0]})")
 
 
-def test_a_disk_fills(
-    exporter: str, tmp_path: Path, monitoring: Any, receiver: Any, eventually: Callable[..., None]
-) -> None:
+def test_a_disk_fills(exporter: str, tmp_path: Path, monitoring: Any, receiver: Any) -> None:
     point, kind = _mounted(tmp_path)
     usage = shutil.disk_usage(tmp_path)
     if kind in _LEFT_OUT or usage.free < 2 * BYTES:
@@ -52,7 +50,7 @@ def test_a_disk_fills(
         ),
         monitoring.running({"node": port}, {"free_ratio": threshold}) as prometheus,
     ):  # fmt: skip
-        eventually(lambda: (prometheus.value(free) or 0) > threshold, "room on the disk")
+        wait_until(lambda: (prometheus.value(free) or 0) > threshold)
         receiver.notices.clear()
         ballast = tmp_path / "ballast"
         with ballast.open("wb") as file:

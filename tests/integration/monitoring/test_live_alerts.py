@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from waiting import wait_until
+
 from ticklake import kafka
 from ticklake.settings import KafkaSettings, LiveSettings
 
@@ -24,7 +26,8 @@ def test_ticks_stop_messages_are_invalid_and_the_store_is_away(
     targets = {f"ticklake-{program}": services.port(program) for program in ("archive-ticks", "stream-ticks")}
     thresholds = {"no_tick_seconds": 3, "lag_messages": 100}
     with monitoring.running(targets, thresholds) as prometheus:
-        _wait(lambda: (prometheus.value("sum(rate(ticklake_archive_ticks_rows_total[5s]))") or 0) > 50, services)
+        rate = "sum(rate(ticklake_archive_ticks_rows_total[5s]))"
+        wait_until(lambda: (prometheus.value(rate) or 0) > 50, services.log.read_text)
         receiver.notices.clear()
         time.sleep(8)
         assert not [name for name in QUIET if "firing" in receiver.states(name)], receiver.notices
@@ -50,11 +53,4 @@ def test_ticks_stop_messages_are_invalid_and_the_store_is_away(
         own_store.start()
         receiver.expect("resolved", "TicklakeWriteErrors")
         receiver.expect("resolved", "TicklakeArchiveLagGrowing")
-        _wait(lambda: (prometheus.value("max(ticklake_archive_ticks_paused)") or 0) == 0, services)
-
-
-def _wait(check: Callable[[], bool], services: Any, seconds: float = 90) -> None:
-    deadline = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < deadline, services.log.read_text()[-4000:]
-        time.sleep(0.3)
+        wait_until(lambda: not prometheus.value("max(ticklake_archive_ticks_paused)"), services.log.read_text)

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from waiting import wait_until
+
 from onebox.environment import cache_folder
 from ticklake import kafka
 from ticklake.records import Source, Tick
@@ -14,7 +16,7 @@ Environment = Callable[..., dict[str, str]]
 
 def test_the_watermark_stands_ticks_come_late_and_faster_than_they_are_read(
     stage_env: Environment, kafka_settings: KafkaSettings, live: LiveSettings,
-    monitoring: Any, receiver: Any, services: Any, eventually: Callable[..., None],
+    monitoring: Any, receiver: Any, services: Any,
 ) -> None:  # fmt: skip
     environment = stage_env(
         # Windows that do not slide and no running ones: the machine has to keep up with its ticks.
@@ -28,13 +30,13 @@ def test_the_watermark_stands_ticks_come_late_and_faster_than_they_are_read(
     targets = {f"ticklake-{program}": services.port(program) for program in ("stream-analytics", "stream-ticks")}
     with monitoring.running(targets, {"watermark_age_seconds": 30, "lag_messages": 400}) as prometheus:
         age = 'time() - max(ticklake_stream_analytics_watermark_timestamp_seconds{query="closed"})'
-        eventually(lambda: 0 < (prometheus.value(age) or 0) < 15, "windows up to date", 240)
+        wait_until(lambda: 0 < (prometheus.value(age) or 0) < 15, services.log.read_text)
         receiver.notices.clear()
 
         assert services.stop("stream-ticks") == 0
-        receiver.expect("firing", "TicklakeWindowsLate", seconds=120)
+        receiver.expect("firing", "TicklakeWindowsLate")
         services.start("stream-ticks", environment)
-        receiver.expect("resolved", "TicklakeWindowsLate", seconds=120)
+        receiver.expect("resolved", "TicklakeWindowsLate")
 
         assert receiver.states("TicklakeLateTicks") == []
         long_ago = datetime.now(UTC) - timedelta(hours=3)
@@ -45,15 +47,15 @@ def test_the_watermark_stands_ticks_come_late_and_faster_than_they_are_read(
                     source=Source.SIMULATED,
                 )  # fmt: skip
                 producer.send(live.names.topic, key=b"AAPL", value=tick.model_dump_json().encode())
-        receiver.expect("firing", "TicklakeLateTicks", window="15m", seconds=120)
-        receiver.expect("resolved", "TicklakeLateTicks", window="15m", seconds=120)
+        receiver.expect("firing", "TicklakeLateTicks", window="15m")
+        receiver.expect("resolved", "TicklakeLateTicks", window="15m")
 
         # What arrives while a micro-batch runs is its query's lag: more ticks are more lag, which then stays.
         assert receiver.states("TicklakeAnalyticsLagGrowing") == []
         assert services.stop("stream-ticks") == 0
         receiver.expect("firing", "TicklakeTargetDown", job="ticklake-stream-ticks")
         services.start("stream-ticks", environment | {"TICKLAKE_STREAM_RATE": "1000"})
-        receiver.expect("firing", "TicklakeAnalyticsLagGrowing", seconds=120)
+        receiver.expect("firing", "TicklakeAnalyticsLagGrowing")
         receiver.expect("resolved", "TicklakeTargetDown", job="ticklake-stream-ticks")
         assert services.stop("stream-ticks") == 0
-        receiver.expect("resolved", "TicklakeAnalyticsLagGrowing", seconds=120)
+        receiver.expect("resolved", "TicklakeAnalyticsLagGrowing")

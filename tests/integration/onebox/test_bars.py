@@ -22,7 +22,6 @@ from ticklake.catalog import LakeTables
 from ticklake.objects import ObjectStore
 from ticklake.tables import CORPORATE_ACTIONS, DAILY_BARS, FACT_TABLES, arrow_schema
 
-pytestmark = pytest.mark.xdist_group("onebox-bars")
 CLOSES = {date(2024, 3, 1): 100.0, date(2024, 3, 4): 25.5}
 SPLIT = date(2024, 3, 4)
 
@@ -69,7 +68,7 @@ def folder(onebox_tools: Tools, tmp_path_factory: pytest.TempPathFactory) -> Pat
 def bars(programs: Path, folder: Path, *arguments: str) -> "subprocess.CompletedProcess[bytes]":
     done = subprocess.run(
         [programs / "onebox", "bars", "--data", folder, *arguments],
-        capture_output=True, timeout=120, check=False,
+        capture_output=True, timeout=300, check=False,
     )  # fmt: skip
     left = [
         process.pid for process in psutil.process_iter(["cmdline"])
@@ -99,7 +98,7 @@ def test_parquet_to_a_pipe_but_not_to_a_terminal(programs: Path, folder: Path) -
     with closing(os.fdopen(ours)), closing(os.fdopen(theirs)):
         shown = subprocess.run(
             [programs / "onebox", "bars", "--data", folder, "S", "--format", "parquet"], stdout=theirs,
-            stderr=subprocess.PIPE, timeout=60, check=False,
+            stderr=subprocess.PIPE, timeout=300, check=False,
         )  # fmt: skip
     assert shown.returncode == 2
     assert shown.stderr.decode().startswith("onebox: Parquet is no text")

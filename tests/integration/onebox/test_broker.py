@@ -8,6 +8,7 @@ import psutil
 import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient, NewTopic
+from waiting import SECONDS
 
 from onebox.broker import Broker
 from onebox.jars import JarsError, ensure_jars
@@ -38,7 +39,7 @@ def run(brokers: list[Broker], jars: Path, folder: Path, port: int, java: Java |
     broker = Broker(java or find_java(), jars, folder / "kafka", folder / "logs", port)
     brokers.append(broker)
     broker.start()
-    broker.wait_ready(60)
+    broker.wait_ready(SECONDS)
     return broker
 
 
@@ -51,7 +52,7 @@ def create_topic(broker: Broker, name: str) -> None:
 def send(broker: Broker, topic: str, values: list[bytes]) -> None:
     producer = KafkaProducer(bootstrap_servers=broker.bootstrap_servers, acks="all", enable_idempotence=True)
     for sent in [producer.send(topic, value, partition=0) for value in values]:
-        sent.get(timeout=20)
+        sent.get(timeout=SECONDS)
     producer.close()
 
 
@@ -83,7 +84,7 @@ def test_first_topic_and_first_idempotent_producer_work_as_soon_as_it_is_ready(
     begun = time.monotonic()
     create_topic(broker, "t")
     send(broker, "t", [b"a", b"b"])
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 20
     assert read(broker, "t") == [b"a", b"b"]
 
 
@@ -186,7 +187,7 @@ def test_what_cannot_start_says_why(jars: Path, brokers: list[Broker], tmp_path:
 def test_detached_broker_is_stopped_by_another_run(jars: Path, tmp_path: Path) -> None:
     broker = Broker(find_java(), jars, tmp_path / "kafka", tmp_path / "logs", free_port(), detached=True)
     broker.start()
-    broker.wait_ready(60)
+    broker.wait_ready(SECONDS)
     assert broker.child is not None
     other = Broker(find_java(), jars, tmp_path / "kafka", tmp_path / "logs", broker.port)
     other.attach(ProcessIdentity(broker.child.identity.pid, broker.child.identity.created))

@@ -11,6 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
+from waiting import ENDS_SECONDS, SECONDS, wait_until
 
 from onebox.batch import StageFailed, run_program
 from onebox.folder import DataFolder
@@ -131,10 +132,7 @@ def started(host: Host, wanted: Request) -> tuple[threading.Thread, list[Any]]:
 
     thread = threading.Thread(target=run)
     thread.start()
-    deadline = time.monotonic() + 20
-    while not stages(host):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until(lambda: stages(host))
     time.sleep(0.5)
     return thread, found
 
@@ -149,7 +147,7 @@ def test_a_stage_whose_runner_hangs_up_is_stopped(
         client.sendall(json.dumps(wanted).encode() + b"\n")
         time.sleep(1.5)
         (stage,) = stages(host)
-    stage.wait(5)
+    stage.wait(ENDS_SECONDS)
     assert "stopped by SIGTERM" in (tmp_path / "log").read_text()
 
 
@@ -162,9 +160,9 @@ def test_a_host_killed_within_a_stage_is_noticed_and_nothing_of_it_goes_on(
     assert host.child is not None
     (stage,) = stages(host)
     psutil.Process(host.child.pid).kill()
-    thread.join(5)
+    thread.join(ENDS_SECONDS)
     assert found == [UNKNOWN_EXIT]
-    stage.wait(5)
+    stage.wait(ENDS_SECONDS)
     host.restart()
     assert host.run(request(platform, tmp_path / "log")) == 2
 
@@ -179,7 +177,7 @@ def test_what_the_check_raises_ends_the_wait(
     began = time.monotonic()
     with pytest.raises(StageError, match="the broker ended"):
         hosts["python"].run(wanted, check)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 15
 
 
 def attempts(platform: Platform, host: Host, **environment: str) -> tuple[StageFailed, int]:
@@ -214,7 +212,7 @@ def test_a_host_that_cannot_start_says_why(platform: Platform, tmp_path: Path) -
     host = Host("spark", tmp_path / "s.sock", tmp_path / "scratch", tmp_path / "log", wrong)
     host.start()
     with pytest.raises(ChildFailed) as failed:
-        host.wait_ready(30)
+        host.wait_ready(SECONDS)
     assert failed.value.child_exit_code != 0
     assert "TICKLAKE_SPARK_MEMORY" in failed.value.details
     host.stop()

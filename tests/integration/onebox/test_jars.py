@@ -83,7 +83,7 @@ def test_warm_check_is_fast_and_silent(filled: Path) -> None:
     told: list[object] = []
     begun = time.monotonic()
     ensure_jars(JAVA, filled, lambda *what: told.append(what))
-    assert time.monotonic() - begun < 0.3
+    assert time.monotonic() - begun < 1
     assert told == []
 
 
@@ -130,7 +130,7 @@ def test_without_network_one_line_says_so_and_soon(tmp_path: Path, offline: None
     with pytest.raises(JarsError, match=r"^the jars of kafka cannot be fetched .*is there a network") as caught:
         ensure_jars(JAVA, tmp_path / "empty")
     assert "\n" not in str(caught.value)
-    assert time.monotonic() - begun < 20
+    assert time.monotonic() - begun < 60
 
 
 def test_other_content_than_recorded_is_refused(cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ import httpx
 import pytest
 import snowflake.connector
 from pydantic import SecretStr
+from waiting import ENDS_SECONDS, wait_until
 
 from load_warehouse.session import Session, connection_arguments
 from onebox.jars import JarsError, ensure_jars
@@ -51,24 +51,25 @@ def environment(folder: Path, jars: Path | None, port: int) -> dict[str, str]:
 
 
 def ask(*words: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([PROGRAM, *words], env=env, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run([PROGRAM, *words], env=env, capture_output=True, text=True, timeout=300, check=False)
 
 
 @contextmanager
 def running(part: str, env: dict[str, str]) -> Iterator[None]:
     """The part, ready; stopped by SIGTERM to that one process, which must suffice."""
-    assert ask(part, "--ready", env=env).returncode == 1
+
+    def ready() -> bool:
+        code = ask(part, "--ready", env=env).returncode
+        assert code in (0, 1)
+        return code == 0
+
+    assert not ready()
     process = subprocess.Popen([PROGRAM, part], env=env)
     try:
-        deadline = time.monotonic() + 90
-        while (code := ask(part, "--ready", env=env).returncode) != 0:
-            assert code == 1
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.5)
+        wait_until(ready, alive=lambda: process.poll() is None, pause=0.5)
         yield
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) in (0, 143, -signal.SIGTERM)
+        assert process.wait(ENDS_SECONDS) in (0, 143, -signal.SIGTERM)
     finally:
         process.kill()
         process.wait()

@@ -11,8 +11,6 @@ import pytest
 from load_warehouse.session import Session
 from onebox.platform import Platform
 
-pytestmark = pytest.mark.xdist_group("onebox-sql")
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -22,7 +20,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def sql(programs: Path, folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     done = subprocess.run(
         [programs / "onebox", "sql", "--data", folder, *arguments],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     left = [
         process.pid for process in psutil.process_iter(["cmdline"])
@@ -81,7 +79,7 @@ def test_a_wrong_setting_is_named(programs: Path, folder: Path, monkeypatch: pyt
 def test_a_reader_that_has_seen_enough_is_no_error(programs: Path, folder: Path) -> None:
     statement = "select repeat('x', 300000) as long"  # more than a pipe holds
     script = f'"{programs}/onebox" sql --data "{folder}" --csv "{statement}" | head -n 1; exit ${{PIPESTATUS[0]}}'
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=300, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "LONG\n", "")
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import snowflake.connector
 from snowflake.connector.errors import Error
+from waiting import SECONDS, wait_until
 
 from load_warehouse.session import connection_arguments
 from onebox.processes import free_port
@@ -80,6 +81,13 @@ def bars(connection: Any) -> list[tuple[str, float]]:
 def test_the_transaction_of_a_killed_client_is_rolled_back(
     warehouse: Warehouse, connect: Callable[[], Any], kind: str, statement: str
 ) -> None:
+    def merged() -> bool:
+        try:
+            connect().cursor().execute(MERGE)
+        except Error:
+            return False
+        return True
+
     command = [sys.executable, "-c", UNFINISHED, json.dumps(parameters(warehouse)), kind, statement]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as client:
         assert client.stdout is not None
@@ -89,14 +97,7 @@ def test_the_transaction_of_a_killed_client_is_rolled_back(
         with pytest.raises(Error):  # while it lives, its rows are its own
             other.cursor().execute("UPDATE bars SET close = 2")
         client.send_signal(signal.SIGKILL)
-    killed = time.monotonic()
-    while True:
-        try:
-            connect().cursor().execute(MERGE)
-            break
-        except Error:
-            assert time.monotonic() - killed < 20
-            time.sleep(0.5)
+    wait_until(merged, warehouse.log_path.read_text, pause=0.5)
     assert bars(connect()) == [("AAPL", 9.5), ("V", 3.5)]
     assert warehouse.child is not None
     assert warehouse.child.poll() is None
@@ -123,7 +124,7 @@ class RawClient:
         self.token = self.post(path, login)["data"]["token"]
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=SECONDS)
         try:
             headers = {"Authorization": f'Snowflake Token="{self.token}"'} if self.token else {}
             connection.request("POST", path, json.dumps(body), headers)

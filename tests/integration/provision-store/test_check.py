@@ -30,7 +30,7 @@ def check(
 
     def run(**more: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
-            [programs / "check-platform"], env=env | more, capture_output=True, text=True, timeout=60, check=False
+            [programs / "check-platform"], env=env | more, capture_output=True, text=True, timeout=300, check=False
         )
 
     run.topic = topic  # type: ignore[attr-defined]

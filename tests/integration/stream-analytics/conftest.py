@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from own_servers import OwnStore, PasswordBroker
 from plain_windows import Key, Sent, assert_windows, plain_windows
+from waiting import ENDS_SECONDS, wait_until
 
 from onebox import platform
 from onebox.environment import cache_folder
@@ -77,11 +78,7 @@ class Bench:
 
     def until(self, true: Callable[[], bool], seconds: float = 480) -> None:
         """Wait until `true`; the program must not end by itself meanwhile."""
-        deadline = time.monotonic() + seconds
-        while not true():
-            assert self.started[-1].poll() is None, self.said()
-            assert time.monotonic() < deadline, self.said()
-            time.sleep(0.3)
+        wait_until(true, self.said, alive=lambda: self.started[-1].poll() is None, seconds=seconds, pause=0.3)
 
     def said(self) -> str:
         number = len(self.started) - 1
@@ -91,10 +88,10 @@ class Bench:
         return (self.logs / f"err-{len(self.started) - 1}").read_text()
 
     def terminate(self) -> float:
-        """Stop the program with SIGTERM; it must end with 0 within 10 s. Returns the seconds."""
+        """Stop the program with SIGTERM; it must end with 0. Returns the seconds."""
         asked = time.monotonic()
         self.started[-1].send_signal(signal.SIGTERM)
-        assert self.started[-1].wait(12) == 0, self.said()
+        assert self.started[-1].wait(ENDS_SECONDS) == 0, self.said()
         return time.monotonic() - asked
 
     def kill(self) -> None:
@@ -119,14 +116,14 @@ class Bench:
         old = topic_id(self.kafka, self.names.topic)
         specs = [spec for spec in live_topics(self.names) if spec.name == self.names.topic]
         delete_topics(self.kafka, [self.names.topic])
-        deadline = time.monotonic() + 60
-        while True:  # the broker deletes in the background
+
+        def new() -> str | None:  # the broker deletes in the background
             with contextlib.suppress(StageError):
                 ensure_topics(self.kafka, specs)
-                if (new := topic_id(self.kafka, self.names.topic)) != old:
-                    return old, new
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
+                return found if (found := topic_id(self.kafka, self.names.topic)) != old else None
+            return None
+
+        return old, wait_until(new)
 
     def windows(self) -> dict[Key, dict[str, Any]]:
         """Closed windows as readers see them; each must be there once."""

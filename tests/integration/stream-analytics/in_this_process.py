@@ -1,12 +1,12 @@
 """The program in a thread of this process, where a test can look into it."""
 
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
+from waiting import ENDS_SECONDS, wait_until
 
 from stream_analytics import run as program
 from stream_analytics.app import App
@@ -39,14 +39,10 @@ class InThisProcess:
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        self._thread.join(60)
+        self._thread.join(ENDS_SECONDS)
 
-    def until(self, true: Callable[[], Any], seconds: float = 240) -> None:
-        deadline = time.monotonic() + seconds
-        while not true():
-            assert self._thread.is_alive()
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+    def until(self, true: Callable[[], Any]) -> None:
+        wait_until(true, alive=self._thread.is_alive, pause=0.05)
 
     @property
     def app(self) -> App | None:

@@ -70,10 +70,10 @@ def test_a_dead_jvm_ends_the_program(bench: Any) -> None:
 
 def test_a_run_that_ends_by_itself_does_not_wait(on_own_store: Any, own_store: Any) -> None:
     bench, settings = on_own_store
-    running = bench.start(**settings, TICKLAKE_WINDOWS_UNTIL_CLOSED_WINDOWS="1", TICKLAKE_WINDOWS_UNTIL_SECONDS="200")
+    running = bench.start(**settings, TICKLAKE_WINDOWS_UNTIL_CLOSED_WINDOWS="1", TICKLAKE_WINDOWS_UNTIL_SECONDS="600")
     bench.until(bench.ready)
     own_store.kill()
     bench.send(minutely(range(90)))
-    assert running.wait(200) == 1, bench.said()
+    assert running.wait(300) == 1, bench.said()
     assert "the store at" in bench.errors()
     assert AGAIN not in bench.said()

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from in_this_process import InThisProcess
 from plain_windows import minutely
+from waiting import SECONDS
 
 from onebox import platform
 from stream_analytics import supervisor
@@ -23,7 +24,7 @@ CALLS = 2
 
 def counted(running: InThisProcess) -> Counter[str]:
     """Threads by name, listeners, and calls from Java once there are as few as one start needs."""
-    spark, deadline = running.supervisor._spark, time.monotonic() + 120
+    spark, deadline = running.supervisor._spark, time.monotonic() + SECONDS
     calls = spark.sparkContext._gateway.gateway_property.pool
     while len(calls) > CALLS and time.monotonic() < deadline:
         gc.collect()

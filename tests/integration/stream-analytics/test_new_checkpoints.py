@@ -82,7 +82,7 @@ def test_a_recreated_topic(bench: Any, tick: Any, reference: Any, compare: Any) 
     bench.send([first])
     bench.send(new)
     program = bench.start(TICKLAKE_WINDOWS_CHECKPOINT="")
-    assert program.wait(240) == 2, bench.said()
+    assert program.wait(300) == 2, bench.said()
     (line,) = bench.errors().splitlines()
     assert f"topic {bench.names.topic} was recreated (topic id {old_id}, now {new_id})" in line
     assert RESET in line

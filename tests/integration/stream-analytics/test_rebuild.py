@@ -1,7 +1,6 @@
 """Windows computed again from the archive: what the stream missed, lost or never wrote is as if it had not."""
 
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
@@ -10,6 +9,7 @@ import pyarrow as pa
 import pytest
 from plain_windows import LENGTHS, START, closed_by, minutely
 from pyiceberg.expressions import EqualTo
+from waiting import ENDS_SECONDS, wait_until
 
 from ticklake import ledger
 from ticklake.catalog import matching
@@ -24,19 +24,14 @@ def archive(bench: Any, programs: Any, stage_env: Callable[..., dict[str, str]])
     with (bench.logs / "archive").open("wb") as out:
         process = subprocess.Popen([programs / "archive-ticks"], env=env, stdout=out, stderr=out)
 
-    def until(count: int) -> None:
-        deadline = time.monotonic() + 300
-        while True:
-            chains = ledger.verify_chain(bench.store, bench.names, topic_id(bench.kafka, bench.names.topic))
-            if sum(part.rows for chain in chains.values() for part in chain) == count:
-                return
-            assert process.poll() is None, (bench.logs / "archive").read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.3)
+    def rows() -> int:
+        chains = ledger.verify_chain(bench.store, bench.names, topic_id(bench.kafka, bench.names.topic))
+        return sum(part.rows for chain in chains.values() for part in chain)
 
-    yield until
+    log = bench.logs / "archive"
+    yield lambda count: wait_until(lambda: rows() == count, log.read_text, alive=lambda: process.poll() is None)
     process.terminate()
-    process.wait(20)
+    process.wait(ENDS_SECONDS)
 
 
 def rebuild(bench: Any, programs: Any, first: Any, after: Any) -> "subprocess.CompletedProcess[str]":

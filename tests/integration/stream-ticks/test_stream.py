@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 import threading
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -17,6 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 import pyarrow as pa
 import pytest
 from kafka import TopicPartition
+from waiting import ENDS_SECONDS, wait_until
 
 from stream_ticks.simulator import Start
 from stream_ticks.starts import DEFAULTS, find_starts
@@ -80,14 +80,11 @@ def test_sigterm_ends_with_everything_confirmed(
     port = _free_port()
     environment = stage_env(TICKLAKE_METRICS_PORT=str(port), TICKLAKE_STREAM_RATE="2000")
     with subprocess.Popen([programs / "stream-ticks"], env=environment, stdout=subprocess.PIPE, text=True) as process:
-        for _ in range(100):
-            time.sleep(0.1)
-            if read(kafka_settings, live.names.topic):
-                break
+        wait_until(lambda: read(kafka_settings, live.names.topic))
         assert _get(port, "/readyz") == "ok\n"
         assert 'ticklake_stream_ticks_ticks_total{source="simulated",symbol="AAPL"}' in _get(port, "/metrics")
         process.send_signal(signal.SIGTERM)
-        output, _ = process.communicate(timeout=10)
+        output, _ = process.communicate(timeout=ENDS_SECONDS)
         assert process.returncode == 0, output
     said = [json.loads(line) for line in output.splitlines()]
     [confirmed] = [line["ticks"] for line in said if line["event"] == "all ticks are confirmed"]

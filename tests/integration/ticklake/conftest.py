@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-# The modules that several folders share, and those beside this file.
-sys.path.insert(0, str(Path(__file__).parents[2]))
+# The modules beside this file, which are no tests.
 sys.path.insert(0, str(Path(__file__).parent))
 
 from keyed_stores import ADMINISTRATOR, KeyedStore, MinioUser

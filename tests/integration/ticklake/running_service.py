@@ -2,27 +2,17 @@
 
 import json
 import subprocess
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from waiting import ENDS_SECONDS, wait_until
+
 from onebox.processes import LOOPBACK, free_port
-
-SECONDS = 120
-"""How long a test waits; the machine may be busy."""
-
-
-def wait_for(check: Callable[[], bool], log: Path, seconds: float = SECONDS) -> None:
-    """Return once `check` says so."""
-    deadline = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < deadline, log.read_text()[-3000:]
-        time.sleep(0.1)
 
 
 @dataclass
@@ -45,20 +35,15 @@ class RunningService:
 
     def wait_ready(self) -> None:
         """Return once it is ready; it must not end."""
-
-        def ready() -> bool:
-            assert self.process.poll() is None, self.log.read_text()[-3000:]
-            return self.readiness()[0] == 200
-
-        wait_for(ready, self.log)
+        wait_until(lambda: self.readiness()[0] == 200, self.log.read_text, alive=lambda: self.process.poll() is None)
 
     def wait_rejected(self, text: str) -> None:
         """Return once it is not ready and gives `text` as the reason."""
-        wait_for(lambda: self.readiness()[0] == 503 and text in self.readiness()[1], self.log)
+        wait_until(lambda: self.readiness()[0] == 503 and text in self.readiness()[1], self.log.read_text)
 
     def wait_end(self) -> tuple[int, str]:
         """Exit code and last line, once it has ended by itself."""
-        wait_for(lambda: self.process.poll() is not None, self.log)
+        wait_until(lambda: self.process.poll() is not None, self.log.read_text)
         return self.process.returncode, self.log.read_text().splitlines()[-1]
 
     def events(self, event: str) -> list[dict[str, Any]]:
@@ -69,7 +54,7 @@ class RunningService:
     def stop(self) -> int:
         """Its exit code after SIGTERM."""
         self.process.terminate()
-        return self.process.wait(15)
+        return self.process.wait(ENDS_SECONDS)
 
 
 @contextmanager

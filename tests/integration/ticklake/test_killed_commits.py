@@ -6,6 +6,7 @@ import multiprocessing
 import pytest
 from killed_writer import WRITES, write_and_die
 from table_rows import batch_of, content, state_of
+from waiting import SECONDS
 
 from ticklake.catalog import LakeTables
 from ticklake.settings import CatalogSettings, StoreSettings
@@ -31,7 +32,7 @@ def killed_at_every_point(name: str, servers: Servers) -> int:
         before = content(tables, "market", DAILY_BARS)
         process = context.Process(target=write_and_die, args=(name, point, point, *servers))
         process.start()
-        process.join(120)
+        process.join(SECONDS)
         assert process.exitcode in (0, _KILLED)
         kept, written = ([], state_of) if name == "replace" else (before, batch_of)
         after = sorted([*kept, *map(repr, written(DAILY_BARS, point).to_pylist())])

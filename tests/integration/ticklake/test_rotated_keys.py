@@ -6,8 +6,9 @@ from contextlib import AbstractContextManager
 import pytest
 from keyed_stores import KeyedStore, MinioUser
 from pydantic import SecretStr
-from running_service import RunningService, wait_for
+from running_service import RunningService
 from secured_servers import SecuredBroker
+from waiting import wait_until
 
 from ticklake.kafka import ConfirmedProducer, topic_id
 from ticklake.ledger import verify_chain
@@ -84,21 +85,21 @@ def test_the_archive_loses_nothing_to_rotations(
     with start("archive-ticks", store, user, **SOON, **flow_name) as archive:
         archive.wait_ready()
         send()
-        wait_for(lambda: held() == sent, archive.log)
+        wait_until(lambda: held() == sent, archive.log.read_text)
         store = keyed_store.start("second-key")
         send()
         ends_rejected(archive, "archive-ticks", STORE_LINE, 3)
     lake = ObjectStore(store)
     with start("archive-ticks", store, user, **SOON, **flow_name) as archive:
         archive.wait_ready()
-        wait_for(lambda: held() == sent, archive.log)
+        wait_until(lambda: held() == sent, archive.log.read_text)
         secured.add_user(str(user.username), "second")
         send()
         ends_rejected(archive, "archive-ticks", KAFKA_LINE, 3)
     user = user.model_copy(update={"password": SecretStr("second")})
     with start("archive-ticks", store, user, **SOON, **flow_name) as archive:
         archive.wait_ready()
-        wait_for(lambda: held() == sent, archive.log)
+        wait_until(lambda: held() == sent, archive.log.read_text)
         assert archive.stop() == 0
 
 
@@ -141,7 +142,7 @@ def test_minio_users_that_are_made_again(minio_user: MinioUser, start: Start) ->
         minio_user.set_key("first-key")
         looks = lambda: len(exporter.events("will look again"))  # noqa: E731
         before = looks()
-        wait_for(lambda: looks() > before + 10, exporter.log)  # longer than the patience with a rejection
+        wait_until(lambda: looks() > before + 10, exporter.log.read_text)  # longer than the patience with a rejection
         assert exporter.readiness()[0] == 503
         minio_user.allow()
         exporter.wait_ready()

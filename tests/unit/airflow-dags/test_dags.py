@@ -218,6 +218,6 @@ def test_reading_the_files_loads_nothing_heavy() -> None:
     )
     environment = os.environ | {"TICKLAKE_TASKS_RUN_IN": "local", "TICKLAKE_SCHEDULE": "sessions"}
     done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True, timeout=120
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True, timeout=300
     )
     assert done.stdout.splitlines()[-1] == "[]"

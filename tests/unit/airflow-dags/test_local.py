@@ -115,7 +115,7 @@ def test_a_task_that_takes_too_long_stops_its_process(program: Program, tmp_path
         began = time.monotonic()
         with pytest.raises(AirflowTaskTimeout):
             task.execute({})
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 30
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)

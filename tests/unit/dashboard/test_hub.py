@@ -6,6 +6,7 @@ import json
 
 import pytest
 from prometheus_client import CollectorRegistry
+from waiting import SECONDS
 
 from dashboard.hub import FLUSH_SECONDS, Hub
 from dashboard.metrics import Metrics
@@ -71,7 +72,7 @@ class Page:
                     self.events.append((fields["event"], json.loads(fields["data"])))
 
     async def until(self, count: int) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(SECONDS):
             while len(self.events) < count:
                 await asyncio.sleep(0.01)
 
@@ -152,7 +153,7 @@ def test_a_page_that_takes_nothing_at_all_is_let_go(part):
             page.taking.clear()
             part.waiting = [("quotes", {})]
             hub.wake()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(SECONDS):
                 await page.task
             assert hub.open_streams == 0
 

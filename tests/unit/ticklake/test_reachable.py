@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from waiting import ENDS_SECONDS, SECONDS
 
 from ticklake import reachable
 from ticklake.settings import CatalogSettings, KafkaSettings, StageSettings, StoreSettings, WarehouseSettings
@@ -45,13 +46,13 @@ def settings(servers: list[socket.socket]) -> Settings:
 
 
 def test_it_waits_until_one_of_each_listens(servers: list[socket.socket]) -> None:
-    waiting = threading.Thread(target=reachable.wait, args=(settings(servers), 60), daemon=True)
+    waiting = threading.Thread(target=reachable.wait, args=(settings(servers), 600), daemon=True)
     waiting.start()
     for each in servers[1:]:
         waiting.join(0.7)
         assert waiting.is_alive()
         each.listen()
-    waiting.join(30)
+    waiting.join(SECONDS)
     assert not waiting.is_alive()
 
 
@@ -86,7 +87,7 @@ def test_a_service_that_waits_ends_when_it_is_asked_to(servers: list[socket.sock
         assert service.stdout is not None
         assert service.stdout.readline() == "tried\n"
         service.terminate()
-        assert service.wait(60) == 0
+        assert service.wait(ENDS_SECONDS) == 0
         assert "stopped\n" in service.stdout.read()
 
 

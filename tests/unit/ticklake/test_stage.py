@@ -8,6 +8,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from waiting import ENDS_SECONDS
 
 from ticklake.errors import ConfigurationError, ExitCode, IntegrityError
 from ticklake.settings import StageSettings
@@ -67,7 +68,7 @@ SERVICE = """
     from ticklake.stage import service_main
     def body(settings, stop):
         print("ready", flush=True)
-        stop.wait(20)
+        stop.wait(300)
         sys.exit(3) if not stop.is_set() else None
     service_main("service", StageSettings, body, [])
 """
@@ -80,7 +81,7 @@ def test_a_service_ends_cleanly_on_sigterm() -> None:
         assert service.stdout is not None
         assert service.stdout.readline() == "ready\n"
         service.terminate()
-        assert service.wait(10) == 0
+        assert service.wait(ENDS_SECONDS) == 0
         last = json.loads(service.stdout.read().splitlines()[-1])
     assert last["event"] == "stopped"
     assert last["stage"] == "service"
