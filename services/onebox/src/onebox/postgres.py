@@ -8,7 +8,10 @@ import pwd
 import shutil
 import signal
 import subprocess
+import time
 from pathlib import Path
+
+import psutil
 
 from onebox.folder import write_private
 from onebox.processes import LOOPBACK, Part, PartError
@@ -16,6 +19,7 @@ from onebox.processes import LOOPBACK, Part, PartError
 ROLE = DATABASE = "airflow"
 
 _UNPRIVILEGED = "nobody"
+_LEFT_SECONDS = 30.0
 
 
 class Postgres(Part):
@@ -44,6 +48,7 @@ class Postgres(Part):
         prefix: list[str | Path] = [*as_another_user()] if os.geteuid() == 0 else []
         if not self._data.exists():
             self._initialise(prefix)
+        self._wait_for_left_processes()
         where: list[str | Path] = ["-D", self._data, "-p", str(self.port), "-c", f"listen_addresses={LOOPBACK}"]
         return [*prefix, self._programs / "postgres", *where, "-c", "unix_socket_directories="]
 
@@ -58,6 +63,15 @@ class Postgres(Part):
             # https://www.postgresql.org/docs/16/server-shutdown.html: SIGTERM alone would wait for them.
             os.kill(self.child.pid, signal.SIGINT)
         super().stop(grace_seconds)
+
+    def _wait_for_left_processes(self) -> None:
+        # Those of a killed server end a moment after it. Beside them PostgreSQL does not start ("pre-existing shared
+        # memory block is still in use"). They all work in the data's folder.
+        folder, deadline = str(self._data.resolve()), time.monotonic() + _LEFT_SECONDS
+        while time.monotonic() < deadline and any(
+            each.info["cwd"] == folder for each in psutil.process_iter(["cwd"])
+        ):  # fmt: skip
+            time.sleep(0.1)
 
     def _initialise(self, prefix: list[str | Path]) -> None:
         draft, password = self._data.with_suffix(".new"), self._data.with_suffix(".password")
