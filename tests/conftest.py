@@ -42,10 +42,8 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 FOLDERS = ("e2e", "faults", "integration", "browser", "charts", "unit")
 """Of the tests, those first whose files take longest: at the end only short ones are left for processes to share."""
-_ONE_PROCESS = (
-    "unit/daily-analytics", "unit/stream-analytics", "integration/daily-analytics", "integration/dashboard", "browser",
-)  # fmt: skip
-"""Folders whose files share what takes long to set up: a Spark session, a filled lake."""
+_ONE_PROCESS = ("integration/dashboard", "browser")
+"""Folders whose files share a lake that takes long to fill."""
 
 
 class _Scheduling(LoadScopeScheduling):
