@@ -149,6 +149,18 @@ def test_filters(tables: LakeTables) -> None:
     assert found(one_of(matching(n=[number]) for number in range(3, 600))) == [3, 4]
 
 
+@pytest.mark.parametrize("columns", [("*",), ("symbol", "price"), ("price",)])
+def test_a_long_list_of_values_takes_no_others(tables: LakeTables, columns: tuple[str, ...]) -> None:
+    tables.append("market", PLAIN, "run", lambda _: priced(*((f"S{number:03}", number) for number in range(100))))
+    rows = matching(symbol=[f"S{number:03}" for number in range(0, 100, 2)])
+    found = tables.read("market", PLAIN, rows, columns)
+    assert sorted(found["price"].to_pylist()) == list(range(0, 100, 2))
+    snapshot = tables.version("market", PLAIN)
+    assert snapshot is not None
+    pieces = tables.pieces("market", PLAIN, rows, snapshot, columns=columns)
+    assert sorted(price for piece in pieces for price in piece["price"].to_pylist()) == list(range(0, 100, 2))
+
+
 @pytest.mark.parametrize(
     ("change", "line"),
     [

@@ -225,7 +225,4 @@ def value_hash(texts: Iterable[str], numbers: Iterable[float]) -> str:
 
 def batch_checksum(row_hashes: Iterable[str]) -> str:
     """SHA-256, in hex, over row hashes in session order."""
-    total = hashlib.sha256()
-    for value in row_hashes:
-        total.update(value.encode())
-    return total.hexdigest()
+    return hashlib.sha256("".join(row_hashes).encode()).hexdigest()

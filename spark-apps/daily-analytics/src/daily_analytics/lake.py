@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ticklake import names
 from ticklake.catalog import RUN_ID, LakeTables, matching
@@ -90,14 +91,16 @@ class Lake:
         rows = self._read(DAILY_ANALYTICS, "session_date", "row_hash").sort_by(
             [("symbol", "ascending"), ("session_date", "ascending")]
         )
-        hashes: dict[str, list[str]] = {}
-        before = None
-        for symbol, day, digest in zip(*(rows[name].to_pylist() for name in rows.column_names), strict=True):
-            if before == (symbol, day):
-                raise IntegrityError(f"{symbol} {day} is twice in {self.namespace}.{DAILY_ANALYTICS.name}")
-            before = (symbol, day)
-            hashes.setdefault(symbol, []).append(digest)
-        return {symbol: Stored(len(own), batch_checksum(own)) for symbol, own in hashes.items()}
+        symbols, days = rows["symbol"], rows["session_date"]
+        twice = pc.and_(pc.equal(symbols[1:], symbols[:-1]), pc.equal(days[1:], days[:-1]))
+        if (place := pc.index(twice, True).as_py()) >= 0:
+            raise IntegrityError(f"{symbols[place]} {days[place]} is twice in {self.namespace}.{DAILY_ANALYTICS.name}")
+        # One thread keeps each symbol's hashes in session order.
+        grouped = rows.group_by("symbol", use_threads=False).aggregate([("row_hash", "list")])
+        return {
+            symbol: Stored(len(own), batch_checksum(own))
+            for symbol, own in zip(grouped["symbol"].to_pylist(), grouped["row_hash_list"].to_pylist(), strict=True)
+        }
 
     def frames(self, session: "SparkSession", symbols: Collection[str]) -> tuple["DataFrame", "DataFrame"]:
         """All versions of the symbols' bars and actions at the pinned snapshots."""
