@@ -102,9 +102,14 @@ def mail_receiver(certificate: Path) -> Iterator[MailReceiver]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     controller = Controller(
-        got, hostname=LOOPBACK, port=free_port(), tls_context=context, require_starttls=True, auth_required=True,
+        got,
+        hostname=LOOPBACK,
+        port=free_port(),
+        tls_context=context,
+        require_starttls=True,
+        auth_required=True,
         authenticator=got.sign_in,
-    )  # fmt: skip
+    )
     controller.start()
     got.port = controller.port
     yield got
@@ -127,12 +132,12 @@ class Service:
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(command, env=self.environment, stdout=output, stderr=output)
 
-    def said(self, event: str) -> list[dict[str, Any]]:
+    def logged(self, event: str) -> list[dict[str, Any]]:
         lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
         return [line for line in lines if line["event"] == event]
 
     def wait_for(self, event: str, times: int = 1) -> None:
-        self.eventually(lambda: len(self.said(event)) >= times)
+        self.eventually(lambda: len(self.logged(event)) >= times)
 
     def eventually(self, check: Callable[[], bool]) -> None:
         wait_until(check, self.log.read_text, alive=lambda: self.process is None or self.process.poll() is None)
@@ -162,10 +167,13 @@ def service(
         file = tmp_path / "rules.yaml"
         file.write_text(rules)
         environment = stage_env(
-            TICKLAKE_METRICS_PORT="0", TICKLAKE_ALERTS_RULES_FILE=str(file), TICKLAKE_LOG_FORMAT="json",
-            TICKLAKE_ALERTS_SESSION_TIMEOUT_SECONDS="6", TICKLAKE_ALERTS_RETRY_SECONDS="0.2",
+            TICKLAKE_METRICS_PORT="0",
+            TICKLAKE_ALERTS_RULES_FILE=str(file),
+            TICKLAKE_LOG_FORMAT="json",
+            TICKLAKE_ALERTS_SESSION_TIMEOUT_SECONDS="6",
+            TICKLAKE_ALERTS_RETRY_SECONDS="0.2",
             **{f"TICKLAKE_ALERTS_{name}": value for name, value in settings.items()},
-        )  # fmt: skip
+        )
         made.append(Service(programs, tmp_path, environment))
         return made[-1]
 
@@ -187,10 +195,15 @@ class Flow:
             for second, symbol, price in ticks:
                 self._sequence += 1
                 values = {
-                    "schema_version": 1, "symbol": symbol, "price": price, "volume": 1,
-                    "event_time": iso_ms(_BASE + timedelta(seconds=second)), "sequence": self._sequence,
-                    "producer_run": "run-1", "source": "simulated",
-                }  # fmt: skip
+                    "schema_version": 1,
+                    "symbol": symbol,
+                    "price": price,
+                    "volume": 1,
+                    "event_time": iso_ms(_BASE + timedelta(seconds=second)),
+                    "sequence": self._sequence,
+                    "producer_run": "run-1",
+                    "source": "simulated",
+                }
                 producer.send(self.names.topic, key=symbol.encode(), value=json.dumps(values).encode())
 
     def alerts(self) -> list[Alert]:
@@ -210,11 +223,9 @@ class Flow:
         consumer.close()
         return found
 
-    def said(self) -> list[tuple[str, str, float, str]]:
+    def changes(self) -> list[tuple[str, str, float, str]]:
         """Of each alert: symbol, rule, second of its tick, state."""
-        return [
-            (a.symbol, a.rule, round((a.event_time - _BASE).total_seconds(), 3), a.state) for a in self.alerts()
-        ]  # fmt: skip
+        return [(a.symbol, a.rule, round((a.event_time - _BASE).total_seconds(), 3), a.state) for a in self.alerts()]
 
     def lag(self) -> int:
         """Messages of the live topic that are not committed."""

@@ -15,7 +15,7 @@ from ticklake.kafka import ensure_topics
 from ticklake.names import live_topics
 from ticklake.settings import KafkaSettings, LiveSettings
 
-RULES = "rules: [{name: level, kind: price_cross, level: 100, quiet: 0s}]"
+RULES = "rules: [{name: level, kind: price_cross, level: 100, cooldown: 0s}]"
 SYMBOLS = ("AAPL", "MSFT", "GOOGL", "AMZN", "META", "TSLA", "NVDA", "INTC")
 
 
@@ -42,17 +42,20 @@ def test_the_broker_is_killed_and_comes_back(
     running.eventually(lambda: len(http_receiver.requests) == 1)
     assert broker.child is not None
     os.killpg(broker.child.pid, signal.SIGKILL)
-    running.wait_for("will try again")
+    running.wait_for("retrying")
     broker.start()
     broker.wait_ready()
     flow.send((2, "AAPL", 99), (3, "AAPL", 102))
     # Up to three for what the first tick crossed downwards, if that was evaluated before the end.
-    running.eventually(lambda: ("AAPL", "level", 3.0, "raised") in flow.said())
+    running.eventually(lambda: ("AAPL", "level", 3.0, "raised") in flow.changes())
     running.eventually(lambda: set(http_receiver.ids) == {alert.alert_id for alert in flow.alerts()})
-    assert [what[1:] for what in flow.said()] == [
-        ("level", 1.0, "raised"), ("level", 2.0, "cleared"), ("level", 2.0, "raised"), ("level", 3.0, "cleared"),
+    assert [what[1:] for what in flow.changes()] == [
+        ("level", 1.0, "raised"),
+        ("level", 2.0, "cleared"),
+        ("level", 2.0, "raised"),
+        ("level", 3.0, "cleared"),
         ("level", 3.0, "raised"),
-    ]  # fmt: skip
+    ]
     assert running.stop() == 0
 
 
@@ -64,18 +67,18 @@ def test_two_processes_share_the_work_and_one_takes_over(
     first.start()
     first.wait_for("reading")
     flow.send(*[(second_, symbol, price) for second_, price in ((0, 99), (1, 101)) for symbol in SYMBOLS])
-    first.eventually(lambda: len(flow.said()) == len(SYMBOLS))
+    first.eventually(lambda: len(flow.changes()) == len(SYMBOLS))
     second.start()
     second.wait_for("reading")
     flow.send(*[(2, symbol, 99) for symbol in SYMBOLS])
-    first.eventually(lambda: len(flow.said()) == 3 * len(SYMBOLS))
-    assert second.said("alert raised")
+    first.eventually(lambda: len(flow.changes()) == 3 * len(SYMBOLS))
+    assert second.logged("alert raised")
     first.kill()
     flow.send(*[(3, symbol, 101) for symbol in SYMBOLS])
-    second.eventually(lambda: len(flow.said()) == 5 * len(SYMBOLS))
+    second.eventually(lambda: len(flow.changes()) == 5 * len(SYMBOLS))
     assert second.stop() == 0
     for symbol in SYMBOLS:
-        mine = [what[2:] for what in flow.said() if what[0] == symbol]
+        mine = [what[2:] for what in flow.changes() if what[0] == symbol]
         assert mine == [(1.0, "raised"), (2.0, "cleared"), (2.0, "raised"), (3.0, "cleared"), (3.0, "raised")]
     assert len({alert.alert_id for alert in flow.alerts()}) == len(flow.alerts())
 
@@ -83,8 +86,8 @@ def test_two_processes_share_the_work_and_one_takes_over(
 def test_a_lost_place_in_the_group_is_asked_for_again(service: Callable[..., Any], flow: Any) -> None:
     running = service(RULES)
     running.start(crash="deaf")
-    running.wait_for("joining the group anew")
+    running.wait_for("rejoining the group")
     running.wait_for("reading")
     flow.send((0, "AAPL", 99), (1, "AAPL", 101))
-    running.eventually(lambda: flow.said() == [("AAPL", "level", 1.0, "raised")])
+    running.eventually(lambda: flow.changes() == [("AAPL", "level", 1.0, "raised")])
     assert running.stop() == 0

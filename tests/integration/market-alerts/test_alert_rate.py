@@ -8,7 +8,7 @@ from typing import Any
 
 import psutil
 
-from market_alerts.rules import DEFAULT_FILE
+from market_alerts.rules_file import DEFAULT_FILE
 from onebox.processes import free_port
 
 TICKS = 60_000

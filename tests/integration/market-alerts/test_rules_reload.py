@@ -1,4 +1,4 @@
-"""The rules file is edited while the service runs, or before it starts again: what readers of the alerts hear."""
+"""The rules file is edited while the service runs, or before it starts again: what readers of the alerts get."""
 
 import time
 import urllib.request
@@ -13,10 +13,10 @@ from ticklake.alerts import read_rules
 
 Make = Callable[..., Any]
 
-LEVEL = "{name: level, kind: price_cross, level: 100, direction: up, quiet: 0s}"
-MOVE = "{name: move, kind: change_percent, window: 10m, percent: 5, quiet: 0s}"
+LEVEL = "{name: level, kind: price_cross, level: 100, direction: up, cooldown: 0s}"
+MOVE = "{name: move, kind: change_percent, window: 10m, percent: 5, cooldown: 0s}"
 HOOKED = MOVE.replace("}", ", targets: [webhook]}")
-LOW = "{name: low, kind: price_cross, level: 90, direction: down, quiet: 0s}"
+LOW = "{name: low, kind: price_cross, level: 90, direction: down, cooldown: 0s}"
 
 
 def rules(*entries: str) -> str:
@@ -24,7 +24,7 @@ def rules(*entries: str) -> str:
 
 
 def started(service: Any) -> None:
-    before = len(service.said("reading")) if service.log.exists() else 0
+    before = len(service.logged("reading")) if service.log.exists() else 0
     service.start()
     service.wait_for("reading", before + 1)
 
@@ -57,28 +57,30 @@ def port_of() -> Make:
 
 def test_rules_are_edited_while_it_runs(service: Make, flow: Any, http_receiver: Any, port_of: Make) -> None:
     running = service(
-        rules(LEVEL, HOOKED), RULES_RELOAD_SECONDS="0.5", WEBHOOK_URL=f"{http_receiver.address}/hook",
+        rules(LEVEL, HOOKED),
+        RULES_RELOAD_SECONDS="0.5",
+        WEBHOOK_URL=f"{http_receiver.address}/hook",
         SLACK_WEBHOOK=f"{http_receiver.address}/slack",
-    )  # fmt: skip
+    )
     metric = port_of(running)
     started(running)
     flow.send((0, "AAPL", 99), (0, "MSFT", 99), (1, "AAPL", 106), (1, "MSFT", 101))
     running.eventually(lambda: len(flow.alerts()) == 3)
 
-    # Half a file, then one that names a target that is not set up: the old rules go on.
+    # Half a file, then one that names a target that is not set up: the old rules stay in force.
     edit(running, "rules: [{name: level,")
-    running.wait_for("rules file refused, the rules in force stay")
+    running.wait_for("rules file rejected, the rules in force are kept")
     edit(running, rules(LEVEL, LOW.replace("}", ", targets: [email]}")))
-    running.wait_for("rules file refused, the rules in force stay", 2)
+    running.wait_for("rules file rejected, the rules in force are kept", 2)
     assert metric("rules_last_reload_successful") == 0
     flow.send((2, "MSFT", 99))
     running.eventually(lambda: len(flow.alerts()) == 4)
-    assert flow.said()[-1] == ("MSFT", "level", 2.0, "cleared")
+    assert flow.changes()[-1] == ("MSFT", "level", 2.0, "cleared")
     time.sleep(2)
-    refused = [line["error"] for line in running.said("rules file refused, the rules in force stay")]
-    assert len(refused) == 2
-    assert "is no YAML" in refused[0]
-    assert "rule low: targets: email is not set up" in refused[1]
+    rejected = [line["error"] for line in running.logged("rules file rejected, the rules in force are kept")]
+    assert len(rejected) == 2
+    assert "is no YAML" in rejected[0]
+    assert "rule low: targets: email is not set up" in rejected[1]
 
     begin = time.monotonic()
     edit(running, rules(LEVEL, LOW))
@@ -86,20 +88,22 @@ def test_rules_are_edited_while_it_runs(service: Make, flow: Any, http_receiver:
     seconds = time.monotonic() - begin
     print(f"from the edit to the withdrawn alert: {seconds:.1f} s")
     assert seconds < 30
-    assert flow.said()[-1] == ("AAPL", "move", 1.0, "cleared")
+    assert flow.changes()[-1] == ("AAPL", "move", 1.0, "cleared")
     assert messages(flow)[-1] == "rule move was removed (cleared)"
     assert metric("rules_last_reload_successful") == 1
     assert [rule["name"] for rule in read_rules(flow.kafka, flow.names)] == ["level", "low"]
-    (changed,) = running.said("rules changed")
+    (changed,) = running.logged("rules changed")
     assert (changed["added"], changed["removed"], changed["changed"]) == (["low"], ["move"], [])
 
-    # The new rule raises; the one that stayed knows still that it stands raised for AAPL and not for MSFT.
+    # The new rule raises; the one that stayed still knows that it is raised for AAPL and not for MSFT.
     flow.send((3, "AAPL", 107), (3, "MSFT", 101), (4, "MSFT", 89), (5, "AAPL", 99))
     running.eventually(lambda: len(flow.alerts()) == 9)
-    assert set(flow.said()[5:]) == {
-        ("MSFT", "level", 3.0, "raised"), ("MSFT", "level", 4.0, "cleared"), ("MSFT", "low", 4.0, "raised"),
+    assert set(flow.changes()[5:]) == {
+        ("MSFT", "level", 3.0, "raised"),
+        ("MSFT", "level", 4.0, "cleared"),
+        ("MSFT", "low", 4.0, "raised"),
         ("AAPL", "level", 5.0, "cleared"),
-    }  # fmt: skip
+    }
     everything = {alert.alert_id for alert in flow.alerts()}
     move = {alert.alert_id for alert in flow.alerts() if alert.rule == "move"}
     assert (len(everything), len(move)) == (9, 2)
@@ -107,11 +111,11 @@ def test_rules_are_edited_while_it_runs(service: Make, flow: Any, http_receiver:
     def at(path: str) -> list[str]:
         return sorted(headers["idempotency-key"] for where, headers, _ in http_receiver.requests if where == path)
 
-    # Slack hears neither of a rule that goes to the webhook alone nor of its end.
+    # Slack is notified neither of a rule that goes to the webhook alone nor of its end.
     running.eventually(lambda: at("/hook") == sorted(everything) and at("/slack") == sorted(everything - move))
     hook = [body for where, _, body in http_receiver.requests if where == "/hook"]
-    heard = [body["state"] for body in hook if body["rule"] == "move"]
-    assert heard == ["raised", "cleared"]
+    states = [body["state"] for body in hook if body["rule"] == "move"]
+    assert states == ["raised", "cleared"]
     assert running.stop() == 0
     assert flow.lag() == 0
 
@@ -124,7 +128,7 @@ def test_rules_are_edited_between_two_runs(service: Make, flow: Any, http_receiv
     edit(running, rules(LEVEL.replace("100", "200")))
     time.sleep(1)
     assert running.stop() == 0
-    assert running.said("rules changed") == []
+    assert running.logged("rules changed") == []
     for _ in range(2):
         started(running)
         running.eventually(lambda: len(flow.alerts()) == 4)
@@ -133,36 +137,40 @@ def test_rules_are_edited_between_two_runs(service: Make, flow: Any, http_receiv
     assert sorted(set(http_receiver.ids)) == sorted(alert.alert_id for alert in flow.alerts())
 
 
-@pytest.mark.parametrize("point", ["unsaved", "turn", "withdrawn", "turned"])
-def test_killed_while_rules_change_each_alert_is_told_once(service: Make, flow: Any, point: str) -> None:
+@pytest.mark.parametrize("point", ["unsaved", "before-rules", "withdrawn", "after-rules"])
+def test_killed_while_rules_change_each_alert_is_published_once(service: Make, flow: Any, point: str) -> None:
     running = service(rules(LEVEL, MOVE), RULES_RELOAD_SECONDS="0.3")
     running.start(crash="" if point == "unsaved" else point)
     running.wait_for("reading")
     flow.send((0, "AAPL", 99), (0, "MSFT", 99), (1, "AAPL", 106), (1, "MSFT", 101))
     running.eventually(lambda: len(flow.alerts()) == 3)
-    assert running.said("rules changed") == []
-    if point == "unsaved":  # and the raised alerts stand in no saved state
+    assert running.logged("rules changed") == []
+    if point == "unsaved":  # and the raised alerts are in no saved state
         running.kill()
     edit(running, rules(LEVEL, LOW))
     if point != "unsaved":
         assert running.process.wait(60) == -9, running.log.read_text()
         running.process = None
     before = len(flow.alerts())
-    assert before == (3 if point in ("unsaved", "turn") else 4)
+    assert before == (3 if point in ("unsaved", "before-rules") else 4)
     flow.send((2, "AAPL", 105), (2, "MSFT", 102), (3, "MSFT", 89))
     started(running)
     running.eventually(lambda: len(flow.alerts()) >= 6)
-    running.eventually(lambda: ("MSFT", "low", 3.0, "raised") in flow.said())
+    running.eventually(lambda: ("MSFT", "low", 3.0, "raised") in flow.changes())
     assert running.stop() == 0
     started(running)
     running.eventually(lambda: flow.lag() == 0)
     assert running.stop() == 0
     assert len({alert.alert_id for alert in flow.alerts()}) == len(flow.alerts()) == 6
-    told = sorted((symbol, rule, state) for symbol, rule, _, state in flow.said())
-    assert told == [
-        ("AAPL", "level", "raised"), ("AAPL", "move", "cleared"), ("AAPL", "move", "raised"),
-        ("MSFT", "level", "cleared"), ("MSFT", "level", "raised"), ("MSFT", "low", "raised"),
-    ]  # fmt: skip
+    found = sorted((symbol, rule, state) for symbol, rule, _, state in flow.changes())
+    assert found == [
+        ("AAPL", "level", "raised"),
+        ("AAPL", "move", "cleared"),
+        ("AAPL", "move", "raised"),
+        ("MSFT", "level", "cleared"),
+        ("MSFT", "level", "raised"),
+        ("MSFT", "low", "raised"),
+    ]
     assert "rule move was removed (cleared)" in messages(flow)
 
 
@@ -184,6 +192,6 @@ def test_two_processes_read_the_same_new_file(service: Make, flow: Any, tmp_path
     second.eventually(lambda: len(flow.alerts()) == 3 * len(symbols))
     assert second.stop() == 0
     for symbol in symbols:
-        mine = [(rule, state) for name, rule, _, state in flow.said() if name == symbol]
+        mine = [(rule, state) for name, rule, _, state in flow.changes() if name == symbol]
         assert mine == [("level", "raised"), ("level", "cleared"), ("low", "raised")]
     assert len({alert.alert_id for alert in flow.alerts()}) == 3 * len(symbols)

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from market_alerts.partition import Counts, Partition
-from market_alerts.rules import load_rules
+from market_alerts.evaluation import Counts, PartitionEvaluator
+from market_alerts.rules_file import parse_rules
 from onebox.processes import free_port
 from ticklake import kafka
 from ticklake.alerts import read_rules
@@ -22,11 +23,11 @@ Make = Callable[..., Any]
 
 LEVEL = """
 rules:
-  - {name: level, kind: price_cross, level: 100, quiet: 0s, severity: critical}
+  - {name: level, kind: price_cross, level: 100, cooldown: 0s, severity: critical}
 """
 TWO = """
 rules:
-  - {name: level, kind: price_cross, level: 100, direction: up, quiet: 60s}
+  - {name: level, kind: price_cross, level: 100, direction: up, cooldown: 60s}
   - {name: move, kind: change_percent, symbols: [MSFT], window: 10m, percent: 5, direction: down, targets: [webhook],
      notify_cleared: false}
 """
@@ -42,24 +43,43 @@ def test_ticks_become_alerts_on_the_topic_and_at_every_target(
 ) -> None:
     port = free_port()
     running = service(
-        TWO, WEBHOOK_URL=f"{http_receiver.address}/hook", SLACK_WEBHOOK=f"{http_receiver.address}/slack/SECRET",
-        SMTP_HOST="127.0.0.1", SMTP_PORT=str(mail_receiver.port), SMTP_USERNAME="me", SMTP_PASSWORD="mail-secret",
-        SMTP_CA_FILE=str(certificate), EMAIL_FROM="a@b.example", EMAIL_TO="c@d.example",
-    )  # fmt: skip
+        TWO,
+        WEBHOOK_URL=f"{http_receiver.address}/hook",
+        SLACK_WEBHOOK=f"{http_receiver.address}/slack/SECRET",
+        SMTP_HOST="127.0.0.1",
+        SMTP_PORT=str(mail_receiver.port),
+        SMTP_USERNAME="me",
+        SMTP_PASSWORD="mail-secret",
+        SMTP_CA_FILE=str(certificate),
+        EMAIL_FROM="a@b.example",
+        EMAIL_TO="c@d.example",
+    )
     running.environment["TICKLAKE_METRICS_PORT"] = str(port)
     started(running)
     running.eventually(lambda: get(port, "/readyz") == "ok\n")
     flow.send(
-        (0, "AAPL", 99), (0, "MSFT", 400), (1, "AAPL", 101), (2, "AAPL", 99), (3, "AAPL", 102), (3, "MSFT", 379),
-        (4, "MSFT", 399), (70, "AAPL", 103), (71, "MSFT", 99), (72, "MSFT", 420),
-    )  # fmt: skip
+        (0, "AAPL", 99),
+        (0, "MSFT", 400),
+        (1, "AAPL", 101),
+        (2, "AAPL", 99),
+        (3, "AAPL", 102),
+        (3, "MSFT", 379),
+        (4, "MSFT", 399),
+        (70, "AAPL", 103),
+        (71, "MSFT", 99),
+        (72, "MSFT", 420),
+    )
     expected = {
-        ("AAPL", "level", 1.0, "raised"), ("AAPL", "level", 2.0, "cleared"), ("AAPL", "level", 70.0, "raised"),
-        ("MSFT", "move", 3.0, "raised"), ("MSFT", "move", 4.0, "cleared"), ("MSFT", "level", 72.0, "raised"),
-    }  # fmt: skip
-    running.eventually(lambda: len(flow.said()) >= len(expected))
-    assert set(flow.said()) == expected
-    assert len(flow.said()) == len(expected)
+        ("AAPL", "level", 1.0, "raised"),
+        ("AAPL", "level", 2.0, "cleared"),
+        ("AAPL", "level", 70.0, "raised"),
+        ("MSFT", "move", 3.0, "raised"),
+        ("MSFT", "move", 4.0, "cleared"),
+        ("MSFT", "level", 72.0, "raised"),
+    }
+    running.eventually(lambda: len(flow.changes()) >= len(expected))
+    assert set(flow.changes()) == expected
+    assert len(flow.changes()) == len(expected)
     ids = {a.alert_id: a for a in flow.alerts()}
     level = {name for name, alert in ids.items() if alert.rule == "level"}
     move = {name for name, alert in ids.items() if (alert.rule, alert.state) == ("move", "raised")}
@@ -68,7 +88,7 @@ def test_ticks_become_alerts_on_the_topic_and_at_every_target(
         return {headers["idempotency-key"] for where, headers, _ in http_receiver.requests if where == path}
 
     running.eventually(lambda: at("/hook") == level | move and at("/slack/SECRET") == level)
-    running.eventually(lambda: {message["Idempotency-Key"] for message in mail_receiver.messages} == level)
+    running.eventually(lambda: {message["Idempotency-AlertKey"] for message in mail_receiver.messages} == level)
     assert len(http_receiver.requests) == 2 * len(level) + 1
     for where, _, body in http_receiver.requests:
         assert where != "/hook" or body == json.loads(ids[body["alert_id"]].model_dump_json())
@@ -79,10 +99,14 @@ def test_ticks_become_alerts_on_the_topic_and_at_every_target(
     )
     print(f"from append to confirmed alert: {float(delays.split()[1]) / len(expected) * 1000:.0f} ms on average")
     for line in (
-        'raised_total{rule="level",severity="warning"} 3.0', 'cleared_total{rule="move"} 1.0',
-        'suppressed_total{rule="level"} 1.0', 'delivered_total{target="email"} 4.0', "ticks_total 10.0",
-        'delivered_total{target="webhook"} 5.0', "alert_delay_seconds_count 6.0",
-    ):  # fmt: skip
+        'raised_total{rule="level",severity="warning"} 3.0',
+        'cleared_total{rule="move"} 1.0',
+        'suppressed_total{rule="level"} 1.0',
+        'delivered_total{target="email"} 4.0',
+        "ticks_total 10.0",
+        'delivered_total{target="webhook"} 5.0',
+        "alert_delay_seconds_count 6.0",
+    ):
         assert f"ticklake_market_alerts_{line}" in metrics
     assert running.stop() == 0
     assert flow.lag() == 0
@@ -106,20 +130,22 @@ def test_a_dead_receiver_holds_up_neither_evaluation_nor_the_other_target(
     http_receiver.answers = [(500, {})] * 3
     dead = free_port()
     running = service(
-        LEVEL, WEBHOOK_URL=http_receiver.address, SLACK_WEBHOOK=f"http://127.0.0.1:{dead}/SECRET",
+        LEVEL,
+        WEBHOOK_URL=http_receiver.address,
+        SLACK_WEBHOOK=f"http://127.0.0.1:{dead}/SECRET",
         RETRY_CAP_SECONDS="0.5",
-    )  # fmt: skip
+    )
     started(running)
     flow.send((0, "AAPL", 99), (1, "AAPL", 101))
     running.eventually(lambda: len(http_receiver.requests) == 4)
     # Three answers 500, then 200: the same alert each time, then no more.
     assert len(set(http_receiver.ids)) == 1
     running.wait_for("alert delivered")
-    assert running.said("alert delivered")[0]["attempts"] == 4
+    assert running.logged("alert delivered")[0]["attempts"] == 4
     flow.send(*[(2 + n, "AAPL", 99 if n % 2 == 0 else 101) for n in range(50)])
     running.eventually(lambda: len(flow.alerts()) == 101)
     running.eventually(lambda: set(http_receiver.ids) == {alert.alert_id for alert in flow.alerts()})
-    waiting = running.said("alert not delivered, will try again")
+    waiting = running.logged("delivery failed, retrying")
     assert {line["reason"] for line in waiting if line["target"] == "slack"} == {"ConnectError"}
     assert "SECRET" not in running.log.read_text()
     assert running.stop() == 0
@@ -147,7 +173,7 @@ def test_an_alert_too_old_to_matter_is_given_up(service: Make, flow: Any, http_r
     started(running)
     flow.send((0, "AAPL", 99), (1, "AAPL", 101))
     running.wait_for("alert not delivered")
-    assert running.said("alert not delivered")[0]["reason"] == "too old"
+    assert running.logged("alert not delivered")[0]["reason"] == "too old"
     http_receiver.always = 200
     flow.send((2, "AAPL", 99))
     running.wait_for("alert delivered", 2)
@@ -157,10 +183,10 @@ def test_an_alert_too_old_to_matter_is_given_up(service: Make, flow: Any, http_r
 def test_killed_at_every_point_it_loses_and_repeats_nothing(service: Make, flow: Any) -> None:
     rules = """
     rules:
-      - {name: level, kind: price_cross, level: 100, quiet: 20s, hysteresis: 0.02}
-      - {name: move, kind: change_percent, window: 2m, percent: 0.8, quiet: 30s}
-      - {name: rsi, kind: rsi, period: 5, over: 70, under: 30, quiet: 0s}
-      - {name: trend, kind: ma_cross, short: 2, long: 5, quiet: 0s}
+      - {name: level, kind: price_cross, level: 100, cooldown: 20s, hysteresis: 0.02}
+      - {name: move, kind: change_percent, window: 2m, percent: 0.8, cooldown: 30s}
+      - {name: rsi, kind: rsi, period: 5, over: 70, under: 30, cooldown: 0s}
+      - {name: trend, kind: ma_cross, short: 2, long: 5, cooldown: 0s}
     """
     points = ["alert", "commit", "half", "state", "alert", "commit", "commit", ""]
     ticks = walk(200 * len(points))
@@ -180,16 +206,17 @@ def test_killed_at_every_point_it_loses_and_repeats_nothing(service: Make, flow:
     # What one uninterrupted evaluation of the log makes of it.
     topic_id = kafka.topic_id(flow.kafka, flow.names.topic)
     expected: list[str] = []
+    rules_in_force = parse_rules(yaml.safe_load(rules))
     for number in range(4):
         records = [record for record in flow.log(flow.names.topic, 4) if record.partition == number]
-        whole = Partition(number, topic_id, load_rules(running.folder / "rules.yaml"), 10_000, float("inf"))
+        whole = PartitionEvaluator(number, topic_id, rules_in_force, 10_000, float("inf"))
         expected += [
-            each.alert_id for each in whole.evaluate(records, Counts()) if each.change.state != "suppressed"
-        ]  # fmt: skip
+            each.alert_id for each in whole.evaluate(records, Counts()) if each.transition.state != "suppressed"
+        ]
     found = [alert.alert_id for alert in flow.alerts()]
     assert sorted(found) == sorted(expected)
     assert len(found) > 100
-    assert running.said("alert is on the topic already")
+    assert running.logged("alert already published")
 
 
 def walk(seconds: int) -> list[tuple[float, str, float]]:
@@ -203,7 +230,7 @@ def walk(seconds: int) -> list[tuple[float, str, float]]:
 
 
 @pytest.mark.parametrize(
-    ("rules", "change", "code", "said"),
+    ("rules", "change", "code", "expected"),
     [
         ("rules: [{name: a, kind: rsi, over: 700}]", {}, 2, "rule a: over: Input should be less than 100"),
         ("rules: {", {}, 2, "is no YAML"),
@@ -215,11 +242,15 @@ def walk(seconds: int) -> list[tuple[float, str, float]]:
     ],
 )
 def test_what_a_user_can_cause_is_one_line(
-    service: Make, programs: Path, rules: str, change: dict[str, str], code: int, said: str
+    service: Make, programs: Path, rules: str, change: dict[str, str], code: int, expected: str
 ) -> None:
     done = subprocess.run(
-        [programs / "market-alerts"], env=os.environ | service(rules).environment | change, capture_output=True,
-        text=True, timeout=300, check=False,
-    )  # fmt: skip
+        [programs / "market-alerts"],
+        env=os.environ | service(rules).environment | change,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
     assert (done.returncode, done.stderr.count("\n")) == (code, 1), done.stderr
-    assert said in done.stderr
+    assert expected in done.stderr

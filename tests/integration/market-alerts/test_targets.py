@@ -7,36 +7,53 @@ from typing import Any
 import pytest
 
 from market_alerts.settings import DeliverySettings
-from market_alerts.targets import NotNow, Refused, sender
+from market_alerts.targets import PermanentFailure, TemporaryFailure, make_sender
 from ticklake.alerts import Alert, Severity
 from ticklake.records import Source
 
 ALERT = Alert(
-    alert_id="0123abcd", rule="level", symbol="AAPL", kind="price_cross", severity=Severity.CRITICAL,
-    message="AAPL: price 200.5 crossed <200> & more", value=200.5, threshold=200.0,
-    event_time=datetime(2026, 1, 30, 15, 0, 1, tzinfo=UTC), raised_at=datetime(2026, 1, 30, 15, 0, 2, tzinfo=UTC),
-    source=Source.SIMULATED, state="raised",
-)  # fmt: skip
+    alert_id="0123abcd",
+    rule="level",
+    symbol="AAPL",
+    kind="price_cross",
+    severity=Severity.CRITICAL,
+    message="AAPL: price 200.5 crossed <200> & more",
+    value=200.5,
+    threshold=200.0,
+    event_time=datetime(2026, 1, 30, 15, 0, 1, tzinfo=UTC),
+    raised_at=datetime(2026, 1, 30, 15, 0, 2, tzinfo=UTC),
+    source=Source.SIMULATED,
+    state="raised",
+)
 
 
-def test_a_webhook_gets_the_alert_as_it_stands_on_the_topic(http_receiver: Any) -> None:
-    send = sender("webhook", DeliverySettings(webhook_url=f"{http_receiver.address}/a?b=c", webhook_token="T"))
+def test_a_webhook_gets_the_alert_as_it_is_on_the_topic(http_receiver: Any) -> None:
+    send = make_sender("webhook", DeliverySettings(webhook_url=f"{http_receiver.address}/a?b=c", webhook_token="T"))
     send(ALERT)
     send(ALERT.model_copy(update={"state": "cleared", "alert_id": "4567"}))
     [(path, headers, body), (_, _, cleared)] = http_receiver.requests
     assert (path, headers["authorization"], headers["content-type"]) == ("/a?b=c", "Bearer T", "application/json")
     assert http_receiver.ids == ["0123abcd", "4567"]
     assert body == {
-        "schema_version": 1, "alert_id": "0123abcd", "rule": "level", "symbol": "AAPL", "kind": "price_cross",
-        "severity": "critical", "message": "AAPL: price 200.5 crossed <200> & more", "value": 200.5,
-        "threshold": 200.0, "event_time": "2026-01-30T15:00:01.000Z", "raised_at": "2026-01-30T15:00:02.000Z",
-        "source": "simulated", "state": "raised",
-    }  # fmt: skip
+        "schema_version": 1,
+        "alert_id": "0123abcd",
+        "rule": "level",
+        "symbol": "AAPL",
+        "kind": "price_cross",
+        "severity": "critical",
+        "message": "AAPL: price 200.5 crossed <200> & more",
+        "value": 200.5,
+        "threshold": 200.0,
+        "event_time": "2026-01-30T15:00:01.000Z",
+        "raised_at": "2026-01-30T15:00:02.000Z",
+        "source": "simulated",
+        "state": "raised",
+    }
     assert cleared["state"] == "cleared"
 
 
 def test_slack_gets_a_text_with_its_own_marks_escaped(http_receiver: Any) -> None:
-    sender("slack", DeliverySettings(slack_webhook=f"{http_receiver.address}/services/T/B/SECRET"))(ALERT)
+    make_sender("slack", DeliverySettings(slack_webhook=f"{http_receiver.address}/services/T/B/SECRET"))(ALERT)
     [(path, _, body)] = http_receiver.requests
     assert path == "/services/T/B/SECRET"
     assert body == {
@@ -48,47 +65,52 @@ def test_slack_gets_a_text_with_its_own_marks_escaped(http_receiver: Any) -> Non
 @pytest.mark.parametrize(
     ("status", "headers", "kind", "after"),
     [
-        (500, {}, NotNow, None),
-        (503, {"Retry-After": "7"}, NotNow, 7.0),
-        (429, {"Retry-After": "2"}, NotNow, 2.0),
-        (404, {}, NotNow, None),
-        (401, {}, NotNow, None),
-        (302, {"Location": "http://127.0.0.1:1/"}, NotNow, None),
-        (400, {}, Refused, None),
-        (422, {}, Refused, None),
+        (500, {}, TemporaryFailure, None),
+        (503, {"Retry-After": "7"}, TemporaryFailure, 7.0),
+        (429, {"Retry-After": "2"}, TemporaryFailure, 2.0),
+        (404, {}, TemporaryFailure, None),
+        (401, {}, TemporaryFailure, None),
+        (302, {"Location": "http://127.0.0.1:1/"}, TemporaryFailure, None),
+        (400, {}, PermanentFailure, None),
+        (422, {}, PermanentFailure, None),
     ],
 )
-def test_answers(http_receiver: Any, status: int, headers: dict[str, str], kind: type, after: float | None) -> None:
+def test_responses(http_receiver: Any, status: int, headers: dict[str, str], kind: type, after: float | None) -> None:
     http_receiver.answers = [(status, headers)]
     with pytest.raises(kind, match=f"HTTP {status}") as caught:
-        sender("webhook", DeliverySettings(webhook_url=http_receiver.address))(ALERT)
+        make_sender("webhook", DeliverySettings(webhook_url=http_receiver.address))(ALERT)
     assert getattr(caught.value, "after_seconds", None) == after
 
 
-def test_no_answer_is_told_without_the_address() -> None:
-    send = sender("slack", DeliverySettings(slack_webhook="http://127.0.0.1:1/SECRET", timeout_seconds=1))
-    with pytest.raises(NotNow) as caught:
+def test_no_answer_is_reported_without_the_address() -> None:
+    send = make_sender("slack", DeliverySettings(slack_webhook="http://127.0.0.1:1/SECRET", timeout_seconds=1))
+    with pytest.raises(TemporaryFailure) as caught:
         send(ALERT)
     assert str(caught.value) == "ConnectError"
 
 
 def mail_settings(receiver: Any, certificate: Path, **changes: Any) -> DeliverySettings:
     values = {
-        "smtp_host": "127.0.0.1", "smtp_port": receiver.port, "smtp_ca_file": certificate, "smtp_username": "me",
-        "smtp_password": "mail-secret", "email_from": "alerts@ticklake.example", "timeout_seconds": 5,
+        "smtp_host": "127.0.0.1",
+        "smtp_port": receiver.port,
+        "smtp_ca_file": certificate,
+        "smtp_username": "me",
+        "smtp_password": "mail-secret",
+        "email_from": "alerts@ticklake.example",
+        "timeout_seconds": 5,
         "email_to": "a@desk.example,b@desk.example",
-    }  # fmt: skip
+    }
     return DeliverySettings(**(values | changes))
 
 
 def test_mail_goes_encrypted_and_signed_in_to_all_recipients(mail_receiver: Any, certificate: Path) -> None:
-    sender("email", mail_settings(mail_receiver, certificate))(ALERT)
+    make_sender("email", mail_settings(mail_receiver, certificate))(ALERT)
     [message] = mail_receiver.messages
     assert mail_receiver.encrypted == [True]
     assert mail_receiver.signed_in == ["me"]
     assert mail_receiver.recipients == [["a@desk.example", "b@desk.example"]]
     assert message["Subject"] == "[critical] AAPL: price 200.5 crossed <200> & more"
-    assert message["Idempotency-Key"] == "0123abcd"
+    assert message["Idempotency-AlertKey"] == "0123abcd"
     assert message["Message-ID"] == "<0123abcd@market-alerts.ticklake>"
     text = message.get_payload(decode=True)
     assert isinstance(text, bytes)
@@ -97,16 +119,16 @@ def test_mail_goes_encrypted_and_signed_in_to_all_recipients(mail_receiver: Any,
 
 def test_mail_errors(mail_receiver: Any, certificate: Path, tmp_path: Path) -> None:
     good = mail_settings(mail_receiver, certificate)
-    for answer, kind in (("451 later", NotNow), ("554 never", Refused)):
+    for answer, kind in (("451 later", TemporaryFailure), ("554 never", PermanentFailure)):
         mail_receiver.answers = [answer]
         with pytest.raises(kind, match=answer[:3]):
-            sender("email", good)(ALERT)
-    for wrong, said in (
+            make_sender("email", good)(ALERT)
+    for wrong, expected in (
         ({"smtp_password": "other-secret"}, "SMTPAuthenticationError 535"),
         ({"smtp_port": 1}, "ConnectionRefusedError"),
         ({"smtp_ca_file": None}, "SSLCertVerificationError"),
     ):
-        with pytest.raises(NotNow) as caught:
-            sender("email", mail_settings(mail_receiver, certificate, **wrong))(ALERT)
-        assert str(caught.value) == said
+        with pytest.raises(TemporaryFailure) as caught:
+            make_sender("email", mail_settings(mail_receiver, certificate, **wrong))(ALERT)
+        assert str(caught.value) == expected
     assert mail_receiver.messages == []

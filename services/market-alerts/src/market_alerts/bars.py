@@ -1,4 +1,4 @@
-"""One-minute bars by event time and price samples of sliding windows, for one series of ticks; memory is bounded."""
+"""One-minute bars of one series of ticks, by event time; memory is bounded."""
 
 from bisect import bisect_left
 from collections import deque
@@ -7,8 +7,6 @@ from itertools import islice
 from typing import Any
 
 MINUTE_MS = 60_000
-_SAMPLES = 240
-"""Samples a window is divided into at most."""
 
 
 class Bar:
@@ -43,7 +41,7 @@ class Bars:
         self._sums: dict[Any, float] = {}
 
     def add(self, event_ms: int, price: float, volume: int, newest_ms: int) -> None:
-        """Take a tick that is not later than the bound; `newest_ms` is the newest event time, this tick's included."""
+        """Add a tick that is not later than the bound; `newest_ms` is the newest event time, this tick's included."""
         minute = event_ms // MINUTE_MS
         open_bars = self.open
         bar = open_bars[-1] if open_bars else None
@@ -93,12 +91,14 @@ class Bars:
     def dump(self) -> dict[str, Any]:
         """The bars as JSON has them."""
         return {
-            "minutes": list(self.minutes), "closes": list(self.closes), "volumes": list(self.volumes),
+            "minutes": list(self.minutes),
+            "closes": list(self.closes),
+            "volumes": list(self.volumes),
             "open": [[bar.minute, bar.close_ms, bar.close, bar.volume] for bar in self.open],
-        }  # fmt: skip
+        }
 
     def restore(self, dumped: dict[str, Any]) -> None:
-        """Take over what `dump` gave."""
+        """Continue from what `dump` gave."""
         self.minutes.extend(dumped["minutes"])
         self.closes.extend(dumped["closes"])
         self.volumes.extend(dumped["volumes"])
@@ -109,50 +109,3 @@ def _merge(bar: Bar, event_ms: int, price: float, volume: int) -> None:
     bar.volume += volume
     if event_ms >= bar.close_ms:
         bar.close, bar.close_ms = price, event_ms
-
-
-class Samples:
-    """The first price of each slice of a sliding window of event time; a window has 240 slices, none under a second."""
-
-    __slots__ = ("_items", "slice_ms", "window_ms")
-
-    def __init__(self, window_ms: int) -> None:
-        self.window_ms = window_ms
-        self.slice_ms = max(1000, -(-window_ms // _SAMPLES))
-        self._items: deque[tuple[int, float]] = deque()
-
-    def add(self, event_ms: int, price: float, newest_ms: int) -> None:
-        """Take a tick; `newest_ms` is the newest event time, this tick's included."""
-        items = self._items
-        if not items or event_ms // self.slice_ms > items[-1][0] // self.slice_ms:
-            items.append((event_ms, price))
-        elif event_ms < items[-1][0]:
-            self._add_late(event_ms, price)
-        oldest = newest_ms - self.window_ms
-        while items[0][0] < oldest and len(items) > 1:
-            items.popleft()
-
-    def _add_late(self, event_ms: int, price: float) -> None:
-        slice_ = event_ms // self.slice_ms
-        for position in range(len(self._items) - 1, -1, -1):
-            other = self._items[position][0] // self.slice_ms
-            if other == slice_:
-                if event_ms < self._items[position][0]:
-                    self._items[position] = (event_ms, price)
-                return
-            if other < slice_:
-                self._items.insert(position + 1, (event_ms, price))
-                return
-        self._items.appendleft((event_ms, price))
-
-    def first(self) -> float:
-        """The oldest price in the window."""
-        return self._items[0][1]
-
-    def dump(self) -> list[tuple[int, float]]:
-        """The samples as JSON has them."""
-        return list(self._items)
-
-    def restore(self, dumped: list[list[Any]]) -> None:
-        """Take over what `dump` gave."""
-        self._items.extend((int(at), float(price)) for at, price in dumped)

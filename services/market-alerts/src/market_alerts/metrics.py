@@ -20,33 +20,33 @@ class Metrics:
             return Histogram(f"{_PREFIX}_{name}", text, labels, buckets=_DELAYS, registry=registry)
 
         self.ticks = counter("ticks", "Ticks evaluated")
-        self.ignored = counter("ignored", "Messages left out: invalid, late or from the future", "reason")
+        self.ignored = counter("ignored", "Messages ignored: invalid, late or from the future", "reason")
         self.raised = counter("raised", "Alerts raised", "rule", "severity")
         self.cleared = counter("cleared", "Alerts cleared", "rule")
-        self.suppressed = counter("suppressed", "Alerts held back by a quiet time", "rule")
-        self.repeated = counter("repeated", "Alerts met again after a restart that are on the topic already")
+        self.suppressed = counter("suppressed", "Alerts suppressed by a cooldown", "rule")
+        self.repeated = counter("repeated", "Alerts evaluated again after a restart that are on the topic already")
         self.rules_ok = gauge(
             "rules_last_reload_successful",
-            "1 while the rules file is what is in force, 0 since its content was refused",
+            "1 while the rules in force are those of the file, 0 while its content is rejected",
         )
-        self.rules_reloads = counter(
-            "rules_reloads", "Times the rules file had new content: taken or refused", "result"
-        )
+        self.rules_reloads = counter("rules_reloads", "Changes of the rules file: applied or rejected", "result")
         self.evaluation_delay = histogram(
             "evaluation_delay_seconds", "From a tick's append to its evaluation, of each batch's last tick"
         )
         self.alert_delay = histogram(
             "alert_delay_seconds", "From a tick's append to its alert's confirmation by the broker"
         )
-        self.lag = gauge("lag", "Messages in the log that are not evaluated", "partition")
+        self.lag = gauge("lag", "Messages of the live topic that are not evaluated yet", "partition")
         self.last_event = gauge("last_event_timestamp_seconds", "Event time of the newest tick")
         self.series = gauge("series", "Symbols per source that are watched")
-        self.kafka_errors = counter("kafka_errors", "Failed calls of the broker")
+        self.kafka_errors = counter("kafka_errors", "Failed calls to the broker")
         self.state_seconds = histogram("state_save_seconds", "Time to save the state and commit")
         self.delivered = counter("delivered", "Alerts delivered", "target")
         self.not_delivered = counter("not_delivered", "Alerts given up", "target", "reason")
         self.failed_attempts = counter("failed_attempts", "Failed attempts to deliver", "target")
-        self.delivery_delay = histogram("delivery_delay_seconds", "From an alert's making to its delivery", "target")
+        self.delivery_delay = histogram(
+            "delivery_delay_seconds", "From the time an alert was raised to its delivery", "target"
+        )
         self.oldest_waiting = gauge(
-            "oldest_waiting_timestamp_seconds", "When the alert that waits for delivery was made; 0 for none", "target"
+            "oldest_waiting_timestamp_seconds", "When the oldest undelivered alert was raised; 0 for none", "target"
         )

@@ -1,4 +1,4 @@
-"""The reading side: the group's consumer of live ticks, where to begin, what to commit."""
+"""The consumer of live ticks: where to start, what to commit."""
 
 import json
 import time
@@ -24,7 +24,7 @@ class Position:
 
     offset: int
     alerts_from: int | None
-    """On the alerts topic: whatever was raised by ticks from `offset` on stands here or later; None if unknown."""
+    """On the alerts topic: alerts of ticks from `offset` on are here or later; None if unknown."""
     silent_until: int = 0
     """Ticks before this offset raise nothing: they came before the first start."""
 
@@ -44,7 +44,7 @@ class Position:
 
 
 @dataclass(frozen=True)
-class Begin:
+class StartPosition:
     """Where to read a partition from."""
 
     position: Position
@@ -53,8 +53,8 @@ class Begin:
     first_start: bool = False
 
 
-class Reader(GroupReader):
-    """A member of the alerts' group.
+class TickReader(GroupReader):
+    """A member of the consumer group.
 
     What was evaluated and not committed when a partition moves, its next owner evaluates again, to the same alerts.
     """
@@ -64,11 +64,15 @@ class Reader(GroupReader):
     ) -> None:
         """As `GroupReader`."""
         super().__init__(
-            kafka, topic=live.topic, group=live.alerts_group, client="market-alerts",
-            session_seconds=session_seconds, resume_at=resume_at,
-        )  # fmt: skip
+            kafka,
+            topic=live.topic,
+            group=live.alerts_group,
+            client="market-alerts",
+            session_seconds=session_seconds,
+            resume_at=resume_at,
+        )
 
-    def locate(self, partition: int, warm_up_seconds: float) -> Begin:
+    def start_position(self, partition: int, warm_up_seconds: float) -> StartPosition:
         """Where to read `partition` from: the committed offset, or so far back where there is none.
 
         Raises:
@@ -82,14 +86,19 @@ class Reader(GroupReader):
             if committed is not None and committed.offset >= 0:
                 position = Position.of(committed.offset, committed.metadata)
                 if first <= committed.offset <= end:
-                    return Begin(position, end)
-                # Retention removed them while the service was away, or the topic is another one by now.
-                log.warning("the committed offset is not in the log: begins at the log's beginning",
-                            partition=partition, committed=committed.offset, first=first, end=end)  # fmt: skip
-                return Begin(replace(position, offset=first), end)
+                    return StartPosition(position, end)
+                # Retention removed them while the service was away, or the topic was recreated.
+                log.warning(
+                    "committed offset is not in the log, starting at its beginning",
+                    partition=partition,
+                    committed=committed.offset,
+                    first=first,
+                    end=end,
+                )
+                return StartPosition(replace(position, offset=first), end)
             since = int((time.time() - warm_up_seconds) * 1000)
             found = self._consumer.offsets_for_times({place: since}, timeout_ms=milliseconds)[place]
-        return Begin(Position(end if found is None else found.offset, None, end), end, first_start=True)
+        return StartPosition(Position(end if found is None else found.offset, None, end), end, first_start=True)
 
     def commit(self, positions: Mapping[int, Position], seconds: float) -> None:
         """Commit each partition's position.

@@ -1,19 +1,19 @@
-"""The loop of market-alerts: read ticks, evaluate, alerts to Kafka, then the state, then the commit."""
+"""The loop of market-alerts: read ticks, evaluate, publish alerts, then save the state, then commit."""
 
 import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 
-from market_alerts import state
-from market_alerts.deliveries import Deliveries
+from market_alerts import state_topic
+from market_alerts.evaluation import PartitionEvaluator
 from market_alerts.metrics import Metrics
-from market_alerts.partition import Partition
-from market_alerts.reader import Reader
-from market_alerts.rulebook import Rulebook
-from market_alerts.sending import Sending
+from market_alerts.notifier_pool import NotifierPool
+from market_alerts.publisher import AlertPublisher
+from market_alerts.reader import TickReader
+from market_alerts.recovery import position, recover
+from market_alerts.rules_reload import RulesReloader
 from market_alerts.settings import AlertSettings
-from market_alerts.takeover import position, take_over
 from ticklake import credentials, kafka, logs
 from ticklake.credentials import Rejected
 from ticklake.errors import IntegrityError, StageError
@@ -26,8 +26,8 @@ _POLL_SECONDS = 0.2
 _RETRY_SECONDS = 1.0
 _MONITOR_SECONDS, _MONITOR_TIMEOUT = 5.0, 2.0
 _TOPIC_CHECK_SECONDS = 60.0
-_JOIN_SECONDS, _MOST_JOIN_SECONDS = 20.0, 80.0
-"""How long to wait for a place in the group before joining anew; doubled each time, for the sake of slow machines."""
+_JOIN_SECONDS, _MAX_JOIN_SECONDS = 20.0, 80.0
+"""How long to wait for an assignment before rejoining the group; doubled each time, for the sake of slow machines."""
 _STUCK_SECONDS = 180.0
 _STOP_COMMIT_SECONDS, _LEAVE_SECONDS = 2.0, 1.0
 
@@ -44,17 +44,17 @@ class MarketAlerts:
         """
         self._settings, self._live, self._metrics = settings, settings.live.names, metrics or Metrics()
         self._rejected = rejected
-        self._rulebook = Rulebook(settings, self._metrics)
-        self._deliveries = Deliveries(settings, self._metrics)
+        self._reloader = RulesReloader(settings, self._metrics)
+        self._notifiers = NotifierPool(settings, self._metrics)
         self._topic_id = kafka.topic_id(settings.kafka, self._live.topic)
         for topic in (self._live.alerts_topic, self._live.alerts_state_topic):
             kafka.topic_id(settings.kafka, topic)
-        self._partitions: dict[int, Partition] = {}
-        self._reader = Reader(
+        self._partitions: dict[int, PartitionEvaluator] = {}
+        self._reader = TickReader(
             settings.kafka, self._live, settings.alerts.session_timeout_seconds, lambda number: self._resume_at(number)
         )
-        self._beat = self._joined_at = self._saved_at = time.monotonic()
-        self._next_try: dict[Callable[[], None], float] = {self._check_topic: self._beat + _TOPIC_CHECK_SECONDS}
+        self._last_step = self._joined_at = self._saved_at = time.monotonic()
+        self._next_try: dict[Callable[[], None], float] = {self._check_topic: self._last_step + _TOPIC_CHECK_SECONDS}
         self._join_seconds, self._broker_answers = _JOIN_SECONDS, False
 
     def run(self, stop: threading.Event) -> None:
@@ -62,8 +62,8 @@ class MarketAlerts:
 
         Raises:
             ConfigurationError: the client may not use a topic or the group.
-            IntegrityError: the live topic was made anew, or a position is outside the log.
-            StageError: the broker did not take an alert or the state; the next start goes on from the last commit.
+            IntegrityError: the live topic was recreated, or a position is outside the log.
+            StageError: the broker did not take an alert or the state; the next start continues from the last commit.
         """
         with ExitStack() as stack:
             health = Health(self._alive, self._ready, self._rejected)
@@ -71,26 +71,29 @@ class MarketAlerts:
             stack.callback(self._reader.close, _LEAVE_SECONDS)
             producer = stack.enter_context(ConfirmedProducer(self._settings.kafka, "market-alerts", linger_ms=2))
             self._publish_rules(producer)
-            sending = Sending(producer, self._live, self._metrics)
-            stack.callback(self._deliveries.end)
-            self._deliveries.start()
+            publisher = AlertPublisher(producer, self._live, self._metrics)
+            stack.callback(self._notifiers.stop)
+            self._notifiers.start()
             log.info(
-                "watching", topic=self._live.topic, rules=[rule.name for rule in self._rulebook.rules],
-                targets=self._deliveries.targets, metrics_port=port,
-            )  # fmt: skip
+                "started",
+                topic=self._live.topic,
+                rules=[rule.name for rule in self._reloader.rules],
+                targets=self._notifiers.targets,
+                metrics_port=port,
+            )
             while not stop.is_set():
-                self._step(producer, sending)
-            self._deliveries.ask_to_stop()
-            self._save(producer, sending, _STOP_COMMIT_SECONDS)
+                self._step(producer, publisher)
+            self._notifiers.request_stop()
+            self._save(producer, publisher, _STOP_COMMIT_SECONDS)
 
-    def _step(self, producer: ConfirmedProducer, sending: Sending) -> None:
-        self._beat = time.monotonic()
+    def _step(self, producer: ConfirmedProducer, publisher: AlertPublisher) -> None:
+        self._last_step = time.monotonic()
         self._attempt(self._follow_assignment)
         if self._settings.alerts.rules_reload_seconds:
-            self._attempt(self._rulebook.look, every=self._settings.alerts.rules_reload_seconds)
-            self._turn_rules(producer, sending)
-        self._attempt(self._begin_new)
-        self._deliveries.watch(active=0 in self._partitions)
+            self._attempt(self._reloader.poll, every=self._settings.alerts.rules_reload_seconds)
+            self._apply_rules(producer, publisher)
+        self._attempt(self._recover_new)
+        self._notifiers.set_active(0 in self._partitions)
         self._attempt(self._monitor, every=_MONITOR_SECONDS)
         self._attempt(self._check_topic, every=_TOPIC_CHECK_SECONDS)
         try:
@@ -102,12 +105,12 @@ class MarketAlerts:
             self._will_retry(error)
             time.sleep(_POLL_SECONDS)
             return
-        sending.evaluate(self._partitions, found)
+        publisher.evaluate(self._partitions, found)
         if time.monotonic() - self._saved_at >= self._settings.alerts.state_seconds:
-            self._save(producer, sending, self._settings.kafka.timeout_seconds)
+            self._save(producer, publisher, self._settings.kafka.timeout_seconds)
 
     def _attempt(self, work: Callable[[], None], every: float = 0) -> None:
-        """Do `work` if it is due; after a failure that a retry may mend, again in a second."""
+        """Do `work` if it is due; after a failure that may be temporary, again in a second."""
         if time.monotonic() < self._next_try.get(work, 0):
             return
         try:
@@ -122,7 +125,7 @@ class MarketAlerts:
     def _will_retry(self, error: StageError) -> None:
         self._metrics.kafka_errors.inc()
         if not self._rejected():  # which is logged once
-            log.warning("will try again", error=str(error))
+            log.warning("retrying", error=str(error))
 
     def _resume_at(self, number: int) -> int | None:
         partition = self._partitions.get(number)
@@ -132,56 +135,59 @@ class MarketAlerts:
         if not self._reader.joined:
             if time.monotonic() - self._joined_at > self._join_seconds:
                 self._joined_at = time.monotonic()
-                log.warning("joining the group anew", group=self._live.alerts_group, after=self._join_seconds)
-                self._join_seconds = min(2 * self._join_seconds, _MOST_JOIN_SECONDS)
+                log.warning("rejoining the group", group=self._live.alerts_group, after=self._join_seconds)
+                self._join_seconds = min(2 * self._join_seconds, _MAX_JOIN_SECONDS)
                 self._reader.rejoin(_LEAVE_SECONDS)
             return
         self._joined_at, self._join_seconds = time.monotonic(), _JOIN_SECONDS
         for number in set(self._partitions) - self._reader.assigned:
             del self._partitions[number]
             self._metrics.lag.remove_by_labels({"partition": str(number)})
-            log.info("partition taken away", partition=number)
+            log.info("partition revoked", partition=number)
 
-    def _begin_new(self) -> None:
+    def _recover_new(self) -> None:
         """Read new partitions from where their last owner committed, with the state from then."""
         new = sorted(self._reader.assigned - set(self._partitions))
         if not new or not self._reader.joined:
             return
-        rules = self._rulebook.rules
-        partitions, restored = take_over(self._settings, self._reader, self._topic_id, rules, new)
+        rules = self._reloader.rules
+        partitions, restored = recover(self._settings, self._reader, self._topic_id, rules, new)
         for each in partitions:
             self._partitions[each.number] = each
             self._reader.start(each.number, each.next_offset)
         log.info(
-            "reading", partitions=new, offsets=[each.next_offset for each in partitions],
-            to_catch_up=sum(each.catch_up_until - each.next_offset for each in partitions), series=restored,
-        )  # fmt: skip
+            "reading",
+            partitions=new,
+            offsets=[each.next_offset for each in partitions],
+            to_catch_up=sum(each.catch_up_until - each.next_offset for each in partitions),
+            series=restored,
+        )
 
     def _publish_rules(self, producer: ConfirmedProducer) -> None:
-        state.send_rules(producer, self._live, self._rulebook.rules)
+        state_topic.publish_rules(producer, self._live, self._reloader.rules)
         producer.confirm()
 
-    def _turn_rules(self, producer: ConfirmedProducer, sending: Sending) -> None:
-        """Put new rules in force, if there are any, between two ticks.
+    def _apply_rules(self, producer: ConfirmedProducer, publisher: AlertPublisher) -> None:
+        """Put pending rules in force, if there are any, between two ticks.
 
-        What the old rules saw is saved before, so that a crash from here on finds what is to be withdrawn in the state,
-        and what was withdrawn on the alerts topic; what the new ones begin with is saved after.
+        The state under the old rules is saved before, so that a crash from here on finds what is to be withdrawn in the
+        state, and what was withdrawn on the alerts topic; the state under the new ones is saved after.
         """
-        if self._rulebook.next is None or not (self._reader.joined and self._broker_answers):
+        if self._reloader.pending is None or not (self._reader.joined and self._broker_answers):
             return
         if not all(partition.caught_up for partition in self._partitions.values()):
-            return  # what was evaluated before a crash is to be evaluated under the same rules throughout
+            return  # what is evaluated again after a crash is to be evaluated under the same rules throughout
         seconds = self._settings.kafka.timeout_seconds
-        if not self._save(producer, sending, seconds):
-            return  # the partitions may be another's by now: once the group is settled
-        self._rulebook.turn()
+        if not self._save(producer, publisher, seconds):
+            return  # the partitions may be reassigned by now: once the group is stable
+        self._reloader.apply()
         for partition in self._partitions.values():
-            partition.adopt(self._rulebook.rules)
+            partition.apply_rules(self._reloader.rules)
         self._publish_rules(producer)
-        self._save(producer, sending, seconds)
+        self._save(producer, publisher, seconds)
 
-    def _save(self, producer: ConfirmedProducer, sending: Sending, seconds: float) -> bool:
-        """The state to its topic, and only then the commit: what is committed can be gone on from.
+    def _save(self, producer: ConfirmedProducer, publisher: AlertPublisher, seconds: float) -> bool:
+        """The state to its topic, and only then the commit: from what is committed another can continue.
 
         Returns:
             whether nothing is left to save.
@@ -189,16 +195,16 @@ class MarketAlerts:
         self._saved_at = time.monotonic()
         if not self._reader.joined:
             return False
-        sending.withdraw(self._partitions.values())
+        publisher.publish_withdrawals(self._partitions.values())
         moved = [each for each in self._partitions.values() if each.next_offset != each.saved_offset]
         if not moved:
             return True
         with self._metrics.state_seconds.time():
             for partition in moved:
-                state.send_state(producer, self._live, self._topic_id, partition)
+                state_topic.save_state(producer, self._live, self._topic_id, partition)
             producer.confirm()
             for partition in moved:
-                partition.all_sent(sending.alerts_end)
+                partition.mark_published(publisher.alerts_end)
             positions = {each.number: position(each) for each in moved}
             try:
                 self._reader.commit(positions, seconds)
@@ -220,10 +226,10 @@ class MarketAlerts:
 
     def _check_topic(self) -> None:
         if kafka.topic_id(self._settings.kafka, self._live.topic) != self._topic_id:
-            raise IntegrityError(f"topic {self._live.topic} was made anew while it was read: start again")
+            raise IntegrityError(f"topic {self._live.topic} was recreated while it was read: start again")
 
     def _alive(self) -> bool:
-        return time.monotonic() - self._beat < _STUCK_SECONDS
+        return time.monotonic() - self._last_step < _STUCK_SECONDS
 
     def _ready(self) -> bool:
         return self._reader.joined and self._broker_answers and self._reader.assigned <= self._partitions.keys()

@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, NoDecode
 
-from market_alerts.rules import DEFAULT_FILE, TARGETS, Rule, Target
+from market_alerts.rules import TARGETS, Rule, Target
+from market_alerts.rules_file import DEFAULT_FILE
 from ticklake.errors import ConfigurationError
 from ticklake.settings import KafkaSettings, LiveSettings, ServiceSettings, settings_config
 
@@ -31,7 +32,7 @@ class AlertOptions(BaseSettings):
     rules_file: Path = DEFAULT_FILE
     """YAML; unset means the rules that come with the service."""
     rules_reload_seconds: float = Field(default=2, ge=0)
-    """Time between two looks at the rules file; what both find is taken. 0 reads it at the start only."""
+    """Time between two polls of the rules file; what both find is applied. 0 reads it at the start only."""
     lateness_seconds: float = Field(default=10, ge=0, le=60)
     """How far behind its series' newest tick a tick may come and still count."""
     state_seconds: float = Field(default=30, gt=0)
@@ -64,7 +65,7 @@ class DeliverySettings(BaseSettings):
     timeout_seconds: float = Field(default=10, gt=0)
     """Per attempt."""
     retry_seconds: float = Field(default=1, gt=0)
-    """Longest wait before the first repetition; doubled before each further one."""
+    """Longest wait before the first retry; doubled before each further one."""
     retry_cap_seconds: float = Field(default=60, gt=0)
     give_up_seconds: float = Field(default=3600, gt=0)
     """Age at which an alert that could not be delivered is given up."""

@@ -1,4 +1,4 @@
-"""Sending one alert to one target: webhook, Slack, e-mail. No error and no log line carries an address or a secret."""
+"""Delivery of one alert to one target: webhook, Slack, e-mail. No error and no log line has an address or a secret."""
 
 import logging
 import smtplib
@@ -18,33 +18,35 @@ from ticklake.errors import ConfigurationError
 from ticklake.records import iso_ms
 
 Send = Callable[[Alert], None]
-"""Returns once the target has taken the alert; raises NotNow or Refused."""
+"""Returns once the target has accepted the alert; raises TemporaryFailure or PermanentFailure."""
 
 ID_HEADER = "Idempotency-Key"
-"""Carries the alert's id: what was sent twice is one alert."""
+"""Has the alert's id: what was sent twice is one alert."""
 
-_ALERT_REFUSED = frozenset({400, 405, 413, 415, 422})
-"""Answers that mean this message; any other error can be over, or be mended, before the alert is too old."""
+_ALERT_REJECTED = frozenset({400, 405, 413, 415, 422})
+"""Responses that reject this message; any other error may be over, or fixed, before the alert is too old."""
 _SLACK_MARKS = {
-    Severity.INFO: ":information_source:", Severity.WARNING: ":warning:", Severity.CRITICAL: ":rotating_light:",
-}  # fmt: skip
+    Severity.INFO: ":information_source:",
+    Severity.WARNING: ":warning:",
+    Severity.CRITICAL: ":rotating_light:",
+}
 
 
-class NotNow(Exception):
-    """The target did not take the alert; it may later."""
+class TemporaryFailure(Exception):
+    """The target did not accept the alert; it may later."""
 
     def __init__(self, reason: str, after_seconds: float | None = None) -> None:
-        """Say why; `after_seconds` is how long the target asks to wait."""
+        """State why; `after_seconds` is how long the target asks to wait."""
         super().__init__(reason)
         self.after_seconds = after_seconds
 
 
-class Refused(Exception):
-    """The target will never take this alert."""
+class PermanentFailure(Exception):
+    """The target will never accept this alert."""
 
 
-def sender(target: Target, settings: DeliverySettings) -> Send:
-    """What sends to `target`, which is set up.
+def make_sender(target: Target, settings: DeliverySettings) -> Send:
+    """A function that delivers to `target`, which is set up.
 
     Raises:
         ConfigurationError: the certificate authority's file cannot be read.
@@ -62,7 +64,7 @@ def sender(target: Target, settings: DeliverySettings) -> Send:
 
 
 def _webhook(settings: DeliverySettings) -> Send:
-    assert settings.webhook_url is not None  # noqa: S101 - DeliverySettings.targets has seen to it
+    assert settings.webhook_url is not None  # noqa: S101 - DeliverySettings.targets has checked it
     url, headers = settings.webhook_url.get_secret_value(), {"Content-Type": "application/json"}
     if settings.webhook_token is not None:
         headers["Authorization"] = f"Bearer {settings.webhook_token.get_secret_value()}"
@@ -88,17 +90,17 @@ def _slack(settings: DeliverySettings) -> Send:
 def _post(client: httpx.Client, url: str, body: bytes | dict[str, str], headers: dict[str, str]) -> None:
     try:
         if isinstance(body, bytes):
-            answer = client.post(url, content=body, headers=headers)
+            response = client.post(url, content=body, headers=headers)
         else:
-            answer = client.post(url, json=body, headers=headers)
+            response = client.post(url, json=body, headers=headers)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise NotNow(type(error).__name__) from None
-    if answer.is_success:
+        raise TemporaryFailure(type(error).__name__) from None
+    if response.is_success:
         return
-    said = f"HTTP {answer.status_code}"
-    if answer.status_code in _ALERT_REFUSED:
-        raise Refused(said)
-    raise NotNow(said, retry_after_seconds(answer.headers.get("Retry-After"), datetime.now(UTC)))
+    reason = f"HTTP {response.status_code}"
+    if response.status_code in _ALERT_REJECTED:
+        raise PermanentFailure(reason)
+    raise TemporaryFailure(reason, retry_after_seconds(response.headers.get("Retry-After"), datetime.now(UTC)))
 
 
 def slack_text(alert: Alert) -> str:
@@ -131,7 +133,7 @@ def _email(settings: DeliverySettings) -> Send:
             raise _smtp_error(error.smtp_code) from None
         except (smtplib.SMTPException, OSError) as error:
             code = f" {error.smtp_code}" if isinstance(error, smtplib.SMTPResponseException) else ""
-            raise NotNow(f"{type(error).__name__}{code}") from None
+            raise TemporaryFailure(f"{type(error).__name__}{code}") from None
 
     return send
 
@@ -155,7 +157,7 @@ def _connected(settings: DeliverySettings, context: ssl.SSLContext | None) -> sm
 
 
 def _smtp_error(code: int) -> Exception:
-    return Refused(f"SMTP {code}") if code >= 500 else NotNow(f"SMTP {code}")
+    return PermanentFailure(f"SMTP {code}") if code >= 500 else TemporaryFailure(f"SMTP {code}")
 
 
 def email_message(alert: Alert, settings: DeliverySettings) -> EmailMessage:
@@ -165,15 +167,21 @@ def email_message(alert: Alert, settings: DeliverySettings) -> EmailMessage:
     message["To"] = ", ".join(settings.email_to)
     message["Subject"] = f"[{'cleared' if alert.state == 'cleared' else alert.severity}] {alert.message}"
     message["Date"] = format_datetime(alert.raised_at)
-    # The same alert has the same Message-ID, by which mail programs tell what came twice.
+    # The same alert has the same Message-ID, by which mail programs recognize duplicates.
     message["Message-ID"] = f"<{alert.alert_id}@market-alerts.ticklake>"
     message[ID_HEADER] = alert.alert_id
     message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no holiday replies
     rows = {
-        "Rule": f"{alert.rule} ({alert.kind})", "Symbol": alert.symbol, "State": alert.state,
-        "Severity": alert.severity.value, "Value": f"{alert.value:g}", "Threshold": f"{alert.threshold:g}",
-        "Event time": iso_ms(alert.event_time), "Made at": iso_ms(alert.raised_at), "Source": alert.source.value,
+        "Rule": f"{alert.rule} ({alert.kind})",
+        "Symbol": alert.symbol,
+        "State": alert.state,
+        "Severity": alert.severity.value,
+        "Value": f"{alert.value:g}",
+        "Threshold": f"{alert.threshold:g}",
+        "Event time": iso_ms(alert.event_time),
+        "Raised at": iso_ms(alert.raised_at),
+        "Source": alert.source.value,
         "Alert": alert.alert_id,
-    }  # fmt: skip
+    }
     message.set_content(f"{alert.message}\n\n" + "".join(f"{name + ':':12}{text}\n" for name, text in rows.items()))
     return message

@@ -1,4 +1,4 @@
-"""Ticks, saves, new rules and crashes in any order: in the end the topic tells what stands, and has each alert once."""
+"""Ticks, saves, new rules and crashes in any order: in the end the topic shows what is active, each alert once."""
 
 import json
 import random
@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from market_alerts.made import Key, Known, Made, Standing, Withdrawn
-from market_alerts.partition import Counts, Partition
-from market_alerts.rules import Rule, parse_rules
+from market_alerts.active_alerts import ActiveAlert, AlertKey, PublishedAlerts
+from market_alerts.alert_events import AlertEvent, Withdrawal
+from market_alerts.evaluation import Counts, PartitionEvaluator
+from market_alerts.rules import Rule
+from market_alerts.rules_file import parse_rules
 from ticklake.records import iso_ms
 
 AT = 1_770_000_000_000
@@ -37,7 +39,7 @@ class Record(NamedTuple):
 
 def rules(entries: list[dict[str, Any]]) -> tuple[Rule, ...]:
     kinds = ({"kind": "price_cross"}, {"kind": "change_percent", "window": "1m"})
-    return parse_rules({"rules": [kinds["percent" in entry] | {"quiet": "0s"} | entry for entry in entries]})
+    return parse_rules({"rules": [kinds["percent" in entry] | {"cooldown": "0s"} | entry for entry in entries]})
 
 
 @dataclass
@@ -46,7 +48,7 @@ class World:
 
     rng: random.Random
     ticks: list[Record] = field(default_factory=list)
-    topic: list[Made | Withdrawn] = field(default_factory=list)
+    topic: list[AlertEvent | Withdrawal] = field(default_factory=list)
     states: dict[str, dict[str, Any]] = field(default_factory=dict)
     commit: tuple[int, int] = (0, 0)
     prices: dict[str, float] = field(default_factory=lambda: dict.fromkeys(SYMBOLS, 99.5))
@@ -64,19 +66,27 @@ class World:
         self.prices[symbol] *= 1 + self.rng.gauss(0, 5e-3)
         at = datetime.fromtimestamp(AT / 1000 + number, UTC)
         values = {
-            "schema_version": 1, "symbol": symbol, "price": round(self.prices[symbol], 2), "volume": 1,
-            "event_time": iso_ms(at), "sequence": number, "producer_run": "run", "source": "simulated",
-        }  # fmt: skip
+            "schema_version": 1,
+            "symbol": symbol,
+            "price": round(self.prices[symbol], 2),
+            "volume": 1,
+            "event_time": iso_ms(at),
+            "sequence": number,
+            "producer_run": "run",
+            "source": "simulated",
+        }
         self.ticks.append(Record(number, symbol.encode(), json.dumps(values).encode(), AT + number * 1000))
 
-    def known(self) -> Known:
-        raised = {key: Standing(made.alert(), None) for key, made in last_words(self.topic[self.commit[1] :]).items()}
-        return Known(frozenset(each.alert_id for each in self.topic[self.commit[1] :]), raised)
+    def published(self) -> PublishedAlerts:
+        raised = {
+            key: ActiveAlert(events.alert(), None) for key, events in active_on(self.topic[self.commit[1] :]).items()
+        }
+        return PublishedAlerts(frozenset(each.alert_id for each in self.topic[self.commit[1] :]), raised)
 
 
-def last_words(topic: list[Made | Withdrawn]) -> dict[Key, Made | Withdrawn]:
-    """What the topic says stands raised."""
-    found: dict[Key, Made | Withdrawn] = {}
+def active_on(topic: list[AlertEvent | Withdrawal]) -> dict[AlertKey, AlertEvent | Withdrawal]:
+    """The active alerts by the topic."""
+    found: dict[AlertKey, AlertEvent | Withdrawal] = {}
     for each in topic:
         found.pop(each.key, None)
         if each.alert().state == "raised":
@@ -89,44 +99,52 @@ class Process:
 
     def __init__(self, world: World, entries: list[dict[str, Any]]) -> None:
         offset, alerts_from = world.commit
-        self.world, self.partition = world, Partition(
-            0, "topic", rules(entries), 10_000, 60_000, next_offset=offset, catch_up_until=len(world.ticks),
-            alerts_from=alerts_from, known=world.known(),
-        )  # fmt: skip
+        self.world = world
+        self.partition = PartitionEvaluator(
+            0,
+            "topic",
+            rules(entries),
+            10_000,
+            60_000,
+            next_offset=offset,
+            catch_up_until=len(world.ticks),
+            alerts_from=alerts_from,
+            published=world.published(),
+        )
         for symbol, state in world.states.items():
             self.partition.restore(symbol, "simulated", state)
 
-    def send(self, made: list[Any]) -> None:
-        for each in made:
-            if each.alert_id not in self.partition.known.ids:
+    def send(self, events: list[Any]) -> None:
+        for each in events:
+            if each.alert_id not in self.partition.published.ids:
                 self.world.topic.append(each)
                 self.world.step()
 
     def evaluate(self, most: int) -> None:
-        self.send(self.partition.take_withdrawn())
+        self.send(self.partition.take_withdrawals())
         begin = self.partition.next_offset
         self.send(self.partition.evaluate(self.world.ticks[begin : begin + most], Counts()))
         self.world.step()
 
     def save(self) -> None:
-        self.send(self.partition.take_withdrawn())
+        self.send(self.partition.take_withdrawals())
         for symbol, source in self.partition.take_changed():
             self.world.states[symbol] = json.loads(json.dumps(self.partition.series[symbol, source].dump()))
             self.world.step()
-        self.partition.all_sent(len(self.world.topic))
+        self.partition.mark_published(len(self.world.topic))
         self.world.commit = (self.partition.next_offset, self.partition.alerts_from)
         self.world.step()
 
-    def turn(self, entries: list[dict[str, Any]]) -> None:
+    def change_rules(self, entries: list[dict[str, Any]]) -> None:
         if not self.partition.caught_up:
             return
         self.save()
-        self.partition.adopt(rules(entries))
+        self.partition.apply_rules(rules(entries))
         self.save()
 
 
 @pytest.mark.parametrize("seed", range(25))
-def test_the_topic_tells_in_the_end_what_stands(seed: int) -> None:
+def test_in_the_end_the_topic_shows_what_is_active(seed: int) -> None:
     rng = random.Random(seed)
     world, entries, crashes = World(rng), FILES[1], 0
     process = Process(world, entries)
@@ -139,7 +157,7 @@ def test_the_topic_tells_in_the_end_what_stands(seed: int) -> None:
                         process.save()
                     case 1:
                         entries = rng.choice(FILES)
-                        process.turn(entries)
+                        process.change_rules(entries)
                     case _:
                         for _ in range(rng.randint(1, 12)):
                             world.tick()
@@ -155,12 +173,13 @@ def test_the_topic_tells_in_the_end_what_stands(seed: int) -> None:
 
     ids = [each.alert_id for each in world.topic]
     assert len(set(ids)) == len(ids)
-    standing = {
+    active = {
         (state.rule.name, symbol, condition.threshold)
         for (symbol, _), series in process.partition.series.items()
-        for state in series._rules
-        for status, condition in zip(state.states, state.conditions, strict=True) if status == 2
-    }  # fmt: skip
-    assert {(key.rule, key.symbol, key.threshold) for key in last_words(world.topic)} == standing
+        for state in series.rules
+        for status, condition in zip(state.states, state.conditions, strict=True)
+        if status == 2
+    }
+    assert {(key.rule, key.symbol, key.threshold) for key in active_on(world.topic)} == active
     assert crashes > 10
-    assert any(isinstance(each, Withdrawn) for each in world.topic)
+    assert any(isinstance(each, Withdrawal) for each in world.topic)

@@ -4,15 +4,16 @@ import json
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from market_alerts.made import Known, Made
-from market_alerts.partition import Counts, Partition
-from market_alerts.rules import parse_rules
+from market_alerts.active_alerts import PublishedAlerts
+from market_alerts.alert_events import AlertEvent
+from market_alerts.evaluation import Counts, PartitionEvaluator
+from market_alerts.rules_file import parse_rules
 from ticklake.alerts import Alert, Severity
 from ticklake.records import iso_ms
 
 AT = 1_770_000_000_000
 RULES = parse_rules(
-    {"rules": [{"name": "level", "kind": "price_cross", "level": 100, "quiet": "0s", "severity": "critical"}]}
+    {"rules": [{"name": "level", "kind": "price_cross", "level": 100, "cooldown": "0s", "severity": "critical"}]}
 )
 
 
@@ -26,33 +27,48 @@ class Record(NamedTuple):
 def record(offset: int, price: Any, symbol: str = "AAPL", late_ms: int = 0, **changes: Any) -> Record:
     at = AT + offset * 1000 - late_ms
     values = {
-        "schema_version": 1, "symbol": symbol, "price": price, "volume": 1,
-        "event_time": iso_ms(datetime.fromtimestamp(at / 1000, UTC)), "sequence": offset,
-        "producer_run": "run", "source": "simulated",
-    }  # fmt: skip
+        "schema_version": 1,
+        "symbol": symbol,
+        "price": price,
+        "volume": 1,
+        "event_time": iso_ms(datetime.fromtimestamp(at / 1000, UTC)),
+        "sequence": offset,
+        "producer_run": "run",
+        "source": "simulated",
+    }
     return Record(offset, symbol.encode(), json.dumps(values | changes).encode(), AT + offset * 1000)
 
 
-def partition(**more: Any) -> Partition:
-    return Partition(3, "topic-id", RULES, 10_000, 60_000, **more)
+def partition(**more: Any) -> PartitionEvaluator:
+    return PartitionEvaluator(3, "topic-id", RULES, 10_000, 60_000, **more)
 
 
-def said(made: list[Made]) -> list[tuple[str, str, float]]:
-    return [(each.symbol, f"{each.change.condition.name} {each.change.state}", each.change.value) for each in made]
+def changes(events: list[AlertEvent]) -> list[tuple[str, str, float]]:
+    return [
+        (each.symbol, f"{each.transition.condition.name} {each.transition.state}", each.transition.value)
+        for each in events
+    ]
 
 
-def test_an_alert_tells_what_happened() -> None:
-    made = partition().evaluate([record(0, 99.5), record(1, 100.25), record(2, 99.75)], Counts())
-    raised, cleared, other = [each.alert() for each in made]
+def test_an_alert_has_what_happened() -> None:
+    events = partition().evaluate([record(0, 99.5), record(1, 100.25), record(2, 99.75)], Counts())
+    raised, cleared, other = [each.alert() for each in events]
     assert raised.model_dump(exclude={"alert_id", "raised_at", "event_time"}) == {
-        "schema_version": 1, "rule": "level", "symbol": "AAPL", "kind": "price_cross", "severity": Severity.CRITICAL,
-        "message": "AAPL: price 100.2500 crossed 100 upwards", "value": 100.25, "threshold": 100.0,
-        "source": "simulated", "state": "raised",
-    }  # fmt: skip
+        "schema_version": 1,
+        "rule": "level",
+        "symbol": "AAPL",
+        "kind": "price_cross",
+        "severity": Severity.CRITICAL,
+        "message": "AAPL: crosses above 100, now 100.2500",
+        "value": 100.25,
+        "threshold": 100.0,
+        "source": "simulated",
+        "state": "raised",
+    }
     assert int(raised.event_time.timestamp() * 1000) == AT + 1000
     assert (cleared.state, other.state) == ("cleared", "raised")
-    assert cleared.message.endswith("upwards (cleared)")
-    assert other.message == "AAPL: price 99.7500 crossed 100 downwards"
+    assert cleared.message == "AAPL: crosses above 100, now 99.7500 (cleared)"
+    assert other.message == "AAPL: crosses below 100, now 99.7500"
     assert len({each.alert_id for each in (raised, cleared, other)}) == 3
     assert Alert.model_validate_json(raised.model_dump_json()) == raised
 
@@ -60,15 +76,22 @@ def test_an_alert_tells_what_happened() -> None:
 def test_what_is_left_out_is_counted_and_stops_nothing() -> None:
     counts = Counts()
     good = record(9, 101)
-    made = partition().evaluate(
+    events = partition().evaluate(
         [
-            record(0, 99), Record(1, b"AAPL", b"no json", AT), Record(2, b"AAPL", None, AT),
-            Record(3, b"MSFT", record(3, 101).value, AT), record(4, -1), record(5, "101"),
-            record(6, 101, late_ms=20_000), record(7, 99), record(8, 105, late_ms=-60_001), good,
+            record(0, 99),
+            Record(1, b"AAPL", b"no json", AT),
+            Record(2, b"AAPL", None, AT),
+            Record(3, b"MSFT", record(3, 101).value, AT),
+            record(4, -1),
+            record(5, "101"),
+            record(6, 101, late_ms=20_000),
+            record(7, 99),
+            record(8, 105, late_ms=-60_001),
+            good,
         ],
         counts,
-    )  # fmt: skip
-    assert said(made) == [("AAPL", "up raised", 101)]
+    )
+    assert changes(events) == [("AAPL", "up raised", 101)]
     assert (counts.ticks, counts.invalid, counts.late, counts.future) == (3, 5, 1, 1)
 
 
@@ -95,21 +118,21 @@ def test_evaluated_again_from_an_older_state_the_same_alerts_come_out() -> None:
         after = again.evaluate(records[begin:], Counts())
         assert [each.alert_id for each in before + after] == [each.alert_id for each in whole]
         assert again.series["AAPL", "simulated"].dump() == undisturbed.series["AAPL", "simulated"].dump()
-    other = Partition(3, "topic made anew", RULES, 10_000, 60_000).evaluate(records, Counts())
+    other = PartitionEvaluator(3, "topic recreated", RULES, 10_000, 60_000).evaluate(records, Counts())
     assert not {each.alert_id for each in other} & {each.alert_id for each in whole}
 
 
 def test_before_the_first_start_nothing_is_raised() -> None:
     watched = partition(silent_until=2)
-    made = watched.evaluate([record(0, 99), record(1, 101), record(2, 102), record(3, 99)], Counts())
-    assert said(made) == [("AAPL", "down raised", 99)]
+    events = watched.evaluate([record(0, 99), record(1, 101), record(2, 102), record(3, 99)], Counts())
+    assert changes(events) == [("AAPL", "down raised", 99)]
 
 
 def test_alerts_are_looked_for_from_the_old_place_until_the_catching_up_is_done() -> None:
-    watched = partition(catch_up_until=4, alerts_from=7, known=Known(frozenset({"x"})))
+    watched = partition(catch_up_until=4, alerts_from=7, published=PublishedAlerts(frozenset({"x"})))
     watched.evaluate([record(n, 99) for n in range(3)], Counts())
-    watched.all_sent(20)
-    assert (watched.alerts_from, watched.known) == (7, Known(frozenset({"x"})))
+    watched.mark_published(20)
+    assert (watched.alerts_from, watched.published) == (7, PublishedAlerts(frozenset({"x"})))
     watched.evaluate([record(3, 99)], Counts())
-    watched.all_sent(20)
-    assert (watched.alerts_from, watched.known) == (20, Known())
+    watched.mark_published(20)
+    assert (watched.alerts_from, watched.published) == (20, PublishedAlerts())

@@ -1,4 +1,4 @@
-"""When rules raise and clear: each kind at its edges, quiet times, hysteresis, ticks out of order, restarts."""
+"""When rules raise and clear: each kind at its edges, cooldowns, hysteresis, ticks out of order, restarts."""
 
 import json
 from typing import Any
@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import talib
 
-from market_alerts.rules import parse_rules
+from market_alerts.rules.change_percent import SlidingWindow
+from market_alerts.rules.ma_cross import Ema
+from market_alerts.rules_file import parse_rules
 from market_alerts.series import Series
 
 START = 1_770_000_000_000
@@ -15,16 +17,16 @@ MINUTE_START = START - START % 60_000
 
 
 def series(entry: dict[str, Any], lateness_ms: int = 0) -> Series:
-    return Series("AAPL", parse_rules({"rules": [{"name": "r", "quiet": "0s"} | entry]}), lateness_ms)
+    return Series("AAPL", parse_rules({"rules": [{"name": "r", "cooldown": "0s"} | entry]}), lateness_ms)
 
 
 def feed(watched: Series, *ticks: tuple[float, float], volume: int = 1, start: int = START) -> list[str]:
     """Ticks (second, price); gives `second state condition` of each change."""
-    said: list[str] = []
+    found: list[str] = []
     for second, price in ticks:
         changes = watched.add(start + round(second * 1000), price, volume) or ()
-        said += [f"{second:g} {change.state} {change.condition.name}" for change in changes]
-    return said
+        found += [f"{second:g} {change.state} {change.condition.name}" for change in changes]
+    return found
 
 
 def cross(direction: str = "either", **more: Any) -> Series:
@@ -50,30 +52,40 @@ def test_a_price_that_reaches_the_level_crosses_it_and_one_that_starts_beyond_do
     assert feed(cross(), (0, 100), (1, 100), (2, 101)) == []
 
 
-def test_hysteresis_keeps_a_price_that_trembles_quiet() -> None:
+def test_hysteresis_suppresses_a_trembling_price() -> None:
     around = [(n, 100 + (0.2 if n % 2 else -0.2)) for n in range(1, 9)]
     assert len(feed(cross("up"), (0, 98), *around)) == 8
     assert feed(cross("up", hysteresis=0.5), (0, 98), *around, (9, 99.5), (10, 99.4), (11, 100)) == [
-        "1 raised up", "10 cleared up", "11 raised up",
-    ]  # fmt: skip
+        "1 raised up",
+        "10 cleared up",
+        "11 raised up",
+    ]
 
 
-def test_quiet_time_holds_back_and_a_condition_that_still_holds_raises_at_its_end() -> None:
-    watched = cross("up", quiet="60s")
+def test_the_cooldown_suppresses_and_a_condition_that_still_holds_raises_at_its_end() -> None:
+    watched = cross("up", cooldown="60s")
     assert feed(watched, (0, 99), (1, 101), (2, 99), (3, 101), (4, 102), (60.9, 102), (61, 102), (62, 103)) == [
-        "1 raised up", "2 cleared up", "3 suppressed up", "61 raised up",
-    ]  # fmt: skip
-    # What ended within the quiet time is never raised.
+        "1 raised up",
+        "2 cleared up",
+        "3 suppressed up",
+        "61 raised up",
+    ]
+    # What ended within the cooldown is never raised.
     assert feed(watched, (63, 99), (64, 101), (65, 98), (130, 98), (131, 100)) == [
-        "63 cleared up", "64 suppressed up", "131 raised up",
-    ]  # fmt: skip
+        "63 cleared up",
+        "64 suppressed up",
+        "131 raised up",
+    ]
 
 
-def test_quiet_time_is_the_rules_not_the_directions() -> None:
-    watched = cross("either", quiet="60s")
+def test_the_cooldown_is_the_rules_not_the_directions() -> None:
+    watched = cross("either", cooldown="60s")
     assert feed(watched, (0, 99), (1, 101), (2, 99), (70, 99)) == [
-        "1 raised up", "2 cleared up", "2 suppressed down", "70 raised down",
-    ]  # fmt: skip
+        "1 raised up",
+        "2 cleared up",
+        "2 suppressed down",
+        "70 raised down",
+    ]
 
 
 def change(**more: Any) -> dict[str, Any]:
@@ -89,11 +101,12 @@ def test_change_is_against_the_first_price_in_the_window() -> None:
     assert feed(watched, (0, 100), (10, 98), (20, 98.5)) == ["10 raised down", "20 cleared down"]
     assert feed(series(change(direction="up")), (0, 100), (10, 98)) == []
     assert feed(series(change(hysteresis=1)), (0, 100), (1, 102), (2, 101), (3, 100.9)) == [
-        "1 raised up", "3 cleared up",
-    ]  # fmt: skip
+        "1 raised up",
+        "3 cleared up",
+    ]
 
 
-def test_a_window_after_a_gap_begins_anew() -> None:
+def test_a_window_after_a_gap_starts_again() -> None:
     assert feed(series(change()), (0, 100), (3600, 150), (3601, 150)) == []
 
 
@@ -101,12 +114,12 @@ def test_memory_is_bounded_by_the_rules() -> None:
     watched = series(change(window="1h"), 10_000)
     for n in range(20_000):
         watched.add(START + n * 400, 100 + n / 1000, 1)
-    (samples,) = watched.samples.values()
-    assert len(samples.dump()) <= 241
+    window = watched.history.indicator(SlidingWindow, 3_600_000)
+    assert len(window.dump()) <= 241
     # A slice is 15 s, up to 38 ticks: the oldest sample lies at most that much inside the window.
     now, then = 100 + 19_999 / 1000, 100 + (19_999 - 9_000) / 1000
-    assert 100 * (now / (then + 0.038) - 1) <= watched.change_percent(3_600_000) <= 100 * (now / then - 1)
-    assert len(watched.bars.closes) == 1
+    assert 100 * (now / (then + 0.038) - 1) <= watched.rules[0].rule.measure(watched.history) <= 100 * (now / then - 1)
+    assert len(watched.history.bars.closes) == 1
 
 
 def test_rsi_over_and_under() -> None:
@@ -125,12 +138,12 @@ def test_rsi_over_and_under() -> None:
 
 def test_volume_spike_raises_within_the_bar_and_clears_after_a_normal_one() -> None:
     watched = series({"kind": "volume_spike", "bars": 3, "factor": 3})
-    said = []
+    found = []
     for minute, volumes in enumerate([[10], [20], [30], [20, 20, 20], [5, 5], [30], [20]]):
         for place, volume in enumerate(volumes):
-            said += feed(watched, (60 * minute + place, 100), volume=volume, start=MINUTE_START)
+            found += feed(watched, (60 * minute + place, 100), volume=volume, start=MINUTE_START)
     # The mean before minute 3 is 20: 60 is 3 times that. Its bar keeps the alert through minute 4, whose 10 clear it.
-    assert said == ["182 raised above", "300 cleared above"]
+    assert found == ["182 raised above", "300 cleared above"]
 
 
 @pytest.mark.parametrize(("average", "theirs"), [("sma", talib.SMA), ("ema", talib.EMA)])
@@ -159,12 +172,12 @@ def test_volatility_rises_above_a_limit_and_falls() -> None:
     calm = [(60 * n, 100 + 0.001 * (n % 2)) for n in range(12)]
     wild = [(60 * n, 100 + 0.5 * (n % 2)) for n in range(12, 20)]
     after = [(60 * n, 100.0) for n in range(20, 40)]
-    said = feed(watched, *calm, *wild, *after, start=MINUTE_START)
+    found = feed(watched, *calm, *wild, *after, start=MINUTE_START)
     # One return of 0.5 % in ten minutes is sqrt(0.005² / 10 x 98280) = 49.6 % a year, two are 70.1 %.
-    assert said[0].split()[1:] == ["raised", "above"]
-    assert 780 <= int(said[0].split()[0]) <= 840
-    assert said[1].split()[1:] == ["cleared", "above"]
-    assert len(said) == 2
+    assert found[0].split()[1:] == ["raised", "above"]
+    assert 780 <= int(found[0].split()[0]) <= 840
+    assert found[1].split()[1:] == ["cleared", "above"]
+    assert len(found) == 2
 
 
 def test_a_late_tick_counts_but_says_nothing_of_now() -> None:
@@ -184,24 +197,24 @@ def test_ticks_from_before_the_start_raise_nothing_but_set_sides() -> None:
     watched = cross("up")
     for second, price in ((0, 99), (1, 101)):
         assert watched.add(START + second * 1000, price, 1, silent=True) == []
-    # The crossing is over: only the next one is news.
+    # The crossing is over: only the next one raises.
     assert feed(watched, (2, 102), (3, 99), (4, 101)) == ["4 raised up"]
     watched = series(change())
     watched.add(START, 100, 1, silent=True)
     watched.add(START + 1000, 105, 1, silent=True)
-    # A state that goes on is news for whoever has just begun to watch.
+    # A condition that still holds raises at the first tick that counts.
     assert feed(watched, (2, 105)) == ["2 raised up"]
 
 
 def test_a_restored_series_goes_on_as_if_nothing_had_been() -> None:
     entries = [
-        {"name": "cross", "kind": "price_cross", "level": 100, "quiet": "30s", "hysteresis": 0.1},
-        {"name": "move", "kind": "change_percent", "window": "2m", "percent": 1, "quiet": "2m"},
+        {"name": "cross", "kind": "price_cross", "level": 100, "cooldown": "30s", "hysteresis": 0.1},
+        {"name": "move", "kind": "change_percent", "window": "2m", "percent": 1, "cooldown": "2m"},
         {"name": "vola", "kind": "volatility", "window": "10m", "above": 60},
-        {"name": "rsi", "kind": "rsi", "over": 60, "under": 40, "quiet": "0s"},
-        {"name": "vol", "kind": "volume_spike", "bars": 5, "factor": 1.5, "quiet": "0s"},
-        {"name": "sma", "kind": "ma_cross", "average": "sma", "short": 3, "long": 8, "quiet": "0s"},
-        {"name": "ema", "kind": "ma_cross", "average": "ema", "short": 3, "long": 8, "quiet": "0s"},
+        {"name": "rsi", "kind": "rsi", "over": 60, "under": 40, "cooldown": "0s"},
+        {"name": "vol", "kind": "volume_spike", "bars": 5, "factor": 1.5, "cooldown": "0s"},
+        {"name": "sma", "kind": "ma_cross", "average": "sma", "short": 3, "long": 8, "cooldown": "0s"},
+        {"name": "ema", "kind": "ma_cross", "average": "ema", "short": 3, "long": 8, "cooldown": "0s"},
     ]
     rules = parse_rules({"rules": entries})
     rng = np.random.default_rng(5)
@@ -224,7 +237,7 @@ def test_a_restored_series_goes_on_as_if_nothing_had_been() -> None:
     assert found == expected
 
 
-def test_a_changed_rule_starts_anew_and_a_new_one_is_made_of_the_bars_at_hand() -> None:
+def test_a_changed_rule_starts_again_and_a_new_one_is_starts_from_the_bars() -> None:
     cross = {"name": "cross", "kind": "price_cross", "level": 100, "direction": "up"}
     average = {"name": "sma", "kind": "ma_cross", "average": "sma", "short": 3, "long": 30}
     old = parse_rules({"rules": [cross, average]})
@@ -234,5 +247,5 @@ def test_a_changed_rule_starts_anew_and_a_new_one_is_made_of_the_bars_at_hand() 
     new = parse_rules({"rules": [cross | {"level": 101}, average]})
     after = Series("AAPL", new, 0)
     after.restore(json.loads(json.dumps(before.dump())))
-    assert after.ema[20].seen == 30  # as many bars as the old rules held
+    assert after.history.indicator(Ema, 20).state.seen == 30  # as many bars as the old rules held
     assert feed(after, (3600, 102), (3660, 99), (3720, 101), start=MINUTE_START) == ["3720 raised up"]

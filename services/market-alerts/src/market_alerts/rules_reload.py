@@ -1,9 +1,10 @@
-"""The rules in force, and the file that they come from, which may change while the service runs."""
+"""The rules in force, and their reload when the rules file changes while the service runs."""
 
 from collections.abc import Sequence
 
 from market_alerts.metrics import Metrics
-from market_alerts.rules import Rule, read_file, rules_in
+from market_alerts.rules import Rule
+from market_alerts.rules_file import parse_file, read_file
 from market_alerts.settings import AlertSettings
 from ticklake import logs
 from ticklake.errors import ConfigurationError
@@ -11,10 +12,10 @@ from ticklake.errors import ConfigurationError
 log = logs.get(__name__)
 
 
-class Rulebook:
-    """The rules in force, and those that are to follow them.
+class RulesReloader:
+    """The rules in force, and those that are to replace them.
 
-    The file is compared by content: it may be a link that is set anew, as in a volume of Kubernetes.
+    The file is compared by content: it may be a link that is replaced, as in a volume of Kubernetes.
     """
 
     def __init__(self, settings: AlertSettings, metrics: Metrics) -> None:
@@ -25,63 +26,63 @@ class Rulebook:
         """
         self._settings, self._metrics, self._path = settings, metrics, settings.alerts.rules_file
         content = read_file(self._path)
-        self.rules: tuple[Rule, ...] = self._valid(content)
-        self._seen: bytes | str = content
-        self._judged: bytes | str = content
-        self.next: tuple[Rule, ...] | None = None
-        """What the file has by now, if that is valid and not in force."""
+        self.rules: tuple[Rule, ...] = self._parse(content)
+        self._last_read: bytes | str = content
+        self._last_checked: bytes | str = content
+        self.pending: tuple[Rule, ...] | None = None
+        """The rules in the file, if they are valid and not in force."""
         metrics.rules_ok.set(1)
-        for result in ("taken", "refused"):
+        for result in ("applied", "rejected"):
             metrics.rules_reloads.labels(result)
 
-    def look(self) -> None:
-        """Look at the file once more; what two looks in a row find is judged, and nothing twice in a row.
+    def poll(self) -> None:
+        """Read the file once more; content that two polls in a row find is checked, and none twice in a row.
 
         A file that is being written can be valid half-way, with half of its rules: that must not clear the others.
         """
         found = self._read()
-        if found != self._seen:
-            self._seen = found
-        elif found != self._judged:
-            self._judged = found
-            self._judge(found)
+        if found != self._last_read:
+            self._last_read = found
+        elif found != self._last_checked:
+            self._last_checked = found
+            self._check(found)
 
     def _read(self) -> bytes | str:
-        """The content, or what there is to say of a file that cannot be read."""
+        """The content, or the error of a file that cannot be read."""
         try:
             return read_file(self._path)
         except ConfigurationError as error:
             return str(error)
 
-    def _judge(self, found: bytes | str) -> None:
-        self.next = None
+    def _check(self, found: bytes | str) -> None:
+        self.pending = None
         try:
-            rules = self._valid(found)
+            rules = self._parse(found)
         except ConfigurationError as error:
             self._metrics.rules_ok.set(0)
-            self._metrics.rules_reloads.labels("refused").inc()
-            log.warning("rules file refused, the rules in force stay", error=str(error))
+            self._metrics.rules_reloads.labels("rejected").inc()
+            log.warning("rules file rejected, the rules in force are kept", error=str(error))
             return
         if rules != self.rules:
-            self.next = rules
+            self.pending = rules
         else:
             self._metrics.rules_ok.set(1)
             log.info("rules file has the rules in force", rules=len(rules))
 
-    def _valid(self, found: bytes | str) -> tuple[Rule, ...]:
+    def _parse(self, found: bytes | str) -> tuple[Rule, ...]:
         if isinstance(found, str):
             raise ConfigurationError(found)
-        rules = rules_in(found, self._path)
+        rules = parse_file(found, self._path)
         self._settings.check_targets(rules)
         return rules
 
-    def turn(self) -> None:
-        """Put the next rules in force."""
-        if self.next is None:
+    def apply(self) -> None:
+        """Put the pending rules in force."""
+        if self.pending is None:
             return
-        before, self.rules, self.next = self.rules, self.next, None
+        before, self.rules, self.pending = self.rules, self.pending, None
         self._metrics.rules_ok.set(1)
-        self._metrics.rules_reloads.labels("taken").inc()
+        self._metrics.rules_reloads.labels("applied").inc()
         log.info("rules changed", **differences(before, self.rules))
 
 

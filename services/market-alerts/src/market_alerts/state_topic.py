@@ -1,0 +1,53 @@
+"""What must outlive the process, on the state topic: each series, and for other readers the rules in force."""
+
+import json
+from collections.abc import Iterable
+
+from market_alerts.evaluation import PartitionEvaluator
+from market_alerts.rules import Rule
+from ticklake.alerts import RULES, RULES_KEY, STATES, read_state_topic
+from ticklake.kafka import ConfirmedProducer
+from ticklake.names import LiveNames
+from ticklake.settings import KafkaSettings
+
+_SCHEMA_VERSION = 1
+
+
+def publish_rules(producer: ConfirmedProducer, live: LiveNames, rules: Iterable[Rule]) -> None:
+    """Publish which rules are in force; the caller confirms."""
+    body = {"schema_version": _SCHEMA_VERSION, "rules": [rule.published() for rule in rules]}
+    producer.send(live.alerts_state_topic, key=RULES_KEY, value=json.dumps(body).encode(), partition=RULES)
+
+
+def save_state(producer: ConfirmedProducer, live: LiveNames, topic_id: str, partition: PartitionEvaluator) -> None:
+    """Save the series that changed since the last time; the caller confirms."""
+    for symbol, source in partition.take_changed():
+        series = partition.series[symbol, source]
+        body = {"schema_version": _SCHEMA_VERSION} | series.dump()
+        producer.send(
+            live.alerts_state_topic,
+            key=f"{topic_id}/{partition.number}/{symbol}/{source}".encode(),
+            value=json.dumps(body, separators=(",", ":")).encode(),
+            headers=[("next_offset", str(series.next_offset).encode())],
+            partition=STATES,
+        )
+
+
+def restore_state(
+    kafka: KafkaSettings, live: LiveNames, topic_id: str, partitions: Iterable[PartitionEvaluator]
+) -> int:
+    """Give `partitions` their saved series; returns how many there were.
+
+    Raises:
+        StageError: the broker does not answer.
+    """
+    wanted, count = {str(partition.number): partition for partition in partitions}, 0
+    for key, value in read_state_topic(kafka, live, STATES).items():
+        parts = key.decode().split("/")
+        if len(parts) != 4 or parts[0] != topic_id or parts[1] not in wanted:
+            continue
+        body = json.loads(value)
+        if body.get("schema_version") == _SCHEMA_VERSION:
+            wanted[parts[1]].restore(parts[2], parts[3], body)
+            count += 1
+    return count
