@@ -1,5 +1,6 @@
 """What the chart and the code must say alike: topics, stages, programs, images, versions, settings."""
 
+import json
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 import yaml
 from chart_objects import CHART, VALUE_SETS, Manifest, find, pods, render, tasks
 
+from market_alerts.rules import KINDS
 from ticklake import names
 from ticklake.pipeline import BATCH_STAGES, Kind
 from ticklake.settings import CatalogSettings, KafkaSettings, StoreSettings, WarehouseSettings
@@ -90,6 +92,12 @@ def test_programs_are_in_their_images(objects: list[Manifest]) -> None:
             )
             scripts = tomllib.loads((folder / "pyproject.toml").read_text())["project"].get("scripts", {})
             assert each["command"][0] in scripts, (pod.where, image)
+
+
+def test_kinds_of_alert_rules_are_those_of_the_code() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    rule = schema["properties"]["stages"]["properties"]["market-alerts"]["properties"]["rules"]["items"]
+    assert rule["properties"]["kind"]["enum"] == list(KINDS)
 
 
 def test_spark_applications_run_the_images_scripts(rendered: Callable[[str], list[Manifest]]) -> None:

@@ -14,7 +14,7 @@ from onebox.processes import LOOPBACK, free_port
 Environment = Callable[..., dict[str, str]]
 RULES = """
 rules:
-  - {name: any-move, kind: change_percent, window: 5s, percent: 0.001, quiet: 1s}
+  - {name: any-move, kind: change_percent, window: 5s, percent: 0.001, cooldown: 1s}
 """
 
 
@@ -37,16 +37,24 @@ def _hook(port: int) -> Iterator[None]:
 
 
 def test_a_receiver_is_away_and_a_rules_file_is_wrong(
-    stage_env: Environment, tmp_path: Path, monitoring: Any, receiver: Any, services: Any,
-) -> None:  # fmt: skip
+    stage_env: Environment,
+    tmp_path: Path,
+    monitoring: Any,
+    receiver: Any,
+    services: Any,
+) -> None:
     (rules := tmp_path / "any-move.yaml").write_text(RULES)
     hook = free_port()
     environment = stage_env(
-        TICKLAKE_STREAM_SOURCE="simulated", TICKLAKE_STREAM_RATE="50", TICKLAKE_CALENDAR="24/7",
-        TICKLAKE_ALERTS_RULES_FILE=str(rules), TICKLAKE_ALERTS_WEBHOOK_URL=f"http://{LOOPBACK}:{hook}/",
-        TICKLAKE_ALERTS_RETRY_SECONDS="0.2", TICKLAKE_ALERTS_RETRY_CAP_SECONDS="1",
+        TICKLAKE_STREAM_SOURCE="simulated",
+        TICKLAKE_STREAM_RATE="50",
+        TICKLAKE_CALENDAR="24/7",
+        TICKLAKE_ALERTS_RULES_FILE=str(rules),
+        TICKLAKE_ALERTS_WEBHOOK_URL=f"http://{LOOPBACK}:{hook}/",
+        TICKLAKE_ALERTS_RETRY_SECONDS="0.2",
+        TICKLAKE_ALERTS_RETRY_CAP_SECONDS="1",
         TICKLAKE_ALERTS_GIVE_UP_SECONDS="3",
-    )  # fmt: skip
+    )
     programs = ("market-alerts", "stream-ticks")
     with monitoring.running({f"ticklake-{name}": services.port(name) for name in programs}, {}) as prometheus:
         with _hook(hook):
@@ -59,8 +67,8 @@ def test_a_receiver_is_away_and_a_rules_file_is_wrong(
         with _hook(hook):
             receiver.expect("resolved", "TicklakeAlertsNotDelivered", target="webhook")
 
-        assert receiver.states("TicklakeAlertRulesRefused") == []
+        assert receiver.states("TicklakeAlertRulesRejected") == []
         rules.write_text("rules: [{name: any-move}]")
-        receiver.expect("firing", "TicklakeAlertRulesRefused")
+        receiver.expect("firing", "TicklakeAlertRulesRejected")
         rules.write_text(RULES)
-        receiver.expect("resolved", "TicklakeAlertRulesRefused")
+        receiver.expect("resolved", "TicklakeAlertRulesRejected")
