@@ -10,6 +10,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from browser_rig import PHONE, PRICES
 
+from market_alerts.rules_file import DEFAULT_FILE, parse_file
+from market_alerts.state_topic import publish_rules
 from ticklake.kafka import ConfirmedProducer
 from ticklake.records import Source, Tick
 
@@ -196,6 +198,26 @@ def test_an_alert_appears_as_a_notification_and_in_the_list(site, visit):
     site.alert(symbol="MSFT", message="MSFT is back", state="cleared")
     page.wait_text("[data-alert]", "MSFT is back")
     assert page.tab.locator(".toast").count() == 0, "that it is over interrupts nobody"
+
+
+def test_rules_read_as_sentences(site, visit):
+    rules = parse_file(DEFAULT_FILE.read_bytes(), DEFAULT_FILE)
+    with ConfirmedProducer(site.kafka, "test") as producer:
+        publish_rules(producer, site.live.names, rules)
+    page = visit(site.server.url).open("#/alerts")
+    for rule in rules:
+        page.wait_text("tr", rule.sentence)
+        page.wait_text("tr th", f"{rule.name}\n{rule.label}")
+    page.wait_text("tr", "15 min")
+    published = {each["name"]: each for each in site.server.json("/alerts/rules")["items"]}
+    crash = published["crash"]
+    assert (crash["sentence"], crash["label"], crash["percent"], crash["cooldown"]) == (
+        "falls 5 % or more within 1 hour (rearms below 4 %)",
+        "Price change",
+        5.0,
+        "3600s",
+    )
+    page.picture("rules")
 
 
 def test_exports_are_files(site, visit):

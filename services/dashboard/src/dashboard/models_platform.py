@@ -227,7 +227,9 @@ class AlertRules(Model):
     """The rules that market-alerts evaluates."""
 
     configured: bool = Field(description="Whether market-alerts has published any")
-    items: list[dict[str, Any]] = Field(description="As its rules file has them")
+    items: list[dict[str, Any]] = Field(
+        description="As its rules file has them, with `label` (the kind) and `sentence` (when it raises)"
+    )
 
 
 class Hello(Model):

@@ -56,7 +56,9 @@ class Alert(BaseModel):
 
 
 def read_rules(kafka: KafkaSettings, live: LiveNames) -> list[dict[str, Any]]:
-    """The rules in force in the flow, each as the rules file has it; empty before the service first ran.
+    """The rules in force in the flow; empty before the service first ran.
+
+    Each has the fields of the rules file, `label` (what its kind is called) and `sentence` (when it raises, in words).
 
     Raises:
         StageError: the broker does not answer.

@@ -9,16 +9,6 @@ import { on, state } from "./state.js";
 import { scrolling, table } from "./tables.js";
 import { severity } from "./toasts.js";
 
-const KINDS = {
-  price_cross: "Price crosses a level",
-  change_percent: "Change within a window",
-  volatility: "Realised volatility",
-  rsi: "RSI over or under",
-  volume_spike: "Volume spike",
-  ma_cross: "Moving averages cross",
-};
-const COMMON = new Set(["name", "description", "kind", "symbols", "severity", "quiet", "targets", "notify_cleared"]);
-
 /** @param {HTMLElement} root */
 export function mount(root) {
   const places = { alerts: h("div"), rules: h("div") };
@@ -88,30 +78,23 @@ const span = (value) =>
 
 function ruleTable(items) {
   const rows = items.map((rule) => {
-    // How far the value must go back is said last: it is no part of the condition.
-    const entries = Object.entries(rule).sort(([a], [b]) => (a === "hysteresis") - (b === "hysteresis"));
-    const condition = entries
-      .filter(([name, value]) => !COMMON.has(name) && value !== null && !(name === "hysteresis" && !value))
-      .map(([name, value]) => `${name.replaceAll("_", " ")} ${span(value)}`);
     const symbols = Array.isArray(rule.symbols) ? rule.symbols.join(", ") : (rule.symbols ?? "all");
     return h(
       "tr",
       {},
-      h("th", { scope: "row" }, rule.name),
+      h("th", { scope: "row" }, rule.name, h("small", { class: "muted under" }, rule.label ?? rule.kind)),
       h("td", {}, severity(rule.severity ?? "warning")),
       h(
         "td",
         { class: "wrap" },
-        KINDS[rule.kind] ?? rule.kind,
-        ": ",
-        condition.join(", "),
+        rule.sentence ?? "–",
         rule.description ? h("small", { class: "muted under" }, rule.description) : null,
       ),
       h("td", { class: "wrap narrow" }, symbols),
-      h("td", { class: "nowrap" }, span(rule.quiet ?? "–")),
+      h("td", { class: "nowrap" }, span(rule.cooldown ?? "–")),
       h("td", {}, rule.targets ? rule.targets.join(", ") : "all set up"),
     );
   });
-  const columns = ["Rule", "Severity", "Condition", "Symbols", "Quiet time", "Sent to"].map((label) => ({ label }));
+  const columns = ["Rule", "Severity", "Condition", "Symbols", "Cooldown", "Sent to"].map((label) => ({ label }));
   return scrolling("Rules", table({ caption: "Rules in force", columns, rows }));
 }
