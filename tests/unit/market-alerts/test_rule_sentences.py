@@ -47,11 +47,7 @@ SENTENCES: list[tuple[dict[str, Any], str, str]] = [
         "RSI(14) is at least 75 or at most 25 (rearms below 70 and above 30)",
         "RSI(14) is at least 75, now 200.5",
     ),
-    (
-        {"kind": "rsi", "under": 25, "hysteresis": 0},
-        "RSI(14) is at most 25",
-        "RSI(14) is at most 25, now 200.5",
-    ),
+    ({"kind": "rsi", "under": 25, "hysteresis": 0}, "RSI(14) is at most 25", "RSI(14) is at most 25, now 200.5"),
     (
         {"kind": "volume_spike", "factor": 3, "hysteresis": 0.5},
         "one-minute volume is at least 3 times the mean of the 20 bars before (rearms below 2.5 times)",

@@ -74,10 +74,7 @@ def test_new_rules_are_applied_once_the_file_is_stable(watched: Watched) -> None
     assert (
         watched.metric("rules_last_reload_successful"),
         watched.metric("rules_reloads_total", result="applied"),
-    ) == (
-        1,
-        1,
-    )
+    ) == (1, 1)
 
 
 @pytest.mark.parametrize(

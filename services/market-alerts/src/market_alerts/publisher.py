@@ -27,7 +27,7 @@ class AlertPublisher:
         """Evaluate messages by partition; returns once the broker has every alert that results.
 
         Raises:
-            StageError: the broker did not take an alert.
+            StageError: the broker did not accept an alert.
         """
         self.publish_withdrawals(partitions.values())
         counts, new = Counts(), list[AlertEvent]()
@@ -48,7 +48,7 @@ class AlertPublisher:
         """Publish what was withdrawn; returns once the broker has it.
 
         Raises:
-            StageError: the broker did not take an alert.
+            StageError: the broker did not accept an alert.
         """
         pending = [(each, partition) for partition in partitions for each in partition.take_withdrawals()]
         if new := [each for each, partition in pending if self._is_new(partition, each)]:

@@ -63,7 +63,7 @@ class MarketAlerts:
         Raises:
             ConfigurationError: the client may not use a topic or the group.
             IntegrityError: the live topic was recreated, or a position is outside the log.
-            StageError: the broker did not take an alert or the state; the next start continues from the last commit.
+            StageError: the broker did not accept an alert or the state; the next start continues from the last commit.
         """
         with ExitStack() as stack:
             health = Health(self._alive, self._ready, self._rejected)

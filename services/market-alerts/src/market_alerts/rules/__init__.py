@@ -12,10 +12,7 @@ from market_alerts.rules.rsi import Rsi
 from market_alerts.rules.volatility import Volatility
 from market_alerts.rules.volume_spike import VolumeSpike
 
-Rule = Annotated[
-    PriceCross | ChangePercent | Volatility | Rsi | VolumeSpike | MaCross,
-    Field(discriminator="kind"),
-]
+Rule = Annotated[PriceCross | ChangePercent | Volatility | Rsi | VolumeSpike | MaCross, Field(discriminator="kind")]
 
 KINDS: dict[str, type[Rule]] = {
     get_args(model.model_fields["kind"].annotation)[0]: model for model in get_args(get_args(Rule)[0])

@@ -5,6 +5,7 @@ import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
@@ -37,6 +38,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
+@dataclass(frozen=True, slots=True)
 class Condition:
     """A value at or beyond a threshold on one side.
 
@@ -45,31 +47,26 @@ class Condition:
     last held.
     """
 
-    __slots__ = ("_clear_at", "_sign", "crossing", "name", "text", "threshold")
-
-    def __init__(
-        self, name: str, threshold: float, sign: int, hysteresis: float, text: str, *, crossing: bool = False
-    ) -> None:
-        """Define a condition.
-
-        Args:
-            sign: 1 for at or above the threshold, -1 for at or below it.
-            text: the condition in words, without its hysteresis.
-        """
-        self.name, self.threshold, self.text, self.crossing = name, threshold, text, crossing
-        self._sign = sign
-        self._clear_at = sign * threshold - hysteresis
+    name: str
+    threshold: float
+    sign: Literal[1, -1]
+    """1 for at or above the threshold, -1 for at or below it."""
+    hysteresis: float
+    text: str
+    """The condition in words, without its hysteresis."""
+    crossing: bool = False
 
     def holds(self, value: float) -> bool | None:
         """True where it holds, False where it has ended, None in between."""
-        signed = self._sign * value
-        if signed >= self._sign * self.threshold:
+        signed, limit = self.sign * value, self.sign * self.threshold
+        if signed >= limit:
             return True
-        return False if signed < self._clear_at else None
+        return False if signed < limit - self.hysteresis else None
 
     def rearms(self, unit: str) -> str:
         """At which values it is rearmed, in words."""
-        return f"{'below' if self._sign > 0 else 'above'} {number(self._sign * self._clear_at)}{unit}"
+        side = "below" if self.sign > 0 else "above"
+        return f"{side} {number(self.threshold - self.sign * self.hysteresis)}{unit}"
 
 
 class BaseRule(BaseModel, ABC):
@@ -176,12 +173,12 @@ class DirectionalRule(BaseRule):
     def conditions(self) -> Sequence[Condition]:
         """One per direction."""
         upper, lower = self.thresholds()
-        sides: tuple[tuple[Direction, float, int], ...] = (("up", upper, 1), ("down", lower, -1))
-        return [
-            Condition(name, threshold, sign, self.hysteresis, self.text_of(name), crossing=self.crossing)
-            for name, threshold, sign in sides
-            if self.direction in (name, "either")
-        ]
+        hysteresis, crossing = self.hysteresis, self.crossing
+        sides = (
+            Condition("up", upper, 1, hysteresis, self.text_of("up"), crossing),
+            Condition("down", lower, -1, hysteresis, self.text_of("down"), crossing),
+        )
+        return [side for side in sides if self.direction in (side.name, "either")]
 
     @property
     def text(self) -> str:

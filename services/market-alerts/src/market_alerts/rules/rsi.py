@@ -44,12 +44,14 @@ class Rsi(BaseRule):
 
     def conditions(self) -> Sequence[Condition]:
         """One per limit."""
-        sides = (("over", self.over, 1, "at least"), ("under", self.under, -1, "at most"))
-        return [
-            Condition(name, limit, sign, self.hysteresis, f"{self._is} {words} {number(limit)}")
-            for name, limit, sign, words in sides
-            if limit is not None
-        ]
+        found = []
+        if self.over is not None:
+            found.append(Condition("over", self.over, 1, self.hysteresis, f"{self._is} at least {number(self.over)}"))
+        if self.under is not None:
+            found.append(
+                Condition("under", self.under, -1, self.hysteresis, f"{self._is} at most {number(self.under)}")
+            )
+        return found
 
     @property
     def _is(self) -> str:
