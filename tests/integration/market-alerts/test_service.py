@@ -88,7 +88,7 @@ def test_ticks_become_alerts_on_the_topic_and_at_every_target(
         return {headers["idempotency-key"] for where, headers, _ in http_receiver.requests if where == path}
 
     running.eventually(lambda: at("/hook") == level | move and at("/slack/SECRET") == level)
-    running.eventually(lambda: {message["Idempotency-AlertKey"] for message in mail_receiver.messages} == level)
+    running.eventually(lambda: {message["Idempotency-Key"] for message in mail_receiver.messages} == level)
     assert len(http_receiver.requests) == 2 * len(level) + 1
     for where, _, body in http_receiver.requests:
         assert where != "/hook" or body == json.loads(ids[body["alert_id"]].model_dump_json())

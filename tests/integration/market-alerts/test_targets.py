@@ -110,7 +110,7 @@ def test_mail_goes_encrypted_and_signed_in_to_all_recipients(mail_receiver: Any,
     assert mail_receiver.signed_in == ["me"]
     assert mail_receiver.recipients == [["a@desk.example", "b@desk.example"]]
     assert message["Subject"] == "[critical] AAPL: price 200.5 crossed <200> & more"
-    assert message["Idempotency-AlertKey"] == "0123abcd"
+    assert message["Idempotency-Key"] == "0123abcd"
     assert message["Message-ID"] == "<0123abcd@market-alerts.ticklake>"
     text = message.get_payload(decode=True)
     assert isinstance(text, bytes)
