@@ -23,8 +23,8 @@ from waiting import ENDS_SECONDS
 from xdist.scheduler import LoadScopeScheduling
 
 from onebox import platform
+from onebox.data_folder import DataFolder
 from onebox.environment import cache_folder
-from onebox.folder import DataFolder
 from onebox.platform import Platform
 from onebox.processes import LOOPBACK, free_port
 from ticklake.kafka import ensure_topics

@@ -13,7 +13,7 @@ from ticklake.pipeline import Stage
 from ticklake.settings import load
 from ticklake_airflow.dags import DATE, daily, stage_dag
 from ticklake_airflow.settings import ScheduleSettings, TaskSettings
-from ticklake_airflow.stages import BATCH_DATE, stage_task
+from ticklake_airflow.stage_tasks import BATCH_DATE, stage_task
 
 tasks = load(TaskSettings)
 

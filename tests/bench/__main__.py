@@ -11,8 +11,8 @@ from tests.bench.throughput import compare_clients
 from tests.bench.whole import Whole, compare
 
 from onebox import platform
+from onebox.data_folder import DataFolder
 from onebox.environment import cache_folder, java_home
-from onebox.folder import DataFolder
 
 
 def main() -> None:

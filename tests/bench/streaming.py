@@ -13,8 +13,8 @@ import confluent_kafka
 from rich.console import Console
 from rich.table import Table
 
+from onebox.live_services import ARCHIVE_TICKS, STREAM_ANALYTICS, Service
 from onebox.platform import Platform
-from onebox.services import ARCHIVE_TICKS, STREAM_ANALYTICS, Service
 from ticklake.kafka import ConfirmedProducer
 from ticklake.names import LIVE_SYMBOLS, live_names
 from ticklake.records import Source, Tick

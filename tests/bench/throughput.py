@@ -11,8 +11,8 @@ from kafka import KafkaConsumer, KafkaProducer
 from rich.console import Console
 from rich.table import Table
 
+from onebox.live_services import ARCHIVE_TICKS, Service
 from onebox.platform import Platform
-from onebox.services import ARCHIVE_TICKS, Service
 from ticklake import kafka
 from ticklake.names import LIVE_SYMBOLS, LiveNames, TopicSpec, live_names
 from ticklake.objects import ObjectStore

@@ -19,10 +19,10 @@ from rich.table import Table
 from tests.bench import old_design
 
 from onebox.batch import run_batch
-from onebox.host_client import Hosts, make_hosts
+from onebox.batch_source import BatchInput, default_date
 from onebox.platform import Platform
 from onebox.run import new_run_id
-from onebox.sources import BatchInput, default_date
+from onebox.stage_host_client import Hosts, make_hosts
 from ticklake import calendar, kafka, lineage, pipeline
 from ticklake.names import TopicSpec
 from ticklake.objects import ObjectStore

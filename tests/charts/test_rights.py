@@ -8,7 +8,7 @@ import pytest
 from chart_objects import VALUE_SETS, Manifest, find, render
 from chart_rights import StorePolicy
 
-from stream_analytics.failures import RESET
+from stream_analytics.query_failures import RESET
 from stream_analytics.settings import StreamAnalyticsSettings, StreamSettings
 from ticklake import maintenance, names
 from ticklake.ledger import csv_key, range_key

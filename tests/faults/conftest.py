@@ -74,7 +74,9 @@ class Box:
 
     def host(self, kind: str) -> psutil.Process:
         """The process in which stages run, none that it forked."""
-        found = next(p for p in self.processes() if {"onebox.hosts", kind} <= set(p.cmdline()) and p.name() != "sh")
+        found = next(
+            p for p in self.processes() if {"onebox.stage_host", kind} <= set(p.cmdline()) and p.name() != "sh"
+        )
         while (parent := found.parent()) and parent.cmdline() == found.cmdline():
             found = parent  # a forked stage has its host's command
         return found

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from archive_ticks.house import HouseSettings, keep_house, today_utc
+from archive_ticks.retention import HouseSettings, keep_house, today_utc
 from ticklake.objects import ObjectStore
 from ticklake.settings import StoreSettings
 

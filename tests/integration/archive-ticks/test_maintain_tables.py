@@ -14,9 +14,9 @@ from pyiceberg.table.snapshots import Operation
 from table_rows import content, file_names, opened, rows_of
 
 from archive_ticks.compaction import Compaction, compact
-from archive_ticks.expiry import Retention, doomed, expire, expire_flows, month_ends
-from archive_ticks.house import today_utc
 from archive_ticks.maintenance import MaintenanceSettings, maintain
+from archive_ticks.retention import today_utc
+from archive_ticks.snapshot_expiry import Retention, doomed, expire, expire_flows, month_ends
 from archive_ticks.table_files import orphans
 from onebox.platform import Platform
 from onebox.processes import free_port

@@ -16,8 +16,8 @@ from table_rows import Write, appending, batch_of, content, opened, replacing, s
 
 from archive_ticks import compaction
 from archive_ticks.compaction import Compaction, compact
-from archive_ticks.house import today_utc
 from archive_ticks.maintenance import MaintenanceSettings, maintain
+from archive_ticks.retention import today_utc
 from onebox.platform import Platform
 from ticklake.catalog import LakeTables
 from ticklake.errors import ConflictError

@@ -12,6 +12,7 @@ from fetch_historical.recordings import adjust
 from fetch_historical.recordings import recorded as recording
 from onebox.platform import Platform
 from ticklake import facts, lineage
+from ticklake.batch_stage import Run
 from ticklake.catalog import LakeTables, matching
 from ticklake.facts import Facts
 from ticklake.lineage import StageRecord, SymbolResult
@@ -20,7 +21,6 @@ from ticklake.pipeline import CONSUME, VALIDATE_RAW
 from ticklake.records import Source, SymbolStatus, batch_checksum
 from ticklake.settings import CatalogSettings, StoreSettings
 from ticklake.spark import SparkSettings, build_session, close_jvm
-from ticklake.stage import Run
 from ticklake.tables import DAILY_ANALYTICS, FACT_TABLES, arrow_schema, namespace_of
 
 Frame = pd.DataFrame

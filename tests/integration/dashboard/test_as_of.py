@@ -15,8 +15,8 @@ from dashboard_rig import dashboard_running
 from nights import NIGHTS, SOURCE, answer, asked_at, record, traded
 
 from ticklake import history
-from ticklake.as_of import ADJUSTMENTS
 from ticklake.catalog import LakeTables
+from ticklake.history_options import ADJUSTMENTS
 from ticklake.objects import ObjectStore
 from ticklake.settings import CatalogSettings
 

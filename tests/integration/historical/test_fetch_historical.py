@@ -7,7 +7,7 @@ from datetime import date
 import pytest
 from pydantic import HttpUrl
 
-from fetch_historical.answers import SourceUnavailableError, from_parquet
+from fetch_historical.answer_store import SourceUnavailableError, from_parquet
 from fetch_historical.replay_server import Faults, served
 from fetch_historical.settings import SimulatedSettings, YahooSettings
 from ticklake import names

@@ -8,15 +8,15 @@ import pytest
 from pydantic import HttpUrl
 from yahoo_rig import Said, answering, case, chart
 
-from consume_historical.validate import ValidateSettings, validate_run
-from fetch_historical.answers import SourceUnavailableError, from_parquet
+from consume_historical.validate_stage import ValidateSettings, validate_run
+from fetch_historical.answer_store import SourceUnavailableError, from_parquet
 from fetch_historical.settings import YahooSettings
 from ticklake import calendar, names
+from ticklake.batch_checks import QualityError
+from ticklake.batch_stage import Run
 from ticklake.catalog import LakeTables
 from ticklake.errors import ExitCode
-from ticklake.expectations import QualityError
 from ticklake.records import Source, SymbolStatus
-from ticklake.stage import Run
 from ticklake.tables import DAILY_BARS, arrow_schema
 
 DAY = date(2026, 8, 7)

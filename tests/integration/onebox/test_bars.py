@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from onebox.folder import DataFolder
+from onebox.data_folder import DataFolder
 from onebox.platform import Tools, local_catalog, local_store
 from onebox.processes import free_port
 from onebox.store import Store

@@ -9,10 +9,10 @@ import pytest
 
 from onebox import platform
 from onebox.platform import Platform
+from stream_analytics.checkpoint_records import open_checkpoints
 from stream_analytics.checkpoints import Checkpoint
-from stream_analytics.failures import RESET, CheckpointError
 from stream_analytics.queries import session_options
-from stream_analytics.records import open_checkpoints
+from stream_analytics.query_failures import RESET, CheckpointError
 from stream_analytics.settings import StreamAnalyticsSettings, StreamSettings
 from ticklake.kafka import topic_id
 from ticklake.objects import ObjectStore

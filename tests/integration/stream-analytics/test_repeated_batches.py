@@ -9,8 +9,8 @@ from plain_windows import closed_by, minutely
 
 from onebox import platform
 from stream_analytics import supervisor
-from stream_analytics.lake import WindowLake
 from stream_analytics.settings import StreamAnalyticsSettings, StreamSettings
+from stream_analytics.windows_table import WindowLake
 from ticklake.errors import StageError
 from ticklake.settings import CatalogSettings, LiveSettings, StoreSettings
 from ticklake.spark import SparkSettings, start_jvm

@@ -20,7 +20,7 @@ from secured_servers import SecuredBroker
 
 from onebox import platform
 from onebox.processes import free_port
-from provision_store.waiting import until_done
+from provision_store.retries import until_done
 from ticklake.kafka import ensure_topics
 from ticklake.names import batch_topics, live_topics
 from ticklake.objects import ObjectStore

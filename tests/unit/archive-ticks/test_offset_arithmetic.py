@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from archive_ticks.ranges import Encoded, RangeBuilder, encode
+from archive_ticks.offset_ranges import Encoded, RangeBuilder, encode
+from archive_ticks.range_writer import put_range
 from archive_ticks.reader import Bounds, locate
 from archive_ticks.settings import RollSettings
-from archive_ticks.writing import put_range
 from ticklake.errors import IntegrityError
 from ticklake.ledger import LedgerRange, chain_ends, verify_chain
 from ticklake.ledger_table import read_object

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from archive_ticks.metrics import Metrics
+from archive_ticks.offset_ranges import Range, RangeBuilder
 from archive_ticks.parsing import parse
-from archive_ticks.ranges import Range, RangeBuilder
 from archive_ticks.settings import RollSettings
-from archive_ticks.writer import Lease, Writer
+from archive_ticks.writer_thread import Lease, Writer
 from ticklake.errors import ConfigurationError, StageError
 from ticklake.ledger_table import SCHEMA, csv_bytes
 from ticklake.names import live_names

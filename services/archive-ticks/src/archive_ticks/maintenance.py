@@ -13,7 +13,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from pyiceberg.table import Table
 
 from archive_ticks.compaction import Compaction, compact
-from archive_ticks.expiry import Retention, expire, expire_flows
+from archive_ticks.snapshot_expiry import Retention, expire, expire_flows
 from archive_ticks.table_files import orphans
 from ticklake import logs, maintenance
 from ticklake.catalog import LakeTables

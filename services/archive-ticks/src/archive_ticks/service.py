@@ -5,13 +5,13 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from archive_ticks.group import Membership, describe
+from archive_ticks.group_membership import Membership, describe
 from archive_ticks.metrics import Metrics
-from archive_ticks.ranges import RangeBuilder
+from archive_ticks.offset_ranges import RangeBuilder
+from archive_ticks.range_writer import mend_copies, quarantine_into
 from archive_ticks.reader import Reader, locate
 from archive_ticks.settings import ArchiveSettings
-from archive_ticks.writer import Done, Lease, Writer
-from archive_ticks.writing import mend_copies, quarantine_into
+from archive_ticks.writer_thread import Done, Lease, Writer
 from ticklake import calendar, credentials, kafka, logs
 from ticklake.credentials import Rejected
 from ticklake.errors import IntegrityError, StageError

@@ -31,9 +31,9 @@ from dashboard.parameters import (
 )
 from dashboard.service import Service
 from ticklake import history
-from ticklake.as_of import Adjust
 from ticklake.facts import Facts
 from ticklake.history import NothingKnownError, UnknownSymbolError
+from ticklake.history_options import Adjust
 from ticklake.records import Source
 from ticklake.tables import INDICATOR_COLUMNS
 

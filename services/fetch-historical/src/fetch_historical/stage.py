@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
-from fetch_historical.answers import (
+from fetch_historical.answer_fetcher import Collected, collect, listed
+from fetch_historical.answer_store import (
     Answer,
     AnswerBook,
     SourceUnavailableError,
@@ -14,13 +15,13 @@ from fetch_historical.answers import (
     request_header,
     row_dicts,
 )
-from fetch_historical.asking import Collected, collect, listed
-from fetch_historical.clean import BatchFields, Cleaned, clean, wanted_days
-from fetch_historical.period import Period, batch_period, closed_sessions
-from fetch_historical.released import replayed
-from fetch_historical.send import BatchSender
+from fetch_historical.bar_cleaning import BatchFields, Cleaned, clean, wanted_days
+from fetch_historical.batch_period import Period, batch_period, closed_sessions
+from fetch_historical.publisher import BatchSender
+from fetch_historical.released_answers import replayed
 from fetch_historical.settings import FetchSettings
 from ticklake import calendar, logs
+from ticklake.batch_stage import Run
 from ticklake.errors import ConfigurationError
 from ticklake.kafka import ConfirmedProducer
 from ticklake.lineage import StageRecord, SymbolResult
@@ -28,7 +29,6 @@ from ticklake.names import BATCH_TOPIC
 from ticklake.objects import ObjectStore
 from ticklake.pipeline import FETCH
 from ticklake.records import Source, SymbolStatus
-from ticklake.stage import Run
 
 log = logs.get(__name__)
 
@@ -47,7 +47,7 @@ class _Clock:
 
 
 def run_stage(settings: FetchSettings, run: Run) -> tuple[StageRecord, ObjectStore]:
-    """Fetch, store, clean, send; see `ticklake.stage.batch_main`.
+    """Fetch, store, clean, send; see `ticklake.batch_stage.batch_main`.
 
     Raises:
         SourceUnavailableError: the source is away; the symbols that have an answer keep it for the retry.

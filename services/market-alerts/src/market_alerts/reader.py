@@ -10,7 +10,7 @@ from kafka.structs import OffsetAndMetadata
 
 from ticklake import logs
 from ticklake.errors import StageError
-from ticklake.group_reader import GroupReader
+from ticklake.group_consumer import GroupReader
 from ticklake.kafka import translated_errors
 from ticklake.names import LiveNames
 from ticklake.settings import KafkaSettings

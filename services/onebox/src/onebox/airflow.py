@@ -7,11 +7,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from onebox import platform, sources
+from onebox import batch_source, platform
 from onebox.airflow_parts import USER, Airflow, dags_folder
 from onebox.background import attached
+from onebox.data_folder import DEFAULT_FOLDER, DataFolder
 from onebox.environment import java_home
-from onebox.folder import DEFAULT_FOLDER, DataFolder
 from onebox.platform import Platform, Say
 from onebox.report import plain_console
 from ticklake.records import Source
@@ -25,7 +25,7 @@ class AirflowOptions:
 
     folder: Path
     cache: Path
-    source: sources.Choice = "auto"
+    source: batch_source.Choice = "auto"
     symbols: str | None = None
 
 
@@ -76,7 +76,7 @@ def _asked(options: AirflowOptions, say: Say) -> dict[str, str]:
     source = Source.YAHOO if options.source == "auto" else Source(options.source)
     if options.source == "auto":
         reason: list[str] = []
-        if sources.choose("auto", None, None, reason.append).source is not Source.YAHOO:
+        if batch_source.choose("auto", None, None, reason.append).source is not Source.YAHOO:
             # The recorded bars end in 2013, and a run works for its own date.
             source = Source.SIMULATED
             say("Yahoo Finance cannot be reached: the DAG takes simulated bars (another source: --source)")

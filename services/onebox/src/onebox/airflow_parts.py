@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from onebox.folder import DataFolder, write_private
+from onebox.data_folder import DataFolder, write_private
 from onebox.postgres import Postgres
 from onebox.processes import LOOPBACK, Child, ChildFailed, free_port, port_in_use
 from ticklake.errors import ConfigurationError

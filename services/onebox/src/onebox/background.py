@@ -12,11 +12,11 @@ from pathlib import Path
 import psutil
 
 from onebox import platform
+from onebox.data_folder import DataFolder, Running
 from onebox.environment import java_home
-from onebox.folder import DataFolder, Running
-from onebox.host_client import Hosts, make_hosts
 from onebox.platform import Platform, Tools
 from onebox.processes import Child
+from onebox.stage_host_client import Hosts, make_hosts
 from ticklake.errors import StageError
 
 _START_SECONDS = 180

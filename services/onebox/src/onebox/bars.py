@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Literal
 
 from rich.table import Table
 
-from onebox.folder import DataFolder
+from onebox.data_folder import DataFolder
 from onebox.platform import local_catalog, local_store, prepare_tools
 from onebox.processes import free_port
 from onebox.report import plain_console
 from onebox.store import Store
-from ticklake.as_of import Adjust
+from ticklake.batch_checks import QualitySettings
 from ticklake.errors import ConfigurationError
-from ticklake.expectations import QualitySettings
 from ticklake.history import UnknownSymbolError, bars, encoded, sources
+from ticklake.history_options import Adjust
 from ticklake.records import Source, iso_ms
 from ticklake.settings import CatalogSettings, StoreSettings, load
 

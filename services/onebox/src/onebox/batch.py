@@ -4,11 +4,11 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from onebox.host_client import Host, Hosts
-from onebox.hosts import Request
+from onebox.batch_source import BatchInput
 from onebox.platform import Platform, Say
 from onebox.processes import UNKNOWN_EXIT
-from onebox.sources import BatchInput
+from onebox.stage_host import Request
+from onebox.stage_host_client import Host, Hosts
 from ticklake import lineage
 from ticklake.errors import ExitCode, StageError
 from ticklake.lineage import StageRecord

@@ -8,22 +8,22 @@ from pathlib import Path
 
 from rich.table import Table
 
-from fetch_historical.compared import Compared, compared
+from fetch_historical.answer_comparison import Compared, compared
 from onebox import platform
 from onebox.background import attached
+from onebox.batch_source import BatchInput
+from onebox.data_folder import DEFAULT_FOLDER, DataFolder, Ports
 from onebox.environment import java_home
-from onebox.folder import DEFAULT_FOLDER, DataFolder, Ports
-from onebox.host_client import Hosts, make_hosts
 from onebox.platform import Platform, Say
 from onebox.processes import port_in_use
 from onebox.report import Journal, plain_console
 from onebox.run import run_into, running_platform
-from onebox.sources import BatchInput
+from onebox.stage_host_client import Hosts, make_hosts
 from onebox.store import Store
-from ticklake import held
+from ticklake import held_symbols
 from ticklake.catalog import LakeTables
 from ticklake.errors import ConfigurationError
-from ticklake.held import Action, Hold
+from ticklake.held_symbols import Action, Hold
 from ticklake.objects import ObjectStore
 
 _TABLE_WIDTH = 110
@@ -49,7 +49,7 @@ def show_list(options: HeldOptions) -> None:
     """Print what is held now: since when, by which run, and why."""
     console = plain_console()
     with _lake(options) as here:
-        found = held.HeldSymbols(ObjectStore(here.store)).now()
+        found = held_symbols.HeldSymbols(ObjectStore(here.store)).now()
     if not found:
         console.print("Nothing is held")
         return
@@ -74,7 +74,7 @@ def show(options: HeldOptions) -> None:
         hold = _found(store, options)
         rows: list[Compared] = []
         if hold.answer is not None:
-            rows = compared(LakeTables(here.catalog, here.store), hold.source, held.check_answer(store, hold))
+            rows = compared(LakeTables(here.catalog, here.store), hold.source, held_symbols.check_answer(store, hold))
     if rows:
         table = Table(title=f"{hold.symbol} as traded: the answer, and what is known", title_justify="left")
         for heading in ("session", "open", "high", "low", "close", "volume", "known close", "known volume", ""):
@@ -100,14 +100,14 @@ def decide(options: HeldOptions, action: Action) -> None:
     """Release what is held of a symbol, and run the stages on its stored answer; or drop it.
 
     Raises:
-        ConfigurationError: it cannot be decided so, see `ticklake.held.decide`.
+        ConfigurationError: it cannot be decided so, see `ticklake.held_symbols.decide`.
         StageError: a stage failed; the release stands, and the same command goes on with it.
     """
     console = plain_console()
     say: Say = console.print
     with _lake(options) as here:
         by = options.by or getpass.getuser()
-        found = held.decide(ObjectStore(here.store), action, options.symbol, by, options.run_id)
+        found = held_symbols.decide(ObjectStore(here.store), action, options.symbol, by, options.run_id)
     decision = found.decision
     what = f"{decision.symbol} of run {decision.run_id}"
     say(f"{what} is {decision.told()}" if found.made else f"{what} was {decision.told()} already")
@@ -124,10 +124,10 @@ def decide(options: HeldOptions, action: Action) -> None:
 
 
 def _found(store: ObjectStore, options: HeldOptions) -> Hold:
-    found = held.HeldSymbols(store).now()
-    hold = held.find(found, options.symbol, options.run_id)
+    found = held_symbols.HeldSymbols(store).now()
+    hold = held_symbols.find(found, options.symbol, options.run_id)
     if hold is None:
-        raise held.not_held(found, options.symbol, options.run_id)
+        raise held_symbols.not_held(found, options.symbol, options.run_id)
     return hold
 
 

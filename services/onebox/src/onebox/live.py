@@ -13,16 +13,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from fetch_historical.recordings import recorded
-from load_warehouse.live import NAME as LOAD_LIVE
-from onebox import sources
+from load_warehouse.live_load import NAME as LOAD_LIVE
+from onebox import batch_source
 from onebox.batch import run_program
-from onebox.folder import DataFolder
-from onebox.host_client import Hosts
-from onebox.platform import Platform
-from onebox.processes import free_port, port_in_use
-from onebox.report import Journal, plain_console
-from onebox.run import new_run_id, run_into, running_platform
-from onebox.services import (
+from onebox.data_folder import DataFolder
+from onebox.live_services import (
     ARCHIVE_TICKS,
     BATCH_EXPORTER,
     CHECK_RULES,
@@ -32,6 +27,11 @@ from onebox.services import (
     STREAM_TICKS,
     Service,
 )
+from onebox.platform import Platform
+from onebox.processes import free_port, port_in_use
+from onebox.report import Journal, plain_console
+from onebox.run import new_run_id, run_into, running_platform
+from onebox.stage_host_client import Hosts
 from ticklake import calendar
 from ticklake.catalog import LakeTables
 from ticklake.errors import ExitCode, StageError
@@ -58,7 +58,7 @@ class LiveOptions:
 
     folder: Path
     cache: Path
-    source: sources.Choice = "auto"
+    source: batch_source.Choice = "auto"
     symbols: str | None = None
     calendar: str = "XNYS"
 
@@ -80,7 +80,7 @@ def live(options: LiveOptions) -> None:
         ExitStack() as stack,
     ):
         page_port = os.environ.get("TICKLAKE_DASHBOARD_PORT") or str(_page_port())
-        asked = sources.choose(options.source, None, options.symbols, console.print)
+        asked = batch_source.choose(options.source, None, options.symbols, console.print)
         watched = [_Watched(service) for service in _services(here, page_port, asked)]
         lake = LakeTables(here.catalog, here.store)
         if all(lake.version(namespace_of(source), DAILY_ANALYTICS) is None for source in Source):
@@ -126,7 +126,7 @@ class _Loop:
     worker: ThreadPoolExecutor
     say: Callable[[str], None]
     stop: threading.Event
-    asked: sources.BatchInput | None
+    asked: batch_source.BatchInput | None
     """Of the first batch; later ones ask anew."""
     next_batch: datetime = field(default_factory=lambda: datetime.now(UTC))
     next_load: datetime = field(default_factory=lambda: datetime.now(UTC) + _LOAD_EVERY)
@@ -192,7 +192,7 @@ class _Loop:
         run_program(self.platform, host, LOAD_LIVE, ["--run-id", run_id], flow, self.say)
 
     def _batch(self) -> None:
-        asked = self.asked or sources.choose(self.options.source, None, self.options.symbols, self.say)
+        asked = self.asked or batch_source.choose(self.options.source, None, self.options.symbols, self.say)
         self.asked = None
         journal = Journal(new_run_id())
         run_into(journal, self.platform, self.hosts, asked, self.say)
@@ -209,7 +209,7 @@ class _Loop:
         )
 
 
-def _services(here: Platform, page_port: str, asked: sources.BatchInput) -> list[Service]:
+def _services(here: Platform, page_port: str, asked: batch_source.BatchInput) -> list[Service]:
     """The page, what checks the alert rules, and all that they look at; what sends ticks comes last."""
     behind = [Service(name, here, "") for name in _BEHIND_THE_PAGE]
     if symbols := _live_symbols(asked):
@@ -222,7 +222,7 @@ def _services(here: Platform, page_port: str, asked: sources.BatchInput) -> list
     return [page, rules, *behind]
 
 
-def _live_symbols(asked: sources.BatchInput) -> str | None:
+def _live_symbols(asked: batch_source.BatchInput) -> str | None:
     """The symbols to have ticks of, where not the usual: those that have a daily history too."""
     if os.environ.get("TICKLAKE_STREAM_SYMBOLS"):
         return None

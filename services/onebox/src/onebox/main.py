@@ -7,11 +7,11 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
+from onebox.data_folder import DEFAULT_FOLDER
 from onebox.environment import cache_folder, java_home
-from onebox.folder import DEFAULT_FOLDER
-from ticklake import as_of
+from ticklake import history_options
+from ticklake.batch_stage import Arguments, guarded, iso_date, run_id
 from ticklake.settings import Symbols
-from ticklake.stage import Arguments, guarded, iso_date, run_id
 
 P = TypeVar("P", date, datetime)
 
@@ -47,7 +47,7 @@ def _live(arguments: argparse.Namespace) -> None:
 def _airflow(arguments: argparse.Namespace) -> None:
     if arguments.words:
         from onebox.airflow_parts import command_line
-        from onebox.folder import DataFolder
+        from onebox.data_folder import DataFolder
 
         command_line(DataFolder.at(arguments.data), arguments.words)
     from onebox import airflow
@@ -141,11 +141,11 @@ def _symbol(text: str) -> str:
 
 
 def _as_of(text: str) -> datetime:
-    return _past(text, as_of.moment)
+    return _past(text, history_options.moment)
 
 
 def _until(text: str) -> date:
-    return _past(text, as_of.day)
+    return _past(text, history_options.day)
 
 
 def _past(text: str, read: Callable[[str], P]) -> P:
@@ -209,7 +209,7 @@ def _add_bars(to: argparse.ArgumentParser) -> None:
         help="only sessions, splits and dividends up to that day, for history that was fetched later",
     )  # fmt: skip
     to.add_argument(
-        "--adjust", choices=as_of.ADJUSTMENTS, default="splits",
+        "--adjust", choices=history_options.ADJUSTMENTS, default="splits",
         help="what prices are adjusted for: none is as traded, all is splits and dividends (default: splits)",
     )  # fmt: skip
     to.add_argument("--from", dest="first", type=iso_date, metavar="YYYY-MM-DD", help="first session to show")

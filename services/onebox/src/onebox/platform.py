@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from onebox.broker import Broker
-from onebox.folder import DataFolder, Ports, Running
+from onebox.data_folder import DataFolder, Ports, Running
 from onebox.jars import ensure_jars
 from onebox.java import Java, find_java
 from onebox.processes import ChildFailed, Part, free_port, port_in_use

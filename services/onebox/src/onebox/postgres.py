@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from onebox.folder import write_private
+from onebox.data_folder import write_private
 from onebox.processes import LOOPBACK, Part, PartError
 
 ROLE = DATABASE = "airflow"

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-from onebox import platform, sources
+from onebox import batch_source, platform
 from onebox.background import attached
 from onebox.batch import StageFailed, run_batch
+from onebox.batch_source import BatchInput
+from onebox.data_folder import DEFAULT_FOLDER, DataFolder
 from onebox.environment import java_home
-from onebox.folder import DEFAULT_FOLDER, DataFolder
-from onebox.host_client import Hosts, make_hosts
-from onebox.live_part import LivePart
+from onebox.live_run import LivePart
 from onebox.platform import Platform
 from onebox.report import Journal, plain_console
-from onebox.sources import BatchInput
+from onebox.stage_host_client import Hosts, make_hosts
 from ticklake import names
 from ticklake.errors import ConfigurationError, ExitCode
 from ticklake.lineage import StageRecord
@@ -31,7 +31,7 @@ class RunOptions:
 
     folder: Path
     cache: Path
-    source: sources.Choice = "auto"
+    source: batch_source.Choice = "auto"
     symbols: str | None = None
     batch_date: date | None = None
     report: Path | None = None
@@ -56,7 +56,7 @@ def run(options: RunOptions) -> None:
     folder = DataFolder.at(options.folder)
     journal = Journal(new_run_id())
     with folder.locked("run"), running_platform(folder, options.cache, say) as (here, hosts):
-        asked = sources.choose(options.source, options.batch_date, options.symbols, say)
+        asked = batch_source.choose(options.source, options.batch_date, options.symbols, say)
         try:
             run_into(journal, here, hosts, asked, say)
         except StageFailed as failure:
@@ -65,7 +65,7 @@ def run(options: RunOptions) -> None:
             if failure.code != ExitCode.FAILED:
                 raise
             said = failure.said.strip() or str(failure)
-            asked = sources.fall_back(asked, options.batch_date, said.splitlines()[-1], say)
+            asked = batch_source.fall_back(asked, options.batch_date, said.splitlines()[-1], say)
             journal = Journal(new_run_id())
             run_into(journal, here, hosts, asked, say)
         with ThreadPoolExecutor(1) as aside:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from onebox.folder import DataFolder
+from onebox.data_folder import DataFolder
 from onebox.platform import OWN_ACCOUNT
 from onebox.processes import free_port
 from onebox.report import plain_console

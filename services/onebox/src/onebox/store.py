@@ -5,7 +5,7 @@ import os
 import signal
 from pathlib import Path
 
-from onebox.folder import write_private
+from onebox.data_folder import write_private
 from onebox.java import Java, class_archive_options, keep_class_archive
 from onebox.processes import LOOPBACK, Part, PartError
 

@@ -98,8 +98,8 @@ def serve(databases: Path, address: str, port: int, password: SecretStr | None) 
     import uvicorn
     from fakesnow.instance import FakeSnow
 
+    from onebox.warehouse_authentication import SignIn
     from onebox.warehouse_sessions import AbandonedSessions
-    from onebox.warehouse_sign_in import SignIn
 
     fakesnow: Any = importlib.import_module("fakesnow.server")  # the package has a function of that name
     fakesnow.shared_fs = FakeSnow(db_path=databases)

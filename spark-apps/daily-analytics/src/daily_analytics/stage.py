@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from daily_analytics.lake import Basis, Lake, Stored
 from daily_analytics.settings import AnalyticsSettings
 from ticklake import lineage, names
+from ticklake.batch_stage import Run
 from ticklake.catalog import LakeTables
 from ticklake.errors import ConfigurationError, IntegrityError
 from ticklake.lineage import StageRecord, SymbolResult
@@ -19,7 +20,6 @@ from ticklake.pipeline import PROCESS, VALIDATE_RAW
 from ticklake.records import batch_checksum
 from ticklake.spark import build_session, close_jvm, close_session, start_jvm, translated_errors, with_catalog
 from ticklake.spark_jvm import ONE_SHOT
-from ticklake.stage import Run
 from ticklake.tables import DAILY_ANALYTICS, FACT_TABLES
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class _Clock:
 
 
 def run_stage(settings: AnalyticsSettings, run: Run) -> tuple[StageRecord, ObjectStore]:
-    """See `ticklake.stage.batch_main`.
+    """See `ticklake.batch_stage.batch_main`.
 
     Raises:
         ConfigurationError: the run's batch was not recorded, or is of another date, or the lake is a former version's.
