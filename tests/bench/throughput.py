@@ -11,12 +11,12 @@ from kafka import KafkaConsumer, KafkaProducer
 from rich.console import Console
 from rich.table import Table
 
-from onebox.live_services import ARCHIVE_TICKS, Service
-from onebox.platform import Platform
 from ticklake import kafka
 from ticklake.names import LIVE_SYMBOLS, LiveNames, TopicSpec, live_names
 from ticklake.objects import ObjectStore
 from ticklake.records import Source, Tick
+from ticklake_local.live_services import ARCHIVE_TICKS, Service
+from ticklake_local.platform import Platform
 
 _PRODUCED = 100_000
 _ARCHIVED = 400_000

@@ -85,7 +85,7 @@ def test_programs_are_in_their_images(objects: list[Manifest]) -> None:
             image = each["image"].partition(":")[0].removeprefix("ticklake/")
             if each.get("command", ["/"])[0].startswith(("/", "python")):
                 continue
-            folder = {"airflow-dags": ROOT / "airflow-dags", "onebox-parts": ROOT / "services/onebox"}.get(
+            folder = {"airflow-dags": ROOT / "airflow-dags", "local-servers": ROOT / "services/ticklake-local"}.get(
                 image, ROOT / "services" / image
             )
             scripts = tomllib.loads((folder / "pyproject.toml").read_text())["project"].get("scripts", {})

@@ -20,8 +20,6 @@ from table_rows import rows_of
 from waiting import ENDS_SECONDS, wait_until
 
 from archive_ticks.table_files import orphans
-from onebox.platform import Platform
-from onebox.processes import free_port
 from ticklake import ledger, lineage, maintenance, names
 from ticklake.catalog import LakeTables, matching
 from ticklake.errors import ConfigurationError, StageError
@@ -29,6 +27,8 @@ from ticklake.kafka import ensure_topics, topic_id
 from ticklake.objects import ObjectStore
 from ticklake.settings import CatalogSettings, KafkaSettings, StoreSettings
 from ticklake.tables import DAILY_BARS, TICK_BARS
+from ticklake_local.platform import Platform
+from ticklake_local.processes import free_port
 
 MinioServer = Callable[[Path, dict[str, str]], AbstractContextManager[str]]
 FLOW = "trial"
@@ -63,10 +63,10 @@ def minio(
 
 @pytest.fixture(scope="module")
 def broker(
-    onebox_platform: Platform, objects: list[Manifest], tmp_path_factory: pytest.TempPathFactory
+    local_platform: Platform, objects: list[Manifest], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[SecuredBroker]:
     """Kafka with all topics and the chart's users; a user's password is its name backwards."""
-    tools, folder = onebox_platform.tools, tmp_path_factory.mktemp("kafka")
+    tools, folder = local_platform.tools, tmp_path_factory.mktemp("kafka")
     found = SecuredBroker(tools.java, tools.jars["kafka"], folder / "data", folder, free_port())
     found.start()
     try:
@@ -95,7 +95,7 @@ Stage = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="module")
 def environment(
-    onebox_platform: Platform, minio: StoreSettings, broker: SecuredBroker, objects: list[Manifest],
+    local_platform: Platform, minio: StoreSettings, broker: SecuredBroker, objects: list[Manifest],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Callable[[str], dict[str, str]]:  # fmt: skip
     """What a stage's process gets: the platform's addresses, the store's, and the keys of its own user."""
@@ -104,7 +104,7 @@ def environment(
     def of(stage: str) -> dict[str, str]:
         keys = _secret(objects, f"ticklake-store-{stage}")
         kept = {name: value for name, value in os.environ.items() if not name.startswith("TICKLAKE_")}
-        return kept | onebox_platform.stage_env() | {
+        return kept | local_platform.stage_env() | {
             "TICKLAKE_STORE_ENDPOINT": minio.endpoint or "", "TICKLAKE_STORE_ACCESS_KEY": keys["access-key"],
             "TICKLAKE_STORE_SECRET_KEY": keys["secret-key"], "TICKLAKE_LIVE_NAMESPACE": FLOW,
             "TICKLAKE_WAREHOUSE_DATABASE": "RIGHTS", "TICKLAKE_METRICS_PORT": "0",

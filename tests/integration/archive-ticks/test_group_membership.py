@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 from waiting import ENDS_SECONDS, wait_until
 
-from onebox.processes import free_port
 from ticklake import kafka
 from ticklake.ledger import verify_chain
 from ticklake.names import LiveNames, live_topics
 from ticklake.objects import ObjectStore
 from ticklake.settings import KafkaSettings, LiveSettings
+from ticklake_local.processes import free_port
 
 Environment = Callable[..., dict[str, str]]
 SLOW_GROUP = [sys.executable, str(Path(__file__).with_name("slow_group_archive.py"))]

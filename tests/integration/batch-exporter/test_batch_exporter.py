@@ -14,13 +14,13 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from waiting import ENDS_SECONDS, wait_until
 
-from onebox.processes import free_port
 from ticklake import held_symbols, lineage, maintenance
 from ticklake.lineage import CheckResult, ObjectRef, StageRecord, SymbolChanges, SymbolResult
 from ticklake.maintenance import Maintenance, TableMaintenance, TableSize
 from ticklake.objects import ObjectStore
 from ticklake.records import Source, SymbolStatus
 from ticklake.settings import StoreSettings
+from ticklake_local.processes import free_port
 
 Environment = Callable[..., dict[str, str]]
 START = datetime(2026, 1, 30, 21, 30, tzinfo=UTC)

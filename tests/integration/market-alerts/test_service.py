@@ -13,9 +13,9 @@ import pytest
 
 from market_alerts.partition import Counts, Partition
 from market_alerts.rules import load_rules
-from onebox.processes import free_port
 from ticklake import kafka
 from ticklake.alerts import read_rules
+from ticklake_local.processes import free_port
 
 SYMBOLS = ("AAPL", "MSFT", "GOOGL", "AMZN", "META", "TSLA")
 Make = Callable[..., Any]

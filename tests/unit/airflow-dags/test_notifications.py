@@ -15,7 +15,7 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from onebox.processes import free_port
+from ticklake_local.processes import free_port
 
 
 class Webhook:

@@ -18,11 +18,11 @@ import stream_ticks.metrics
 from batch_exporter.runs import RunState
 from batch_exporter.settings import BatchSettings
 from batch_exporter.snapshot import snapshot
-from onebox.alerting.service import RuleChecker
-from onebox.alerting.settings import CheckerSettings, RulesSettings
 from ticklake.lineage import CheckResult, RunLineage, StageFailure, StageRecord
 from ticklake.maintenance import Maintenance, TableMaintenance, TableSize
 from ticklake.records import Source
+from ticklake_local.alerting.service import RuleChecker
+from ticklake_local.alerting.settings import CheckerSettings, RulesSettings
 
 PAGE = Path(__file__).parents[3] / "services" / "METRICS.md"
 NOW = datetime(2026, 1, 30, 12, tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""Spark sessions of the applications. Needs PySpark, which only their images and the one-box runner have."""
+"""Spark sessions of the applications. Needs PySpark, which only their images and the local platform have."""
 
 import contextlib
 import logging
