@@ -23,9 +23,9 @@ from waiting import ENDS_SECONDS
 from xdist.scheduler import LoadScopeScheduling
 
 from ticklake.kafka import ensure_topics
-from ticklake.names import live_topics
 from ticklake.objects import ObjectStore
 from ticklake.settings import CatalogSettings, KafkaSettings, LiveSettings, StoreSettings, WarehouseSettings
+from ticklake.topics import live_topics
 from ticklake_local import platform
 from ticklake_local.data_folder import DataFolder
 from ticklake_local.environment import cache_folder

@@ -12,9 +12,10 @@ from rich.console import Console
 from rich.table import Table
 
 from ticklake import kafka
-from ticklake.names import LIVE_SYMBOLS, LiveNames, TopicSpec, live_names
 from ticklake.objects import ObjectStore
 from ticklake.records import Source, Tick
+from ticklake.symbols import LIVE_SYMBOLS
+from ticklake.topics import LiveNames, TopicSpec, live_names
 from ticklake_local.live_services import ARCHIVE_TICKS, Service
 from ticklake_local.platform import Platform
 

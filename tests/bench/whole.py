@@ -19,9 +19,9 @@ from rich.table import Table
 from tests.bench import old_design
 
 from ticklake import calendar, kafka, lineage, pipeline
-from ticklake.names import TopicSpec
 from ticklake.objects import ObjectStore
 from ticklake.records import Source
+from ticklake.topics import TopicSpec
 from ticklake_local.batch import run_batch
 from ticklake_local.batch_source import BatchInput, default_date
 from ticklake_local.platform import Platform

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from chart_objects import CHART, VALUE_SETS, Manifest, find, pods, render, tasks
 
-from ticklake import names
+from ticklake import lake_keys, topics
 from ticklake.pipeline import BATCH_STAGES, Kind
 from ticklake.settings import CatalogSettings, KafkaSettings, StoreSettings, WarehouseSettings
 
@@ -37,7 +37,7 @@ def test_topics_are_those_of_the_code(helm: Path, namespace: str) -> None:
     wanted = {
         spec.name: (spec.partitions, spec.config)
         for spec in (
-            *names.batch_topics(), *names.live_topics(names.live_names(namespace)), *names.check_topics(),
+            *topics.batch_topics(), *topics.live_topics(topics.live_names(namespace)), *topics.check_topics(),
         )
     }  # fmt: skip
     assert _topics(objects) == wanted
@@ -177,7 +177,7 @@ def test_settings_load_from_the_environment(
     assert store.secret_key
     assert (kafka.ca_file is not None) == (kafka.security_protocol == "SASL_SSL")
     assert (store.ca_file is not None) == store.endpoint.startswith("https")
-    assert store.bucket == names.BUCKET
+    assert store.bucket == lake_keys.BUCKET
     catalog = loaded("validate-raw", CatalogSettings)
     host = "catalog.example.com" if name == "external" else "ticklake-catalog.ticklake.svc:5432"
     assert catalog.uri == f"postgresql://{host}/catalog"

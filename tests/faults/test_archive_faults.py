@@ -18,9 +18,9 @@ from ticklake import kafka
 from ticklake.errors import IntegrityError
 from ticklake.ledger import verify_chain
 from ticklake.ledger_table import read_object
-from ticklake.names import LiveNames, batch_topics, live_topics
 from ticklake.objects import ObjectStore
 from ticklake.settings import KafkaSettings, LiveSettings
+from ticklake.topics import LiveNames, batch_topics, live_topics
 from ticklake_local import platform
 from ticklake_local.broker import Broker
 from ticklake_local.processes import free_port

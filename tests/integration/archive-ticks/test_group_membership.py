@@ -19,9 +19,9 @@ from waiting import ENDS_SECONDS, wait_until
 
 from ticklake import kafka
 from ticklake.ledger import verify_chain
-from ticklake.names import LiveNames, live_topics
 from ticklake.objects import ObjectStore
 from ticklake.settings import KafkaSettings, LiveSettings
+from ticklake.topics import LiveNames, live_topics
 from ticklake_local.processes import free_port
 
 Environment = Callable[..., dict[str, str]]

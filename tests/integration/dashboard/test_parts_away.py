@@ -11,9 +11,9 @@ from pydantic import SecretStr
 
 from ticklake.catalog import LakeTables
 from ticklake.kafka import ensure_topics
-from ticklake.names import live_names, live_topics
 from ticklake.objects import ObjectStore
 from ticklake.settings import CatalogSettings, KafkaSettings, StoreSettings
+from ticklake.topics import live_names, live_topics
 from ticklake_local.broker import Broker
 from ticklake_local.processes import free_port
 from ticklake_local.store import Store

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from ticklake.kafka import ensure_topics
-from ticklake.names import live_topics
 from ticklake.settings import KafkaSettings, LiveSettings
+from ticklake.topics import live_topics
 from ticklake_local import platform
 from ticklake_local.broker import Broker
 from ticklake_local.processes import free_port

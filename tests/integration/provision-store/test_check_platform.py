@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from ticklake.kafka import delete_topics, ensure_topics
-from ticklake.names import TopicSpec
 from ticklake.objects import ObjectStore
 from ticklake.settings import KafkaSettings, StoreSettings
+from ticklake.topics import TopicSpec
 from ticklake_local.processes import free_port
 
 Check = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -28,12 +28,12 @@ from waiting import ENDS_SECONDS, wait_until
 from ticklake.catalog import LakeTables, matching
 from ticklake.errors import StageError
 from ticklake.kafka import ConfirmedProducer, delete_topics, ensure_topics, make_consumer, topic_id
-from ticklake.names import LiveNames, batch_topics, live_topics
 from ticklake.objects import ObjectStore
 from ticklake.records import Source
 from ticklake.settings import CatalogSettings, KafkaSettings, LiveSettings, StoreSettings
 from ticklake.spark_jvm import ONE_SHOT
 from ticklake.tables import WINDOWS, namespace_of
+from ticklake.topics import LiveNames, batch_topics, live_topics
 from ticklake_local import platform
 from ticklake_local.environment import cache_folder
 

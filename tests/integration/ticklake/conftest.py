@@ -20,9 +20,9 @@ from secured_servers import SecuredBroker
 
 from provision_store.retries import until_done
 from ticklake.kafka import ensure_topics
-from ticklake.names import batch_topics, live_topics
 from ticklake.objects import ObjectStore
 from ticklake.settings import KafkaSettings, LiveSettings, StoreSettings
+from ticklake.topics import batch_topics, live_topics
 from ticklake_local import platform
 from ticklake_local.processes import free_port
 

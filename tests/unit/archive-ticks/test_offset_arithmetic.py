@@ -16,8 +16,8 @@ from archive_ticks.settings import RollSettings
 from ticklake.errors import IntegrityError
 from ticklake.ledger import LedgerRange, chain_ends, verify_chain
 from ticklake.ledger_table import read_object
-from ticklake.names import live_names
 from ticklake.objects import ObjectInfo, ObjectStore
+from ticklake.topics import live_names
 
 LIVE = live_names()
 TOPIC_ID = "0b6fbd0f-6d1c-4d0e-9c0a-2f6f5f1f3a11"

@@ -18,8 +18,8 @@ from archive_ticks.settings import RollSettings
 from archive_ticks.writer_thread import Lease, Writer
 from ticklake.errors import ConfigurationError, StageError
 from ticklake.ledger_table import SCHEMA, csv_bytes
-from ticklake.names import live_names
 from ticklake.objects import ObjectStore
+from ticklake.topics import live_names
 
 TOPIC_ID = "0b6fbd0f-6d1c-4d0e-9c0a-2f6f5f1f3a11"
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ticklake.held_symbols import Answered, Decision, Hold, held_now
+from ticklake.lake_keys import release_run_id
 from ticklake.lineage import ObjectRef, StageRecord, SymbolChanges, SymbolResult
-from ticklake.names import release_run_id
 from ticklake.records import Source, SymbolStatus
 
 MONDAY = date(2026, 8, 3)

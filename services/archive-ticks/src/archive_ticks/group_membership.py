@@ -12,8 +12,8 @@ from typing import Any
 
 from ticklake.errors import StageError
 from ticklake.kafka import admin, translated_errors
-from ticklake.names import LiveNames
 from ticklake.settings import KafkaSettings
+from ticklake.topics import LiveNames
 
 GRACE_SECONDS = 5.0
 """How long a settled group may be wrong: a member reads the answer to its join a moment after the broker gave it."""

@@ -12,7 +12,7 @@ from archive_ticks.settings import RollSettings
 from ticklake.errors import IntegrityError
 from ticklake.ledger import LedgerRange, range_key, spans
 from ticklake.ledger_table import SCHEMA, checksum, parquet_bytes, sort
-from ticklake.names import LiveNames
+from ticklake.topics import LiveNames
 
 _HOUR_MS = 3_600_000
 

@@ -12,8 +12,8 @@ from archive_ticks.table_progress import End, Ends, merged
 from ticklake import ledger, ledger_table
 from ticklake.errors import IntegrityError, StageError
 from ticklake.ledger import LedgerRange, RangeKey
-from ticklake.names import LiveNames
 from ticklake.objects import ObjectStore
+from ticklake.topics import LiveNames
 
 ROWS_PER_PART = 500_000
 """So many go into one commit, and a range more; the work on them takes about 400 MB."""

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from archive_ticks.offset_ranges import Encoded, Range
 from archive_ticks.parsing import Invalid
-from ticklake import logs, names, quarantine
+from ticklake import logs, quarantine, topics
 from ticklake.errors import IntegrityError, StageError
 from ticklake.kafka import ConfirmedProducer
 from ticklake.ledger import csv_key, hours, keys_in_hour, read_range
@@ -61,7 +61,7 @@ def put_copy(store: ObjectStore, encoded: Encoded) -> int:
 
 
 def mend_copies(
-    store: ObjectStore, live: names.LiveNames, topic_id: str, partitions: Iterable[int], newest_hours: int
+    store: ObjectStore, live: topics.LiveNames, topic_id: str, partitions: Iterable[int], newest_hours: int
 ) -> int:
     """Write the CSV copies that are missing in the newest hours; returns how many.
 
@@ -79,7 +79,7 @@ def mend_copies(
     return mended
 
 
-def quarantine_into(kafka: KafkaSettings, store: ObjectStore, live: names.LiveNames) -> Quarantine:
+def quarantine_into(kafka: KafkaSettings, store: ObjectStore, live: topics.LiveNames) -> Quarantine:
     """A function that keeps a range's invalid messages in the quarantine topic and in the lake.
 
     The producer is made for each range: invalid messages are rare.

@@ -17,9 +17,9 @@ from ticklake.errors import ConfigurationError, IntegrityError
 from ticklake.group_consumer import GroupReader
 from ticklake.kafka import translated_errors
 from ticklake.ledger import chain_ends
-from ticklake.names import LiveNames
 from ticklake.objects import ObjectStore
 from ticklake.settings import KafkaSettings
+from ticklake.topics import LiveNames
 
 log = logs.get(__name__)
 

@@ -8,9 +8,9 @@ from datetime import UTC, date, datetime, timedelta
 from pydantic import Field, field_validator
 
 from ticklake import ledger, logs
-from ticklake.names import live_names, live_topics
 from ticklake.objects import ObjectInfo, ObjectStore
 from ticklake.settings import StageSettings, StoreSettings
+from ticklake.topics import live_names, live_topics
 
 log = logs.get(__name__)
 

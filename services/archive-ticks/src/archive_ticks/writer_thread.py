@@ -11,8 +11,8 @@ from archive_ticks.offset_ranges import Encoded, Range, RangeBuilder, encode
 from archive_ticks.range_writer import Placed, Quarantine, put_copy, put_range
 from ticklake import logs
 from ticklake.errors import CredentialsError, StageError
-from ticklake.names import LiveNames
 from ticklake.objects import ObjectStore
+from ticklake.topics import LiveNames
 
 log = logs.get(__name__)
 

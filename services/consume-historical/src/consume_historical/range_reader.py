@@ -16,9 +16,9 @@ from kafka.structs import OffsetAndMetadata
 from ticklake.errors import IntegrityError, StageError
 from ticklake.kafka import make_consumer, translated_errors
 from ticklake.lineage import OffsetRange
-from ticklake.names import BATCH_GROUP
 from ticklake.pipeline import CONSUME
 from ticklake.settings import KafkaSettings
+from ticklake.topics import BATCH_GROUP
 
 _POLL_MS = 500
 

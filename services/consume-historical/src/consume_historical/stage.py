@@ -14,11 +14,11 @@ from ticklake.batch_stage import Run
 from ticklake.errors import ConfigurationError, IntegrityError
 from ticklake.kafka import ConfirmedProducer
 from ticklake.lineage import ObjectRef, OffsetRange, StageRecord, SymbolResult
-from ticklake.names import BATCH_TOPIC
 from ticklake.objects import ObjectStore
 from ticklake.pipeline import CONSUME, FETCH
 from ticklake.quarantine import QuarantinedMessage, quarantined
 from ticklake.settings import KafkaSettings
+from ticklake.topics import BATCH_TOPIC
 
 log = logs.get(__name__)
 

@@ -6,11 +6,11 @@ from ticklake import quarantine
 from ticklake.batch_stage import Run
 from ticklake.kafka import ConfirmedProducer
 from ticklake.lineage import SymbolResult
-from ticklake.names import BATCH_TOPIC
 from ticklake.objects import ObjectStore
 from ticklake.pipeline import FETCH
 from ticklake.quarantine import quarantined
 from ticklake.records import BatchTrailer, SymbolStatus, batch_checksum
+from ticklake.topics import BATCH_TOPIC
 
 
 class BatchSender:

@@ -25,10 +25,10 @@ from ticklake.batch_stage import Run
 from ticklake.errors import ConfigurationError
 from ticklake.kafka import ConfirmedProducer
 from ticklake.lineage import StageRecord, SymbolResult
-from ticklake.names import BATCH_TOPIC
 from ticklake.objects import ObjectStore
 from ticklake.pipeline import FETCH
 from ticklake.records import Source, SymbolStatus
+from ticklake.topics import BATCH_TOPIC
 
 log = logs.get(__name__)
 

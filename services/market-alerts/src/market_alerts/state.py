@@ -12,8 +12,8 @@ from market_alerts.partition import Partition
 from market_alerts.rules import Rule
 from ticklake.alerts import RULES, RULES_KEY, STATES, Alert, read_state_topic
 from ticklake.kafka import ConfirmedProducer, end_offsets, make_consumer, translated_errors
-from ticklake.names import LiveNames
 from ticklake.settings import KafkaSettings
+from ticklake.topics import LiveNames
 
 _SCHEMA_VERSION = 1
 

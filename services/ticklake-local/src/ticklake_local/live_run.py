@@ -11,12 +11,13 @@ from dataclasses import dataclass
 
 from load_warehouse.live_load import NAME as LOAD_LIVE
 from load_warehouse.session import Session
-from ticklake import kafka, names
+from ticklake import kafka, lake_keys
 from ticklake.catalog import LakeTables
 from ticklake.errors import ExitCode, IntegrityError, StageError
-from ticklake.names import SCHEMA_OTHER, WINDOWS_TABLE, LiveNames, live_names, live_topics
 from ticklake.objects import ObjectStore
 from ticklake.settings import LiveSettings
+from ticklake.topics import LiveNames, live_names, live_topics
+from ticklake.warehouse_tables import SCHEMA_OTHER, WINDOWS_TABLE
 from ticklake_local import live_verification
 from ticklake_local.batch import run_program
 from ticklake_local.live_services import ARCHIVE_TICKS, STREAM_ANALYTICS, STREAM_TICKS, Service
@@ -114,7 +115,7 @@ class LivePart:
         for stage, rows_out, quarantined, where in (
             (STREAM_TICKS, sent, 0, f"topic {live.topic}"),
             (ARCHIVE_TICKS, counts.archived, counts.quarantined, f"{live.raw_prefix}/"),
-            (STREAM_ANALYTICS, counts.windows, late, f"{names.PROCESSED_LIVE}/flow={flow.namespace}/"),
+            (STREAM_ANALYTICS, counts.windows, late, f"{lake_keys.PROCESSED_LIVE}/flow={flow.namespace}/"),
         ):
             self.journal.rows.append(
                 Row(stage=stage, seconds=round(seconds, 2), rows_in=sent, rows_out=rows_out,

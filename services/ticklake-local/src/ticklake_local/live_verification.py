@@ -9,10 +9,10 @@ from ticklake import kafka, ledger
 from ticklake.catalog import LakeTables, matching
 from ticklake.errors import IntegrityError
 from ticklake.ledger_table import read_object
-from ticklake.names import LiveNames
 from ticklake.objects import ObjectStore
 from ticklake.settings import KafkaSettings, LiveSettings
 from ticklake.tables import NAMESPACES, WINDOWS
+from ticklake.topics import LiveNames
 
 
 @dataclass(frozen=True)

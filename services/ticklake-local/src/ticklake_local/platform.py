@@ -13,9 +13,9 @@ from pydantic import SecretStr
 
 from ticklake.errors import StageError
 from ticklake.kafka import ensure_topics
-from ticklake.names import batch_topics, live_names, live_topics
 from ticklake.objects import ObjectStore
 from ticklake.settings import CatalogSettings, KafkaSettings, StoreSettings, WarehouseSettings, load
+from ticklake.topics import batch_topics, live_names, live_topics
 from ticklake_local.broker import Broker
 from ticklake_local.data_folder import DataFolder, Ports, Running
 from ticklake_local.jars import ensure_jars

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-from ticklake import names
+from ticklake import lake_keys, topics, warehouse_tables
 from ticklake.errors import ConfigurationError, ExitCode
 from ticklake.lineage import StageRecord
 from ticklake.pipeline import FETCH, Stage
@@ -100,29 +100,29 @@ def run_into(journal: Journal, here: Platform, hosts: Hosts, asked: BatchInput, 
 
 def _where(stage: Stage, asked: BatchInput) -> str:
     day = asked.batch_date
-    schema = names.SCHEMA_YAHOO if asked.source is Source.YAHOO else names.SCHEMA_OTHER
+    schema = warehouse_tables.SCHEMA_YAHOO if asked.source is Source.YAHOO else warehouse_tables.SCHEMA_OTHER
     space = namespace_of(asked.source)
     return {
-        "fetch_historical_data": f"topic {names.BATCH_TOPIC}",
-        "consume_historical_data": names.partition_day("raw/historical", day) + "/",
+        "fetch_historical_data": f"topic {topics.BATCH_TOPIC}",
+        "consume_historical_data": lake_keys.partition_day("raw/historical", day) + "/",
         "validate_raw_data": f"tables {' and '.join(f'{space}.{table.name}' for table in FACT_TABLES)}",
         "process_data": f"table {space}.{DAILY_ANALYTICS.name}",
-        "load_to_snowflake": f"{schema}.{names.DAILY_TABLE}",
+        "load_to_snowflake": f"{schema}.{warehouse_tables.DAILY_TABLE}",
         "validate_loaded_data": "its rows in the warehouse are as expected",
         "pipeline_success": "every row compared by key and hash",
     }[stage.task_id]
 
 
 def _where_to_look(given: Path, folder: DataFolder, asked: BatchInput, say: Callable[[str], None]) -> None:
-    schema = names.SCHEMA_YAHOO if asked.source is Source.YAHOO else names.SCHEMA_OTHER
+    schema = warehouse_tables.SCHEMA_YAHOO if asked.source is Source.YAHOO else warehouse_tables.SCHEMA_OTHER
     # Text for a person to paste, nothing that runs here.
     statement = (
-        f"select symbol, session_date, close, sma_20, rsi_14 from {schema}.{names.DAILY_TABLE} "  # noqa: S608
+        f"select symbol, session_date, close, sma_20, rsi_14 from {schema}.{warehouse_tables.DAILY_TABLE} "  # noqa: S608
         "order by session_date desc, symbol limit 5"
     )
     place = "" if given == DEFAULT_FOLDER else f"--data {given} "
     say("Everything is stopped; what was made stays:" if folder.running() is None else "What was made:")
-    say(f"  lake       {folder.store / 'buckets' / names.BUCKET} (plain files; over S3 while `ticklake up` runs)")
+    say(f"  lake       {folder.store / 'buckets' / lake_keys.BUCKET} (plain files; over S3 while `ticklake up` runs)")
     say(f'  warehouse  .venv/bin/ticklake sql {place}"{statement}"')
     say(f"  logs       {folder.logs}")
     more = f' ARGS="--data {given}"' if place else ""

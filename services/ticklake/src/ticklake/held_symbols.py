@@ -17,8 +17,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ticklake import lineage, logs
 from ticklake.errors import ConfigurationError, IntegrityError
+from ticklake.lake_keys import HELD_DECISIONS, held_decision_key, release_run_id
 from ticklake.lineage import ObjectRef, StageRecord
-from ticklake.names import HELD_DECISIONS, held_decision_key, release_run_id
 from ticklake.objects import ObjectInfo, ObjectStore
 from ticklake.pipeline import FETCH, VALIDATE_RAW
 from ticklake.records import Source, Symbol, SymbolStatus, UtcMs, known_at

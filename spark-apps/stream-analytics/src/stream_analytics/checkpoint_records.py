@@ -16,9 +16,9 @@ from stream_analytics.query_failures import recreated
 from stream_analytics.settings import CLOSED, StreamAnalyticsSettings
 from stream_analytics.topic_log import offset_bounds
 from ticklake import logs
-from ticklake.names import LiveNames
 from ticklake.objects import ObjectStore
 from ticklake.records import UtcMs
+from ticklake.topics import LiveNames
 
 Gap = dict[int, int]
 """Offsets by partition, before which messages are missing."""

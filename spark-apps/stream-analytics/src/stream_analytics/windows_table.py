@@ -10,10 +10,9 @@ from pyspark.sql import Column, DataFrame, DataFrameWriterV2, SparkSession
 from pyspark.sql import functions as F
 
 from stream_analytics.settings import APP, WINDOW_LENGTHS
-from ticklake import names
 from ticklake.catalog import RUN_ID, LakeTables, matching
 from ticklake.settings import LiveSettings
-from ticklake.tables import NAMESPACES, WINDOWS, sources_of
+from ticklake.tables import CATALOG, NAMESPACES, WINDOWS, sources_of
 
 _KEY = ("flow", "symbol", "source", "window_length", "window_start")
 
@@ -114,4 +113,4 @@ def _commit_with(properties: dict[str, str], spark: SparkSession, work: Callable
 
 
 def _name(namespace: str) -> str:
-    return f"{names.CATALOG}.{namespace}.{WINDOWS.name}"
+    return f"{CATALOG}.{namespace}.{WINDOWS.name}"
