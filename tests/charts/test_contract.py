@@ -15,7 +15,7 @@ from ticklake.settings import CatalogSettings, KafkaSettings, StoreSettings, War
 
 ROOT = CHART.parents[1]
 FURTHER = (
-    "held-symbol", "load-live", "rebuild-windows", "tick-bars", "keep-house", "maintain-tables", "clean-metadata",
+    "held-symbol", "load-live", "rebuild-windows", "tick-bars", "apply-retention", "maintain-tables", "clean-metadata",
 )  # fmt: skip
 """Programs that Airflow starts besides the pipeline's stages."""
 LIVE = ("stream-ticks", "archive-ticks", "market-alerts", "dashboard")

@@ -230,7 +230,7 @@ def test_the_live_flow_runs_with_the_least_rights(
     made = LakeTables(CatalogSettings(uri=environment("load-live")["TICKLAKE_CATALOG_URI"]), provisioned)
     counts = made.read("market_test", TICK_BARS, matching(flow=[FLOW], bar_length=["1h"]), ("tick_count",))
     assert sum(counts["tick_count"].to_pylist()) == wanted
-    done = stage("keep-house", "--date", "2026-01-30", "--run-id", "rights", TICKLAKE_KEEP_SOURCE_DAYS="1")
+    done = stage("apply-retention", "--date", "2026-01-30", "--run-id", "rights", TICKLAKE_KEEP_SOURCE_DAYS="1")
     assert done.returncode == 0, done.stderr[-3000:]
 
 
@@ -311,7 +311,7 @@ def test_tables_are_written_and_read_with_the_least_rights(
         with pytest.raises(OSError, match="ACCESS_DENIED"):
             read.append(rows)
     with pytest.raises(OSError, match="ACCESS_DENIED"):
-        catalog("keep-house").load_table("market.tried")
+        catalog("apply-retention").load_table("market.tried")
 
 
 def test_the_check_of_the_platform_passes(provisioned: StoreSettings, stage: Stage) -> None:

@@ -17,7 +17,7 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from consume_historical.settings import ConsumeSettings
 from consume_historical.stage import run_stage as consume_stage
-from fetch_historical.answer_store import ROWS, AnswerBook, request_header
+from fetch_historical.answer_store import ROWS, AnswerStore, request_header
 from fetch_historical.batch_period import Period
 from fetch_historical.replay import replay_settings
 from fetch_historical.settings import FetchSettings, YahooSettings
@@ -151,7 +151,7 @@ def inject_row(store: ObjectStore) -> Callable[..., list[int]]:
             rows[place].update(values)
         spoiled = dataclasses.replace(reply, rows=pa.Table.from_pylist(rows, schema=ROWS))
         request = request_header(Source.REPLAY, period, (symbol,))
-        AnswerBook(store, run_id, Source.REPLAY, request).keep(symbol, lambda: spoiled)
+        AnswerStore(store, run_id, Source.REPLAY, request).keep(symbol, lambda: spoiled)
         return list(changes)
 
     return put

@@ -92,7 +92,7 @@ def test_only_the_fetch_is_told_of_overrides(rendered: Rendered) -> None:
     [
         ("live_archive_hourly", "make_tick_bars", ["--date", "2024-07-05", "--hour", "0", "--run-id"]),
         ("live_archive_hourly", "load_live", ["--run-id"]),
-        ("housekeeping", "keep_house", ["--date", "2024-07-05", "--run-id"]),
+        ("housekeeping", "apply_retention", ["--date", "2024-07-05", "--run-id"]),
         ("housekeeping", "maintain_tables", ["--date", "2024-07-05", "--run-id"]),
         ("housekeeping", "clean_airflow_metadata", ["--date", "2024-07-05", "--days", "90"]),
     ],

@@ -9,7 +9,7 @@ import pytest
 from consume_historical.validate_stage import Bar, ValidateSettings
 from consume_historical.validate_stage import judge as judge_batch
 from ticklake import calendar, lineage
-from ticklake.batch_checks import QualityError, QualitySettings, conclude
+from ticklake.batch_checks import QualityError, QualitySettings, finish_validation
 from ticklake.lineage import ObjectRef, StageRecord, SymbolResult
 from ticklake.objects import ObjectStore
 from ticklake.records import Source, SymbolStatus, batch_checksum
@@ -68,7 +68,7 @@ def judge(monkeypatch: pytest.MonkeyPatch) -> Callable[..., StageRecord]:
         settings = ValidateSettings(catalog=catalog, quality=QualitySettings(**limits))
         checks, held = judge_batch(settings, records["fetch-historical"], consumed, bars, revised or {})
         try:
-            return conclude(cast(ObjectStore, None), "validate-raw", consumed, checks, AT, "x", held)
+            return finish_validation(cast(ObjectStore, None), "validate-raw", consumed, checks, AT, "x", held)
         except QualityError:
             run.failed = records["validate-raw"]
             raise

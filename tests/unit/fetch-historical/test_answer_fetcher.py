@@ -9,7 +9,7 @@ import pytest
 
 from fetch_historical import answer_fetcher
 from fetch_historical.answer_fetcher import Collected, collect
-from fetch_historical.answer_store import ROWS, AnswerBook, Reply, Scope, SourceUnavailableError, request_header
+from fetch_historical.answer_store import ROWS, AnswerStore, Reply, Scope, SourceUnavailableError, request_header
 from fetch_historical.batch_period import Period
 from fetch_historical.settings import FetchSettings
 from ticklake.objects import ObjectInfo
@@ -64,7 +64,7 @@ def round_of(monkeypatch: pytest.MonkeyPatch):
             yield source
 
         monkeypatch.setattr(answer_fetcher, "_source", given)
-        book = AnswerBook(store, "run", Source.YAHOO, request_header(Source.YAHOO, PERIOD, symbols))  # type: ignore[arg-type]
+        book = AnswerStore(store, "run", Source.YAHOO, request_header(Source.YAHOO, PERIOD, symbols))  # type: ignore[arg-type]
         return collect(book, FetchSettings(catalog=CatalogSettings(uri="sqlite:///none")), PERIOD, symbols)
 
     run.store = store

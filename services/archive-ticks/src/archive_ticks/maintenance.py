@@ -44,7 +44,7 @@ class MaintenanceSettings(StageSettings):
     keep_orphans_days: int = Field(default=3, ge=1)
     """Age of a file that no snapshot names before it is removed: a writer may be about to commit it."""
     keep_accelerated_days: int = Field(default=7, ge=0)
-    """As for keep-house: accelerated flows, by their newest file; 0 for always."""
+    """As for apply-retention: accelerated flows, by their newest file; 0 for always."""
     compact_target_mb: int = Field(default=64, ge=1, le=1024)
     """Size of the files that small ones are put together to; several times that in memory."""
     compact_least_files: int = Field(default=5, ge=2)

@@ -1,4 +1,4 @@
-"""keep-house: removes from the lake what has served its time, by age and nothing else."""
+"""apply-retention: removes from the lake what has served its time, by age and nothing else."""
 
 import re
 from collections.abc import Iterator
@@ -23,8 +23,8 @@ def retention_days() -> int:
     return -(-longest // (24 * 60 * 60 * 1000))
 
 
-class HouseSettings(StageSettings):
-    """All settings of keep-house: days that objects are kept, 0 for always (`TICKLAKE_KEEP_…`)."""
+class RetentionSettings(StageSettings):
+    """All settings of apply-retention: days that objects are kept, 0 for always (`TICKLAKE_KEEP_…`)."""
 
     store: StoreSettings = Field(default_factory=StoreSettings)
     keep_source_days: int = Field(default=90, ge=0)
@@ -56,7 +56,7 @@ class Removal:
     """Bytes."""
 
 
-def keep_house(settings: HouseSettings, today: date, *, dry_run: bool = False) -> Removal:
+def apply_retention(settings: RetentionSettings, today: date, *, dry_run: bool = False) -> Removal:
     """Remove what is older than its rule allows on `today`; with `dry_run`, only count it."""
     store, done = ObjectStore(settings.store), Removal()
     for name, prefix, days, old in (

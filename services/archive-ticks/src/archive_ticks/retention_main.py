@@ -1,14 +1,14 @@
-"""Entry point of `keep-house`."""
+"""Entry point of `apply-retention`."""
 
 import argparse
 from collections.abc import Sequence
 from typing import NoReturn
 
-from archive_ticks.retention import HouseSettings, keep_house, today_utc
+from archive_ticks.retention import RetentionSettings, apply_retention, today_utc
 from ticklake.batch_stage import Arguments, iso_date, run_id, task_main
 from ticklake.errors import ConfigurationError
 
-_NAME = "keep-house"
+_NAME = "apply-retention"
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -18,10 +18,10 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     parser.add_argument("--run-id", type=run_id, required=True, help="the run, for the log")
     parser.add_argument("--dry-run", action="store_true", help="only count")
 
-    def body(settings: HouseSettings, arguments: argparse.Namespace) -> dict[str, object]:
+    def body(settings: RetentionSettings, arguments: argparse.Namespace) -> dict[str, object]:
         if arguments.date > today_utc():
             raise ConfigurationError(f"--date {arguments.date} is still to come: nothing is that old")
-        done = keep_house(settings, arguments.date, dry_run=arguments.dry_run)
+        done = apply_retention(settings, arguments.date, dry_run=arguments.dry_run)
         return {"run_id": arguments.run_id, "bytes": done.size, "objects": done.objects}
 
-    task_main(_NAME, HouseSettings, body, parser, argv)
+    task_main(_NAME, RetentionSettings, body, parser, argv)

@@ -20,15 +20,15 @@ _BACKOFF_FIRST, _BACKOFF_LAST = 0.2, 5.0
 
 
 @dataclass
-class Lease:
+class PartitionAssignment:
     """One unbroken stretch of a partition's reading, from an end of the chain on.
 
-    Once it is void, whatever was read under it and is not yet written is dropped: it will be read again from where
+    Once it is revoked, whatever was read under it and is not yet written is dropped: it will be read again from where
     the chain then ends.
     """
 
     builder: RangeBuilder
-    void: bool = False
+    revoked: bool = False
 
     @property
     def partition(self) -> int:
@@ -37,10 +37,10 @@ class Lease:
 
 
 @dataclass(frozen=True)
-class Done:
+class WriteResult:
     """What became of a range; `placed` is None where it was dropped."""
 
-    lease: Lease
+    assignment: PartitionAssignment
     sealed: Range
     placed: Placed | None
 
@@ -49,7 +49,7 @@ class Writer:
     """Writes ranges in the order given, in a thread of its own.
 
     A store or broker that fails is tried again until it answers. A range is only ever written directly after its
-    predecessor in the chain: when a write meets another writer's object, the lease becomes void there and then.
+    predecessor in the chain: when a write meets another writer's object, the assignment is revoked there and then.
     """
 
     def __init__(
@@ -57,8 +57,8 @@ class Writer:
     ) -> None:
         self._store, self._live, self._topic_id = store, live, topic_id
         self._quarantine, self._metrics = quarantine, metrics
-        self._jobs: queue.SimpleQueue[tuple[Lease, Range] | None] = queue.SimpleQueue()
-        self._results: queue.SimpleQueue[Done | StageError] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[tuple[PartitionAssignment, Range] | None] = queue.SimpleQueue()
+        self._results: queue.SimpleQueue[WriteResult | StageError] = queue.SimpleQueue()
         self._given_up = threading.Event()
         self._waiting = 0
         self.failing = False
@@ -74,20 +74,20 @@ class Writer:
         """Whether the thread runs."""
         return self._thread.is_alive()
 
-    def submit(self, lease: Lease, sealed: list[Range]) -> None:
+    def submit(self, assignment: PartitionAssignment, sealed: list[Range]) -> None:
         """Hand ranges over, in order."""
         for item in sealed:
             self._waiting += 1
             self.pending_bytes += item.size
-            self._jobs.put((lease, item))
+            self._jobs.put((assignment, item))
 
-    def results(self) -> list[Done]:
+    def results(self) -> list[WriteResult]:
         """What was done since the last call; does not wait.
 
         Raises:
             StageError: the writer met an error that no retry mends; it has ended.
         """
-        found: list[Done] = []
+        found: list[WriteResult] = []
         while True:
             try:
                 result = self._results.get_nowait()
@@ -99,7 +99,7 @@ class Writer:
             self.pending_bytes -= result.sealed.size
             found.append(result)
 
-    def drain(self, seconds: float) -> list[Done]:
+    def drain(self, seconds: float) -> list[WriteResult]:
         """The results of everything handed over, waiting for it up to `seconds`.
 
         Raises:
@@ -123,9 +123,9 @@ class Writer:
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None and not self._given_up.is_set():
-            lease, sealed = job
+            assignment, sealed = job
             try:
-                self._results.put(Done(lease, sealed, self._write(lease, sealed)))
+                self._results.put(WriteResult(assignment, sealed, self._write(assignment, sealed)))
             except StageError as error:
                 self._results.put(error)
                 return
@@ -134,12 +134,12 @@ class Writer:
                 self._results.put(StageError(f"the writer failed: {type(error).__name__}: {error}"))
                 return
 
-    def _write(self, lease: Lease, sealed: Range) -> Placed | None:
-        if lease.void:
+    def _write(self, assignment: PartitionAssignment, sealed: Range) -> Placed | None:
+        if assignment.revoked:
             return None
         encoded: Encoded | None = None
         quarantined, placed, attempt = False, None, 0
-        while not lease.void and not self._given_up.is_set():
+        while not assignment.revoked and not self._given_up.is_set():
             try:
                 encoded = encoded or encode(sealed, self._live, self._topic_id)
                 if not quarantined:
@@ -147,7 +147,7 @@ class Writer:
                         self._quarantine(sealed)
                     quarantined = True
                 if placed is None:
-                    placed = self._place(lease, encoded)
+                    placed = self._place(assignment, encoded)
                     if not placed.ours:
                         return placed
                 with self._metrics.writing("copy"):
@@ -165,7 +165,7 @@ class Writer:
                 self._given_up.wait(delay)
         return placed
 
-    def _place(self, lease: Lease, encoded: Encoded) -> Placed:
+    def _place(self, assignment: PartitionAssignment, encoded: Encoded) -> Placed:
         with self._metrics.writing("object"):
             placed, entry = put_range(self._store, encoded), encoded.entry
         self.failing = False
@@ -176,7 +176,7 @@ class Writer:
                 last_offset=entry.last_offset, rows=entry.rows, invalid=entry.invalid_rows, bytes=len(encoded.parquet),
             )  # fmt: skip
         else:
-            lease.void = True
+            assignment.revoked = True
             self._metrics.races_lost.inc()
             log.warning("another writer was first, going on after it", key=encoded.key, next_offset=placed.next_offset)
         return placed

@@ -16,7 +16,7 @@ from pydantic import Field
 from consume_historical.fact_recorder import FactRecorder, read_bars
 from ticklake import calendar, facts, lineage, logs
 from ticklake.bar_quality import missing_sessions, unsupported_move
-from ticklake.batch_checks import QualitySettings, conclude, most, over, some
+from ticklake.batch_checks import QualitySettings, finish_validation, most, over, some
 from ticklake.batch_stage import Run
 from ticklake.catalog import LakeTables
 from ticklake.errors import ConfigurationError
@@ -78,7 +78,7 @@ def validate_run(settings: ValidateSettings, run: Run) -> tuple[StageRecord, Obj
         revised = recorder.revised_shares()
     checks, broken = judge(settings, fetched, consumed, bars, revised, releases)
     held = {symbol: reasons for symbol, reasons in broken.items() if symbol not in releases}
-    record = conclude(store, VALIDATE_RAW.program, consumed, checks, started_at, settings.code_version, held)
+    record = finish_validation(store, VALIDATE_RAW.program, consumed, checks, started_at, settings.code_version, held)
     notes = [
         f"{symbol} goes on, as it was {releases[symbol].told()}: {'; '.join(reasons)}"
         for symbol, reasons in broken.items() if symbol in releases

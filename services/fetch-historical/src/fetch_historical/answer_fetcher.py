@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 
-from fetch_historical.answer_store import Answer, AnswerBook, DataSource, Scope, SourceUnavailableError
+from fetch_historical.answer_store import Answer, AnswerStore, DataSource, Scope, SourceUnavailableError
 from fetch_historical.batch_period import Period
 from fetch_historical.known_history import KnownSymbols
 from fetch_historical.settings import FetchSettings
@@ -30,7 +30,7 @@ class Collected:
     that a retry and the next run ask again."""
 
 
-def collect(book: AnswerBook, settings: FetchSettings, period: Period, symbols: tuple[str, ...]) -> Collected:
+def collect(book: AnswerStore, settings: FetchSettings, period: Period, symbols: tuple[str, ...]) -> Collected:
     """The answer for every symbol: the stored one, else the source's, which is stored first.
 
     Raises:
@@ -54,7 +54,7 @@ def collect(book: AnswerBook, settings: FetchSettings, period: Period, symbols: 
 class _Round:
     """One attempt to get the missing answers."""
 
-    book: AnswerBook
+    book: AnswerStore
     source: DataSource
     period: Period
     found: dict[str, Answer]

@@ -174,7 +174,7 @@ def request_header(source: Source, period: Period, symbols: tuple[str, ...], **f
 
 
 @dataclass(frozen=True)
-class AnswerBook:
+class AnswerStore:
     """The stored answers of one run."""
 
     store: ObjectStore

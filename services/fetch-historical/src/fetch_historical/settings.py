@@ -6,9 +6,9 @@ from typing import Literal, Self
 from pydantic import Field, HttpUrl, model_validator
 from pydantic_settings import BaseSettings
 
-from ticklake.symbols import BATCH_SYMBOLS
 from ticklake.records import Source
 from ticklake.settings import CatalogSettings, KafkaSettings, StageSettings, StoreSettings, Symbols, settings_config
+from ticklake.symbols import BATCH_SYMBOLS
 
 SETTLE_MINUTES = 15
 """Most exchanges' data reach Yahoo 15 minutes late, and the closing auction is printed within that time too."""

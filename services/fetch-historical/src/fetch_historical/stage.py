@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from fetch_historical.answer_fetcher import Collected, collect, listed
 from fetch_historical.answer_store import (
     Answer,
-    AnswerBook,
+    AnswerStore,
     SourceUnavailableError,
     empty_rows,
     request_header,
@@ -66,7 +66,7 @@ def run_stage(settings: FetchSettings, run: Run) -> tuple[StageRecord, ObjectSto
     else:
         source, period = settings.source, batch_period(run.batch_date, settings.years, started_at.date())
         further = {"seed": settings.simulated.seed} if source is Source.SIMULATED else {}
-        book = AnswerBook(store, run.run_id, source, request_header(source, period, symbols, **further))
+        book = AnswerStore(store, run.run_id, source, request_header(source, period, symbols, **further))
         with clock.step("answers"):
             collected = collect(book, settings, period, symbols)
         answers = [_answer(symbol, collected, book, started_at) for symbol in symbols]
@@ -100,7 +100,7 @@ def run_stage(settings: FetchSettings, run: Run) -> tuple[StageRecord, ObjectSto
     return record, store
 
 
-def _answer(symbol: str, collected: Collected, book: AnswerBook, at: datetime) -> Answer:
+def _answer(symbol: str, collected: Collected, book: AnswerStore, at: datetime) -> Answer:
     """The symbol's answer; where there is none, one that holds it without a row, which is stored nowhere."""
     if symbol in collected.answers:
         return collected.answers[symbol]

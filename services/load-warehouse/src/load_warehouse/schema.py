@@ -72,8 +72,8 @@ BARS = Table(
     remembered=("CHANGE",),
 )  # fmt: skip
 ACTIONS = Table(
-    warehouse_tables.ACTIONS_TABLE, CORPORATE_ACTIONS.columns, ("SYMBOL", "SOURCE", "EX_DATE", "KIND", "KNOWN_AT", "BATCH_ID"),
-    CORPORATE_ACTIONS.comment,
+    warehouse_tables.ACTIONS_TABLE, CORPORATE_ACTIONS.columns,
+    ("SYMBOL", "SOURCE", "EX_DATE", "KIND", "KNOWN_AT", "BATCH_ID"), CORPORATE_ACTIONS.comment,
 )  # fmt: skip
 DAILY = Table(
     warehouse_tables.DAILY_TABLE, DAILY_ANALYTICS.columns, ("SYMBOL", "SOURCE", "SESSION_DATE"),

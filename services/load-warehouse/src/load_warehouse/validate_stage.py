@@ -11,7 +11,7 @@ from load_warehouse.schema import AUDIT, DAILY, literal, schema_of
 from load_warehouse.session import Session
 from load_warehouse.settings import WarehouseStageSettings
 from ticklake import calendar, lineage
-from ticklake.batch_checks import QualitySettings, conclude, most
+from ticklake.batch_checks import QualitySettings, finish_validation, most
 from ticklake.batch_stage import Run
 from ticklake.errors import ConfigurationError
 from ticklake.lineage import CheckResult, StageRecord
@@ -63,7 +63,7 @@ def validate_run(settings: ValidateSettings, run: Run) -> tuple[StageRecord, Obj
         raise ConfigurationError(f"run {run.run_id} is of {loaded.batch_date}, not of --date {run.batch_date}")
     with Session(settings.warehouse, tag=f"ticklake {VALIDATE_LOADED.program} {run.run_id}") as session:
         checks = list(_checks(session, loaded, settings.quality, settings.calendar, released))
-    return conclude(store, VALIDATE_LOADED.program, loaded, checks, started_at, settings.code_version), store
+    return finish_validation(store, VALIDATE_LOADED.program, loaded, checks, started_at, settings.code_version), store
 
 
 def _checks(

@@ -7,7 +7,6 @@ from typing import Literal
 from pydantic import AwareDatetime, Field, HttpUrl, SecretStr
 from pydantic_settings import BaseSettings
 
-from ticklake.symbols import LIVE_SYMBOLS
 from ticklake.errors import ConfigurationError
 from ticklake.records import Source
 from ticklake.settings import (
@@ -19,6 +18,7 @@ from ticklake.settings import (
     Symbols,
     settings_config,
 )
+from ticklake.symbols import LIVE_SYMBOLS
 
 
 class AlphaVantageSettings(BaseSettings):

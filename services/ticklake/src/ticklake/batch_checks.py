@@ -66,7 +66,7 @@ def some(names: Collection[str]) -> str:
     return ", ".join(sorted(names)[:_NAMED]) + more
 
 
-def conclude(
+def finish_validation(
     store: ObjectStore, stage: str, before: StageRecord, checks: Sequence[CheckResult], started_at: datetime,
     code_version: str, held: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
 ) -> StageRecord:  # fmt: skip

@@ -147,7 +147,7 @@ def write(
     """
     from daily_analytics.analytics import daily_analytics
 
-    _suit(session, parts)
+    _tune(session, parts)
 
     def together(rows: "DataFrame") -> "DataFrame":
         return rows.coalesce(1) if parts == 1 else rows
@@ -157,7 +157,7 @@ def write(
     lake.replace(rows, symbols, batch.run_id)
 
 
-def _suit(session: "SparkSession", parts: int) -> None:
+def _tune(session: "SparkSession", parts: int) -> None:
     """Compiled plans pay off for much data only: for a few thousand rows, compiling takes longer than computing."""
     small = parts == 1
     session.conf.set("spark.sql.codegen.wholeStage", str(not small).lower())

@@ -116,7 +116,7 @@ class App:
             if progress is not None:
                 self._finished(progress)
             self._raise_failure()
-            self._look_at_store()
+            self._check_store()
             if self._enough():
                 return
             if deadline is not None and time.monotonic() > deadline:
@@ -179,7 +179,7 @@ class App:
         self._topic.confirm()
         self._store.check_sign_in(f"{PROCESSED_LIVE}/")
 
-    def _look_at_store(self) -> None:
+    def _check_store(self) -> None:
         # The table's library asks a store that is away for ten minutes before it says so. In a thread of its own, as
         # this question may take long too.
         if self._closed.busy_seconds > _SLOW_SECONDS and time.monotonic() > self._next_look:

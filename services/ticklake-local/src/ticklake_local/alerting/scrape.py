@@ -49,7 +49,7 @@ def _ask(address: str) -> Told:
     }
 
 
-def look_at_disk(samples: Samples, folder: Path) -> None:
+def sample_disk(samples: Samples, folder: Path) -> None:
     """Note the room on the disk of `folder` under the names of Prometheus' node exporter."""
     state = os.statvfs(folder)
     place = frozenset({("instance", "this machine"), ("mountpoint", str(folder)), ("fstype", "any")})

@@ -11,7 +11,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
 from ticklake import logs
 from ticklake.metrics import Health, served
 from ticklake_local.alerting.rules import Alert, Checker, read_rules
-from ticklake_local.alerting.scrape import look_at_disk, scrape
+from ticklake_local.alerting.scrape import sample_disk, scrape
 from ticklake_local.alerting.series import Labels
 from ticklake_local.alerting.settings import CheckerSettings
 
@@ -53,7 +53,7 @@ class RuleChecker:
     def _look(self) -> None:
         scrape(self._checker.samples, self._targets)
         if self._settings.rules.disk is not None:
-            look_at_disk(self._checker.samples, self._settings.rules.disk)
+            sample_disk(self._checker.samples, self._settings.rules.disk)
         self._active = self._checker.check(time.time())
         self._checks.inc()
         firing = {alert.labels: alert for alert in self._active if alert.firing}

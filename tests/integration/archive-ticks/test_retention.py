@@ -1,4 +1,4 @@
-"""keep-house on the real store."""
+"""apply-retention on the real store."""
 
 import subprocess
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from archive_ticks.retention import HouseSettings, keep_house, today_utc
+from archive_ticks.retention import RetentionSettings, apply_retention, today_utc
 from ticklake.objects import ObjectStore
 from ticklake.settings import StoreSettings
 
@@ -38,17 +38,17 @@ def full(store: ObjectStore) -> set[str]:
 
 
 def test_days_of_zero_keep_everything(store_settings: StoreSettings, store: ObjectStore, full: set[str]) -> None:
-    always = {name: 0 for name in HouseSettings.model_fields if name.startswith("keep_")}
-    assert keep_house(HouseSettings(store=store_settings, **always), DAY).objects == {}
+    always = {name: 0 for name in RetentionSettings.model_fields if name.startswith("keep_")}
+    assert apply_retention(RetentionSettings(store=store_settings, **always), DAY).objects == {}
     assert keys(store) == full
 
 
 def test_raw_goes_by_the_day_in_its_key(store_settings: StoreSettings, store: ObjectStore, full: set[str]) -> None:
-    settings = HouseSettings(store=store_settings, keep_raw_bars_days=90, keep_raw_ticks_days=90)
+    settings = RetentionSettings(store=store_settings, keep_raw_bars_days=90, keep_raw_ticks_days=90)
     # Everything else was written today, so on that day nothing of it is old.
-    counted = keep_house(settings, DAY, dry_run=True)
+    counted = apply_retention(settings, DAY, dry_run=True)
     assert keys(store) == full
-    done = keep_house(settings, DAY)
+    done = apply_retention(settings, DAY)
     assert (done.objects, done.size) == (counted.objects, counted.size)
     assert done.objects == {
         "source": 0, "raw bars": 1, "raw actions": 1, "raw ticks": 2, "quarantine": 0, "accelerated": 0,
@@ -64,21 +64,21 @@ def test_raw_goes_by_the_day_in_its_key(store_settings: StoreSettings, store: Ob
 def test_the_rest_goes_by_when_it_was_written(
     store_settings: StoreSettings, store: ObjectStore, full: set[str]
 ) -> None:
-    settings = HouseSettings(store=store_settings)
+    settings = RetentionSettings(store=store_settings)
     for days, gone in (
         (7, set()),
         (8, {key for key in full if key.startswith("accelerated/")}),
         (91, {key for key in full if key.startswith(("accelerated/", "raw/source/"))}),
         (181, {key for key in full if key.startswith(("accelerated/", "raw/source/", "quarantine/"))}),
     ):
-        keep_house(settings, today_utc() + timedelta(days=days))
+        apply_retention(settings, today_utc() + timedelta(days=days))
         assert full - keys(store) == gone, days
 
 
 def test_ticks_that_the_topic_still_holds_are_never_removed() -> None:
     with pytest.raises(ValidationError, match="must be 0 or at least 14"):
-        HouseSettings(keep_raw_ticks_days=13)
-    assert HouseSettings(keep_raw_ticks_days=14).keep_raw_ticks_days == 14
+        RetentionSettings(keep_raw_ticks_days=13)
+    assert RetentionSettings(keep_raw_ticks_days=14).keep_raw_ticks_days == 14
 
 
 def test_more_objects_than_one_request_takes(store_settings: StoreSettings, store: ObjectStore) -> None:
@@ -86,7 +86,7 @@ def test_more_objects_than_one_request_takes(store_settings: StoreSettings, stor
 
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(lambda n: store.put(f"quarantine/{n}.json", b""), range(1005)))
-    done = keep_house(HouseSettings(store=store_settings), today_utc() + timedelta(days=200))
+    done = apply_retention(RetentionSettings(store=store_settings), today_utc() + timedelta(days=200))
     assert done.objects["quarantine"] == 1005
     assert keys(store) == set()
 
@@ -98,7 +98,7 @@ def test_the_program(
     env = stage_env(TICKLAKE_STORE_BUCKET=store_settings.bucket, TICKLAKE_KEEP_RAW_BARS_DAYS="10")
 
     def run(*arguments: str, **more: str) -> "subprocess.CompletedProcess[str]":
-        command = [str(programs / "keep-house"), "--run-id", "r", *arguments]
+        command = [str(programs / "apply-retention"), "--run-id", "r", *arguments]
         return subprocess.run(command, env=env | more, capture_output=True, text=True, timeout=300, check=False)
 
     done = run("--date", str(DAY), "--dry-run")
