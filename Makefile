@@ -76,11 +76,13 @@ deploy: operators ## Install operators, platform and Airflow there (ARGS="-f cha
 	  --namespace $(NAMESPACE) --values charts/values-airflow.yaml --wait --timeout 15m
 
 ##@ Develop
-.PHONY: test lint fmt bench e2e lock setup clean
+.PHONY: test test-fast lint fmt bench e2e lock setup clean
 setup: .venv/.dev ## Install everything that tests and checks need
 test: .venv/.dev ## Run all tests
 	@$(BIN)/ticklake fetch-jars
 	@$(BIN)/pytest -n 3 $(ARGS)
+test-fast: .venv/.dev ## Run the tests that need no server: units and charts
+	@$(BIN)/pytest -n 3 tests/unit tests/charts --deselect tests/charts/test_least_rights.py $(ARGS)
 lint: .venv/.dev ## Check style and types; changes nothing
 	@$(BIN)/ruff check $(CODE)
 	@$(BIN)/ruff format --check $(CODE)
