@@ -47,7 +47,6 @@ export function setUpHelp(dialog, button) {
       ]),
     ),
     h("p", {}, h("label", { for: "shortcuts" }, choice, " Single-key shortcuts")),
-    h("p", { class: "muted" }, "Charts: ", h("a", { href: "https://www.tradingview.com/" }, "TradingView Lightweight Charts")),
   );
   dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
   button.addEventListener("click", () => dialog.showModal());

@@ -86,7 +86,7 @@ export class Panes {
         fontSize: AXIS_FONT,
         fontFamily: getComputedStyle(document.body).fontFamily,
         panes: { separatorColor: line, enableResize: false },
-        // A link inside what is hidden from screen readers; the page's footer names the library.
+        // It would be a link inside what screen readers do not see; each chart's summary has one.
         attributionLogo: false,
       },
       grid: { vertLines: { color: colour("line", 0.5) }, horzLines: { color: colour("line", 0.5) } },
