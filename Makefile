@@ -17,7 +17,7 @@ IMAGE_PREFIX ?= ticklake
 BUILD_FLAGS ?=
 LIVE_SERVICES := stream-ticks archive-ticks market-alerts batch-exporter dashboard
 BATCH_SERVICES := fetch-historical consume-historical load-warehouse provision-store
-IMAGES := $(BATCH_SERVICES) $(LIVE_SERVICES) spark-apps airflow-dags onebox-parts
+IMAGES := $(BATCH_SERVICES) $(LIVE_SERVICES) spark-apps airflow-dags local-servers
 ifeq ($(REVISION),unknown)
 REVISION := $(shell git describe --always --abbrev=40 --exclude="*" --dirty=+ 2>/dev/null || echo unknown)
 endif
@@ -43,17 +43,17 @@ WITH_AIRFLOW := --group airflow --editable airflow-dags
 ##@ Use
 .PHONY: run live airflow up down status
 run: .venv/.runtime ## Run the batch pipeline and a short live part once, end to end (ARGS="--source simulated …")
-	@$(BIN)/onebox run $(ARGS)
+	@$(BIN)/ticklake run $(ARGS)
 live: .venv/.runtime ## Keep everything running until Ctrl-C
-	@$(BIN)/onebox live $(ARGS)
+	@$(BIN)/ticklake live $(ARGS)
 airflow: .venv/.airflow ## Keep Airflow running until Ctrl-C, with its tasks as local processes
-	@$(BIN)/onebox airflow $(ARGS)
+	@$(BIN)/ticklake airflow $(ARGS)
 up: .venv/.runtime ## Start broker, store, warehouse and a warm Spark in the background
-	@$(BIN)/onebox up $(ARGS)
+	@$(BIN)/ticklake up $(ARGS)
 down: .venv/.runtime ## Stop what `up` started
-	@$(BIN)/onebox down $(ARGS)
+	@$(BIN)/ticklake down $(ARGS)
 status: .venv/.runtime ## Show what runs
-	@$(BIN)/onebox status $(ARGS)
+	@$(BIN)/ticklake status $(ARGS)
 
 ##@ Build
 .PHONY: images
@@ -76,11 +76,13 @@ deploy: operators ## Install operators, platform and Airflow there (ARGS="-f cha
 	  --namespace $(NAMESPACE) --values charts/values-airflow.yaml --wait --timeout 15m
 
 ##@ Develop
-.PHONY: test lint fmt bench e2e lock setup clean
+.PHONY: test test-fast lint fmt bench e2e lock setup clean
 setup: .venv/.dev ## Install everything that tests and checks need
 test: .venv/.dev ## Run all tests
-	@$(BIN)/onebox fetch-jars
+	@$(BIN)/ticklake fetch-jars
 	@$(BIN)/pytest -n 3 $(ARGS)
+test-fast: .venv/.dev ## Run the tests that need no server: units and charts
+	@$(BIN)/pytest -n 3 tests/unit tests/charts --deselect tests/charts/test_least_rights.py $(ARGS)
 lint: .venv/.dev ## Check style and types; changes nothing
 	@$(BIN)/ruff check $(CODE)
 	@$(BIN)/ruff format --check $(CODE)
@@ -96,7 +98,7 @@ lock: | $(filter .uv/bin/uv,$(UV)) ## Resolve all dependencies anew into require
 	@$(UV) pip compile pyproject.toml --group dev --group airflow --universal --python-version 3.11 \
 	  --generate-hashes --quiet --custom-compile-command "make lock" --output-file requirements.lock \
 	  $(foreach member,$(MEMBERS),--no-emit-package $(notdir $(patsubst %/,%,$(member))))
-clean: ## Remove the environment and caches; the data of runs (.onebox) stays
+clean: ## Remove the environment and caches; the data of runs (.ticklake) stays
 	rm -rf .venv .uv .ruff_cache .mypy_cache .pytest_cache .hypothesis
 
 .PHONY: help
@@ -115,8 +117,8 @@ image-spark-apps:
 	$(call build,SPARK_IMAGE,JAVA_TOOL_OPTIONS) --file spark-apps/Dockerfile .
 image-airflow-dags:
 	$(call build,AIRFLOW_IMAGE) --file airflow-dags/Dockerfile .
-image-onebox-parts:
-	$(call build,SPARK_IMAGE,JAVA_TOOL_OPTIONS) --file services/onebox/Dockerfile .
+image-local-servers:
+	$(call build,SPARK_IMAGE,JAVA_TOOL_OPTIONS) --file services/ticklake-local/Dockerfile .
 
 # --- set-up ---------------------------------------------------------------------------------------------------------
 

@@ -22,15 +22,15 @@ from cryptography.x509.oid import NameOID
 from waiting import ENDS_SECONDS
 from xdist.scheduler import LoadScopeScheduling
 
-from onebox import platform
-from onebox.environment import cache_folder
-from onebox.folder import DataFolder
-from onebox.platform import Platform
-from onebox.processes import LOOPBACK, free_port
 from ticklake.kafka import ensure_topics
-from ticklake.names import live_topics
 from ticklake.objects import ObjectStore
 from ticklake.settings import CatalogSettings, KafkaSettings, LiveSettings, StoreSettings, WarehouseSettings
+from ticklake.topics import live_topics
+from ticklake_local import platform
+from ticklake_local.data_folder import DataFolder
+from ticklake_local.environment import cache_folder
+from ticklake_local.platform import Platform
+from ticklake_local.processes import LOOPBACK, free_port
 
 # Where a shell runs the tests in the background, SIGINT is ignored, and would be by every program that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -78,30 +78,30 @@ def logging_of_one_test() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def onebox_tools() -> platform.Tools:
+def local_tools() -> platform.Tools:
     """Java and the jars, fetched where missing."""
     return platform.prepare_tools(cache_folder(), None, print)
 
 
 @pytest.fixture(scope="session")
-def onebox_platform(onebox_tools: platform.Tools, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+def local_platform(local_tools: platform.Tools, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """A broker, store and warehouse in a folder of their own, with all topics of the real flow."""
-    folder = DataFolder.at(tmp_path_factory.mktemp("onebox"))
-    running = platform.prepare(folder, onebox_tools)
+    folder = DataFolder.at(tmp_path_factory.mktemp("ticklake"))
+    running = platform.prepare(folder, local_tools)
     with platform.started(running, print):
         yield running
 
 
 @pytest.fixture
-def kafka_settings(onebox_platform: Platform) -> KafkaSettings:
+def kafka_settings(local_platform: Platform) -> KafkaSettings:
     """A real broker with the batch topics."""
-    return onebox_platform.kafka
+    return local_platform.kafka
 
 
 @pytest.fixture
-def store_settings(onebox_platform: Platform) -> StoreSettings:
+def store_settings(local_platform: Platform) -> StoreSettings:
     """A real store with an empty bucket of this test's own."""
-    settings = onebox_platform.store.model_copy(update={"bucket": f"test-{uuid.uuid4().hex[:12]}"})
+    settings = local_platform.store.model_copy(update={"bucket": f"test-{uuid.uuid4().hex[:12]}"})
     ObjectStore(settings).create_bucket()
     return settings
 
@@ -113,9 +113,9 @@ def store(store_settings: StoreSettings) -> ObjectStore:
 
 
 @pytest.fixture
-def warehouse_settings(onebox_platform: Platform) -> WarehouseSettings:
+def warehouse_settings(local_platform: Platform) -> WarehouseSettings:
     """A real warehouse server with a database name of this test's own."""
-    return onebox_platform.warehouse.model_copy(update={"database": f"TEST_{uuid.uuid4().hex[:12].upper()}"})
+    return local_platform.warehouse.model_copy(update={"database": f"TEST_{uuid.uuid4().hex[:12].upper()}"})
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ def live(kafka_settings: KafkaSettings) -> LiveSettings:
 
 @pytest.fixture
 def stage_env(
-    onebox_platform: Platform,
+    local_platform: Platform,
     store_settings: StoreSettings,
     warehouse_settings: WarehouseSettings,
     catalog_settings: CatalogSettings,
@@ -151,7 +151,7 @@ def stage_env(
         if "live" in request.fixturenames:
             own["TICKLAKE_LIVE_NAMESPACE"] = request.getfixturevalue("live").namespace
         kept = {name: value for name, value in os.environ.items() if not name.startswith("TICKLAKE_")}
-        return kept | onebox_platform.stage_env() | own | more
+        return kept | local_platform.stage_env() | own | more
 
     return environment
 

@@ -17,14 +17,14 @@ from typing import Any
 
 from waiting import ENDS_SECONDS, SECONDS, wait_until
 
-from onebox.platform import Platform
-from onebox.processes import free_port
 from ticklake.catalog import LakeTables
 from ticklake.kafka import ConfirmedProducer
 from ticklake.objects import ObjectStore
 from ticklake.pipeline import BATCH_STAGES
 from ticklake.records import Source, Tick
 from ticklake.settings import CatalogSettings, KafkaSettings, StoreSettings
+from ticklake_local.platform import Platform
+from ticklake_local.processes import free_port
 
 REPLAY_DATE = date(2013, 3, 1)
 """The last session of the recorded bars."""

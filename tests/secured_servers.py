@@ -16,8 +16,8 @@ from confluent_kafka.admin import (
     UserScramCredentialUpsertion,
 )
 
-from onebox.broker import Broker
-from onebox.processes import LOOPBACK, free_port
+from ticklake_local.broker import Broker
+from ticklake_local.processes import LOOPBACK, free_port
 
 _WAIT_SECONDS = 30
 

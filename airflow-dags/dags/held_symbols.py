@@ -18,7 +18,7 @@ from ticklake.pipeline import BATCH_STAGES, FETCH, Stage
 from ticklake.settings import load
 from ticklake_airflow.dags import stage_dag
 from ticklake_airflow.settings import TaskSettings
-from ticklake_airflow.stages import retried, stage_task
+from ticklake_airflow.stage_tasks import retried, stage_task
 
 tasks = load(TaskSettings)
 

@@ -1,7 +1,7 @@
 """# Housekeeping
 
 Removes what has served its time, day by day: the source's answers, quarantined rows, whole flows of accelerated event
-time and, where days are set for them, raw bars and ticks (`keep-house`, `TICKLAKE_KEEP_…`), and Airflow's own records
+time and, where days are set for them, raw bars and ticks (`apply-retention`, `TICKLAKE_KEEP_…`), and Airflow's records
 of runs older than `TICKLAKE_TASKS_METADATA_DAYS`. Keeps the lake's tables small and quick beside their writers: small
 files become few, old snapshots but month ends go, and files that no snapshot names (`maintain-tables`). Running it
 twice does no harm.
@@ -13,7 +13,7 @@ from ticklake.pipeline import Stage
 from ticklake.settings import load
 from ticklake_airflow.dags import DATE, daily, stage_dag
 from ticklake_airflow.settings import ScheduleSettings, TaskSettings
-from ticklake_airflow.stages import BATCH_DATE, stage_task
+from ticklake_airflow.stage_tasks import BATCH_DATE, stage_task
 
 tasks = load(TaskSettings)
 
@@ -25,7 +25,7 @@ with stage_dag(
     tags=["ticklake", "maintenance"],
     **daily(load(ScheduleSettings)),
 ) as dag:
-    stage_task(Stage("keep_house", "archive-ticks", "keep-house"), tasks)
+    stage_task(Stage("apply_retention", "archive-ticks", "apply-retention"), tasks)
     stage_task(Stage("maintain_tables", "archive-ticks", "maintain-tables"), tasks)
     stage_task(
         Stage("clean_airflow_metadata", "airflow-dags", "clean-metadata"),

@@ -12,7 +12,7 @@ from ticklake.pipeline import Stage
 from ticklake.settings import load
 from ticklake_airflow.dags import DATE, HOUR, hourly, stage_dag
 from ticklake_airflow.settings import ScheduleSettings, TaskSettings
-from ticklake_airflow.stages import LOAD_LIVE, RUN_ID, stage_task
+from ticklake_airflow.stage_tasks import LOAD_LIVE, RUN_ID, stage_task
 
 HOUR_OF_RUN = "live_hour(dag_run, params)"
 

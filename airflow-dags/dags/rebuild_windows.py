@@ -13,7 +13,7 @@ from ticklake.pipeline import Kind, Stage
 from ticklake.settings import load
 from ticklake_airflow.dags import stage_dag
 from ticklake_airflow.settings import TaskSettings
-from ticklake_airflow.stages import LOAD_LIVE, RUN_ID, stage_task
+from ticklake_airflow.stage_tasks import LOAD_LIVE, RUN_ID, stage_task
 
 
 def _moment(title: str) -> Param:

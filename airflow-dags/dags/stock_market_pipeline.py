@@ -21,7 +21,7 @@ from ticklake.pipeline import BATCH_STAGES, FETCH
 from ticklake.settings import load
 from ticklake_airflow.dags import DATE, SOURCE, SYMBOLS, batch_schedule, stage_dag
 from ticklake_airflow.settings import ScheduleSettings, TaskSettings
-from ticklake_airflow.stages import stage_task
+from ticklake_airflow.stage_tasks import stage_task
 
 tasks = load(TaskSettings)
 

@@ -10,9 +10,9 @@ from tests.bench.streaming import compare_streaming
 from tests.bench.throughput import compare_clients
 from tests.bench.whole import Whole, compare
 
-from onebox import platform
-from onebox.environment import cache_folder, java_home
-from onebox.folder import DataFolder
+from ticklake_local import platform
+from ticklake_local.data_folder import DataFolder
+from ticklake_local.environment import cache_folder, java_home
 
 
 def main() -> None:

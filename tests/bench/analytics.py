@@ -14,7 +14,6 @@ import pandas as pd
 import pyarrow as pa
 from rich.console import Console
 
-from onebox.platform import Platform
 from ticklake import lineage
 from ticklake.catalog import LakeTables, matching
 from ticklake.lineage import StageRecord, SymbolResult
@@ -23,6 +22,7 @@ from ticklake.pipeline import PROCESS, VALIDATE_RAW
 from ticklake.records import Source
 from ticklake.settings import CatalogSettings
 from ticklake.tables import DAILY_ANALYTICS, DAILY_BARS, FACT_TABLES, arrow_schema
+from ticklake_local.platform import Platform
 
 SESSIONS = 2514
 """Ten years."""

@@ -13,12 +13,13 @@ import confluent_kafka
 from rich.console import Console
 from rich.table import Table
 
-from onebox.platform import Platform
-from onebox.services import ARCHIVE_TICKS, STREAM_ANALYTICS, Service
 from ticklake.kafka import ConfirmedProducer
-from ticklake.names import LIVE_SYMBOLS, live_names
 from ticklake.records import Source, Tick
 from ticklake.settings import KafkaSettings
+from ticklake.symbols import LIVE_SYMBOLS
+from ticklake.topics import live_names
+from ticklake_local.live_services import ARCHIVE_TICKS, STREAM_ANALYTICS, Service
+from ticklake_local.platform import Platform
 
 _WARM_SECONDS, _MEASURED_SECONDS = 45.0, 60.0
 _SLICES = 50

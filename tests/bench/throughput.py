@@ -11,12 +11,13 @@ from kafka import KafkaConsumer, KafkaProducer
 from rich.console import Console
 from rich.table import Table
 
-from onebox.platform import Platform
-from onebox.services import ARCHIVE_TICKS, Service
 from ticklake import kafka
-from ticklake.names import LIVE_SYMBOLS, LiveNames, TopicSpec, live_names
 from ticklake.objects import ObjectStore
 from ticklake.records import Source, Tick
+from ticklake.symbols import LIVE_SYMBOLS
+from ticklake.topics import LiveNames, TopicSpec, live_names
+from ticklake_local.live_services import ARCHIVE_TICKS, Service
+from ticklake_local.platform import Platform
 
 _PRODUCED = 100_000
 _ARCHIVED = 400_000

@@ -18,15 +18,15 @@ from rich.console import Console
 from rich.table import Table
 from tests.bench import old_design
 
-from onebox.batch import run_batch
-from onebox.host_client import Hosts, make_hosts
-from onebox.platform import Platform
-from onebox.run import new_run_id
-from onebox.sources import BatchInput, default_date
 from ticklake import calendar, kafka, lineage, pipeline
-from ticklake.names import TopicSpec
 from ticklake.objects import ObjectStore
 from ticklake.records import Source
+from ticklake.topics import TopicSpec
+from ticklake_local.batch import run_batch
+from ticklake_local.batch_source import BatchInput, default_date
+from ticklake_local.platform import Platform
+from ticklake_local.run import new_run_id
+from ticklake_local.stage_host_client import Hosts, make_hosts
 
 STAGES = {
     "produce": pipeline.FETCH.task_id,

@@ -14,12 +14,12 @@ from typing import Any
 
 from dashboard_rig import Dashboard, Lake, TickSender, dashboard_running
 
-from onebox.platform import Platform
 from ticklake.alerts import Alert
 from ticklake.kafka import ConfirmedProducer, ensure_topics
-from ticklake.names import live_topics
 from ticklake.records import Source, Tick, iso_ms
 from ticklake.settings import KafkaSettings, LiveSettings
+from ticklake.topics import live_topics
+from ticklake_local.platform import Platform
 
 PICTURES = os.environ.get("TICKLAKE_PICTURES")
 """Folder for the pictures of the README."""

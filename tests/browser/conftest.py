@@ -17,8 +17,8 @@ from browser_rig import DESKTOP, Page, Site, site_running
 from dashboard_rig import FilledLake, Lake, fill_lake
 from waiting import SECONDS
 
-from onebox.platform import Platform
 from ticklake.settings import CatalogSettings, StoreSettings
+from ticklake_local.platform import Platform
 
 REQUIRED = "TICKLAKE_REQUIRE_BROWSER"
 
@@ -69,9 +69,9 @@ def visit(chromium: Any) -> Iterator[Callable[..., Page]]:
 
 
 @pytest.fixture(scope="session")
-def filled_lake(onebox_platform: Platform, programs: Path) -> FilledLake:
+def filled_lake(local_platform: Platform, programs: Path) -> FilledLake:
     """One batch through every stage."""
-    return fill_lake(onebox_platform, programs)
+    return fill_lake(local_platform, programs)
 
 
 @pytest.fixture
@@ -82,13 +82,13 @@ def empty_lake(store_settings: StoreSettings, catalog_settings: CatalogSettings)
 
 @pytest.fixture(scope="module")
 def site(
-    chromium: Any, onebox_platform: Platform, programs: Path, filled_lake: FilledLake,
+    chromium: Any, local_platform: Platform, programs: Path, filled_lake: FilledLake,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Site]:  # fmt: skip
     """A dashboard with everything: history, ticks and windows."""
     folder = tmp_path_factory.mktemp("site")
     # Nobody sends ticks between the tests.
-    with site_running(onebox_platform, programs, filled_lake, folder, DASHBOARD_STALE_SECONDS="900") as running:
+    with site_running(local_platform, programs, filled_lake, folder, DASHBOARD_STALE_SECONDS="900") as running:
         running.windows()
         running.server.wait("/symbols/AAPL/windows?length=15m", lambda answer: len(answer["items"]) == 61)
         running.server.wait("/symbols", lambda answer: any(item["sessions"] for item in answer["items"]))
@@ -97,8 +97,8 @@ def site(
 
 @pytest.fixture
 def new_site(
-    chromium: Any, onebox_platform: Platform, programs: Path, tmp_path: Path
+    chromium: Any, local_platform: Platform, programs: Path, tmp_path: Path
 ) -> Iterator[Callable[..., Site]]:  # fmt: skip
     """Starts a dashboard of the test's own; keywords are variables without TICKLAKE_."""
     with ExitStack() as stack:
-        yield lambda lake, **more: stack.enter_context(site_running(onebox_platform, programs, lake, tmp_path, **more))
+        yield lambda lake, **more: stack.enter_context(site_running(local_platform, programs, lake, tmp_path, **more))

@@ -143,7 +143,7 @@ def test_everything_by_keyboard(alerted, visit):
     page.tab.wait_for_selector(".chart canvas")
     page.tab.focus("button:has-text('RSI')")
     press("Space")
-    page.until("document.querySelectorAll('.chart').length === 2")
+    page.until("window.ticklake.chart('daily')?.panes.length === 2")
     assert page.tab.evaluate(f"{focused}.innerText") == "RSI", "the switch keeps the focus"
 
 

@@ -15,18 +15,18 @@ CLOSES = {BEFORE: 88.99, SPLIT: 44.86}
 
 
 @pytest.fixture(scope="module")
-def split_site(chromium, onebox_platform, programs, tmp_path_factory):
+def split_site(chromium, local_platform, programs, tmp_path_factory):
     """A dashboard on a lake that AAPL was fetched into on both days."""
     from browser_rig import site_running
 
-    store = onebox_platform.store.model_copy(update={"bucket": "as-known"})
+    store = local_platform.store.model_copy(update={"bucket": "as-known"})
     ObjectStore(store).create_bucket()
     folder = tmp_path_factory.mktemp("as-known")
     lake = Lake(store, CatalogSettings(uri=f"sqlite:///{folder}/catalog.db"))
     # The first as far as its facts, the second with the analytics of both.
     for day, stages in ((BEFORE, 3), (SPLIT, 4)):
-        run_batch(onebox_platform, programs, lake, ("AAPL", "IBM"), day, f"run {day}", stages)
-    with site_running(onebox_platform, programs, lake, folder, ticks=False) as running:
+        run_batch(local_platform, programs, lake, ("AAPL", "IBM"), day, f"run {day}", stages)
+    with site_running(local_platform, programs, lake, folder, ticks=False) as running:
         running.server.wait("/symbols", lambda answer: any(item["sessions"] for item in answer["items"]))
         yield running
 

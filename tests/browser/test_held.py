@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime
 import pytest
 from browser_rig import PHONE
 
-from ticklake import held, lineage
+from ticklake import held_symbols, lineage
 from ticklake.lineage import ObjectRef, StageRecord, SymbolResult
 from ticklake.objects import ObjectStore
 from ticklake.records import Source, SymbolStatus
@@ -45,5 +45,5 @@ def test_what_is_held_since_when_why_and_what_to_do(held_site, visit, empty_lake
     assert page.tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
     store = ObjectStore(empty_lake.store)
     for symbol in ("AAPL", "ODD"):
-        held.decide(store, "drop", symbol, "kim")
+        held_symbols.decide(store, "drop", symbol, "kim")
     page.tab.locator(CARD, has_text="Nothing is held").wait_for()

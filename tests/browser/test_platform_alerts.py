@@ -10,7 +10,7 @@ import pytest
 from relay import LOOPBACK
 from waiting import ENDS_SECONDS, wait_until
 
-from onebox.processes import free_port
+from ticklake_local.processes import free_port
 
 CONFIGURATION = "route: {receiver: nobody}\nreceivers: [{name: nobody}]\n"
 

@@ -18,9 +18,9 @@ from pyiceberg.types import LongType, NestedField, StringType
 from sqlalchemy.exc import ProgrammingError
 from waiting import ENDS_SECONDS, wait_until
 
-from onebox.airflow_parts import postgres_programs
-from onebox.postgres import as_another_user
-from onebox.processes import free_port
+from ticklake_local.airflow_parts import postgres_programs
+from ticklake_local.postgres import as_another_user
+from ticklake_local.processes import free_port
 
 PASSWORDS = {"owner": "owner's 1", "writer": "writer-1", "reader": "reader-1"}
 USERS = {"owner": "postgres", "writer": "ticklake-writer", "reader": "ticklake-reader"}

@@ -11,13 +11,13 @@ import yaml
 from chart_objects import CHART, VALUE_SETS, Manifest, find, pods, render, tasks
 
 from market_alerts.rules import KINDS
-from ticklake import names
+from ticklake import lake_keys, topics
 from ticklake.pipeline import BATCH_STAGES, Kind
 from ticklake.settings import CatalogSettings, KafkaSettings, StoreSettings, WarehouseSettings
 
 ROOT = CHART.parents[1]
 FURTHER = (
-    "held-symbol", "load-live", "rebuild-windows", "tick-bars", "keep-house", "maintain-tables", "clean-metadata",
+    "held-symbol", "load-live", "rebuild-windows", "tick-bars", "apply-retention", "maintain-tables", "clean-metadata",
 )  # fmt: skip
 """Programs that Airflow starts besides the pipeline's stages."""
 LIVE = ("stream-ticks", "archive-ticks", "market-alerts", "dashboard")
@@ -39,7 +39,7 @@ def test_topics_are_those_of_the_code(helm: Path, namespace: str) -> None:
     wanted = {
         spec.name: (spec.partitions, spec.config)
         for spec in (
-            *names.batch_topics(), *names.live_topics(names.live_names(namespace)), *names.check_topics(),
+            *topics.batch_topics(), *topics.live_topics(topics.live_names(namespace)), *topics.check_topics(),
         )
     }  # fmt: skip
     assert _topics(objects) == wanted
@@ -87,7 +87,7 @@ def test_programs_are_in_their_images(objects: list[Manifest]) -> None:
             image = each["image"].partition(":")[0].removeprefix("ticklake/")
             if each.get("command", ["/"])[0].startswith(("/", "python")):
                 continue
-            folder = {"airflow-dags": ROOT / "airflow-dags", "onebox-parts": ROOT / "services/onebox"}.get(
+            folder = {"airflow-dags": ROOT / "airflow-dags", "local-servers": ROOT / "services/ticklake-local"}.get(
                 image, ROOT / "services" / image
             )
             scripts = tomllib.loads((folder / "pyproject.toml").read_text())["project"].get("scripts", {})
@@ -185,7 +185,7 @@ def test_settings_load_from_the_environment(
     assert store.secret_key
     assert (kafka.ca_file is not None) == (kafka.security_protocol == "SASL_SSL")
     assert (store.ca_file is not None) == store.endpoint.startswith("https")
-    assert store.bucket == names.BUCKET
+    assert store.bucket == lake_keys.BUCKET
     catalog = loaded("validate-raw", CatalogSettings)
     host = "catalog.example.com" if name == "external" else "ticklake-catalog.ticklake.svc:5432"
     assert catalog.uri == f"postgresql://{host}/catalog"

@@ -20,15 +20,15 @@ from table_rows import rows_of
 from waiting import ENDS_SECONDS, wait_until
 
 from archive_ticks.table_files import orphans
-from onebox.platform import Platform
-from onebox.processes import free_port
-from ticklake import ledger, lineage, maintenance, names
+from ticklake import lake_keys, ledger, lineage, maintenance, topics
 from ticklake.catalog import LakeTables, matching
 from ticklake.errors import ConfigurationError, StageError
 from ticklake.kafka import ensure_topics, topic_id
 from ticklake.objects import ObjectStore
 from ticklake.settings import CatalogSettings, KafkaSettings, StoreSettings
 from ticklake.tables import DAILY_BARS, TICK_BARS
+from ticklake_local.platform import Platform
+from ticklake_local.processes import free_port
 
 MinioServer = Callable[[Path, dict[str, str]], AbstractContextManager[str]]
 FLOW = "trial"
@@ -63,17 +63,17 @@ def minio(
 
 @pytest.fixture(scope="module")
 def broker(
-    onebox_platform: Platform, objects: list[Manifest], tmp_path_factory: pytest.TempPathFactory
+    local_platform: Platform, objects: list[Manifest], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[SecuredBroker]:
     """Kafka with all topics and the chart's users; a user's password is its name backwards."""
-    tools, folder = onebox_platform.tools, tmp_path_factory.mktemp("kafka")
+    tools, folder = local_platform.tools, tmp_path_factory.mktemp("kafka")
     found = SecuredBroker(tools.java, tools.jars["kafka"], folder / "data", folder, free_port())
     found.start()
     try:
         found.wait_ready()
         admin = KafkaSettings(bootstrap_servers=found.bootstrap_servers)
-        live = names.live_topics(names.live_names(FLOW))
-        ensure_topics(admin, [*names.batch_topics(), *live, *names.check_topics()])
+        live = topics.live_topics(topics.live_names(FLOW))
+        ensure_topics(admin, [*topics.batch_topics(), *live, *topics.check_topics()])
         users = [each for each in objects if each["kind"] == "KafkaUser"]
         found.add_users(users, {each["metadata"]["name"]: each["metadata"]["name"][::-1] for each in users})
         yield found
@@ -95,7 +95,7 @@ Stage = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="module")
 def environment(
-    onebox_platform: Platform, minio: StoreSettings, broker: SecuredBroker, objects: list[Manifest],
+    local_platform: Platform, minio: StoreSettings, broker: SecuredBroker, objects: list[Manifest],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Callable[[str], dict[str, str]]:  # fmt: skip
     """What a stage's process gets: the platform's addresses, the store's, and the keys of its own user."""
@@ -104,7 +104,7 @@ def environment(
     def of(stage: str) -> dict[str, str]:
         keys = _secret(objects, f"ticklake-store-{stage}")
         kept = {name: value for name, value in os.environ.items() if not name.startswith("TICKLAKE_")}
-        return kept | onebox_platform.stage_env() | {
+        return kept | local_platform.stage_env() | {
             "TICKLAKE_STORE_ENDPOINT": minio.endpoint or "", "TICKLAKE_STORE_ACCESS_KEY": keys["access-key"],
             "TICKLAKE_STORE_SECRET_KEY": keys["secret-key"], "TICKLAKE_LIVE_NAMESPACE": FLOW,
             "TICKLAKE_WAREHOUSE_DATABASE": "RIGHTS", "TICKLAKE_METRICS_PORT": "0",
@@ -191,7 +191,7 @@ def test_the_live_flow_runs_with_the_least_rights(
     provisioned: StoreSettings, stage: Stage, programs: Path, broker: SecuredBroker,
     environment: Callable[[str], dict[str, str]],
 ) -> None:  # fmt: skip
-    live, admin = names.live_names(FLOW), KafkaSettings(bootstrap_servers=broker.bootstrap_servers)
+    live, admin = topics.live_names(FLOW), KafkaSettings(bootstrap_servers=broker.bootstrap_servers)
     flowing = {
         "TICKLAKE_STREAM_SPEED_UP": "600", "TICKLAKE_STREAM_DURATION_EVENT_SECONDS": "7200",
         "TICKLAKE_STREAM_START_EVENT_TIME": "2026-01-30T10:00:00Z",
@@ -219,7 +219,7 @@ def test_the_live_flow_runs_with_the_least_rights(
         done = stage("stream-analytics", **until)
         assert done.returncode == 0, done.stderr[-3000:] + done.stdout[-2000:]
         until["TICKLAKE_WINDOWS_UNTIL_CLOSED_WINDOWS"], until["TICKLAKE_WINDOWS_UNTIL_SECONDS"] = "0", "15"
-    assert list(store.list_objects(f"{names.PROCESSED_LIVE}/flow={FLOW}/window_length=1h/"))
+    assert list(store.list_objects(f"{lake_keys.PROCESSED_LIVE}/flow={FLOW}/window_length=1h/"))
     _file_an_hour_earlier(store, live)
     for hour in map(ledger.hour_of, ledger.hours(store, live)):
         named = ("--date", f"{hour:%Y-%m-%d}", "--hour", str(hour.hour), "--run-id", "rights")
@@ -230,11 +230,11 @@ def test_the_live_flow_runs_with_the_least_rights(
     made = LakeTables(CatalogSettings(uri=environment("load-live")["TICKLAKE_CATALOG_URI"]), provisioned)
     counts = made.read("market_test", TICK_BARS, matching(flow=[FLOW], bar_length=["1h"]), ("tick_count",))
     assert sum(counts["tick_count"].to_pylist()) == wanted
-    done = stage("keep-house", "--date", "2026-01-30", "--run-id", "rights", TICKLAKE_KEEP_SOURCE_DAYS="1")
+    done = stage("apply-retention", "--date", "2026-01-30", "--run-id", "rights", TICKLAKE_KEEP_SOURCE_DAYS="1")
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-def _file_an_hour_earlier(store: ObjectStore, live: names.LiveNames) -> None:
+def _file_an_hour_earlier(store: ObjectStore, live: topics.LiveNames) -> None:
     """As if the ticks had arrived an hour before: only an hour that is over can be processed."""
     for found in list(store.list_objects(f"{live.raw_prefix}/")):
         key = ledger.RangeKey.parse(found.key)
@@ -277,7 +277,7 @@ def test_a_stage_may_not_use_topics_that_are_anothers(
     done = stage("fetch-historical", *BATCH[:3], "another", **_kafka(broker, "stream-ticks"), **soon)
     assert done.returncode == 2
     assert "does not allow to" in done.stderr
-    assert names.BATCH_TOPIC in done.stderr
+    assert topics.BATCH_TOPIC in done.stderr
     # Strimzi makes a user some time after its secret, so a sign-in that is refused is worth another try.
     wrong = stage("fetch-historical", *BATCH[:3], "another", TICKLAKE_KAFKA_PASSWORD="wrong", **soon)
     assert wrong.returncode == 1
@@ -292,7 +292,7 @@ def test_tables_are_written_and_read_with_the_least_rights(
     def catalog(stage: str) -> SqlCatalog:
         keys = _secret(objects, f"ticklake-store-{stage}")
         return SqlCatalog(
-            "ticklake", uri=f"sqlite:///{tmp_path}/catalog.db", warehouse=f"s3://{names.BUCKET}/tables",
+            "ticklake", uri=f"sqlite:///{tmp_path}/catalog.db", warehouse=f"s3://{lake_keys.BUCKET}/tables",
             **{"py-io-impl": "pyiceberg.io.pyarrow.PyArrowFileIO", "s3.endpoint": provisioned.endpoint or "",
                "s3.region": provisioned.region, "s3.access-key-id": keys["access-key"],
                "s3.secret-access-key": keys["secret-key"], "s3.force-virtual-addressing": "false"},
@@ -311,7 +311,7 @@ def test_tables_are_written_and_read_with_the_least_rights(
         with pytest.raises(OSError, match="ACCESS_DENIED"):
             read.append(rows)
     with pytest.raises(OSError, match="ACCESS_DENIED"):
-        catalog("keep-house").load_table("market.tried")
+        catalog("apply-retention").load_table("market.tried")
 
 
 def test_the_check_of_the_platform_passes(provisioned: StoreSettings, stage: Stage) -> None:

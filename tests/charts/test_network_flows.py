@@ -48,7 +48,7 @@ KAFKA_USERS = (
 )  # fmt: skip
 STORE_USERS = (
     "fetch-historical", "consume-historical", "validate-raw", "daily-analytics driver", "daily-analytics executor",
-    "held-symbol", "load-warehouse", "validate-loaded", "reconcile-run", "load-live", "tick-bars", "keep-house",
+    "held-symbol", "load-warehouse", "validate-loaded", "reconcile-run", "load-live", "tick-bars", "apply-retention",
     "maintain-tables", "stream-ticks", "archive-ticks", "stream-analytics driver", "stream-analytics executor",
     "rebuild-windows driver", "rebuild-windows executor", "check-platform", "dashboard",
 )  # fmt: skip
@@ -178,7 +178,7 @@ ENDPOINTS = {
 def test_an_external_store_is_reached_on_its_own_port(helm: Path, endpoint: str) -> None:
     external = ("--set", "store.external.enabled=true", "--set-string", f"store.external.endpoint={endpoint}")
     # A stage that goes nowhere else.
-    policy = find(render(helm, *SNOWFLAKE, *external), "NetworkPolicy", "ticklake-keep-house")
+    policy = find(render(helm, *SNOWFLAKE, *external), "NetworkPolicy", "ticklake-apply-retention")
     (rule,) = policy["spec"]["egress"]
     assert [each["port"] for each in rule["ports"]] == [ENDPOINTS[endpoint]]
 

@@ -8,24 +8,24 @@ import pytest
 from chart_objects import VALUE_SETS, Manifest, find, render
 from chart_rights import StorePolicy
 
-from stream_analytics.failures import RESET
+from stream_analytics.query_failures import RESET
 from stream_analytics.settings import StreamAnalyticsSettings, StreamSettings
-from ticklake import maintenance, names
+from ticklake import lake_keys, maintenance, topics
 from ticklake.ledger import csv_key, range_key
 from ticklake.settings import CatalogSettings
 from ticklake.tables import TICK_TABLES
 
 DAY = date(2026, 1, 30)
 MOMENT = datetime(2026, 1, 30, 21, 5, 7, tzinfo=UTC)
-LIVE = names.live_names()
+LIVE = topics.live_names()
 
-SOURCE = names.source_answer_key("run-1", "AAPL")
-ACTIONS = names.raw_actions_key("run-1", DAY)
-RAW = names.raw_daily_key("AAPL", DAY, MOMENT)
-PROCESSED = f"{names.PROCESSED_DAILY}/date=2026-01-30/symbol=AAPL/00000-0.parquet"
+SOURCE = lake_keys.source_answer_key("run-1", "AAPL")
+ACTIONS = lake_keys.raw_actions_key("run-1", DAY)
+RAW = lake_keys.raw_daily_key("AAPL", DAY, MOMENT)
+PROCESSED = f"{lake_keys.PROCESSED_DAILY}/date=2026-01-30/symbol=AAPL/00000-0.parquet"
 TABLE = "tables/market/daily_bars/metadata/00001.metadata.json"
 TICKS = range_key(LIVE, "0f3c2d1b-aaaa-bbbb-cccc-000000000000", 2, 17, MOMENT)
-WINDOWS = f"{names.PROCESSED_LIVE}/flow=/window_length=15m/00000-0.parquet"
+WINDOWS = f"{lake_keys.PROCESSED_LIVE}/flow=/window_length=15m/00000-0.parquet"
 TICK_FILES = tuple(
     f"{table.folder}/{'/'.join(f'{folder}=x' for _, folder in table.partitions)}/00000-0.parquet"
     for table in TICK_TABLES
@@ -33,30 +33,30 @@ TICK_FILES = tuple(
 MAINTENANCE = maintenance.KEY
 CHECKPOINT_RECORD = f"{LIVE.processed_prefix}/_checkpoints/q.json"
 CHECKPOINT = f"{LIVE.checkpoint_prefix}/closed/offsets/7"
-QUARANTINED_ROW = names.quarantine_row_key("run-1", "AAPL", 3)
-QUARANTINED_BATCH = names.quarantine_key(names.BATCH_TOPIC, 0, 5, "ab" * 32)
-QUARANTINED_TICK = names.quarantine_key(names.LIVE_TOPIC, 0, 5, "ab" * 32)
-TRIAL = f"{names.live_names('trial').raw_prefix}/year=2026/month=01/day=30/hour=21/x.parquet"
-DECISION = names.held_decision_key("run-1", "AAPL")
+QUARANTINED_ROW = lake_keys.quarantine_row_key("run-1", "AAPL", 3)
+QUARANTINED_BATCH = lake_keys.quarantine_key(topics.BATCH_TOPIC, 0, 5, "ab" * 32)
+QUARANTINED_TICK = lake_keys.quarantine_key(topics.LIVE_TOPIC, 0, 5, "ab" * 32)
+TRIAL = f"{topics.live_names('trial').raw_prefix}/year=2026/month=01/day=30/hour=21/x.parquet"
+DECISION = lake_keys.held_decision_key("run-1", "AAPL")
 CHECK = "checks/1"
 BACKUP = "backups/airflow/1.dump"
 EVENTS = "spark-events/eventlog_v2_1/events_1"
 
 
 def _record(program: str) -> str:
-    return names.lineage_key("run-1", program)
+    return lake_keys.lineage_key("run-1", program)
 
 
 PROGRAMS = (
     "fetch-historical", "consume-historical", "validate-raw", "daily-analytics", "load-warehouse", "validate-loaded",
     "reconcile-run", "run",
 )  # fmt: skip
-FAILURES = tuple(names.failure_key("run-1", program) for program in PROGRAMS[:-1])
+FAILURES = tuple(lake_keys.failure_key("run-1", program) for program in PROGRAMS[:-1])
 
 
 def _results(program: str) -> tuple[str, str]:
     """What a stage leaves of a run: its record, or why it failed."""
-    return _record(program), names.failure_key("run-1", program)
+    return _record(program), lake_keys.failure_key("run-1", program)
 
 
 RECORDS = (*(_record(program) for program in PROGRAMS), *FAILURES)
@@ -89,7 +89,7 @@ READS = {
     "stream-analytics": {*REALTIME, CHECKPOINT, TABLE, EVENTS},
     "rebuild-windows": {TICKS, csv_key(TICKS), *REALTIME, TABLE, EVENTS},
     "tick-bars": {TICKS, csv_key(TICKS), TABLE, *TICK_FILES},
-    "keep-house": EXPIRING,
+    "apply-retention": EXPIRING,
     "maintain-tables": OF_TABLES,
     "batch-exporter": {DECISION, TABLE, MAINTENANCE, *RECORDS},
     "dashboard": {
@@ -114,7 +114,7 @@ WRITES = {
     "stream-analytics": {*REALTIME, CHECKPOINT, TABLE, EVENTS},
     "rebuild-windows": {*REALTIME, TABLE, EVENTS},
     "tick-bars": {TABLE, *TICK_FILES},
-    "keep-house": set(),
+    "apply-retention": set(),
     "maintain-tables": {*OF_TABLES, MAINTENANCE},
     "batch-exporter": set(),
     "dashboard": set(),
@@ -126,7 +126,7 @@ REMOVES = {
     "daily-analytics": {PROCESSED, EVENTS},
     "stream-analytics": {CHECKPOINT, EVENTS},
     "rebuild-windows": {EVENTS},
-    "keep-house": EXPIRING,
+    "apply-retention": EXPIRING,
     "maintain-tables": OF_TABLES,
     "check-platform": {CHECK},
     "spark-history": {EVENTS},
@@ -138,7 +138,7 @@ def policies(rendered: Callable[[str], list[Manifest]]) -> dict[str, StorePolicy
     """The policies in production, where every part is on."""
     data = find(rendered("production"), "ConfigMap", "ticklake-store-policies")["data"]
     return {
-        key.removesuffix(".json"): StorePolicy(text, names.BUCKET)
+        key.removesuffix(".json"): StorePolicy(text, lake_keys.BUCKET)
         for key, text in data.items() if key != "bucket.json"
     }  # fmt: skip
 
@@ -168,9 +168,9 @@ def test_what_can_be_read_can_be_listed(policies: dict[str, StorePolicy]) -> Non
 
 @pytest.mark.parametrize(
     ("user", "folder"),
-    [("daily-analytics", names.PROCESSED_DAILY), ("daily-analytics", "tables"), ("stream-analytics", "tables"),
-     ("rebuild-windows", LIVE.raw_prefix), ("rebuild-windows", names.PROCESSED_LIVE), ("rebuild-windows", "tables"),
-     ("stream-analytics", LIVE.checkpoint_prefix), ("stream-analytics", names.PROCESSED_LIVE),
+    [("daily-analytics", lake_keys.PROCESSED_DAILY), ("daily-analytics", "tables"), ("stream-analytics", "tables"),
+     ("rebuild-windows", LIVE.raw_prefix), ("rebuild-windows", lake_keys.PROCESSED_LIVE), ("rebuild-windows", "tables"),
+     ("stream-analytics", LIVE.checkpoint_prefix), ("stream-analytics", lake_keys.PROCESSED_LIVE),
      ("daily-analytics", "spark-events"), ("stream-analytics", "spark-events")],
 )  # fmt: skip
 def test_s3a_may_look_at_the_parents_of_what_it_makes(policies: dict[str, StorePolicy], user: str, folder: str) -> None:
@@ -192,9 +192,9 @@ def test_new_checkpoints_lie_where_their_stage_may_write(helm: Path) -> None:
     stream = StreamSettings(checkpoint=variables["TICKLAKE_WINDOWS_CHECKPOINT"])
     settings = StreamAnalyticsSettings(stream=stream, catalog=CatalogSettings(uri="sqlite:////data/catalog.db"))
     policies = find(objects, "ConfigMap", "ticklake-store-policies")["data"]
-    policy = StorePolicy(policies["stream-analytics.json"], names.BUCKET)
+    policy = StorePolicy(policies["stream-analytics.json"], lake_keys.BUCKET)
     for query in settings.queries:
-        key = settings.checkpoint(query).removeprefix(f"s3a://{names.BUCKET}/")
+        key = settings.checkpoint(query).removeprefix(f"s3a://{lake_keys.BUCKET}/")
         assert "/reset-1/" in key
         for action in ("GetObject", "PutObject", "DeleteObject"):
             assert policy.may(action, f"{key}/metadata")
@@ -202,18 +202,18 @@ def test_new_checkpoints_lie_where_their_stage_may_write(helm: Path) -> None:
 
 
 TOPIC_RIGHTS = {
-    "fetch-historical": {("write", names.BATCH_TOPIC), ("write", names.QUARANTINE_TOPIC)},
+    "fetch-historical": {("write", topics.BATCH_TOPIC), ("write", topics.QUARANTINE_TOPIC)},
     "consume-historical": {
-        ("read", names.BATCH_TOPIC), ("group", names.BATCH_GROUP), ("write", names.QUARANTINE_TOPIC),
+        ("read", topics.BATCH_TOPIC), ("group", topics.BATCH_GROUP), ("write", topics.QUARANTINE_TOPIC),
     },
-    "stream-ticks": {("write", names.LIVE_TOPIC)},
-    "archive-ticks": {("read", names.LIVE_TOPIC), ("group", names.ARCHIVE_GROUP), ("write", names.QUARANTINE_TOPIC)},
+    "stream-ticks": {("write", topics.LIVE_TOPIC)},
+    "archive-ticks": {("read", topics.LIVE_TOPIC), ("group", topics.ARCHIVE_GROUP), ("write", topics.QUARANTINE_TOPIC)},
     # Spark assigns partitions itself and so joins no group.
-    "stream-analytics": {("read", names.LIVE_TOPIC), ("write", names.ANALYTICS_TOPIC)},
+    "stream-analytics": {("read", topics.LIVE_TOPIC), ("write", topics.ANALYTICS_TOPIC)},
     "dashboard": {
         ("read", LIVE.topic), ("read", LIVE.analytics_topic),
-        ("read", LIVE.alerts_topic), ("read", LIVE.alerts_state_topic), ("look at topic", names.BATCH_TOPIC),
-        ("look at group", names.BATCH_GROUP), ("look at group", LIVE.archive_group),
+        ("read", LIVE.alerts_topic), ("read", LIVE.alerts_state_topic), ("look at topic", topics.BATCH_TOPIC),
+        ("look at group", topics.BATCH_GROUP), ("look at group", LIVE.archive_group),
         ("look at group", LIVE.alerts_group),
     },
     "market-alerts": {
@@ -221,7 +221,7 @@ TOPIC_RIGHTS = {
         *(("group", LIVE.delivery_group(target)) for target in ("email", "slack", "webhook")),
         ("read", LIVE.alerts_state_topic), ("write", LIVE.alerts_state_topic),
     },
-    "check-platform": {("read", names.CHECK_TOPIC), ("write", names.CHECK_TOPIC)},
+    "check-platform": {("read", topics.CHECK_TOPIC), ("write", topics.CHECK_TOPIC)},
 }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""`onebox run` on a data folder of a test's own, and the processes that come of it."""
+"""`ticklake run` on a data folder of a test's own, and the processes that come of it."""
 
 import csv
 import io
@@ -27,7 +27,7 @@ class Box:
     """A data folder, what runs on it, and all processes that came of that (told by a variable in their environment)."""
 
     def __init__(self, programs: Path, folder: Path) -> None:
-        self.folder, self._program, self._mark = folder, programs / "onebox", uuid.uuid4().hex
+        self.folder, self._program, self._mark = folder, programs / "ticklake", uuid.uuid4().hex
         self._output = folder.parent / "output"
 
     def start(self, *arguments: str, **environment: str) -> "subprocess.Popen[str]":
@@ -74,7 +74,9 @@ class Box:
 
     def host(self, kind: str) -> psutil.Process:
         """The process in which stages run, none that it forked."""
-        found = next(p for p in self.processes() if {"onebox.hosts", kind} <= set(p.cmdline()) and p.name() != "sh")
+        found = next(
+            p for p in self.processes() if {"ticklake_local.stage_host", kind} <= set(p.cmdline()) and p.name() != "sh"
+        )
         while (parent := found.parent()) and parent.cmdline() == found.cmdline():
             found = parent  # a forked stage has its host's command
         return found

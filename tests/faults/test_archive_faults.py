@@ -14,16 +14,16 @@ from pathlib import Path
 import pytest
 from waiting import ENDS_SECONDS, SECONDS, wait_until
 
-from onebox import platform
-from onebox.broker import Broker
-from onebox.processes import free_port
 from ticklake import kafka
 from ticklake.errors import IntegrityError
 from ticklake.ledger import verify_chain
 from ticklake.ledger_table import read_object
-from ticklake.names import LiveNames, batch_topics, live_topics
 from ticklake.objects import ObjectStore
 from ticklake.settings import KafkaSettings, LiveSettings
+from ticklake.topics import LiveNames, batch_topics, live_topics
+from ticklake_local import platform
+from ticklake_local.broker import Broker
+from ticklake_local.processes import free_port
 
 Environment = Callable[..., dict[str, str]]
 SYMBOLS = ("AAPL", "MSFT", "GOOGL", "AMZN", "META", "TSLA", "NVDA", "INTC")
@@ -183,11 +183,11 @@ def test_an_archive_that_wakes_up_after_another_took_over(
 
 def test_the_broker_killed_in_the_middle_of_the_stream(
     stage_env: Environment, programs: Path, processes: Processes, tmp_path: Path,
-    onebox_tools: platform.Tools, store: ObjectStore,
+    local_tools: platform.Tools, store: ObjectStore,
 ) -> None:  # fmt: skip
     live = LiveSettings(namespace="broker-killed")
     broker = Broker(
-        onebox_tools.java, onebox_tools.jars["kafka"], tmp_path / "data", tmp_path / "broker-log", free_port()
+        local_tools.java, local_tools.jars["kafka"], tmp_path / "data", tmp_path / "broker-log", free_port()
     )
     broker.start()
     try:

@@ -11,22 +11,22 @@ import pytest
 from pydantic import SecretStr
 from waiting import ENDS_SECONDS, SECONDS, wait_until
 
-from onebox import platform
-from onebox.processes import free_port
-from onebox.store import Store
 from ticklake import kafka
 from ticklake.ledger import verify_chain
 from ticklake.ledger_table import read_object
 from ticklake.objects import ObjectStore
 from ticklake.settings import KafkaSettings, LiveSettings, StoreSettings
+from ticklake_local import platform
+from ticklake_local.processes import free_port
+from ticklake_local.store import Store
 
 Environment = Callable[..., dict[str, str]]
 
 
 @pytest.fixture
-def own_store(onebox_tools: platform.Tools, tmp_path: Path) -> Iterator[Store]:
+def own_store(local_tools: platform.Tools, tmp_path: Path) -> Iterator[Store]:
     store = Store(
-        onebox_tools.java, onebox_tools.jars["s3proxy"], tmp_path / "data", tmp_path, free_port(), "key", "secret-key"
+        local_tools.java, local_tools.jars["s3proxy"], tmp_path / "data", tmp_path, free_port(), "key", "secret-key"
     )
     store.start()
     try:

@@ -1,4 +1,4 @@
-"""`onebox up`, `status` and `down` as a user calls them."""
+"""`ticklake up`, `status` and `down` as a user calls them."""
 
 import json
 import os
@@ -68,10 +68,10 @@ def test_an_interrupted_run_and_a_host_that_dies_do_the_background_no_harm(share
     shared_box.wait_for_stage("consume-historical", running)
     running.send_signal(signal.SIGINT)
     assert running.wait(ENDS_SECONDS) == 1
-    assert shared_box.said().splitlines()[-1] == "onebox: interrupted"
+    assert shared_box.said().splitlines()[-1] == "ticklake: interrupted"
     shared_box.host("python").kill()
     run(shared_box)
-    assert "the python host ended: starting it again" in (shared_box.folder / "logs" / "onebox.log").read_text()
+    assert "the python host ended: starting it again" in (shared_box.folder / "logs" / "ticklake.log").read_text()
     assert shared_box.call(*COUNT).stdout == ROWS
     assert server(shared_box) == pid
 
@@ -80,8 +80,8 @@ def test_a_server_that_dies_takes_the_platform_with_it(shared_box: Box) -> None:
     up(shared_box)
     shared_box.process("kafka.Kafka").kill()
     shared_box.nothing_is_left()
-    log = (shared_box.folder / "logs" / "onebox.log").read_text()
-    assert f"onebox: kafka ended with exit code -9; its log is {shared_box.folder}/logs/kafka.log" in log
+    log = (shared_box.folder / "logs" / "ticklake.log").read_text()
+    assert f"ticklake: kafka ended with exit code -9; its log is {shared_box.folder}/logs/kafka.log" in log
     assert "Traceback" not in log
     assert shared_box.call("status").stdout.startswith("Nothing runs")
 
@@ -100,7 +100,7 @@ def test_an_interrupted_up_leaves_nothing(box: Box) -> None:
     wait_until((box.folder / "logs" / "kafka.log").exists, box.said)
     starting.send_signal(signal.SIGINT)
     assert starting.wait(ENDS_SECONDS) == 1
-    assert box.said().splitlines()[-1] == "onebox: interrupted"
+    assert box.said().splitlines()[-1] == "ticklake: interrupted"
     # A child that was just being started is left to its guard.
     box.nothing_is_left()
 
@@ -110,7 +110,7 @@ def test_up_beside_a_run_is_refused_and_names_it(box: Box) -> None:
     wait_until((box.folder / "logs" / "kafka.log").exists, box.said)
     refused = box.call("up")
     assert refused.returncode != 0
-    assert f"another onebox (process {running.pid}) works on {box.folder}" in refused.stderr
+    assert f"another ticklake (process {running.pid}) works on {box.folder}" in refused.stderr
     assert "Traceback" not in refused.stderr
     running.send_signal(signal.SIGINT)
     box.ends(running, 1)

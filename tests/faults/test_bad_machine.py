@@ -1,4 +1,4 @@
-"""A machine on which `onebox` cannot do as asked: a full disk, a Java that is too old."""
+"""A machine on which `ticklake` cannot do as asked: a full disk, a Java that is too old."""
 
 import os
 import signal
@@ -53,7 +53,9 @@ def test_a_disk_that_is_full_before_the_start_is_named(box: Box, disk: Callable[
     done = box.call("run", "--source", "replay", "--no-live")
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
-    assert f"onebox: the disk of {box.folder} is full (16 MB free): make room, or choose another --data" in done.stderr
+    assert (
+        f"ticklake: the disk of {box.folder} is full (16 MB free): make room, or choose another --data" in done.stderr
+    )
     assert box.processes() == []
 
 
@@ -65,8 +67,8 @@ def test_a_disk_that_fills_up_within_the_run_is_named(box: Box, disk: Callable[[
     fill(box.folder / "filler")
     assert running.wait(SECONDS) == 1
     print(box.said())
-    line = next(line for line in box.said().splitlines() if line.startswith("onebox: "))
-    assert line == f"onebox: the disk of {box.folder} is full (0 MB free): make room, or choose another --data"
+    line = next(line for line in box.said().splitlines() if line.startswith("ticklake: "))
+    assert line == f"ticklake: the disk of {box.folder} is full (0 MB free): make room, or choose another --data"
     assert "Traceback" not in box.said()
     assert box.processes() == []
     if stage == "fetch-historical":  # once is enough, and takes its time

@@ -1,4 +1,4 @@
-"""`onebox run` when something dies in the middle: it says so, nothing is left running, and the next run is whole.
+"""`ticklake run` when something dies in the middle: it says so, nothing is left running, and the next run is whole.
 
 All on one data folder, in this order: each run starts on what the one before left of itself.
 """
@@ -17,7 +17,7 @@ Box = Any  # the fixture's class: conftest.py cannot be imported by name
     [
         ("kafka", ("kafka.Kafka",), "consume-historical"),
         ("s3proxy", ("org.gaul.s3proxy.Main",), "daily-analytics"),
-        ("fakesnow", ("onebox.warehouse",), "load-warehouse"),
+        ("fakesnow", ("ticklake_local.warehouse",), "load-warehouse"),
     ],
 )
 def test_a_server_that_is_killed_ends_the_run_with_its_name(
@@ -28,7 +28,7 @@ def test_a_server_that_is_killed_ends_the_run_with_its_name(
     shared_box.process(*words).kill()
     shared_box.ends(running, 1)
     assert (
-        f"onebox: {part} ended with exit code -9; its log is {shared_box.folder}/logs/{part}.log" in shared_box.said()
+        f"ticklake: {part} ended with exit code -9; its log is {shared_box.folder}/logs/{part}.log" in shared_box.said()
     )
     assert "Traceback" not in shared_box.said()
 
@@ -39,7 +39,7 @@ def test_an_interrupt_ends_everything_with_one_line(shared_box: Box, stage: str)
     shared_box.wait_for_stage(stage, running)
     running.send_signal(signal.SIGINT)
     shared_box.ends(running, 1)
-    assert shared_box.said().splitlines()[-1] == "onebox: interrupted"
+    assert shared_box.said().splitlines()[-1] == "ticklake: interrupted"
     assert "Traceback" not in shared_box.said()
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from airflow.sdk import DAG, CronTriggerTimetable, Param
 
-from ticklake.names import slug
-from ticklake_airflow.notify import notify_failure
+from ticklake.lake_keys import slug
+from ticklake_airflow.notifications import notify_failure
 from ticklake_airflow.settings import ScheduleSettings
 
 OWNER = "ticklake"

@@ -4,9 +4,9 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+from ticklake.batch_stage import guarded
 from ticklake.objects import ObjectStore
 from ticklake.settings import StoreSettings, load
-from ticklake.stage import guarded
 
 
 def store(file: Path, prefix: str) -> None:

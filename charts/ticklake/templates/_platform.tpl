@@ -1,6 +1,6 @@
 {{/* Where Kafka, the store, the catalog and the warehouse are. */}}
 
-{{/* Names of the live flow, as `ticklake.names.live_names` has them. */}}
+{{/* Names of the live flow, as `ticklake.topics.live_names` has them. */}}
 {{- define "ticklake.live" -}}
 {{- $space := .Values.settings.liveNamespace -}}
 {{- $suffix := ternary (printf ".%s" $space) "" (ne $space "") -}}

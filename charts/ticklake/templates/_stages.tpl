@@ -106,7 +106,7 @@ tick-bars:
     read: [{{ $live.raw }}, tables/, processed/realtime/ticks/, processed/realtime/bars/, processed/realtime/gaps/]
     write: [tables/, processed/realtime/ticks/, processed/realtime/bars/, processed/realtime/gaps/]
   catalog: writer
-keep-house:
+apply-retention:
   image: archive-ticks
   runs: pod
   store:

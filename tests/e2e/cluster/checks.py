@@ -15,13 +15,13 @@ from pydantic import SecretStr
 from snowflake.connector.cursor import SnowflakeCursor
 from tests.e2e.cluster.tools import Cluster, TrialFailed
 
-from ticklake import ledger, lineage, names
+from ticklake import ledger, lineage, symbols, topics
 from ticklake.objects import ObjectStore
 from ticklake.settings import StoreSettings
 
 SESSIONS = 252
 """Of the New York Stock Exchange from 2023-06-29 to 2024-06-28, by its published holidays: 128 in 2023, 124 in 2024."""
-EXPECTED = dict.fromkeys(names.BATCH_SYMBOLS, SESSIONS)
+EXPECTED = dict.fromkeys(symbols.BATCH_SYMBOLS, SESSIONS)
 
 
 def same(what: str, found: object, wanted: object) -> None:
@@ -102,7 +102,7 @@ def ticks(store: ObjectStore) -> pd.DataFrame:
     Where a topic was deleted, what nobody had read of it is gone: a run that was sent to two topics may have gaps.
     """
     parts = []
-    for found in store.list_objects(f"{names.live_names().raw_prefix}/"):
+    for found in store.list_objects(f"{topics.live_names().raw_prefix}/"):
         key = ledger.RangeKey.parse(found.key)
         if key and found.key.endswith(".parquet"):
             columns = ["symbol", "source", "event_time", "sequence", "producer_run"]
@@ -157,12 +157,12 @@ def archived(store: ObjectStore) -> int:
 
 def archived_by_topic(store: ObjectStore) -> dict[str, int]:
     """The same for each topic id that the live topic had."""
-    live, found_rows = names.live_names(), {}
-    topics = {
+    live, found_rows = topics.live_names(), {}
+    topic_ids = {
         key.topic_id
         for found in store.list_objects(f"{live.raw_prefix}/") if (key := ledger.RangeKey.parse(found.key))
     }  # fmt: skip
-    for topic in topics:
+    for topic in topic_ids:
         chains = ledger.verify_chain(store, live, topic).values()
         found_rows[topic] = sum(entry.rows for ranges in chains for entry in ranges)
     return found_rows

@@ -31,7 +31,7 @@ def _pod(part: str, container: dict[str, Any]) -> dict[str, Any]:
 
 def _prepare(part: str, image: str, namespace: str) -> dict[str, Any]:
     """Creates the part's topics or bucket, as an operator's owner would have."""
-    container = _container(part, image, namespace) | {"command": ["onebox-part", part, "--prepare"]}
+    container = _container(part, image, namespace) | {"command": ["local-server", part, "--prepare"]}
     del container["readinessProbe"]
     template = {"spec": _spec(container) | {"restartPolicy": "OnFailure"}}
     return {
@@ -54,7 +54,7 @@ def _spec(container: dict[str, Any]) -> dict[str, Any]:
 
 def _container(part: str, image: str, namespace: str) -> dict[str, Any]:
     return {
-        "name": part, "image": image, "command": ["onebox-part", part],
+        "name": part, "image": image, "command": ["local-server", part],
         "env": [
             {"name": "TICKLAKE_PART_HOST", "value": f"kafka.{namespace}.svc"},
             {"name": "TICKLAKE_KAFKA_BOOTSTRAP_SERVERS", "value": f"kafka.{namespace}.svc:{PORTS['kafka']}"},

@@ -26,7 +26,7 @@ DAG = "stock_market_pipeline"
 ASKED = {"date": "2024-06-28", "source": "simulated"}
 IMAGES = (
     "fetch-historical", "consume-historical", "load-warehouse", "provision-store", "stream-ticks", "archive-ticks",
-    "market-alerts", "batch-exporter", "dashboard", "spark-apps", "airflow-dags", "onebox-parts",
+    "market-alerts", "batch-exporter", "dashboard", "spark-apps", "airflow-dags", "local-servers",
 )  # fmt: skip
 
 
@@ -61,7 +61,7 @@ class Trial:
         self.parts.ensure_namespace()
         keys = self.parts.secret_of("store-keys") or {"access-key": "trial", "secret-key": secrets.token_hex(16)}
         self.platform.secret("trial-store-keys", **keys)
-        image = f"ticklake/onebox-parts:{self.options.tag}"
+        image = f"ticklake/local-servers:{self.options.tag}"
         # A pod that has ended, with its node say, does not come back by itself.
         self.parts.kubectl("delete", "pods", "--field-selector=status.phase!=Running", "--wait")
         self.parts.kubectl("delete", "jobs", "--all", "--wait")

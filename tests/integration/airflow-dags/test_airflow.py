@@ -1,4 +1,4 @@
-"""`onebox airflow` as a user calls it: the real Airflow on a real broker, store, warehouse and Spark.
+"""`ticklake airflow` as a user calls it: the real Airflow on a real broker, store, warehouse and Spark.
 
 Sessions and row counts are the New York Stock Exchange's own: 250 sessions in 2023; closed on 4 July 2024 and early on
 the day before; a year up to 2 July 2024 has 252 sessions.
@@ -28,12 +28,12 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 from waiting import ENDS_SECONDS, wait_until
 
 from load_warehouse.session import Session as Warehouse
-from onebox.processes import free_port
-from onebox.warehouse import local_settings
 from ticklake import lineage
-from ticklake.names import slug
+from ticklake.lake_keys import slug
 from ticklake.objects import ObjectStore
 from ticklake.settings import StoreSettings
+from ticklake_local.processes import free_port
+from ticklake_local.warehouse import local_settings
 
 pytestmark = pytest.mark.timeout(1500)
 
@@ -111,7 +111,7 @@ def notices() -> Iterator[Notices]:
 
 
 class Box:
-    """`onebox airflow` on a folder of its own, and what it printed."""
+    """`ticklake airflow` on a folder of its own, and what it printed."""
 
     def __init__(self, program: Path, folder: Path, variables: dict[str, str]) -> None:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("TICKLAKE_")}
@@ -166,7 +166,7 @@ class Box:
 
 @pytest.fixture(scope="module")
 def box(
-    onebox_tools: object, programs: Path, notices: Notices, tmp_path_factory: pytest.TempPathFactory
+    local_tools: object, programs: Path, notices: Notices, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Box]:
     variables = notices.variables() | {
         # So that a run may be asked for from a source that does not answer.
@@ -178,7 +178,7 @@ def box(
         # Only what the tests ask for is to run.
         "AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False",
     }
-    running = Box(programs / "onebox", tmp_path_factory.mktemp("airflow") / "data", variables)
+    running = Box(programs / "ticklake", tmp_path_factory.mktemp("airflow") / "data", variables)
     try:
         running.wait_ready()
         yield running
@@ -330,7 +330,7 @@ def test_housekeeping_goes_to_green(asked: Asked) -> None:
 
 def test_airflows_own_command_works_beside_it(box: Box, asked: Asked, programs: Path) -> None:
     done = subprocess.run(
-        [programs / "onebox", "airflow", "--data", box.folder, "dags", "list", "--output", "json"],
+        [programs / "ticklake", "airflow", "--data", box.folder, "dags", "list", "--output", "json"],
         capture_output=True, text=True, check=True, timeout=300,
     )  # fmt: skip
     listed = json.loads(done.stdout[done.stdout.index("[{") :])

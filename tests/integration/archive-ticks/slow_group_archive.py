@@ -9,10 +9,10 @@ from typing import Any
 
 from archive_ticks.service import Archive
 from archive_ticks.settings import ArchiveSettings
-from ticklake import group_reader
+from ticklake import group_consumer
+from ticklake.batch_stage import service_main
 from ticklake.kafka import make_consumer
 from ticklake.objects import ObjectStore
-from ticklake.stage import service_main
 
 LATE_SECONDS = {"MetadataRequest": 3.0, "SyncGroupRequest": 1.0}
 """The second is longer than one poll of the archive takes."""
@@ -46,9 +46,9 @@ def _slow_down(manager: Any) -> None:
 
 
 if __name__ == "__main__":
-    group_reader.make_consumer = slow_consumer
+    group_consumer.make_consumer = slow_consumer
     if "unprepared" in sys.argv:
-        group_reader.GroupReader._know_partitions = lambda *_: None  # type: ignore[method-assign]
+        group_consumer.GroupReader._know_partitions = lambda *_: None  # type: ignore[method-assign]
     service_main(
         "archive-ticks",
         ArchiveSettings,

@@ -23,9 +23,9 @@ from waiting import ENDS_SECONDS, wait_until
 from ticklake import kafka
 from ticklake.ledger import LedgerRange, csv_key, verify_chain
 from ticklake.ledger_table import SCHEMA, read_object
-from ticklake.names import QUARANTINE_TOPIC, LiveNames
 from ticklake.objects import ObjectStore
 from ticklake.settings import KafkaSettings, LiveSettings
+from ticklake.topics import QUARANTINE_TOPIC, LiveNames
 
 Environment = Callable[..., dict[str, str]]
 LARGE = b"x" * 1_000_000

@@ -13,14 +13,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from archive_ticks import restating, unprocessed
+from archive_ticks import bar_restatement, pending_ranges
 from archive_ticks.compaction import Compaction, compact
-from archive_ticks.hourly import BarSettings, make_bars
-from archive_ticks.progress import LEDGER
+from archive_ticks.table_progress import LEDGER
+from archive_ticks.tick_bars_stage import BarSettings, make_bars
 from ticklake import ledger, ledger_table
+from ticklake.batch_checks import QualityError
 from ticklake.catalog import LakeTables
 from ticklake.errors import ConfigurationError, IntegrityError, StageError
-from ticklake.expectations import QualityError
 from ticklake.ledger import LedgerRange
 from ticklake.objects import ObjectStore
 from ticklake.settings import CatalogSettings, LiveSettings, StoreSettings
@@ -310,8 +310,8 @@ def test_in_small_parts_as_in_one(
         fill(archive, live)
         archive(0, at(-30), *((at(n - 30), 10.0 + n % 7, n) for n in range(95)), symbol="MSFT", partition=2, live=live)
     run(settings.model_copy(update={"live": whole}), 1)
-    monkeypatch.setattr(unprocessed, "ROWS_PER_PART", 1)
-    monkeypatch.setattr(restating, "ROWS_AT_ONCE", 1)
+    monkeypatch.setattr(pending_ranges, "ROWS_PER_PART", 1)
+    monkeypatch.setattr(bar_restatement, "ROWS_AT_ONCE", 1)
     run(settings, 1)
     assert len([each for each in tables.lake.properties("market_test", TICKS) if '"flow":""' in each[LEDGER]]) == 5
     for table in TICK_TABLES:

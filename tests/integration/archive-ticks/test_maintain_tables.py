@@ -14,18 +14,18 @@ from pyiceberg.table.snapshots import Operation
 from table_rows import content, file_names, opened, rows_of
 
 from archive_ticks.compaction import Compaction, compact
-from archive_ticks.expiry import Retention, doomed, expire, expire_flows, month_ends
-from archive_ticks.house import today_utc
 from archive_ticks.maintenance import MaintenanceSettings, maintain
+from archive_ticks.retention import today_utc
+from archive_ticks.snapshot_expiry import Retention, doomed, expire, expire_flows, month_ends
 from archive_ticks.table_files import orphans
-from onebox.platform import Platform
-from onebox.processes import free_port
 from ticklake import maintenance
 from ticklake.catalog import SCHEMA_VERSION, LakeTables, matching
 from ticklake.errors import ConfigurationError, IntegrityError, StageError
 from ticklake.objects import ObjectStore
 from ticklake.settings import CatalogSettings, StoreSettings
 from ticklake.tables import ALL_TABLES, DAILY_ANALYTICS, DAILY_BARS, WINDOWS, IcebergTable
+from ticklake_local.platform import Platform
+from ticklake_local.processes import free_port
 
 SMALL = Compaction(target_bytes=64 << 20, least_files=5)
 KEEP = Retention(days=90, least=10, most=2000, month_ends=True)
@@ -45,9 +45,9 @@ def settings(catalog_settings: CatalogSettings, store_settings: StoreSettings) -
 
 
 @pytest.fixture
-def age(onebox_platform: Platform, store: ObjectStore) -> Callable[[float], None]:
+def age(local_platform: Platform, store: ObjectStore) -> Callable[[float], None]:
     """Makes every object of the bucket that many days older, for the store as for us."""
-    folder = onebox_platform.folder.store / "buckets" / store.bucket
+    folder = local_platform.folder.store / "buckets" / store.bucket
 
     def older(days: float) -> None:
         for file in folder.rglob("*"):

@@ -16,14 +16,14 @@ from table_rows import Write, appending, batch_of, content, opened, replacing, s
 
 from archive_ticks import compaction
 from archive_ticks.compaction import Compaction, compact
-from archive_ticks.house import today_utc
 from archive_ticks.maintenance import MaintenanceSettings, maintain
-from onebox.platform import Platform
+from archive_ticks.retention import today_utc
 from ticklake.catalog import LakeTables
 from ticklake.errors import ConflictError
 from ticklake.objects import ObjectStore
 from ticklake.settings import CatalogSettings, StoreSettings
 from ticklake.tables import DAILY_BARS, WINDOWS, IcebergTable
+from ticklake_local.platform import Platform
 
 SECONDS = float(os.environ.get("TICKLAKE_TEST_MAINTENANCE_SECONDS", "40"))
 LATER = timedelta(days=200)
@@ -87,7 +87,7 @@ class AgedFiles:
 
 @pytest.mark.timeout(SECONDS + 300)
 def test_every_row_once(
-    onebox_platform: Platform, catalog_settings: CatalogSettings, store_settings: StoreSettings, store: ObjectStore
+    local_platform: Platform, catalog_settings: CatalogSettings, store_settings: StoreSettings, store: ObjectStore
 ) -> None:
     def lake() -> LakeTables:
         return LakeTables(catalog_settings, store_settings)
@@ -98,7 +98,7 @@ def test_every_row_once(
     both, appends = Writer(replacing(lake(), DAILY_BARS), stop), Writer(appending(lake(), DAILY_BARS), stop)
     alone = Writer(replacing(lake(), WINDOWS), stop)
     writers = [both, appends, alone]
-    files = AgedFiles(onebox_platform.folder.store / "buckets" / store.bucket, writers)
+    files = AgedFiles(local_platform.folder.store / "buckets" / store.bucket, writers)
     settings = MaintenanceSettings(
         store=store_settings, catalog=catalog_settings, keep_snapshots_days=1, keep_snapshots_least=10,
         keep_month_ends=False, compact_least_files=2,

@@ -14,13 +14,13 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from waiting import ENDS_SECONDS, wait_until
 
-from onebox.processes import free_port
-from ticklake import held, lineage, maintenance
+from ticklake import held_symbols, lineage, maintenance
 from ticklake.lineage import CheckResult, ObjectRef, StageRecord, SymbolChanges, SymbolResult
 from ticklake.maintenance import Maintenance, TableMaintenance, TableSize
 from ticklake.objects import ObjectStore
 from ticklake.records import Source, SymbolStatus
 from ticklake.settings import StoreSettings
+from ticklake_local.processes import free_port
 
 Environment = Callable[..., dict[str, str]]
 START = datetime(2026, 1, 30, 21, 30, tzinfo=UTC)
@@ -127,7 +127,7 @@ def test_held_symbols_are_counted_until_they_are_decided_or_brought(
     with exporter(programs, environment, log) as port:
         assert metrics(port)["held_symbols", "simulated"] == 3
         assert metrics(port)["held_symbols", "yahoo"] == 0
-        held.decide(store, "drop", "MSFT", "kim")
+        held_symbols.decide(store, "drop", "MSFT", "kim")
         wait_until(lambda: metrics(port)["held_symbols", "simulated"] == 2, log.read_text)
         good = record("fetch-historical", "good", 120, symbols={"AAPL": brought.model_copy(update={"changes": None})})
         lineage.write(store, good)

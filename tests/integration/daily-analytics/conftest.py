@@ -10,8 +10,8 @@ from daily_analytics.settings import AnalyticsSettings
 from daily_analytics.stage import run_stage
 from fetch_historical.recordings import adjust
 from fetch_historical.recordings import recorded as recording
-from onebox.platform import Platform
 from ticklake import facts, lineage
+from ticklake.batch_stage import Run
 from ticklake.catalog import LakeTables, matching
 from ticklake.facts import Facts
 from ticklake.lineage import StageRecord, SymbolResult
@@ -20,17 +20,17 @@ from ticklake.pipeline import CONSUME, VALIDATE_RAW
 from ticklake.records import Source, SymbolStatus, batch_checksum
 from ticklake.settings import CatalogSettings, StoreSettings
 from ticklake.spark import SparkSettings, build_session, close_jvm
-from ticklake.stage import Run
 from ticklake.tables import DAILY_ANALYTICS, FACT_TABLES, arrow_schema, namespace_of
+from ticklake_local.platform import Platform
 
 Frame = pd.DataFrame
 
 
 @pytest.fixture(scope="module")
-def spark_settings(onebox_platform: Platform) -> Iterator[SparkSettings]:
-    tools = onebox_platform.tools
+def spark_settings(local_platform: Platform) -> Iterator[SparkSettings]:
+    tools = local_platform.tools
     settings = SparkSettings(master="local[2]", java_home=tools.java.home, jars_dir=tools.jars["spark"])
-    build_session("tests", settings, onebox_platform.store)
+    build_session("tests", settings, local_platform.store)
     yield settings
     close_jvm()
 

@@ -13,9 +13,9 @@ from daily_analytics.lake import Lake
 from fetch_historical.recordings import adjust
 from fetch_historical.recordings import recorded as recording
 from ticklake import history
-from ticklake.as_of import moment
 from ticklake.catalog import RUN_ID, matching
 from ticklake.errors import ConfigurationError, IntegrityError, StageError
+from ticklake.history_options import moment
 from ticklake.records import Source, SymbolStatus, batch_checksum
 from ticklake.spark import SparkSettings, build_session, with_catalog
 from ticklake.tables import DAILY_ANALYTICS, DAILY_BARS, arrow_schema

@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 import snowflake.connector
 
-from load_warehouse.run import load_run
 from load_warehouse.settings import LoadSettings
+from load_warehouse.stage import load_run
 from ticklake import lineage
+from ticklake.batch_stage import Run
 from ticklake.facts import ACTION_KEY, BAR_KEY, in_force
-from ticklake.stage import Run
 from ticklake.tables import CORPORATE_ACTIONS, DAILY_BARS
 
 PROVISIONAL, BEFORE, SPLIT, DIVIDEND, LATER = (date(2003, 2, day) for day in (13, 14, 18, 19, 21))

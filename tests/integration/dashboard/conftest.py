@@ -12,14 +12,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from dashboard_rig import Dashboard, FilledLake, TickSender, dashboard_running, fill_lake
 
-from onebox.platform import Platform
 from ticklake.settings import KafkaSettings, LiveSettings
+from ticklake_local.platform import Platform
 
 
 @pytest.fixture(scope="session")
-def filled_lake(onebox_platform: Platform, programs: Path) -> FilledLake:
+def filled_lake(local_platform: Platform, programs: Path) -> FilledLake:
     """One batch through every stage."""
-    return fill_lake(onebox_platform, programs)
+    return fill_lake(local_platform, programs)
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from dashboard_rig import dashboard_running
 from nights import NIGHTS, SOURCE, answer, asked_at, record, traded
 
 from ticklake import history
-from ticklake.as_of import ADJUSTMENTS
 from ticklake.catalog import LakeTables
+from ticklake.history_options import ADJUSTMENTS
 from ticklake.objects import ObjectStore
 from ticklake.settings import CatalogSettings
 
@@ -41,16 +41,16 @@ def told(day):
 
 
 @pytest.fixture(scope="module")
-def tables(onebox_platform, tmp_path_factory):
-    store = onebox_platform.store.model_copy(update={"bucket": "as-of-nights"})
+def tables(local_platform, tmp_path_factory):
+    store = local_platform.store.model_copy(update={"bucket": "as-of-nights"})
     ObjectStore(store).create_bucket()
     catalog = CatalogSettings(uri=f"sqlite:///{tmp_path_factory.mktemp('as-of')}/catalog.db")
     return LakeTables(catalog, store)
 
 
 @pytest.fixture(scope="module")
-def environment(onebox_platform, tables):
-    return onebox_platform.stage_env() | {"TICKLAKE_STORE_BUCKET": "as-of-nights", "TICKLAKE_CATALOG_URI": tables.where}
+def environment(local_platform, tables):
+    return local_platform.stage_env() | {"TICKLAKE_STORE_BUCKET": "as-of-nights", "TICKLAKE_CATALOG_URI": tables.where}
 
 
 @pytest.fixture(scope="module")
@@ -123,9 +123,9 @@ def test_what_is_known_later_does_not_change_what_is_read_as_of_before(server, r
     assert answer["known_at"] == f"{NIGHTS[18]}T22:30:00.000Z"
 
 
-def onebox_bars(programs, environment, *arguments):
+def local_bars(programs, environment, *arguments):
     return subprocess.run(
-        [programs / "onebox", "bars", *arguments], env=environment, capture_output=True, timeout=300, check=False
+        [programs / "ticklake", "bars", *arguments], env=environment, capture_output=True, timeout=300, check=False
     )  # fmt: skip
 
 
@@ -133,7 +133,7 @@ def onebox_bars(programs, environment, *arguments):
 def test_command_export_and_api_give_equal_rows(server, read_then, tables, programs, environment, adjust):
     night = NIGHTS[17]
     body = read_then[night]["BUSY"][f"bars?format=parquet&adjust={adjust}"][1]
-    done = onebox_bars(
+    done = local_bars(
         programs, environment, "BUSY", "--as-of", str(night), "--adjust", adjust, "--format", "parquet"
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, b"")
@@ -148,11 +148,11 @@ def test_command_export_and_api_give_equal_rows(server, read_then, tables, progr
 
 def test_the_command_for_people_and_of_a_part(programs, environment, read_then):
     part = ("--from", str(NIGHTS[9]), "--to", str(NIGHTS[10]))
-    done = onebox_bars(programs, environment, "busy", "--adjust", "none", "--csv", *part)
+    done = local_bars(programs, environment, "busy", "--adjust", "none", "--csv", *part)
     rows = list(csv.DictReader(io.StringIO(done.stdout.decode())))
     assert [row["session_date"] for row in rows] == [str(NIGHTS[9]), str(NIGHTS[10])]
     assert [float(row["stock_splits"]) for row in rows] == [0, 4]
-    done = onebox_bars(programs, environment, "BUSY", "--until", str(NIGHTS[10]), *part)
+    done = local_bars(programs, environment, "BUSY", "--until", str(NIGHTS[10]), *part)
     assert (done.returncode, done.stderr) == (0, b"")
     lines = done.stdout.decode().splitlines()
     assert lines[-1] == (
@@ -205,23 +205,23 @@ def test_what_is_wrong_is_told_in_one_line(server, read_then, programs, environm
         for route in (f"symbols/{symbol}/indicators?", f"risk?symbols={symbol}&", f"compare?symbols={symbol}&"):
             assert server.get(f"/api/v1/{route}{urllib.parse.urlencode(asked)}")[0] == status, route
     words = [part for name, value in asked.items() for part in (f"--{name.replace('_', '-')}", value)]
-    done = onebox_bars(programs, environment, symbol, *words)
+    done = local_bars(programs, environment, symbol, *words)
     assert (done.returncode, done.stdout) == (2, b"")
-    assert done.stderr.decode().startswith("onebox")
+    assert done.stderr.decode().startswith("ticklake")
     assert done.stderr.decode().count("\n") == 1
     assert says in done.stderr.decode()
 
 
 def test_a_catalog_that_is_away(programs, environment, tmp_path, read_then):
     away = environment | {"TICKLAKE_CATALOG_URI": "postgresql://127.0.0.1:9/catalog", "TICKLAKE_CATALOG_USER": "u"}
-    done = onebox_bars(programs, away, "BUSY", "--as-of", str(NIGHTS[9]))
+    done = local_bars(programs, away, "BUSY", "--as-of", str(NIGHTS[9]))
     assert (done.returncode, done.stdout) == (1, b"")
     assert "the catalog at postgresql://127.0.0.1:9/catalog does not answer" in done.stderr.decode()
     assert done.stderr.decode().count("\n") == 1
     nowhere = environment | {"TICKLAKE_STORE_ENDPOINT": "http://127.0.0.1:9", "TICKLAKE_STORE_TIMEOUT_SECONDS": "1"}
-    done = onebox_bars(programs, nowhere, "BUSY", "--as-of", str(NIGHTS[9]))
+    done = local_bars(programs, nowhere, "BUSY", "--as-of", str(NIGHTS[9]))
     assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (1, b"", 1)
-    assert done.stderr.startswith(b"onebox: the store ")
+    assert done.stderr.startswith(b"ticklake: the store ")
     with dashboard_running(programs, away, tmp_path) as server:
         status, _, body = server.get(f"/api/v1/symbols/BUSY/bars?as_of={NIGHTS[9]}")
         assert status == 503

@@ -18,8 +18,8 @@ from ticklake.tables import DAILY_ANALYTICS
 
 
 @pytest.fixture(scope="module")
-def server(filled_lake, onebox_platform, programs, tmp_path_factory):
-    environment = onebox_platform.stage_env() | filled_lake.env
+def server(filled_lake, local_platform, programs, tmp_path_factory):
+    environment = local_platform.stage_env() | filled_lake.env
     with dashboard_running(programs, environment, tmp_path_factory.mktemp("dashboard")) as running:
         yield running
 

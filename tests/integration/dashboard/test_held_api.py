@@ -2,7 +2,7 @@
 
 from datetime import UTC, date, datetime, timedelta
 
-from ticklake import held, lineage
+from ticklake import held_symbols, lineage
 from ticklake.lineage import ObjectRef, StageRecord, SymbolResult
 from ticklake.objects import ObjectStore
 from ticklake.records import Source, SymbolStatus
@@ -41,7 +41,7 @@ def test_held_symbols_are_listed_until_somebody_decides(serve, store_settings: S
         "answer": "raw/source/run_id=night1/AAPL.parquet", "released": None,
     }  # fmt: skip
     assert (items[1]["symbol"], items[1]["answer"]) == ("ODD", None)
-    held.decide(store, "drop", "ODD", "kim")
+    held_symbols.decide(store, "drop", "ODD", "kim")
     assert [item["symbol"] for item in server.wait("/held", lambda answer: len(answer["items"]) == 1)["items"]] == [
         "AAPL"
     ]

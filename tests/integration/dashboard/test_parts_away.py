@@ -9,22 +9,22 @@ from dashboard_rig import TickSender, dashboard_running
 from lake_writer import put_daily
 from pydantic import SecretStr
 
-from onebox.broker import Broker
-from onebox.processes import free_port
-from onebox.store import Store
 from ticklake.catalog import LakeTables
 from ticklake.kafka import ensure_topics
-from ticklake.names import live_names, live_topics
 from ticklake.objects import ObjectStore
 from ticklake.settings import CatalogSettings, KafkaSettings, StoreSettings
+from ticklake.topics import live_names, live_topics
+from ticklake_local.broker import Broker
+from ticklake_local.processes import free_port
+from ticklake_local.store import Store
 
 DAYS = [date(2026, 1, 5) + timedelta(days=n) for n in range(3)]
 
 
 @pytest.fixture
-def parts(onebox_tools, tmp_path):
+def parts(local_tools, tmp_path):
     """A broker and a store that this test may stop; not started yet."""
-    java, jars = onebox_tools.java, onebox_tools.jars
+    java, jars = local_tools.java, local_tools.jars
     broker = Broker(java, jars["kafka"], tmp_path / "kafka", tmp_path, free_port())
     store = Store(java, jars["s3proxy"], tmp_path / "store", tmp_path, free_port(), "key", "secret-key")
     yield broker, store

@@ -17,18 +17,18 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from consume_historical.settings import ConsumeSettings
 from consume_historical.stage import run_stage as consume_stage
-from fetch_historical.answers import ROWS, AnswerBook, request_header
-from fetch_historical.period import Period
+from fetch_historical.answer_store import ROWS, AnswerStore, request_header
+from fetch_historical.batch_period import Period
 from fetch_historical.replay import replay_settings
 from fetch_historical.settings import FetchSettings, YahooSettings
 from fetch_historical.stage import run_stage as fetch_stage
 from fetch_historical.yahoo import YahooSource
 from ticklake import lineage
+from ticklake.batch_stage import Run
 from ticklake.lineage import OffsetRange, StageRecord
 from ticklake.objects import ObjectStore
 from ticklake.records import Source
 from ticklake.settings import CatalogSettings, KafkaSettings, StoreSettings
-from ticklake.stage import Run
 
 LAST = date(2013, 3, 1)
 """The recording's last session, as its publisher states it."""
@@ -151,7 +151,7 @@ def inject_row(store: ObjectStore) -> Callable[..., list[int]]:
             rows[place].update(values)
         spoiled = dataclasses.replace(reply, rows=pa.Table.from_pylist(rows, schema=ROWS))
         request = request_header(Source.REPLAY, period, (symbol,))
-        AnswerBook(store, run_id, Source.REPLAY, request).keep(symbol, lambda: spoiled)
+        AnswerStore(store, run_id, Source.REPLAY, request).keep(symbol, lambda: spoiled)
         return list(changes)
 
     return put

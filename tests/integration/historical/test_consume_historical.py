@@ -15,7 +15,7 @@ from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from waiting import wait_until
 
 from fetch_historical.settings import SimulatedSettings
-from ticklake import lineage, names
+from ticklake import lake_keys, lineage, topics
 from ticklake.errors import ConfigurationError, ExitCode, IntegrityError, StageError
 from ticklake.objects import ObjectStore
 from ticklake.records import Source
@@ -33,7 +33,7 @@ def raw_objects(store) -> dict[str, bytes]:
 
 
 def quarantined_at(store: ObjectStore, place: Any) -> Any:
-    prefix = f"quarantine/topic={names.BATCH_TOPIC}/partition={place.partition}/{place.offset:020d}-"
+    prefix = f"quarantine/topic={topics.BATCH_TOPIC}/partition={place.partition}/{place.offset:020d}-"
     (found,) = store.list_objects(prefix)
     return json.loads(store.get(found.key))
 
@@ -62,7 +62,7 @@ def test_one_csv_per_symbol_with_the_recorded_bars(fetch, consume, store, record
 def test_commits_the_end_of_what_it_read(fetch, consume, kafka_settings: KafkaSettings):
     record = fetch()
     consume()
-    consumer = KafkaConsumer(bootstrap_servers=kafka_settings.bootstrap_servers, group_id=names.BATCH_GROUP)
+    consumer = KafkaConsumer(bootstrap_servers=kafka_settings.bootstrap_servers, group_id=topics.BATCH_GROUP)
     committed = {part.partition: consumer.committed(TopicPartition(part.topic, part.partition)) for part in
         record.offsets}  # fmt: skip
     consumer.close()
@@ -75,12 +75,12 @@ def test_repeated_strange_and_malformed_messages_in_between(fetch, consume, inje
     whole = sent[0]
     strange = whole.value.replace(run_id.encode(), b"another-batch")
     bad = [
-        inject(names.BATCH_TOPIC, b"\xff\x00 not JSON", b"AAPL", 0),
-        inject(names.BATCH_TOPIC, None, b"AAPL", 0),
-        inject(names.BATCH_TOPIC, whole.value.replace(b'"high":', b'"high":-'), whole.key, whole.partition),
+        inject(topics.BATCH_TOPIC, b"\xff\x00 not JSON", b"AAPL", 0),
+        inject(topics.BATCH_TOPIC, None, b"AAPL", 0),
+        inject(topics.BATCH_TOPIC, whole.value.replace(b'"high":', b'"high":-'), whole.key, whole.partition),
     ]
-    inject(names.BATCH_TOPIC, strange, whole.key, whole.partition)
-    inject(names.BATCH_TOPIC, whole.value, whole.key, whole.partition)
+    inject(topics.BATCH_TOPIC, strange, whole.key, whole.partition)
+    inject(topics.BATCH_TOPIC, whole.value, whole.key, whole.partition)
     # The retry sends everything once more; its record then spans all of the above.
     second = fetch()
     ranges = tuple(
@@ -92,7 +92,7 @@ def test_repeated_strange_and_malformed_messages_in_between(fetch, consume, inje
     assert (record.rows_in, record.rows_out, record.quarantined) == (1199, 1196, 3)
     for metadata in bad:
         stored = quarantined_at(store, metadata)
-        assert (stored["topic"], stored["offset"]) == (names.BATCH_TOPIC, metadata.offset)
+        assert (stored["topic"], stored["offset"]) == (topics.BATCH_TOPIC, metadata.offset)
     original = quarantined_at(store, bad[0])
     assert base64.b64decode(original["original_base64"]) == b"\xff\x00 not JSON"
     before = raw_objects(store)
@@ -105,7 +105,7 @@ def test_the_same_identity_with_other_content_is_an_error(fetch, consume, inject
     bar = messages(record.offsets)[5]
     document = json.loads(bar.value)
     document["volume"] += 1
-    there = inject(names.BATCH_TOPIC, json.dumps(document).encode(), bar.key, bar.partition)
+    there = inject(topics.BATCH_TOPIC, json.dumps(document).encode(), bar.key, bar.partition)
     longer = tuple(part.model_copy(update={"last": there.offset}) for part in record.offsets)
     lineage.write(store, record.model_copy(update={"offsets": longer}))
     with pytest.raises(IntegrityError, match="two different messages for bar 5"):
@@ -127,8 +127,8 @@ def test_a_missing_bar_is_named_and_nothing_is_written(fetch, consume, store):
 
 def test_a_batch_of_another_run_in_the_same_second_gets_a_key_of_its_own(fetch, consume, store, run_id):
     fetch(symbols=("IBM",))
-    answer = store.get(names.source_answer_key(run_id, "IBM"))
-    store.put_if_absent(names.source_answer_key("other", "IBM"), answer)
+    answer = store.get(lake_keys.source_answer_key(run_id, "IBM"))
+    store.put_if_absent(lake_keys.source_answer_key("other", "IBM"), answer)
     fetch(symbols=("IBM",), the_run="other")
     first, second = consume(), consume(the_run="other")
     suffix = hashlib.sha256(b"other").hexdigest()[:8]
@@ -167,8 +167,8 @@ def test_a_topic_that_is_shorter_than_the_record_says(fetch, consume, store):
 
 def test_another_member_of_the_group_disturbs_nothing(fetch, consume, kafka_settings: KafkaSettings):
     fetch(symbols=("IBM",))
-    other = KafkaConsumer(names.BATCH_TOPIC, bootstrap_servers=kafka_settings.bootstrap_servers,
-        group_id=names.BATCH_GROUP, enable_auto_commit=False)  # fmt: skip
+    other = KafkaConsumer(topics.BATCH_TOPIC, bootstrap_servers=kafka_settings.bootstrap_servers,
+        group_id=topics.BATCH_GROUP, enable_auto_commit=False)  # fmt: skip
     wait_until(lambda: other.poll(200) or other.assignment())
     record = consume()
     other.close()

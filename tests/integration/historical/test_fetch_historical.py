@@ -7,10 +7,10 @@ from datetime import date
 import pytest
 from pydantic import HttpUrl
 
-from fetch_historical.answers import SourceUnavailableError, from_parquet
+from fetch_historical.answer_store import SourceUnavailableError, from_parquet
 from fetch_historical.replay_server import Faults, served
 from fetch_historical.settings import SimulatedSettings, YahooSettings
-from ticklake import names
+from ticklake import lake_keys, symbols, topics
 from ticklake.errors import ConfigurationError, ExitCode
 from ticklake.kafka import end_offsets
 from ticklake.lineage import OffsetRange
@@ -56,8 +56,8 @@ def test_replay_sends_the_recorded_bars_and_then_the_trailers(fetch, messages, r
     assert paid["AAPL", "2012-08-09"] == 2.65
     assert paid["MSFT", "2012-11-13"] == 0.23
     assert paid["IBM", "2012-05-08"] == 0.85
-    assert all(part.topic == names.BATCH_TOPIC for part in record.offsets)
-    metadata = store.metadata(names.source_answer_key(run_id, "AAPL"))
+    assert all(part.topic == topics.BATCH_TOPIC for part in record.offsets)
+    metadata = store.metadata(lake_keys.source_answer_key(run_id, "AAPL"))
     assert (metadata["status"], metadata["source"], metadata["rows"]) == ("ok", "replay", "250")
 
 
@@ -144,7 +144,7 @@ def test_a_timeout_ends_with_exit_1_and_keeps_what_it_has(fetch, store, run_id):
             fetch(symbols=("IBM", "FB", "AAPL"), **options)
         # After two symbols without any answer the third is not tried.
         assert not any("AAPL" in request for request in server.chart_requests)
-        assert not list(store.list_objects(names.source_answer_key(run_id, "").removesuffix(".parquet")))
+        assert not list(store.list_objects(lake_keys.source_answer_key(run_id, "").removesuffix(".parquet")))
 
 
 def test_only_what_is_missing_is_asked_again(fetch):
@@ -163,12 +163,12 @@ def test_only_what_is_missing_is_asked_again(fetch):
 def test_bad_rows_are_quarantined_with_their_original(fetch, store, run_id, inject_row, messages, kafka_settings):
     """A source that sends NaN, a high below the low and a day without a session."""
     positions = inject_row(run_id, "IBM", {3: {"close": float("nan")}, 7: {"high": 1.0}, 9: {"volume": -5.0}})
-    begin = end_offsets(kafka_settings, names.QUARANTINE_TOPIC)[0]
+    begin = end_offsets(kafka_settings, topics.QUARANTINE_TOPIC)[0]
     record = fetch(symbols=("IBM",))
     assert (record.rows_in, record.rows_out, record.quarantined) == (250, 247, 3)
-    sent = messages((OffsetRange(topic=names.QUARANTINE_TOPIC, partition=0, first=begin, last=begin + 2),))
+    sent = messages((OffsetRange(topic=topics.QUARANTINE_TOPIC, partition=0, first=begin, last=begin + 2),))
     assert len(record.symbols["IBM"].missing_sessions) == 3
-    stored = [json.loads(store.get(names.quarantine_row_key(run_id, "IBM", place))) for place in positions]
+    stored = [json.loads(store.get(lake_keys.quarantine_row_key(run_id, "IBM", place))) for place in positions]
     assert [json.loads(message.value) for message in sent] == stored
     originals = [json.loads(base64.b64decode(one["original_base64"])) for one in stored]
     assert (originals[0]["close"], originals[1]["high"], originals[2]["volume"]) == ("nan", 1.0, -5.0)
@@ -181,14 +181,14 @@ def test_the_ten_symbols_simulated(fetch, messages, run_id):
     record = fetch(day=date(2025, 12, 31), source=Source.SIMULATED, simulated=SimulatedSettings(extra_symbols=2))
     # The exchange's calendar for 2025: 261 weekdays less 10 holidays and the day of mourning of 9 January.
     assert {result.rows for result in record.symbols.values()} == {250}
-    assert list(record.symbols) == [*names.BATCH_SYMBOLS, "SIM0001", "SIM0002"]
+    assert list(record.symbols) == [*symbols.BATCH_SYMBOLS, "SIM0001", "SIM0002"]
     assert record.rows_out == 3000
     assert {bar["source"] for bar in bars_of(messages(record.offsets), run_id)} == {"simulated"}
 
 
 def test_the_answer_is_stored_as_it_came(fetch, store, run_id, recorded):
     fetch(symbols=("GOOG",))
-    answer = from_parquet(store.get(names.source_answer_key(run_id, "GOOG")))
+    answer = from_parquet(store.get(lake_keys.source_answer_key(run_id, "GOOG")))
     assert answer.rows.column("close").to_pylist() == [float(row["Close"]) for row in recorded("GOOG", *YEAR)]
 
 

@@ -9,18 +9,18 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from consume_historical.validate import ValidateSettings, validate_run
-from fetch_historical.doubts import Known
-from fetch_historical.lake import KnownSymbols
+from consume_historical.validate_stage import ValidateSettings, validate_run
+from fetch_historical.answer_checks import Known
+from fetch_historical.known_history import KnownSymbols
 from fetch_historical.recordings import recorded
 from ticklake import facts, lineage
+from ticklake.batch_stage import Run
 from ticklake.catalog import LakeTables, matching
 from ticklake.errors import StageError
 from ticklake.facts import ACTION_KEY, BAR_KEY
 from ticklake.lineage import SymbolChanges
 from ticklake.records import Source
 from ticklake.settings import CatalogSettings, StoreSettings
-from ticklake.stage import Run
 from ticklake.tables import CORPORATE_ACTIONS, DAILY_BARS
 
 LAST = date(2013, 3, 1)

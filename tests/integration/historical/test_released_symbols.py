@@ -8,16 +8,16 @@ import pytest
 from pydantic import HttpUrl
 from yahoo_rig import Said, answering, case, changed, chart
 
-from consume_historical.validate import ValidateSettings, validate_run
-from fetch_historical.compared import compared
+from consume_historical.validate_stage import ValidateSettings, validate_run
+from fetch_historical.answer_comparison import compared
 from fetch_historical.settings import YahooSettings
-from ticklake import calendar, held, lineage, names
+from ticklake import calendar, held_symbols, lake_keys, lineage
+from ticklake.batch_checks import QualitySettings
+from ticklake.batch_stage import Run
 from ticklake.catalog import LakeTables, matching
 from ticklake.errors import ConfigurationError, ExitCode
-from ticklake.expectations import QualitySettings
-from ticklake.held import HeldSymbols
+from ticklake.held_symbols import HeldSymbols
 from ticklake.records import Source, SymbolStatus
-from ticklake.stage import Run
 from ticklake.tables import DAILY_BARS
 
 DAY = date(2026, 8, 7)
@@ -64,7 +64,7 @@ def release(stages, store):
     """A person's release, and the stages of its run."""
 
     def run(symbol: str = "AAPL", by: str = "kim", of: str | None = None):
-        found = held.decide(store, "release", symbol, by, of)
+        found = held_symbols.decide(store, "release", symbol, by, of)
         record = stages(found.release_run_id, found.batch_date, symbols=(symbol,), released_from=found.decision.run_id)
         return found, record
 
@@ -138,13 +138,13 @@ def test_the_same_release_again_adds_nothing(stages, release, bars, store):
     assert (again.made, again.decision) == (False, first.decision)
     assert repeated.symbols == record.symbols
     assert bars() == rows
-    assert [info.key for info in store.list_objects("held/")] == [names.held_decision_key("odd", "AAPL")]
-    assert json.loads(store.get(names.held_decision_key("odd", "AAPL")))["by"] == "kim"
+    assert [info.key for info in store.list_objects("held/")] == [lake_keys.held_decision_key("odd", "AAPL")]
+    assert json.loads(store.get(lake_keys.held_decision_key("odd", "AAPL")))["by"] == "kim"
 
 
 def test_a_release_cut_short_is_still_held_and_goes_on(stages, release, bars, now, store):
     stages("odd", said={"AAPL": case("split_recorded_not_applied")})
-    found = held.decide(store, "release", "AAPL", "kim")
+    found = held_symbols.decide(store, "release", "AAPL", "kim")
     stages(found.release_run_id, symbols=("AAPL",), released_from="odd", judged=False)
     assert bars() == []
     assert now()["AAPL", "odd"].decision == found.decision
@@ -177,14 +177,14 @@ def test_several_nights_and_an_earlier_ones_answer(stages, release, now, bars):
 
 def test_a_drop_sets_the_answer_aside_and_the_next_run_asks(stages, store, now, bars):
     stages("odd", said={"AAPL": jumped("AAPL", 300.0)})
-    dropped = held.decide(store, "drop", "AAPL", "kim")
+    dropped = held_symbols.decide(store, "drop", "AAPL", "kim")
     assert (dropped.made, dropped.done) == (True, True)
-    assert held.decide(store, "drop", "AAPL", "lee").decision == dropped.decision
+    assert held_symbols.decide(store, "drop", "AAPL", "lee").decision == dropped.decision
     assert now() == {}
     assert bars() == []
     with pytest.raises(ConfigurationError, match=r"cannot be released: it was dropped by kim at .*asks afresh"):
-        held.decide(store, "release", "AAPL", "lee")
-    assert store.get(names.source_answer_key("odd", "AAPL"))
+        held_symbols.decide(store, "release", "AAPL", "lee")
+    assert store.get(lake_keys.source_answer_key("odd", "AAPL"))
     assert stages("next", said={"AAPL": good("AAPL")}).symbols["AAPL"].rows == len(DAYS)
 
 
@@ -192,21 +192,21 @@ def test_no_answer_can_be_dropped_but_not_released(stages, store, now):
     stages("odd", said={"ODD": case("http_422")})
     assert now()["ODD", "odd"].answer is None
     with pytest.raises(ConfigurationError, match=r"run odd has no answer for ODD that could be released .*asks again"):
-        held.decide(store, "release", "ODD", "kim")
-    assert held.decide(store, "drop", "ODD", "kim").done
+        held_symbols.decide(store, "release", "ODD", "kim")
+    assert held_symbols.decide(store, "drop", "ODD", "kim").done
     assert now() == {}
 
 
 def test_what_cannot_be_decided(stages, store):
     with pytest.raises(ConfigurationError, match=r"^AAPL is not held; nothing is$"):
-        held.decide(store, "release", "AAPL", "kim")
+        held_symbols.decide(store, "release", "AAPL", "kim")
     stages("odd", said={"AAPL": jumped("AAPL", 300.0)})
     with pytest.raises(ConfigurationError, match=r"^ZZZZ is not held; held now: AAPL$"):
-        held.decide(store, "drop", "ZZZZ", "kim")
+        held_symbols.decide(store, "drop", "ZZZZ", "kim")
     with pytest.raises(ConfigurationError, match=r"^AAPL is not held by run other; held now: AAPL$"):
-        held.decide(store, "release", "AAPL", "kim", "other")
+        held_symbols.decide(store, "release", "AAPL", "kim", "other")
     with pytest.raises(ConfigurationError, match="who decides"):
-        held.decide(store, "release", "AAPL", " ")
+        held_symbols.decide(store, "release", "AAPL", " ")
     assert list(store.list_objects("held/")) == []
 
 
@@ -215,30 +215,30 @@ def test_what_cannot_be_decided(stages, store):
 def test_an_answer_that_is_gone_or_changed(stages, release, store, bars, spoil, decided):
     stages("odd", said={"AAPL": jumped("AAPL", 300.0)})
     if decided:
-        held.decide(store, "release", "AAPL", "kim")
-    key = names.source_answer_key("odd", "AAPL")
+        held_symbols.decide(store, "release", "AAPL", "kim")
+    key = lake_keys.source_answer_key("odd", "AAPL")
     if spoil == "gone":
         store.delete(key)
     else:
         stages("other", said={"AAPL": good("AAPL")}, judged=False)
-        store.put(key, store.get(names.source_answer_key("other", "AAPL")))
+        store.put(key, store.get(lake_keys.source_answer_key("other", "AAPL")))
         store.delete("lineage/run_id=other/fetch-historical.json")
     with pytest.raises(ConfigurationError, match=f"{key} .*drop it, and the next run asks afresh") as caught:
         release()
     assert caught.value.exit_code == ExitCode.UNUSABLE
     assert bars() == []
     if not decided:
-        assert held.decide(store, "drop", "AAPL", "kim").done
+        assert held_symbols.decide(store, "drop", "AAPL", "kim").done
 
 
 def test_nothing_is_sent_that_nobody_released(stages, store):
     stages("odd", said={"AAPL": jumped("AAPL", 300.0)})
-    the_run = names.release_run_id("odd", "AAPL")
+    the_run = lake_keys.release_run_id("odd", "AAPL")
     with pytest.raises(ConfigurationError, match="nobody has decided on AAPL of run odd"):
         stages(the_run, symbols=("AAPL",), released_from="odd")
     with pytest.raises(ConfigurationError, match=r"is the run odd\.release-AAPL, not mine"):
         stages("mine", symbols=("AAPL",), released_from="odd")
-    held.decide(store, "drop", "AAPL", "kim")
+    held_symbols.decide(store, "drop", "AAPL", "kim")
     with pytest.raises(ConfigurationError, match=r"was dropped by kim at .*, not released"):
         stages(the_run, symbols=("AAPL",), released_from="odd")
 
@@ -250,7 +250,7 @@ def test_of_two_people_who_decide_at_once_one_is_told(stages, store):
     def decide(place: int) -> None:
         both.wait()
         try:
-            found = held.decide(store, "release" if place % 2 else "drop", "AAPL", f"person {place}")
+            found = held_symbols.decide(store, "release" if place % 2 else "drop", "AAPL", f"person {place}")
             said.append(("made" if found.made else "same", found.decision))
         except ConfigurationError as error:
             said.append(("told", str(error)))
@@ -279,7 +279,7 @@ def test_the_answer_beside_what_is_known(stages, store, now, catalog_settings, s
     stages("first", BEFORE, {"AAPL": good("AAPL", DAYS[:-1])})
     stages("odd", said={"AAPL": jumped("AAPL", 300.0)})
     hold = now()["AAPL", "odd"]
-    rows = compared(LakeTables(catalog_settings, store_settings), hold.source, held.check_answer(store, hold))
+    rows = compared(LakeTables(catalog_settings, store_settings), hold.source, held_symbols.check_answer(store, hold))
     assert [row.session for row in rows] == list(DAYS)
     assert (rows[7].close, rows[7].known_close, rows[7].verdict) == (300, 107, "+180.37%")
     assert {row.verdict for row in (*rows[:7], *rows[8:-1])} == {""}

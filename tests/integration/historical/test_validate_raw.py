@@ -5,11 +5,11 @@ from datetime import date
 
 import pytest
 
-from consume_historical.validate import ValidateSettings, validate_run
+from consume_historical.validate_stage import ValidateSettings, validate_run
 from ticklake import lineage
+from ticklake.batch_checks import QualityError, QualitySettings
+from ticklake.batch_stage import Run
 from ticklake.errors import ConfigurationError, ExitCode, IntegrityError
-from ticklake.expectations import QualityError, QualitySettings
-from ticklake.stage import Run
 
 LAST = date(2013, 3, 1)
 

@@ -13,15 +13,15 @@ import pyarrow as pa
 import pytest
 import snowflake.connector
 
-from load_warehouse.run import load_run
 from load_warehouse.settings import LoadSettings
+from load_warehouse.stage import load_run
 from ticklake import lineage
+from ticklake.batch_stage import Run
 from ticklake.catalog import LakeTables, matching
 from ticklake.lineage import ObjectRef, StageRecord, SymbolChanges, SymbolResult
 from ticklake.objects import ObjectStore
 from ticklake.records import Source, SymbolStatus
 from ticklake.settings import CatalogSettings, StoreSettings, WarehouseSettings
-from ticklake.stage import Run
 from ticklake.tables import (
     BAR_COLUMNS,
     CORPORATE_ACTIONS,

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from waiting import SECONDS, wait_until
 
-from load_warehouse import daily, merge
-from load_warehouse.run import load_run
+from load_warehouse import daily_load, merge
 from load_warehouse.settings import LoadSettings
+from load_warehouse.stage import load_run
 from ticklake import lineage
+from ticklake.batch_stage import Run
 from ticklake.errors import StageError
 from ticklake.lineage import StageRecord
-from ticklake.stage import Run
 
 RUN = Run("run-1", date(2024, 6, 28))
 LATER = datetime(2024, 6, 28, 22, tzinfo=UTC)
@@ -41,8 +41,8 @@ main(["--date", "2024-06-28", "--run-id", "run-1"])
 BEFORE_COPY = {"module": "load_warehouse.staging", "function": "Staging.copy"}
 BEFORE_MERGE = {"module": "load_warehouse.merge", "function": "mirror"}
 WITHIN = {"module": "load_warehouse.merge", "function": "append"}
-AFTER_MERGE = {"module": "load_warehouse.daily", "function": "_read_back"}
-AFTER_COMMIT = {"module": "load_warehouse.run", "function": "_notes"}
+AFTER_MERGE = {"module": "load_warehouse.daily_load", "function": "_read_back"}
+AFTER_COMMIT = {"module": "load_warehouse.stage", "function": "_notes"}
 
 
 def kill_at(place: dict[str, str], environment: dict[str, str], tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_a_second_load_of_the_run_replaces_the_first(
             assert go_on.wait(SECONDS)
         return statement(*places)
 
-    monkeypatch.setattr(daily.merge, "mirror", wait_once)
+    monkeypatch.setattr(daily_load.merge, "mirror", wait_once)
     said: list[str] = []
 
     def first() -> None:

@@ -6,17 +6,17 @@ from typing import Any
 
 import pytest
 
-from load_warehouse import daily
-from load_warehouse.run import load_run
+from load_warehouse import daily_load
 from load_warehouse.schema import DAILY
 from load_warehouse.settings import LoadSettings
+from load_warehouse.stage import load_run
 from ticklake import lineage
+from ticklake.batch_stage import Run
 from ticklake.catalog import LakeTables
 from ticklake.errors import ConfigurationError, IntegrityError, StageError
 from ticklake.lineage import StageRecord
 from ticklake.objects import ObjectStore
 from ticklake.records import Source
-from ticklake.stage import Run
 from ticklake.tables import CORPORATE_ACTIONS, DAILY_ANALYTICS, DAILY_BARS, IcebergTable
 
 DAY = date(2024, 6, 28)
@@ -84,7 +84,7 @@ def test_every_value_arrives_bit_by_bit(history: Any, load: Load, sql: Sql) -> N
 def test_many_rows_go_in_several_files(
     history: Any, load: Load, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(daily, "_ROWS_PER_FILE", 6)
+    monkeypatch.setattr(daily_load, "_ROWS_PER_FILE", 6)
     history.run(symbols=("AAPL", "KO", "MSFT"))
     load()
     assert held(sql, DAILY_ANALYTICS) == expected(history.computed, DAILY_ANALYTICS)
@@ -311,19 +311,23 @@ def test_a_merge_that_loses_rows_is_rolled_back(
     load()
     before = everything(sql)
     history.run("run-2", lift={("MSFT", 3): 1.0}, fetched_at=datetime.fromisoformat("2024-06-29T00:00:00Z"))
-    mirror = daily.merge.mirror
-    monkeypatch.setattr(daily.merge, "mirror", lambda *a: mirror(*a).replace("T.CLOSE = S.CLOSE", "T.CLOSE = T.CLOSE"))
+    mirror = daily_load.merge.mirror
+    monkeypatch.setattr(
+        daily_load.merge, "mirror", lambda *a: mirror(*a).replace("T.CLOSE = S.CLOSE", "T.CLOSE = T.CLOSE")
+    )
     with pytest.raises(IntegrityError, match="MSFT replay 2024-06-27 is not there as the lake has it"):
         load("run-2")
     assert everything(sql) == before
     monkeypatch.setattr(
-        daily.merge, "mirror", lambda *a: mirror(*a).replace("WHEN NOT MATCHED", "WHEN NOT MATCHED AND S.SYMBOL = 'X'")
+        daily_load.merge,
+        "mirror",
+        lambda *a: mirror(*a).replace("WHEN NOT MATCHED", "WHEN NOT MATCHED AND S.SYMBOL = 'X'"),
     )
     sql("DELETE FROM {}.MARKET_TEST.DAILY_ANALYTICS WHERE SYMBOL = 'AAPL' AND SESSION_DATE = '2024-06-26'")
     with pytest.raises(IntegrityError, match="AAPL replay 2024-06-26 is not there"):
         load("run-2")
-    monkeypatch.setattr(daily.merge, "mirror", mirror)
-    monkeypatch.setattr(daily.merge, "withdraw", lambda target, *_: f"DELETE FROM {target} WHERE SYMBOL = 'X'")
+    monkeypatch.setattr(daily_load.merge, "mirror", mirror)
+    monkeypatch.setattr(daily_load.merge, "withdraw", lambda target, *_: f"DELETE FROM {target} WHERE SYMBOL = 'X'")
     sql("CREATE TABLE {}.MARKET_TEST.COPIED AS SELECT * FROM {}.MARKET_TEST.DAILY_ANALYTICS WHERE SYMBOL = 'MSFT'")
     sql("UPDATE {}.MARKET_TEST.COPIED SET SESSION_DATE = '2023-01-01' WHERE SESSION_DATE = '2024-06-28'")
     sql("INSERT INTO {}.MARKET_TEST.DAILY_ANALYTICS SELECT * FROM {}.MARKET_TEST.COPIED "

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pytest
 from waiting import wait_until
 
-from load_warehouse import live as live_load
+from load_warehouse import live_load as live_load
 from load_warehouse.audit import LoadResult
-from load_warehouse.live import load_live
+from load_warehouse.live_load import load_live
 from load_warehouse.session import Session
 from load_warehouse.settings import LiveLoadSettings, LoadSettings
 from load_warehouse.staging import Staging
@@ -231,7 +231,7 @@ def pause(*_, **__):
     Path(sys.argv.pop()).touch()
     time.sleep(600)
 module.{function} = pause
-from load_warehouse.live_main import main
+from load_warehouse.load_live_main import main
 main(["--run-id", "r"])
 """
 

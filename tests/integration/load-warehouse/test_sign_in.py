@@ -17,9 +17,9 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from pydantic import SecretStr
 
 from load_warehouse.session import Session
-from onebox.processes import free_port
 from ticklake.errors import ConfigurationError, StageError
 from ticklake.settings import WarehouseSettings
+from ticklake_local.processes import free_port
 
 
 class LoginServer(ThreadingHTTPServer):

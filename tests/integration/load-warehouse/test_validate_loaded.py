@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from load_warehouse.settings import LoadSettings
-from load_warehouse.validate import ValidateSettings, validate_run
+from load_warehouse.validate_stage import ValidateSettings, validate_run
+from ticklake.batch_checks import QualityError
+from ticklake.batch_stage import Run
 from ticklake.errors import ConfigurationError
-from ticklake.expectations import QualityError
 from ticklake.lineage import StageRecord
 from ticklake.records import Source
-from ticklake.stage import Run
 
 Sql = Callable[[str], list[tuple[Any, ...]]]
 TABLE = "{}.MARKET_TEST.DAILY_ANALYTICS"

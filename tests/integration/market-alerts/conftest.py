@@ -21,12 +21,12 @@ from aiosmtpd.smtp import AuthResult, LoginPassword
 from kafka import TopicPartition
 from waiting import ENDS_SECONDS, wait_until
 
-from onebox.processes import LOOPBACK, free_port
 from ticklake import kafka
 from ticklake.alerts import Alert
-from ticklake.names import LiveNames
 from ticklake.records import iso_ms
 from ticklake.settings import KafkaSettings, LiveSettings
+from ticklake.topics import LiveNames
+from ticklake_local.processes import LOOPBACK, free_port
 
 _BASE = datetime(2026, 1, 30, 15, tzinfo=UTC)
 

@@ -23,9 +23,9 @@ from market_alerts.publisher import AlertPublisher
 from market_alerts.reader import TickReader
 from market_alerts.service import run
 from market_alerts.settings import AlertSettings
-from ticklake import group_reader
+from ticklake import group_consumer
+from ticklake.batch_stage import service_main
 from ticklake.kafka import make_consumer
-from ticklake.stage import service_main
 
 BATCH = 40
 """Messages at a time, so that a catching up takes many steps and can be cut in the middle."""
@@ -89,7 +89,7 @@ def adopt_and_die_at_the_commit(self: PartitionEvaluator, rules: Any) -> None:
 
 if __name__ == "__main__":
     point = sys.argv[1]
-    setattr(group_reader, "make_consumer", partial(make_consumer, max_poll_records=BATCH))  # noqa: B010 - for mypy
+    setattr(group_consumer, "make_consumer", partial(make_consumer, max_poll_records=BATCH))  # noqa: B010 - for mypy
     if point == "deaf":
         service._JOIN_SECONDS = 3.0
         TickReader.on_partitions_assigned = lose_first  # type: ignore[method-assign]

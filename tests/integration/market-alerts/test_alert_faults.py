@@ -8,21 +8,21 @@ from typing import Any
 
 import pytest
 
-from onebox import platform
-from onebox.broker import Broker
-from onebox.processes import free_port
 from ticklake.kafka import ensure_topics
-from ticklake.names import live_topics
 from ticklake.settings import KafkaSettings, LiveSettings
+from ticklake.topics import live_topics
+from ticklake_local import platform
+from ticklake_local.broker import Broker
+from ticklake_local.processes import free_port
 
 RULES = "rules: [{name: level, kind: price_cross, level: 100, cooldown: 0s}]"
 SYMBOLS = ("AAPL", "MSFT", "GOOGL", "AMZN", "META", "TSLA", "NVDA", "INTC")
 
 
 @pytest.fixture
-def broker(onebox_tools: platform.Tools, tmp_path: Path) -> Iterator[Broker]:
+def broker(local_tools: platform.Tools, tmp_path: Path) -> Iterator[Broker]:
     """A broker of this test's own."""
-    made = Broker(onebox_tools.java, onebox_tools.jars["kafka"], tmp_path / "data", tmp_path / "log-dir", free_port())
+    made = Broker(local_tools.java, local_tools.jars["kafka"], tmp_path / "data", tmp_path / "log-dir", free_port())
     made.start()
     made.wait_ready()
     yield made

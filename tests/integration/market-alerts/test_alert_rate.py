@@ -9,7 +9,7 @@ from typing import Any
 import psutil
 
 from market_alerts.rules_file import DEFAULT_FILE
-from onebox.processes import free_port
+from ticklake_local.processes import free_port
 
 TICKS = 60_000
 SYMBOLS = ("AAPL", "MSFT", "GOOGL", "AMZN", "META", "TSLA", "NVDA", "INTC")

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from onebox.processes import free_port
 from ticklake.alerts import read_rules
+from ticklake_local.processes import free_port
 
 Make = Callable[..., Any]
 

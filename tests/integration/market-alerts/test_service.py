@@ -14,9 +14,9 @@ import yaml
 
 from market_alerts.evaluation import Counts, PartitionEvaluator
 from market_alerts.rules_file import parse_rules
-from onebox.processes import free_port
 from ticklake import kafka
 from ticklake.alerts import read_rules
+from ticklake_local.processes import free_port
 
 SYMBOLS = ("AAPL", "MSFT", "GOOGL", "AMZN", "META", "TSLA")
 Make = Callable[..., Any]

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from onebox import platform
-from onebox.processes import free_port
-from onebox.store import Store
 from ticklake.objects import ObjectStore
 from ticklake.settings import StoreSettings
+from ticklake_local import platform
+from ticklake_local.processes import free_port
+from ticklake_local.store import Store
 
 # The module beside this file, which is no test.
 sys.path.insert(0, str(Path(__file__).parent))
@@ -80,10 +80,10 @@ class OwnStore:
 
 
 @pytest.fixture
-def own_store(onebox_tools: platform.Tools, tmp_path: Path) -> Iterator[OwnStore]:
+def own_store(local_tools: platform.Tools, tmp_path: Path) -> Iterator[OwnStore]:
     """A running store with an empty bucket."""
     store = Store(
-        onebox_tools.java, onebox_tools.jars["s3proxy"], tmp_path / "data", tmp_path, free_port(), "key", "secret-key"
+        local_tools.java, local_tools.jars["s3proxy"], tmp_path / "data", tmp_path, free_port(), "key", "secret-key"
     )
     store.start()
     try:

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 from waiting import ENDS_SECONDS, wait_until
 
-from onebox.processes import LOOPBACK, free_port
+from ticklake_local.processes import LOOPBACK, free_port
 
 RULES = Path(__file__).parents[3] / "charts" / "ticklake" / "files" / "rules"
 SECONDS = {"30m": 2, "10m": 12, "15m": 12, "6h": 12, "5m": 8, "2m": 1, "1m": 1}

@@ -9,7 +9,7 @@ from typing import Any
 
 from waiting import wait_until
 
-from onebox.processes import LOOPBACK, free_port
+from ticklake_local.processes import LOOPBACK, free_port
 
 Environment = Callable[..., dict[str, str]]
 RULES = """

@@ -9,7 +9,7 @@ import pytest
 from monitoring_servers import running_program
 from waiting import wait_until
 
-from onebox.processes import LOOPBACK, free_port
+from ticklake_local.processes import LOOPBACK, free_port
 
 BYTES = 2 * 1024**3
 """More than what other programs write to the same disk meanwhile."""

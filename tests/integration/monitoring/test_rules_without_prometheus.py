@@ -10,7 +10,7 @@ from typing import Any
 
 from waiting import wait_until
 
-from ticklake import held, lineage
+from ticklake import held_symbols, lineage
 from ticklake.lineage import RunLineage, StageRecord, SymbolResult
 from ticklake.objects import ObjectStore
 from ticklake.records import Source, SymbolStatus
@@ -67,7 +67,7 @@ def test_alerts_fire_clear_and_are_told_as_alertmanager_tells_them(
         rows_out=0, quarantined=0, held=5, symbols={"AAPL": waits}, started_at=now, finished_at=now, code_version="x",
     ))  # fmt: skip
     wait_until(active("TicklakeSymbolsHeld"))
-    held.decide(store, "drop", "AAPL", "kim")
+    held_symbols.decide(store, "drop", "AAPL", "kim")
     wait_until(active("TicklakeSymbolsHeld", wanted=False))
 
     assert services.stop("batch-exporter") == 0

@@ -6,10 +6,10 @@ from typing import Any
 
 from waiting import wait_until
 
-from onebox.environment import cache_folder
 from ticklake import kafka
 from ticklake.records import Source, Tick
 from ticklake.settings import KafkaSettings, LiveSettings
+from ticklake_local.environment import cache_folder
 
 Environment = Callable[..., dict[str, str]]
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from onebox.processes import free_port
 from provision_store.provision import provision
 from provision_store.settings import ProvisionSettings
 from ticklake.errors import ConfigurationError, StageError
 from ticklake.objects import ObjectStore
 from ticklake.settings import StoreSettings
+from ticklake_local.processes import free_port
 
 BUCKET = "arn:aws:s3:::stock-market-data"
 

@@ -25,17 +25,17 @@ from own_servers import OwnStore, PasswordBroker
 from plain_windows import Key, Sent, assert_windows, plain_windows
 from waiting import ENDS_SECONDS, wait_until
 
-from onebox import platform
-from onebox.environment import cache_folder
 from ticklake.catalog import LakeTables, matching
 from ticklake.errors import StageError
 from ticklake.kafka import ConfirmedProducer, delete_topics, ensure_topics, make_consumer, topic_id
-from ticklake.names import LiveNames, batch_topics, live_topics
 from ticklake.objects import ObjectStore
 from ticklake.records import Source
 from ticklake.settings import CatalogSettings, KafkaSettings, LiveSettings, StoreSettings
 from ticklake.spark_jvm import ONE_SHOT
 from ticklake.tables import WINDOWS, namespace_of
+from ticklake.topics import LiveNames, batch_topics, live_topics
+from ticklake_local import platform
+from ticklake_local.environment import cache_folder
 
 
 @dataclass
@@ -209,9 +209,9 @@ def bench(
 
 
 @pytest.fixture
-def own_store(onebox_tools: platform.Tools, tmp_path: Path) -> Iterator[OwnStore]:
+def own_store(local_tools: platform.Tools, tmp_path: Path) -> Iterator[OwnStore]:
     """A store that a test may end, with a bucket."""
-    store = OwnStore(onebox_tools, tmp_path)
+    store = OwnStore(local_tools, tmp_path)
     store.start_again()
     ObjectStore(store.settings).create_bucket()
     yield store
@@ -231,9 +231,9 @@ def on_own_store(bench: Bench, own_store: OwnStore, catalog_settings: CatalogSet
 
 
 @pytest.fixture
-def own_broker(onebox_tools: platform.Tools, tmp_path: Path, live: LiveSettings) -> Iterator[PasswordBroker]:
+def own_broker(local_tools: platform.Tools, tmp_path: Path, live: LiveSettings) -> Iterator[PasswordBroker]:
     """A broker that a test may end, with the topics and the user `reader`, password `first`."""
-    broker = PasswordBroker(onebox_tools, tmp_path)
+    broker = PasswordBroker(local_tools, tmp_path)
     broker.start_again()
     ensure_topics(broker.settings, [*batch_topics(), *live_topics(live.names)])
     broker.set_password("first")

@@ -8,9 +8,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 from waiting import ENDS_SECONDS, wait_until
 
-from stream_analytics import run as program
-from stream_analytics.app import App
-from stream_analytics.progress import Metrics
+from stream_analytics import service as program
+from stream_analytics.query_progress import Metrics
+from stream_analytics.query_runner import App
 from stream_analytics.settings import StreamAnalyticsSettings
 from stream_analytics.supervisor import Supervisor
 

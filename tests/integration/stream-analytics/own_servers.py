@@ -7,12 +7,12 @@ from pathlib import Path
 from kafka.admin import ScramMechanism, UserScramCredentialUpsertion
 from pydantic import SecretStr
 
-from onebox import platform
-from onebox.broker import Broker
-from onebox.processes import LOOPBACK, Part, free_port
-from onebox.store import Store
 from ticklake.kafka import admin
 from ticklake.settings import KafkaSettings, StoreSettings
+from ticklake_local import platform
+from ticklake_local.broker import Broker
+from ticklake_local.processes import LOOPBACK, Part, free_port
+from ticklake_local.store import Store
 
 
 class _Mortal(Part):

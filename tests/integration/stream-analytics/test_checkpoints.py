@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from onebox import platform
-from onebox.platform import Platform
+from stream_analytics.checkpoint_records import open_checkpoints
 from stream_analytics.checkpoints import Checkpoint
-from stream_analytics.failures import RESET, CheckpointError
 from stream_analytics.queries import session_options
-from stream_analytics.records import open_checkpoints
+from stream_analytics.query_failures import RESET, CheckpointError
 from stream_analytics.settings import StreamAnalyticsSettings, StreamSettings
 from ticklake.kafka import topic_id
 from ticklake.objects import ObjectStore
 from ticklake.settings import CatalogSettings, KafkaSettings, LiveSettings, StoreSettings
 from ticklake.spark import SparkSettings, build_session, close_session, start_jvm
 from ticklake.spark_jvm import ONE_SHOT
+from ticklake_local import platform
+from ticklake_local.platform import Platform
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -29,10 +29,10 @@ Settings = Callable[..., StreamAnalyticsSettings]
 
 
 @pytest.fixture(scope="module")
-def spark(onebox_tools: platform.Tools, onebox_platform: Platform) -> "Iterator[SparkSession]":
-    settings = SparkSettings(master="local[1]", java_home=onebox_tools.java.home, jars_dir=onebox_tools.jars["spark"])
+def spark(local_tools: platform.Tools, local_platform: Platform) -> "Iterator[SparkSession]":
+    settings = SparkSettings(master="local[1]", java_home=local_tools.java.home, jars_dir=local_tools.jars["spark"])
     start_jvm("stream-analytics-tests", settings, ONE_SHOT)
-    session = build_session("tests", settings, onebox_platform.store)
+    session = build_session("tests", settings, local_platform.store)
     yield session
     close_session(session)
 

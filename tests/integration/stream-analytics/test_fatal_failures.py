@@ -7,7 +7,7 @@ import psutil
 import pytest
 from plain_windows import closed_by, minutely
 
-from onebox.processes import LOOPBACK
+from ticklake_local.processes import LOOPBACK
 
 AGAIN = "the queries are started again"
 

@@ -11,12 +11,12 @@ from in_this_process import InThisProcess
 from plain_windows import minutely
 from waiting import SECONDS
 
-from onebox import platform
 from stream_analytics import supervisor
 from stream_analytics.settings import StreamAnalyticsSettings, StreamSettings
 from ticklake.settings import CatalogSettings, LiveSettings, StoreSettings
 from ticklake.spark import SparkSettings, start_jvm
 from ticklake.spark_jvm import ONE_SHOT
+from ticklake_local import platform
 
 CALLS = 2
 """What Java can call here: a query's function, and a listener."""
@@ -37,11 +37,11 @@ def counted(running: InThisProcess) -> Counter[str]:
 
 @pytest.mark.timeout(900)
 def test_restarts_leave_no_more_behind_each_time(
-    monkeypatch: pytest.MonkeyPatch, bench: Any, onebox_tools: platform.Tools, store_settings: StoreSettings,
+    monkeypatch: pytest.MonkeyPatch, bench: Any, local_tools: platform.Tools, store_settings: StoreSettings,
     catalog_settings: CatalogSettings, live: LiveSettings,
 ) -> None:  # fmt: skip
     monkeypatch.setattr(supervisor, "_FIRST_SECONDS", 0.1)
-    spark = SparkSettings(master="local[2]", java_home=onebox_tools.java.home, jars_dir=onebox_tools.jars["spark"])
+    spark = SparkSettings(master="local[2]", java_home=local_tools.java.home, jars_dir=local_tools.jars["spark"])
     start_jvm("stream-analytics-tests", spark, ONE_SHOT)
     settings = StreamAnalyticsSettings(
         kafka=bench.kafka, store=store_settings, catalog=catalog_settings, live=live, spark=spark, metrics_port=0,

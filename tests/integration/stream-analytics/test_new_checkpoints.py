@@ -13,7 +13,7 @@ import pytest
 from kafka import TopicPartition
 from plain_windows import DELAY, LENGTHS, START, closed_by
 
-from stream_analytics.failures import RESET
+from stream_analytics.query_failures import RESET
 from ticklake.kafka import admin
 
 SYMBOLS = ("AAPL", "MSFT", "NVDA")

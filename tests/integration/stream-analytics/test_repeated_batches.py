@@ -7,23 +7,23 @@ import pytest
 from in_this_process import InThisProcess
 from plain_windows import closed_by, minutely
 
-from onebox import platform
 from stream_analytics import supervisor
-from stream_analytics.lake import WindowLake
 from stream_analytics.settings import StreamAnalyticsSettings, StreamSettings
+from stream_analytics.windows_table import WindowLake
 from ticklake.errors import StageError
 from ticklake.settings import CatalogSettings, LiveSettings, StoreSettings
 from ticklake.spark import SparkSettings, start_jvm
 from ticklake.spark_jvm import ONE_SHOT
+from ticklake_local import platform
 
 
 @pytest.fixture
 def run(
-    monkeypatch: pytest.MonkeyPatch, bench: Any, onebox_tools: platform.Tools, store_settings: StoreSettings,
+    monkeypatch: pytest.MonkeyPatch, bench: Any, local_tools: platform.Tools, store_settings: StoreSettings,
     catalog_settings: CatalogSettings, live: LiveSettings,
 ) -> Callable[[], InThisProcess]:  # fmt: skip
     monkeypatch.setattr(supervisor, "_FIRST_SECONDS", 0.1)
-    spark = SparkSettings(master="local[2]", java_home=onebox_tools.java.home, jars_dir=onebox_tools.jars["spark"])
+    spark = SparkSettings(master="local[2]", java_home=local_tools.java.home, jars_dir=local_tools.jars["spark"])
     settings = StreamAnalyticsSettings(
         kafka=bench.kafka, store=store_settings, catalog=catalog_settings, live=live, spark=spark, metrics_port=0,
         stream=StreamSettings(trigger_seconds=0, running=False, checkpoint=f"{bench.logs}/checkpoints"),

@@ -19,7 +19,7 @@ from kafka import TopicPartition
 from waiting import ENDS_SECONDS, wait_until
 
 from stream_ticks.simulator import Start
-from stream_ticks.starts import DEFAULTS, find_starts
+from stream_ticks.start_prices import DEFAULTS, find_starts
 from ticklake import kafka
 from ticklake.catalog import LakeTables, matching
 from ticklake.records import Source, Tick

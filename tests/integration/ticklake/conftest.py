@@ -18,13 +18,13 @@ from keyed_stores import settings as store_of
 from running_service import RunningService, running
 from secured_servers import SecuredBroker
 
-from onebox import platform
-from onebox.processes import free_port
-from provision_store.waiting import until_done
+from provision_store.retries import until_done
 from ticklake.kafka import ensure_topics
-from ticklake.names import batch_topics, live_topics
 from ticklake.objects import ObjectStore
 from ticklake.settings import KafkaSettings, LiveSettings, StoreSettings
+from ticklake.topics import batch_topics, live_topics
+from ticklake_local import platform
+from ticklake_local.processes import free_port
 
 Environment = Callable[..., dict[str, str]]
 Start = Callable[..., AbstractContextManager[RunningService]]
@@ -32,12 +32,12 @@ Start = Callable[..., AbstractContextManager[RunningService]]
 
 @pytest.fixture(scope="module")
 def secured(
-    onebox_tools: platform.Tools, certificate: Path, tmp_path_factory: pytest.TempPathFactory
+    local_tools: platform.Tools, certificate: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[SecuredBroker]:
     """A broker of its own users, without topics."""
     folder = tmp_path_factory.mktemp("kafka")
     broker = SecuredBroker(
-        onebox_tools.java, onebox_tools.jars["kafka"], folder / "data", folder, free_port(), certificate=certificate
+        local_tools.java, local_tools.jars["kafka"], folder / "data", folder, free_port(), certificate=certificate
     )
     broker.start()
     try:
@@ -69,9 +69,9 @@ def flow(secured: SecuredBroker) -> LiveSettings:
 
 
 @pytest.fixture
-def keyed_store(onebox_tools: platform.Tools, tmp_path: Path) -> Iterator[KeyedStore]:
+def keyed_store(local_tools: platform.Tools, tmp_path: Path) -> Iterator[KeyedStore]:
     """A store with the bucket and the secret key `first-key`."""
-    found = KeyedStore(onebox_tools, tmp_path)
+    found = KeyedStore(local_tools, tmp_path)
     try:
         ObjectStore(found.start("first-key")).create_bucket()
         yield found

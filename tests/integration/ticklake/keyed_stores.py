@@ -8,10 +8,10 @@ from minio.credentials import StaticProvider
 from minio.minioadmin import MinioAdmin
 from pydantic import SecretStr
 
-from onebox import platform
-from onebox.processes import free_port
-from onebox.store import Store
 from ticklake.settings import StoreSettings
+from ticklake_local import platform
+from ticklake_local.processes import free_port
+from ticklake_local.store import Store
 
 ADMINISTRATOR = {"MINIO_ROOT_USER": "admin", "MINIO_ROOT_PASSWORD": "adminsecret"}
 _POLICY = "everything"
@@ -24,7 +24,7 @@ def settings(endpoint: str, access_key: str, secret_key: str) -> StoreSettings:
 
 @dataclass
 class KeyedStore:
-    """The one-box store, which starts again with another secret key and the same objects."""
+    """The local store, which starts again with another secret key and the same objects."""
 
     tools: platform.Tools
     folder: Path

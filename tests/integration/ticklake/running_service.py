@@ -12,7 +12,7 @@ from typing import Any
 
 from waiting import ENDS_SECONDS, wait_until
 
-from onebox.processes import LOOPBACK, free_port
+from ticklake_local.processes import LOOPBACK, free_port
 
 
 @dataclass

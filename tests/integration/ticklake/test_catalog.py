@@ -10,12 +10,12 @@ from pydantic import SecretStr
 from pyiceberg.expressions import BooleanExpression
 from pyiceberg.types import LongType, StringType
 
-from onebox.processes import free_port
 from ticklake.catalog import RUN_ID, SCHEMA_VERSION, LakeTables, between, from_on, matching, one_of
 from ticklake.errors import ConfigurationError, CredentialsError, IntegrityError, StageError
 from ticklake.objects import ObjectStore
 from ticklake.settings import CatalogSettings, StoreSettings
 from ticklake.tables import Column, IcebergTable, arrow_schema
+from ticklake_local.processes import free_port
 
 PLAIN = IcebergTable(
     "plain", (Column("symbol", "string", "", nullable=False), Column("price", "double", "")), ("symbol",), "A table"

@@ -9,9 +9,9 @@ from kafka import TopicPartition
 
 from ticklake import kafka
 from ticklake.errors import ConfigurationError, StageError
-from ticklake.names import BATCH_TOPIC
 from ticklake.objects import ObjectStore
 from ticklake.settings import KafkaSettings, LiveSettings, StoreSettings
+from ticklake.topics import BATCH_TOPIC
 
 
 def read(settings: KafkaSettings, topic: str, count: int) -> list[Any]:

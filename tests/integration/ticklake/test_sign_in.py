@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from secured_servers import SecuredBroker
 
 from ticklake.errors import ConfigurationError, CredentialsError, StageError
-from ticklake.kafka_sign_in import check_sign_in
+from ticklake.kafka_authentication import check_sign_in
 from ticklake.objects import ObjectStore
 from ticklake.settings import KafkaSettings
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from onebox.java import find_java
 from ticklake.spark_jvm import SparkJvm
+from ticklake_local.java import find_java
 
 DAY = 24 * 3600
 

@@ -20,7 +20,7 @@ MANIFESTS = Path(__file__).parent / "manifests"
 """A pod's, for every program that has one, and the SparkApplication's."""
 POD_PROGRAMS = (
     "fetch-historical", "consume-historical", "validate-raw", "load-warehouse", "validate-loaded", "reconcile-run",
-    "tick-bars", "load-live", "keep-house", "maintain-tables", "clean-metadata", "held-symbol",
+    "tick-bars", "load-live", "apply-retention", "maintain-tables", "clean-metadata", "held-symbol",
 )  # fmt: skip
 
 

@@ -38,7 +38,7 @@ def ends(dag: Any) -> Iterator[str]:
 
 
 def tells_of_failures(dag: Any) -> Iterator[str]:
-    from ticklake_airflow.notify import notify_failure
+    from ticklake_airflow.notifications import notify_failure
 
     for task in dag.tasks:
         found = task.on_failure_callback

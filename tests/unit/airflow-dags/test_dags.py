@@ -47,7 +47,7 @@ def test_the_dags_are_there(dags: dict[str, Any]) -> None:
     assert chain_of(dags["rebuild_windows"]) == ["rebuild_windows", "load_live"]
     assert chain_of(dags["live_archive_hourly"]) == ["make_tick_bars", "load_live"]
     assert {task.task_id for task in dags["housekeeping"].tasks} == {
-        "keep_house", "maintain_tables", "clean_airflow_metadata",
+        "apply_retention", "maintain_tables", "clean_airflow_metadata",
     }  # fmt: skip
 
 

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from archive_ticks.ranges import Encoded, RangeBuilder, encode
+from archive_ticks.offset_ranges import Encoded, RangeBuilder, encode
+from archive_ticks.range_writer import put_range
 from archive_ticks.reader import Bounds, locate
 from archive_ticks.settings import RollSettings
-from archive_ticks.writing import put_range
 from ticklake.errors import IntegrityError
 from ticklake.ledger import LedgerRange, chain_ends, verify_chain
 from ticklake.ledger_table import read_object
-from ticklake.names import live_names
 from ticklake.objects import ObjectInfo, ObjectStore
+from ticklake.topics import live_names
 
 LIVE = live_names()
 TOPIC_ID = "0b6fbd0f-6d1c-4d0e-9c0a-2f6f5f1f3a11"

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from archive_ticks.metrics import Metrics
+from archive_ticks.offset_ranges import Range, RangeBuilder
 from archive_ticks.parsing import parse
-from archive_ticks.ranges import Range, RangeBuilder
 from archive_ticks.settings import RollSettings
-from archive_ticks.writer import Lease, Writer
+from archive_ticks.writer_thread import PartitionAssignment, Writer
 from ticklake.errors import ConfigurationError, StageError
 from ticklake.ledger_table import SCHEMA, csv_bytes
-from ticklake.names import live_names
 from ticklake.objects import ObjectStore
+from ticklake.topics import live_names
 
 TOPIC_ID = "0b6fbd0f-6d1c-4d0e-9c0a-2f6f5f1f3a11"
 
@@ -120,10 +120,10 @@ class Faulty(ObjectStore):
         self.keys.append(key)
 
 
-def ranges(count: int) -> tuple[Lease, list[Range]]:
+def ranges(count: int) -> tuple[PartitionAssignment, list[Range]]:
     builder = RangeBuilder(0, 0, RollSettings(roll_rows=1))
     made = [r for n in range(count) for r in builder.add([Record(n, 1_769_785_200_000, b"AAPL", tick())])]
-    return Lease(builder), made
+    return PartitionAssignment(builder), made
 
 
 def writer(store: ObjectStore, quarantined: list[int] | None = None) -> Writer:
@@ -134,9 +134,9 @@ def writer(store: ObjectStore, quarantined: list[int] | None = None) -> Writer:
 def test_a_failing_store_is_tried_again_in_order_and_quarantine_is_kept_once() -> None:
     kept: list[int] = []
     store = Faulty([StageError("down"), StageError("down")])
-    lease, made = ranges(3)
+    assignment, made = ranges(3)
     running = writer(store, kept)
-    running.submit(lease, made)
+    running.submit(assignment, made)
     assert running.pending_bytes > 0
     done = running.drain(10)
     assert [d.placed.next_offset for d in done if d.placed] == [1, 2, 3]
@@ -150,9 +150,9 @@ def test_a_failing_store_is_tried_again_in_order_and_quarantine_is_kept_once() -
 def test_a_void_lease_is_dropped_and_a_refused_key_ends_the_writer() -> None:
     store = Faulty([])
     running = writer(store)
-    lease, made = ranges(2)
-    lease.void = True
-    running.submit(lease, made)
+    assignment, made = ranges(2)
+    assignment.revoked = True
+    running.submit(assignment, made)
     assert [d.placed for d in running.drain(10)] == [None, None]
     assert store.keys == []
     store.errors.append(ConfigurationError("refused"))

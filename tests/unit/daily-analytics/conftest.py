@@ -5,15 +5,15 @@ from collections.abc import Iterator
 import pytest
 from pyspark.sql import SparkSession
 
-from onebox.platform import Tools
 from ticklake.settings import StoreSettings
 from ticklake.spark import SparkSettings, build_session, close_jvm
+from ticklake_local.platform import Tools
 
 
 @pytest.fixture(scope="module")
-def spark(onebox_tools: Tools) -> Iterator[SparkSession]:
+def spark(local_tools: Tools) -> Iterator[SparkSession]:
     settings = SparkSettings(
-        master="local[2]", java_home=onebox_tools.java.home, jars_dir=onebox_tools.jars["spark"], log_level="ERROR"
+        master="local[2]", java_home=local_tools.java.home, jars_dir=local_tools.jars["spark"], log_level="ERROR"
     )
     session = build_session("tests", settings, StoreSettings())
     session.conf.set("spark.sql.adaptive.enabled", "false")

@@ -171,10 +171,12 @@ def test_nothing_outside_the_folder_is_served(files, name):
     assert refused.value.status_code == 404
 
 
-def test_the_chart_library_comes_out_of_its_package(files):
+def test_the_chart_library_is_served_with_its_licence():
+    files = StaticFiles()
     library = fetch(files, "vendor/lightweight-charts.js")
     assert b"TradingView Lightweight Charts" in library.body[:200]
     assert library.media_type == "text/javascript; charset=utf-8"
+    assert b"Apache License" in fetch(files, "vendor/lightweight-charts.LICENSE.txt").body
 
 
 def test_cursors_hold_what_was_put_in_and_nothing_else_is_taken():

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fetch_historical.period import Period, batch_period, closed_sessions
+from fetch_historical.batch_period import Period, batch_period, closed_sessions
 from ticklake.backoff import full_jitter, retry_after_seconds
 from ticklake.errors import ConfigurationError
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from bokeh_sampledata import package_path
 
-from fetch_historical.period import Period
+from fetch_historical.batch_period import Period
 from fetch_historical.recordings import Bars, adjust, recorded
 from fetch_historical.replay_server import replay_last_session
 from fetch_historical.simulated import ORIGIN, SimulatedSource, traded_bars

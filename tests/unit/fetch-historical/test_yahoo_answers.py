@@ -11,10 +11,10 @@ import pytest
 from pydantic import HttpUrl
 from yahoo_rig import Said, Script, answering, case, changed, chart
 
-from fetch_historical.answers import Reply, Scope, SourceUnavailableError
-from fetch_historical.clean import BatchFields, Cleaned, clean, wanted_days
-from fetch_historical.doubts import Known
-from fetch_historical.period import Period, closed_sessions
+from fetch_historical.answer_checks import Known
+from fetch_historical.answer_store import Reply, Scope, SourceUnavailableError
+from fetch_historical.bar_cleaning import BatchFields, Cleaned, clean, wanted_days
+from fetch_historical.batch_period import Period, closed_sessions
 from fetch_historical.settings import YahooSettings
 from fetch_historical.yahoo import YahooSource
 from ticklake import calendar

@@ -6,9 +6,9 @@ from datetime import UTC, date, datetime
 import pytest
 from pydantic import HttpUrl
 
-from fetch_historical.answers import Scope, SourceUnavailableError
+from fetch_historical.answer_store import Scope, SourceUnavailableError
+from fetch_historical.batch_period import Period
 from fetch_historical.http_session import ChartFacts, YahooSession
-from fetch_historical.period import Period
 from fetch_historical.settings import FetchSettings, YahooSettings
 from fetch_historical.yahoo import judge
 from ticklake.errors import ConfigurationError

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
-LIBRARIES = {"ticklake", "onebox"}
+LIBRARIES = {"ticklake", "ticklake-local"}
 SERVICES = sorted(
     path.parent.name for path in ROOT.glob("services/*/pyproject.toml") if path.parent.name not in LIBRARIES
 )
 DOCKERFILES = [
-    "services/Dockerfile", "services/onebox/Dockerfile", "spark-apps/Dockerfile", "airflow-dags/Dockerfile",
+    "services/Dockerfile", "services/ticklake-local/Dockerfile", "spark-apps/Dockerfile", "airflow-dags/Dockerfile",
 ]  # fmt: skip
 USERS = dict(zip(DOCKERFILES, ("10001:10001", "10001:10001", "185:185", "50000:0"), strict=True))
 
@@ -112,7 +112,7 @@ def test_a_service_is_built_from_its_own_directory_and_the_library(service: str)
     assert all(path.startswith(allowed) for path in copied)
     assert all((ROOT / path).exists() for path in copied)
     dependencies = tomllib.loads((ROOT / f"services/{service}/pyproject.toml").read_text())["project"]["dependencies"]
-    assert LIBRARIES - {"onebox"} <= set(dependencies)
+    assert LIBRARIES - {"ticklake-local"} <= set(dependencies)
     others = {name for name in SERVICES if name in dependencies}
     assert not others, "an image holds one service: nothing installs another"
 
@@ -135,7 +135,7 @@ def test_what_is_copied_is_not_ignored_and_the_rest_is() -> None:
         for path in sources(dockerfile, "fetch-historical"):
             assert path.split("/")[0] in let_in, path
             assert not any(fnmatch(Path(path).name, rule) for rule in kept_out), path
-    assert {".git", ".venv", ".onebox", "tests"} & let_in == set()
+    assert {".git", ".venv", ".ticklake", "tests"} & let_in == set()
 
 
 def test_spark_apps_need_nothing_that_their_image_leaves_out() -> None:
@@ -149,17 +149,19 @@ def test_spark_apps_need_nothing_that_their_image_leaves_out() -> None:
         assert f"from {module} import main" in (ROOT / "spark-apps" / f"{script}.py").read_text()
 
 
-def test_parts_ask_for_nothing_that_onebox_does_not() -> None:
-    project = tomllib.loads((ROOT / "services/onebox/pyproject.toml").read_text())
+def test_parts_ask_for_nothing_that_the_local_platform_does_not() -> None:
+    project = tomllib.loads((ROOT / "services/ticklake-local/pyproject.toml").read_text())
     assert set(project["dependency-groups"]["parts"]) <= set(project["project"]["dependencies"])
 
 
 def test_the_jars_stage_has_all_that_fetching_needs(tmp_path: Path) -> None:
     """The modules that the stage copies run alone, with no third-party package."""
-    for dockerfile in ("spark-apps/Dockerfile", "services/onebox/Dockerfile"):
+    for dockerfile in ("spark-apps/Dockerfile", "services/ticklake-local/Dockerfile"):
         folder = tmp_path / dockerfile.replace("/", "-")
         for word, rest in instructions(dockerfile):
-            if word != "COPY" or not rest.endswith(("/src/ticklake/", "/src/onebox/", "/src/onebox/jars")):
+            if word != "COPY" or not rest.endswith(
+                ("/src/ticklake/", "/src/ticklake_local/", "/src/ticklake_local/jars")
+            ):
                 continue
             *paths, target = rest.split()
             place = folder / target.removeprefix("/src/")
@@ -170,7 +172,7 @@ def test_the_jars_stage_has_all_that_fetching_needs(tmp_path: Path) -> None:
                     place.mkdir(parents=True, exist_ok=True)
                     shutil.copy(ROOT / path, place)
         done = subprocess.run(
-            [sys.executable, "-S", "-m", "onebox.jars", "--help"],
+            [sys.executable, "-S", "-m", "ticklake_local.jars", "--help"],
             cwd=folder,
             capture_output=True,
             text=True,
@@ -178,7 +180,7 @@ def test_the_jars_stage_has_all_that_fetching_needs(tmp_path: Path) -> None:
         )
         assert done.returncode == 0, done.stderr
         assert "--fetch" in done.stdout
-        assert (folder / "onebox/jars/SHA256SUMS").is_file()
+        assert (folder / "ticklake_local/jars/SHA256SUMS").is_file()
 
 
 def test_make_builds_every_image_with_the_pinned_versions() -> None:
@@ -188,7 +190,7 @@ def test_make_builds_every_image_with_the_pinned_versions() -> None:
     )  # fmt: skip
     builds = [line for line in done.stdout.splitlines() if line.startswith("docker build")]
     tags = {found[1] for line in builds if (found := re.search(r"--tag ticklake/(\S+):9\.9\.9 ", line))}
-    assert tags == {*SERVICES, "spark-apps", "airflow-dags", "onebox-parts"}
+    assert tags == {*SERVICES, "spark-apps", "airflow-dags", "local-servers"}
     known = versions()
     for line in builds:
         assert f"--build-arg PYTHON_IMAGE={known['PYTHON_IMAGE']} " in line

@@ -8,11 +8,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from load_warehouse.lake import groups
+from load_warehouse.lake_rows import groups
 from load_warehouse.parquet import for_warehouse, to_file
-from load_warehouse.places import bars_in_force, csv_rows, lake_rows
-from load_warehouse.records_check import record_faults
+from load_warehouse.record_checks import record_faults
 from load_warehouse.schema import ACTIONS, BARS
+from load_warehouse.stored_rows import bars_in_force, csv_rows, lake_rows
 from ticklake.errors import IntegrityError
 from ticklake.lineage import StageRecord, SymbolChanges, SymbolResult
 from ticklake.records import Source

@@ -13,16 +13,16 @@ import archive_ticks.metrics
 import batch_exporter.metrics
 import dashboard.metrics
 import market_alerts.metrics
-import stream_analytics.progress
+import stream_analytics.query_progress
 import stream_ticks.metrics
 from batch_exporter.runs import RunState
 from batch_exporter.settings import BatchSettings
 from batch_exporter.snapshot import snapshot
-from onebox.alerting.service import RuleChecker
-from onebox.alerting.settings import CheckerSettings, RulesSettings
 from ticklake.lineage import CheckResult, RunLineage, StageFailure, StageRecord
 from ticklake.maintenance import Maintenance, TableMaintenance, TableSize
 from ticklake.records import Source
+from ticklake_local.alerting.service import RuleChecker
+from ticklake_local.alerting.settings import CheckerSettings, RulesSettings
 
 PAGE = Path(__file__).parents[3] / "services" / "METRICS.md"
 NOW = datetime(2026, 1, 30, 12, tzinfo=UTC)
@@ -74,7 +74,7 @@ def _check_rules(registry: CollectorRegistry) -> None:
 PROGRAMS: dict[str, Callable[[CollectorRegistry], None]] = {
     "stream-ticks": _filled(stream_ticks.metrics.Metrics),
     "archive-ticks": _filled(archive_ticks.metrics.Metrics),
-    "stream-analytics": _filled(stream_analytics.progress.Metrics),
+    "stream-analytics": _filled(stream_analytics.query_progress.Metrics),
     "batch-exporter": _batch,
     "dashboard": _filled(dashboard.metrics.Metrics),
     "market-alerts": _filled(market_alerts.metrics.Metrics),

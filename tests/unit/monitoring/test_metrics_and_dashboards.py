@@ -85,23 +85,6 @@ def test_the_table_is_what_the_programs_serve() -> None:
     assert set(re.findall(r"^## (.+)$", page, re.MULTILINE)) == set(metric_table.PROGRAMS)
 
 
-def test_the_readme_names_metrics_with_their_labels() -> None:
-    labels = {
-        name: labels for program in metric_table.PROGRAMS for name, _, labels, _ in metric_table.metrics_of(program)
-    }
-    section = (CHART.parents[1] / "README.md").read_text().split("## Metrics\n")[1].split("\n## ")[0]
-    rows = re.findall(r"^\| `(\w+)`.*?\| (.+) \|$", section, re.MULTILINE)
-    named = [
-        (f"ticklake_{program}_{name}", of)
-        for program, cells in rows
-        for name, of in re.findall(r"`(\w+)(?:\{([\w,]+)\})?`", cells)
-    ]
-    assert len(rows) == 6
-    assert len(named) > 30
-    assert [name for name, _ in named if name not in labels] == []
-    assert [name for name, of in named if of and of.split(",") != labels[name].split(", ")] == []
-
-
 def test_alerts_ask_for_metrics_that_exist() -> None:
     asked = set()
     for path in (CHART / "files" / "rules").glob("*.yaml"):

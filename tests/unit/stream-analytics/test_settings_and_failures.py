@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from stream_analytics.failures import RESET, CheckpointError, ProcessError, explained_text, recreated
+from stream_analytics.query_failures import RESET, CheckpointError, ProcessError, explained_text, recreated
 from stream_analytics.settings import StreamAnalyticsSettings, StreamSettings
 from ticklake.errors import ConfigurationError, StageError
 from ticklake.settings import CatalogSettings, LiveSettings, load

@@ -13,7 +13,7 @@ import pytest
 from pydantic import SecretStr
 
 from stream_ticks.alpha_vantage import Client, Failed, Limited, Pace, Quote, Unknown
-from stream_ticks.quotes import QuoteTicks
+from stream_ticks.alpha_vantage_source import QuoteTicks
 from stream_ticks.settings import AlphaVantageSettings, StreamOptions, StreamSettings
 from ticklake.errors import ConfigurationError
 from ticklake.records import Source

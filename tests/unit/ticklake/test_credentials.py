@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from onebox.processes import free_port
 from ticklake import credentials
 from ticklake.credentials import SignIn, Watch
 from ticklake.errors import ConfigurationError, CredentialsError, IntegrityError, StageError
 from ticklake.metrics import Health, served
 from ticklake.settings import KafkaSettings, ServiceSettings, StoreSettings
+from ticklake_local.processes import free_port
 
 SETTINGS = ServiceSettings(credentials_wait_seconds=120, credentials_rejected_seconds=30)
 WRONG = CredentialsError("the store rejects the credentials")

@@ -10,10 +10,10 @@ import pytest
 import talib
 
 from ticklake import history
-from ticklake.as_of import day, moment
 from ticklake.errors import IntegrityError
 from ticklake.facts import Facts
 from ticklake.history import NothingKnownError
+from ticklake.history_options import day, moment
 
 NOW = datetime(2026, 3, 2, 15, 30, tzinfo=UTC)
 FIRST = datetime(2024, 3, 1, 22, tzinfo=UTC)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ticklake.errors import IntegrityError
 from ticklake.ledger import LedgerRange, RangeKey, check_chain, csv_key, range_key, spans
-from ticklake.names import live_names
+from ticklake.topics import live_names
 
 LIVE = live_names()
 TOPIC_ID = "0B6FBD0F-6d1c-4d0e-9c0a-2f6f5f1f3a11"

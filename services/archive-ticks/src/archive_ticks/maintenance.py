@@ -13,7 +13,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from pyiceberg.table import Table
 
 from archive_ticks.compaction import Compaction, compact
-from archive_ticks.expiry import Retention, expire, expire_flows
+from archive_ticks.snapshot_expiry import Retention, expire, expire_flows
 from archive_ticks.table_files import orphans
 from ticklake import logs, maintenance
 from ticklake.catalog import LakeTables
@@ -44,7 +44,7 @@ class MaintenanceSettings(StageSettings):
     keep_orphans_days: int = Field(default=3, ge=1)
     """Age of a file that no snapshot names before it is removed: a writer may be about to commit it."""
     keep_accelerated_days: int = Field(default=7, ge=0)
-    """As for keep-house: accelerated flows, by their newest file; 0 for always."""
+    """As for apply-retention: accelerated flows, by their newest file; 0 for always."""
     compact_target_mb: int = Field(default=64, ge=1, le=1024)
     """Size of the files that small ones are put together to; several times that in memory."""
     compact_least_files: int = Field(default=5, ge=2)

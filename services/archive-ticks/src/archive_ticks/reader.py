@@ -10,16 +10,16 @@ from kafka import errors as kafka_errors
 from kafka.structs import OffsetAndMetadata
 
 from archive_ticks.parsing import Message
+from archive_ticks.range_writer import STAGE
 from archive_ticks.settings import RollSettings
-from archive_ticks.writing import STAGE
 from ticklake import logs
 from ticklake.errors import ConfigurationError, IntegrityError
-from ticklake.group_reader import GroupReader
+from ticklake.group_consumer import GroupReader
 from ticklake.kafka import translated_errors
 from ticklake.ledger import chain_ends
-from ticklake.names import LiveNames
 from ticklake.objects import ObjectStore
 from ticklake.settings import KafkaSettings
+from ticklake.topics import LiveNames
 
 log = logs.get(__name__)
 

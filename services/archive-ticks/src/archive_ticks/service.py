@@ -5,13 +5,13 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from archive_ticks.group import Membership, describe
+from archive_ticks.group_membership import Membership, describe
 from archive_ticks.metrics import Metrics
-from archive_ticks.ranges import RangeBuilder
+from archive_ticks.offset_ranges import RangeBuilder
+from archive_ticks.range_writer import mend_copies, quarantine_into
 from archive_ticks.reader import Reader, locate
 from archive_ticks.settings import ArchiveSettings
-from archive_ticks.writer import Done, Lease, Writer
-from archive_ticks.writing import mend_copies, quarantine_into
+from archive_ticks.writer_thread import PartitionAssignment, Writer, WriteResult
 from ticklake import calendar, credentials, kafka, logs
 from ticklake.credentials import Rejected
 from ticklake.errors import IntegrityError, StageError
@@ -39,7 +39,7 @@ class Archive:
         self._settings, self._store, self._live = settings, store, settings.live.names
         self._rejected = rejected
         self._metrics = metrics or Metrics()
-        self._leases: dict[int, Lease] = {}
+        self._assignments: dict[int, PartitionAssignment] = {}
         self._archived: dict[int, int] = {}
         """Next offset of each partition's chain, as far as this process knows."""
         self._next_try: dict[Callable[[], None], float] = {}
@@ -83,8 +83,8 @@ class Archive:
         self._attempt(self._check_topic, _TOPIC_CHECK_SECONDS, every=_TOPIC_CHECK_SECONDS)
         self._attempt(self._read, _RETRY_SECONDS)
         self._follow_assignment()
-        for lease in self._leases.values():
-            self._writer.submit(lease, lease.builder.seal_if_old())
+        for assignment in self._assignments.values():
+            self._writer.submit(assignment, assignment.builder.seal_if_old())
         self._limit_memory()
 
     def _attempt(self, work: Callable[[], None], retry_seconds: float, every: float = 0) -> None:
@@ -111,24 +111,24 @@ class Archive:
             self._broker_answers = False
             raise
         for partition, messages in found.items():
-            lease = self._leases.get(partition)
-            if lease is not None and not lease.void:
+            assignment = self._assignments.get(partition)
+            if assignment is not None and not assignment.revoked:
                 self._metrics.last_read.labels(str(partition)).set(messages[-1].timestamp / 1000)
-                self._writer.submit(lease, lease.builder.add(messages))
+                self._writer.submit(assignment, assignment.builder.add(messages))
 
     def _resume_at(self, partition: int) -> int | None:
-        lease = self._leases.get(partition)
-        return None if lease is None or lease.void else lease.builder.next_offset
+        assignment = self._assignments.get(partition)
+        return None if assignment is None or assignment.revoked else assignment.builder.next_offset
 
     def _follow_assignment(self) -> None:
-        for partition in set(self._leases) - self._reader.assigned:
-            self._leases.pop(partition).void = True
+        for partition in set(self._assignments) - self._reader.assigned:
+            self._assignments.pop(partition).revoked = True
             self._archived.pop(partition, None)
             self._metrics.forget(partition)
             log.info("partition taken away", partition=partition)
 
     def _locate_new(self) -> None:
-        new = self._reader.assigned - set(self._leases)
+        new = self._reader.assigned - set(self._assignments)
         if not new:
             return
         starts = locate(
@@ -138,47 +138,47 @@ class Archive:
         mend_copies(self._store, self._live, self._topic_id, new, self._settings.roll.mend_hours)
         self._broker_answers = True
         for partition, offset in starts.items():
-            self._lease(partition, offset)
+            self._start_assignment(partition, offset)
             self._metrics.assigned(partition)
             log.info("partition assigned", partition=partition, first_offset=offset)
         self._next_try.pop(self._check_group, None)
 
-    def _lease(self, partition: int, offset: int) -> None:
+    def _start_assignment(self, partition: int, offset: int) -> None:
         builder = RangeBuilder(partition, offset, self._settings.roll, self._settings.live.future_tolerance)
-        self._leases[partition] = Lease(builder)
+        self._assignments[partition] = PartitionAssignment(builder)
         self._archived[partition] = offset
         self._reader.start(partition, offset)
 
-    def _take(self, results: list[Done]) -> None:
+    def _take(self, results: list[WriteResult]) -> None:
         for done in results:
-            if done.placed is None or self._leases.get(done.lease.partition) is not done.lease:
+            if done.placed is None or self._assignments.get(done.assignment.partition) is not done.assignment:
                 continue
             if done.placed.ours:
-                self._archived[done.lease.partition] = done.placed.next_offset
-                self._reader.commit(done.lease.partition, done.placed.next_offset)
+                self._archived[done.assignment.partition] = done.placed.next_offset
+                self._reader.commit(done.assignment.partition, done.placed.next_offset)
             else:
-                self._lease(done.lease.partition, done.placed.next_offset)
+                self._start_assignment(done.assignment.partition, done.placed.next_offset)
 
     def _limit_memory(self) -> None:
         """Stop reading while too much waits to be written; go on when half of it is."""
         limit = self._settings.roll.buffer_bytes
-        held = self._writer.pending_bytes + sum(lease.builder.size for lease in self._leases.values())
+        held = self._writer.pending_bytes + sum(assignment.builder.size for assignment in self._assignments.values())
         if held >= limit and not self._held:
-            for lease in self._leases.values():
-                self._writer.submit(lease, lease.builder.seal())
+            for assignment in self._assignments.values():
+                self._writer.submit(assignment, assignment.builder.seal())
             self._held = True
             log.warning("reading pauses: the store is slower than the stream", bytes=held)
         elif self._held and held < limit / 2:
             self._held = False
             log.info("reading goes on", bytes=held)
-        self._reader.hold(self._held, self._leases.keys())
+        self._reader.hold(self._held, self._assignments.keys())
         self._metrics.held_bytes.set(held)
         self._metrics.paused.set(self._held)
 
     def _monitor(self) -> None:
         self._metrics.market_open.set(calendar.is_open(self._settings.calendar, datetime.now(UTC)))
         try:
-            ends = self._reader.ends(self._leases.keys(), _MONITOR_TIMEOUT)
+            ends = self._reader.ends(self._assignments.keys(), _MONITOR_TIMEOUT)
         except StageError:
             self._broker_answers = False
             raise
@@ -203,21 +203,21 @@ class Archive:
             raise IntegrityError(f"topic {self._live.topic} was made anew while it was archived: start again")
 
     def _finish(self) -> None:
-        log.info("stopping", ranges=sum(1 for lease in self._leases.values() if lease.builder.open))
-        for lease in self._leases.values():
-            if not lease.void:
-                self._writer.submit(lease, lease.builder.seal())
+        log.info("stopping", ranges=sum(1 for assignment in self._assignments.values() if assignment.builder.open))
+        for assignment in self._assignments.values():
+            if not assignment.revoked:
+                self._writer.submit(assignment, assignment.builder.seal())
         results = self._writer.drain(_STOP_SECONDS)
         for done in results:
-            if done.placed is not None and done.placed.ours and done.lease.partition in self._archived:
-                self._archived[done.lease.partition] = done.placed.next_offset
+            if done.placed is not None and done.placed.ours and done.assignment.partition in self._archived:
+                self._archived[done.assignment.partition] = done.placed.next_offset
         self._reader.commit_and_close(self._archived, _LEAVE_SECONDS)
 
     def _alive(self) -> bool:
         return self._writer.alive and time.monotonic() - self._beat < _STUCK_SECONDS
 
     def _ready(self) -> bool:
-        located = self._reader.joined and self._reader.assigned <= self._leases.keys()
+        located = self._reader.joined and self._reader.assigned <= self._assignments.keys()
         return located and self._membership.whole and self._broker_answers and not self._writer.failing
 
 

@@ -13,7 +13,7 @@ from batch_exporter.snapshot import Snapshot, snapshot
 from ticklake import calendar, credentials, logs, maintenance
 from ticklake.credentials import Rejected
 from ticklake.errors import IntegrityError, StageError
-from ticklake.held import HeldSymbols
+from ticklake.held_symbols import HeldSymbols
 from ticklake.maintenance import Maintenance
 from ticklake.metrics import Health, served
 from ticklake.objects import ObjectStore

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from batch_exporter.runs import RunState
 from batch_exporter.settings import BatchSettings
 from ticklake import calendar
-from ticklake.held import Hold
+from ticklake.held_symbols import Hold
 from ticklake.lineage import RunLineage, StageRecord
 from ticklake.maintenance import Maintenance
 

@@ -5,7 +5,7 @@ from typing import NoReturn
 
 from consume_historical.settings import ConsumeSettings
 from consume_historical.stage import run_stage
-from ticklake.stage import batch_main
+from ticklake.batch_stage import batch_main
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:

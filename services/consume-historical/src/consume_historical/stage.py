@@ -5,20 +5,20 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
-from consume_historical.assembly import Assembly, InvalidMessageError, SymbolBatch, parse
-from consume_historical.reading import opened
+from consume_historical.batch_assembly import Assembly, InvalidMessageError, SymbolBatch, parse
+from consume_historical.range_reader import opened
+from consume_historical.raw_csv import write_actions, write_symbol
 from consume_historical.settings import ConsumeSettings
-from consume_historical.writing import write_actions, write_symbol
 from ticklake import lineage, logs, quarantine
+from ticklake.batch_stage import Run
 from ticklake.errors import ConfigurationError, IntegrityError
 from ticklake.kafka import ConfirmedProducer
 from ticklake.lineage import ObjectRef, OffsetRange, StageRecord, SymbolResult
-from ticklake.names import BATCH_TOPIC
 from ticklake.objects import ObjectStore
 from ticklake.pipeline import CONSUME, FETCH
 from ticklake.quarantine import QuarantinedMessage, quarantined
 from ticklake.settings import KafkaSettings
-from ticklake.stage import Run
+from ticklake.topics import BATCH_TOPIC
 
 log = logs.get(__name__)
 
@@ -26,7 +26,7 @@ _WRITERS = 8
 
 
 def run_stage(settings: ConsumeSettings, run: Run) -> tuple[StageRecord, ObjectStore]:
-    """See `ticklake.stage.batch_main`.
+    """See `ticklake.batch_stage.batch_main`.
 
     Raises:
         ConfigurationError: the run has not fetched, or for another date.

@@ -4,7 +4,7 @@ from typing import Any
 
 from dashboard.held import Held
 from dashboard.store_guard import StoreGuard
-from ticklake.held import HeldSymbols, Hold
+from ticklake.held_symbols import HeldSymbols, Hold
 from ticklake.objects import ObjectStore
 
 

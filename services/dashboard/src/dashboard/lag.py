@@ -8,7 +8,7 @@ from kafka import TopicPartition
 from kafka import errors as kafka_errors
 
 from dashboard.held import Held
-from ticklake import names
+from ticklake import topics
 from ticklake.kafka import admin, make_consumer, translated_errors
 from ticklake.settings import KafkaSettings
 
@@ -33,10 +33,10 @@ class LagReader:
         live: names of the live flow.
     """
 
-    def __init__(self, kafka: KafkaSettings, live: names.LiveNames) -> None:
+    def __init__(self, kafka: KafkaSettings, live: topics.LiveNames) -> None:
         self._kafka = kafka.model_copy(update={"timeout_seconds": min(kafka.timeout_seconds, _TIMEOUT_SECONDS)})
         self._groups = {
-            live.archive_group: live.topic, live.alerts_group: live.topic, names.BATCH_GROUP: names.BATCH_TOPIC,
+            live.archive_group: live.topic, live.alerts_group: live.topic, topics.BATCH_GROUP: topics.BATCH_TOPIC,
         }  # fmt: skip
         self._held = Held(_HELD_SECONDS, self._ask)
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ticklake.as_of import Adjust
+from ticklake.history_options import Adjust
 from ticklake.records import UtcMs
 
 

@@ -5,7 +5,7 @@ from datetime import date
 from pydantic import ConfigDict, Field
 
 from dashboard.models import AsKnown, Model
-from ticklake.as_of import Adjust
+from ticklake.history_options import Adjust
 
 
 class RiskItem(Model):

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from dashboard import paging
 from dashboard.export import Format
 from dashboard.service import Service
-from ticklake.as_of import Adjust, day, moment
+from ticklake.history_options import Adjust, day, moment
 from ticklake.records import Source, Symbol
 
 BASE = "/api/v1"

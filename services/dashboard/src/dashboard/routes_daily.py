@@ -31,9 +31,9 @@ from dashboard.parameters import (
 )
 from dashboard.service import Service
 from ticklake import history
-from ticklake.as_of import Adjust
 from ticklake.facts import Facts
 from ticklake.history import NothingKnownError, UnknownSymbolError
+from ticklake.history_options import Adjust
 from ticklake.records import Source
 from ticklake.tables import INDICATOR_COLUMNS
 
@@ -51,7 +51,7 @@ _DOWNLOAD: dict[int | str, dict[str, Any]] = {
 @router.get("/symbols")
 def symbols(here: Here) -> Symbols:
     """Every symbol with daily history, once per source, and those with live prices only."""
-    here.look_at_lake()
+    here.refresh_lake()
     items: list[dict[str, Any]] = []
     live = {symbol: here.live.source_of(symbol) for symbol in here.live.symbols()}
     for symbol, source in here.lake.listed():
@@ -156,7 +156,7 @@ def compare(
 
 def _source(here: Service, symbol: str, asked: Source | None) -> Source:
     """The source to show of a symbol."""
-    here.look_at_lake()
+    here.refresh_lake()
     found = here.lake.best_source(symbol, asked.value if asked else None)
     if found is None:
         raise _no_history(symbol, asked)
@@ -226,7 +226,7 @@ def _series(
     Raises:
         NothingKnownError: that is all that were asked for.
     """
-    here.look_at_lake()
+    here.refresh_lake()
     wanted = asked if asked is not None else _watchlist(here, source)
     chosen = {symbol: _source(here, symbol, source) for symbol in wanted}
     tables: dict[str, pa.Table] = {}

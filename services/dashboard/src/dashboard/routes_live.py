@@ -120,7 +120,7 @@ def _windows(
         for window in closed if window["source"] == chosen
     }  # fmt: skip
     if not by_start and symbol not in here.live.symbols():
-        here.look_at_lake()
+        here.refresh_lake()
         if here.lake.best_source(symbol) is None:
             raise HTTPException(404, f"no windows of {symbol}")
     return [by_start[start] for start in sorted(by_start)][-limit:]

@@ -5,8 +5,8 @@ from typing import Any
 from dashboard.held import Held
 from ticklake.alerts import read_rules
 from ticklake.errors import ConfigurationError
-from ticklake.names import LiveNames
 from ticklake.settings import KafkaSettings
+from ticklake.topics import LiveNames
 
 _HELD_SECONDS = 30.0
 _TIMEOUT_SECONDS = 10.0

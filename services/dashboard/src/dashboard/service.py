@@ -99,7 +99,7 @@ class Service:
         if self.hub is not None:
             getattr(self.hub, name)()
 
-    def look_at_lake(self) -> None:
+    def refresh_lake(self) -> None:
         """See which rows there are. A lake that is away is answered from what is known, if anything is.
 
         Raises:

@@ -5,7 +5,7 @@ from typing import Self
 from pydantic import Field, HttpUrl, SecretStr, model_validator
 from pydantic_settings import BaseSettings
 
-from ticklake.expectations import QualitySettings
+from ticklake.batch_checks import QualitySettings
 from ticklake.settings import (
     CatalogSettings,
     KafkaSettings,

@@ -2,7 +2,6 @@
 
 import gzip
 import hashlib
-import importlib.util
 import mimetypes
 import threading
 from dataclasses import dataclass
@@ -12,11 +11,7 @@ from fastapi import Request
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
-from ticklake.errors import ConfigurationError
-
 FOLDER = Path(__file__).parent / "static"
-CHART_LIBRARY = "lightweight_charts"
-_CHART_FILE = "vendor/lightweight-charts.js"
 _TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".svg": "image/svg+xml", ".woff2": "font/woff2"}
 _TEXT = ("text/", "application/json", "image/svg+xml", "application/manifest+json")
 _LEAST_TO_COMPRESS = 500
@@ -33,18 +28,10 @@ class _File:
 
 
 class StaticFiles:
-    """The files below `folder`, and the chart library's out of its package.
-
-    Raises:
-        ConfigurationError: the chart library is not installed.
-    """
+    """The files below `folder`."""
 
     def __init__(self, folder: Path = FOLDER) -> None:
         self._folder = folder.resolve()
-        found = importlib.util.find_spec(CHART_LIBRARY)  # not imported: its Python part needs a desktop
-        if found is None or found.origin is None:
-            raise ConfigurationError("the package lightweight-charts is not installed: install the dashboard anew")
-        self._vendor = {_CHART_FILE: Path(found.origin).parent / "js" / "lightweight-charts.js"}
         self._lock = threading.Lock()
         self._held: dict[Path, _File] = {}
 
@@ -66,8 +53,6 @@ class StaticFiles:
         return Response(file.body, media_type=file.media_type, headers=headers)
 
     def _path(self, name: str) -> Path:
-        if name in self._vendor:
-            return self._vendor[name]
         try:
             path = (self._folder / name).resolve()
             if path.is_relative_to(self._folder) and path.is_file():

@@ -59,7 +59,7 @@ class Watcher(threading.Thread):
             try:
                 pause = self._settings.dashboard.refresh_seconds if self._busy() or looked is None else _IDLE_SECONDS
                 if looked is None or time.monotonic() - looked >= pause:
-                    self._look_at_lake()
+                    self._refresh_lake()
                     looked = time.monotonic()
                 self._update_market()
                 self._tell_changes()
@@ -67,7 +67,7 @@ class Watcher(threading.Thread):
                 log.error("looking after the state failed", exc_info=error)
             self._stopping.wait(1)
 
-    def _look_at_lake(self) -> None:
+    def _refresh_lake(self) -> None:
         try:
             self._lake.refresh()
         except StageError as error:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from fetch_historical.period import Period
+from fetch_historical.batch_period import Period
 from fetch_historical.recordings import first_recorded_session, last_recorded_session
 from fetch_historical.settings import YahooSettings
 from ticklake.errors import ConfigurationError

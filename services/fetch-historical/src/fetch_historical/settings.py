@@ -6,9 +6,9 @@ from typing import Literal, Self
 from pydantic import Field, HttpUrl, model_validator
 from pydantic_settings import BaseSettings
 
-from ticklake import names
 from ticklake.records import Source
 from ticklake.settings import CatalogSettings, KafkaSettings, StageSettings, StoreSettings, Symbols, settings_config
+from ticklake.symbols import BATCH_SYMBOLS
 
 SETTLE_MINUTES = 15
 """Most exchanges' data reach Yahoo 15 minutes late, and the closing auction is printed within that time too."""
@@ -60,7 +60,7 @@ class FetchSettings(StageSettings):
     yahoo: YahooSettings = Field(default_factory=YahooSettings)
     simulated: SimulatedSettings = Field(default_factory=SimulatedSettings)
     source: Literal[Source.YAHOO, Source.REPLAY, Source.SIMULATED] = Source.YAHOO
-    symbols: Symbols = names.BATCH_SYMBOLS
+    symbols: Symbols = BATCH_SYMBOLS
     """For `replay`, unless set, the recorded ones."""
     years: int = Field(default=1, ge=1, le=40)
     """Length of the period that ends at the batch's date."""

@@ -14,8 +14,8 @@ from datetime import UTC, date, datetime
 import numpy as np
 import pyarrow as pa
 
-from fetch_historical.answers import ROWS, Reply, empty_rows
-from fetch_historical.period import Period
+from fetch_historical.answer_store import ROWS, Reply, empty_rows
+from fetch_historical.batch_period import Period
 from fetch_historical.recordings import Bars, Floats, adjust
 from ticklake import calendar
 from ticklake.errors import ConfigurationError

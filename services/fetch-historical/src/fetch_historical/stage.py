@@ -6,29 +6,29 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
-from fetch_historical.answers import (
+from fetch_historical.answer_fetcher import Collected, collect, listed
+from fetch_historical.answer_store import (
     Answer,
-    AnswerBook,
+    AnswerStore,
     SourceUnavailableError,
     empty_rows,
     request_header,
     row_dicts,
 )
-from fetch_historical.asking import Collected, collect, listed
-from fetch_historical.clean import BatchFields, Cleaned, clean, wanted_days
-from fetch_historical.period import Period, batch_period, closed_sessions
-from fetch_historical.released import replayed
-from fetch_historical.send import BatchSender
+from fetch_historical.bar_cleaning import BatchFields, Cleaned, clean, wanted_days
+from fetch_historical.batch_period import Period, batch_period, closed_sessions
+from fetch_historical.publisher import BatchSender
+from fetch_historical.released_answers import replayed
 from fetch_historical.settings import FetchSettings
 from ticklake import calendar, logs
+from ticklake.batch_stage import Run
 from ticklake.errors import ConfigurationError
 from ticklake.kafka import ConfirmedProducer
 from ticklake.lineage import StageRecord, SymbolResult
-from ticklake.names import BATCH_TOPIC
 from ticklake.objects import ObjectStore
 from ticklake.pipeline import FETCH
 from ticklake.records import Source, SymbolStatus
-from ticklake.stage import Run
+from ticklake.topics import BATCH_TOPIC
 
 log = logs.get(__name__)
 
@@ -47,7 +47,7 @@ class _Clock:
 
 
 def run_stage(settings: FetchSettings, run: Run) -> tuple[StageRecord, ObjectStore]:
-    """Fetch, store, clean, send; see `ticklake.stage.batch_main`.
+    """Fetch, store, clean, send; see `ticklake.batch_stage.batch_main`.
 
     Raises:
         SourceUnavailableError: the source is away; the symbols that have an answer keep it for the retry.
@@ -66,7 +66,7 @@ def run_stage(settings: FetchSettings, run: Run) -> tuple[StageRecord, ObjectSto
     else:
         source, period = settings.source, batch_period(run.batch_date, settings.years, started_at.date())
         further = {"seed": settings.simulated.seed} if source is Source.SIMULATED else {}
-        book = AnswerBook(store, run.run_id, source, request_header(source, period, symbols, **further))
+        book = AnswerStore(store, run.run_id, source, request_header(source, period, symbols, **further))
         with clock.step("answers"):
             collected = collect(book, settings, period, symbols)
         answers = [_answer(symbol, collected, book, started_at) for symbol in symbols]
@@ -100,7 +100,7 @@ def run_stage(settings: FetchSettings, run: Run) -> tuple[StageRecord, ObjectSto
     return record, store
 
 
-def _answer(symbol: str, collected: Collected, book: AnswerBook, at: datetime) -> Answer:
+def _answer(symbol: str, collected: Collected, book: AnswerStore, at: datetime) -> Answer:
     """The symbol's answer; where there is none, one that holds it without a row, which is stored nowhere."""
     if symbol in collected.answers:
         return collected.answers[symbol]

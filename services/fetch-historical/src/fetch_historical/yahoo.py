@@ -31,13 +31,13 @@ from yfinance.cache import get_cookie_cache
 from yfinance.data import YfData
 from yfinance.exceptions import YFException, YFRateLimitError
 
-from fetch_historical import doubts
-from fetch_historical.answers import Reply, Scope, SourceUnavailableError, empty_rows
-from fetch_historical.chart import Chart, read_chart, read_meta
-from fetch_historical.doubts import Known
+from fetch_historical import answer_checks
+from fetch_historical.answer_checks import Known
+from fetch_historical.answer_store import Reply, Scope, SourceUnavailableError, empty_rows
+from fetch_historical.batch_period import Period, closed_sessions
 from fetch_historical.http_session import ChartFacts, YahooSession
-from fetch_historical.period import Period, closed_sessions
 from fetch_historical.settings import SETTLE_MINUTES, YahooSettings
+from fetch_historical.yahoo_chart import Chart, read_chart, read_meta
 from ticklake import calendar, logs
 from ticklake.backoff import full_jitter, retry_after_seconds
 from ticklake.records import SymbolStatus
@@ -168,7 +168,7 @@ class YahooSource:
 
     def _judged(self, symbol: str, period: Period, chart: Chart, asked_at: datetime) -> Reply:
         closed = closed_sessions(self._code, period, asked_at - self._settle)
-        found = doubts.reasons(symbol, period, closed, chart, self._known(symbol))
+        found = answer_checks.reasons(symbol, period, closed, chart, self._known(symbol))
         return Reply(
             SymbolStatus.HELD if found else SymbolStatus.OK, chart.rows, asked_at, reasons=found,
             currency=chart.meta.currency, actions=chart.actions, notes=chart.notes,

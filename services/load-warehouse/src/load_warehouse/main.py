@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import NoReturn
 
-from load_warehouse.run import load_run
 from load_warehouse.settings import LoadSettings
+from load_warehouse.stage import load_run
+from ticklake.batch_stage import batch_main
 from ticklake.pipeline import LOAD
-from ticklake.stage import batch_main
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:

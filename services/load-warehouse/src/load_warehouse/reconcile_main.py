@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import NoReturn
 
-from load_warehouse.reconcile import reconcile_run
+from load_warehouse.reconcile_stage import reconcile_run
 from load_warehouse.settings import LoadSettings
+from ticklake.batch_stage import batch_main
 from ticklake.pipeline import SUCCESS
-from ticklake.stage import batch_main
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from load_warehouse.errors import AbsentError
 from load_warehouse.session import Session
-from ticklake import names, tables
+from ticklake import tables, warehouse_tables
 from ticklake.errors import ConfigurationError
 from ticklake.records import Source
 from ticklake.tables import CORPORATE_ACTIONS, DAILY_ANALYTICS, DAILY_BARS, Column
@@ -23,8 +23,8 @@ TYPES = {
 }
 
 SCHEMAS = {
-    names.SCHEMA_YAHOO: "Stock-market data from Yahoo and Alpha Vantage",
-    names.SCHEMA_OTHER: "Recorded and simulated stock-market data, kept apart from the real",
+    warehouse_tables.SCHEMA_YAHOO: "Stock-market data from Yahoo and Alpha Vantage",
+    warehouse_tables.SCHEMA_OTHER: "Recorded and simulated stock-market data, kept apart from the real",
 }
 
 
@@ -66,23 +66,23 @@ class View:
 
 
 BARS = Table(
-    names.BARS_TABLE, DAILY_BARS.columns, ("SYMBOL", "SOURCE", "SESSION_DATE", "KNOWN_AT", "BATCH_ID"),
+    warehouse_tables.BARS_TABLE, DAILY_BARS.columns, ("SYMBOL", "SOURCE", "SESSION_DATE", "KNOWN_AT", "BATCH_ID"),
     DAILY_BARS.comment,
     # A lake that was lost and filled again from later batches takes for a first version what was a revision.
     remembered=("CHANGE",),
 )  # fmt: skip
 ACTIONS = Table(
-    names.ACTIONS_TABLE, CORPORATE_ACTIONS.columns, ("SYMBOL", "SOURCE", "EX_DATE", "KIND", "KNOWN_AT", "BATCH_ID"),
-    CORPORATE_ACTIONS.comment,
+    warehouse_tables.ACTIONS_TABLE, CORPORATE_ACTIONS.columns,
+    ("SYMBOL", "SOURCE", "EX_DATE", "KIND", "KNOWN_AT", "BATCH_ID"), CORPORATE_ACTIONS.comment,
 )  # fmt: skip
 DAILY = Table(
-    names.DAILY_TABLE, DAILY_ANALYTICS.columns, ("SYMBOL", "SOURCE", "SESSION_DATE"),
+    warehouse_tables.DAILY_TABLE, DAILY_ANALYTICS.columns, ("SYMBOL", "SOURCE", "SESSION_DATE"),
     f"{DAILY_ANALYTICS.comment}; known_at, fact_versions and batch are those that last changed the row",
     # A new session makes all of a symbol's rows be computed anew, most of them to what they were.
     remembered=("KNOWN_AT", "FACT_VERSIONS", "BATCH_ID", "BATCH_DATE"),
 )  # fmt: skip
 ADJUSTED_PRICES = View(
-    names.ADJUSTED_PRICES_VIEW,
+    warehouse_tables.ADJUSTED_PRICES_VIEW,
     (
         ("SYMBOL", "Ticker in Yahoo's notation"),
         ("SOURCE", "yahoo, replay or simulated"),
@@ -103,19 +103,19 @@ ADJUSTED_PRICES = View(
     "Daily prices adjusted for splits, and for splits and dividends; prices as traded are in DAILY_BARS",
 )
 WINDOWS = Table(
-    names.WINDOWS_TABLE,
+    warehouse_tables.WINDOWS_TABLE,
     tables.WINDOWS.columns,
     ("FLOW", "SYMBOL", "SOURCE", "WINDOW_LENGTH", "WINDOW_START"),
     f"{tables.WINDOWS.comment}; one that was computed anew replaces what it was",
 )
 LIVE_BARS = Table(
-    names.LIVE_BARS_TABLE,
+    warehouse_tables.LIVE_BARS_TABLE,
     tables.TICK_BARS.columns,
     ("FLOW", "SYMBOL", "SOURCE", "BAR_LENGTH", "BAR_START"),
     tables.TICK_BARS.comment,
 )
 AUDIT = Table(
-    names.AUDIT_TABLE,
+    warehouse_tables.AUDIT_TABLE,
     (
         Column("load_id", "string", "Id of the load; a retry is a load of its own", nullable=False),
         Column("run_id", "string", "Run that the load belongs to", nullable=False),
@@ -144,7 +144,7 @@ AUDIT = Table(
 
 def schema_of(source: Source) -> str:
     """The schema for rows from `source`: nothing recorded or simulated stands beside the real."""
-    return names.SCHEMA_YAHOO if source.is_real else names.SCHEMA_OTHER
+    return warehouse_tables.SCHEMA_YAHOO if source.is_real else warehouse_tables.SCHEMA_OTHER
 
 
 def literal(text: str) -> str:

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Any
 
 from load_warehouse.errors import explain, explain_sign_in
-from load_warehouse.keys import private_key
+from load_warehouse.private_key import private_key
 from ticklake.errors import ConfigurationError
 from ticklake.settings import WarehouseSettings
 

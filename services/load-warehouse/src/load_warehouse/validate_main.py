@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import NoReturn
 
-from load_warehouse.validate import ValidateSettings, validate_run
+from load_warehouse.validate_stage import ValidateSettings, validate_run
+from ticklake.batch_stage import batch_main
 from ticklake.pipeline import VALIDATE_LOADED
-from ticklake.stage import batch_main
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:

@@ -10,9 +10,9 @@ from pydantic import ValidationError
 from market_alerts.rules import TARGETS, Target
 from ticklake.alerts import Alert
 from ticklake.kafka import end_offsets, make_consumer, translated_errors
-from ticklake.names import LiveNames
 from ticklake.records import Source
 from ticklake.settings import KafkaSettings
+from ticklake.topics import LiveNames
 
 Targets = tuple[Target, ...] | None
 """Where an alert goes; None is every target that is set up."""

@@ -10,7 +10,7 @@ from market_alerts.metrics import Metrics
 from ticklake import logs
 from ticklake.alerts import Alert
 from ticklake.kafka import ConfirmedProducer
-from ticklake.names import LiveNames
+from ticklake.topics import LiveNames
 
 log = logs.get(__name__)
 

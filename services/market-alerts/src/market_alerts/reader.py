@@ -10,10 +10,10 @@ from kafka.structs import OffsetAndMetadata
 
 from ticklake import logs
 from ticklake.errors import StageError
-from ticklake.group_reader import GroupReader
+from ticklake.group_consumer import GroupReader
 from ticklake.kafka import translated_errors
-from ticklake.names import LiveNames
 from ticklake.settings import KafkaSettings
+from ticklake.topics import LiveNames
 
 log = logs.get(__name__)
 

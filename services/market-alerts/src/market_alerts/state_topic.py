@@ -7,8 +7,8 @@ from market_alerts.evaluation import PartitionEvaluator
 from market_alerts.rules import Rule
 from ticklake.alerts import RULES, RULES_KEY, STATES, read_state_topic
 from ticklake.kafka import ConfirmedProducer
-from ticklake.names import LiveNames
 from ticklake.settings import KafkaSettings
+from ticklake.topics import LiveNames
 
 _SCHEMA_VERSION = 1
 

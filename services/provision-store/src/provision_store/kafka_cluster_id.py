@@ -15,11 +15,11 @@ from kubernetes.client import ApiException
 from pydantic import Field
 from urllib3.exceptions import HTTPError
 
-from provision_store.waiting import until_done
+from provision_store.retries import until_done
 from ticklake import logs
+from ticklake.batch_stage import service_main
 from ticklake.errors import ConfigurationError, StageError
 from ticklake.settings import StageSettings
-from ticklake.stage import service_main
 
 log = logs.get(__name__)
 

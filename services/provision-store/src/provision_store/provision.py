@@ -11,10 +11,10 @@ from minio.error import MinioAdminException
 from minio.minioadmin import MinioAdmin
 from pydantic import SecretStr
 
-from provision_store import plan
-from provision_store.plan import Plan, User
+from provision_store import store_plan
+from provision_store.retries import until_done
 from provision_store.settings import ProvisionSettings
-from provision_store.waiting import until_done
+from provision_store.store_plan import Plan, User
 from ticklake import logs
 from ticklake.errors import ConfigurationError, StageError
 from ticklake.objects import ObjectStore
@@ -30,7 +30,7 @@ def provision(settings: ProvisionSettings, stop: threading.Event) -> None:
         ConfigurationError: the plan is unusable, or the store refuses the administrator's keys.
         StageError: the store did not come up in time, or fails.
     """
-    wanted = plan.read(settings.provision_dir)
+    wanted = store_plan.read(settings.provision_dir)
     store = ObjectStore(settings.store)
     until_done("store", store.create_bucket, settings.provision_wait_seconds, stop)
     store.expire(wanted.bucket.expire_days)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from ticklake import names
+from ticklake import topics
 from ticklake.settings import KafkaSettings, StageSettings, StoreSettings
 
 
@@ -23,7 +23,7 @@ class CheckSettings(StageSettings):
 
     kafka: KafkaSettings = Field(default_factory=KafkaSettings)
     store: StoreSettings = Field(default_factory=StoreSettings)
-    check_topic: str = names.CHECK_TOPIC
+    check_topic: str = topics.CHECK_TOPIC
     check_prefix: str = "checks"
     check_wait_seconds: float = Field(default=120, gt=0)
     """How long to go on trying."""

@@ -6,12 +6,12 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from stream_ticks.alpha_vantage_source import stream_quotes
 from stream_ticks.metrics import Metrics, Pulse
-from stream_ticks.quotes import stream_quotes
 from stream_ticks.sender import Sender
 from stream_ticks.settings import StreamSettings
-from stream_ticks.simulation import stream_simulated
-from stream_ticks.starts import find_starts
+from stream_ticks.simulated_source import stream_simulated
+from stream_ticks.start_prices import find_starts
 from ticklake import credentials, logs
 from ticklake.catalog import LakeTables
 from ticklake.credentials import Rejected

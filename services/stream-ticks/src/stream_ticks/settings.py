@@ -7,7 +7,6 @@ from typing import Literal
 from pydantic import AwareDatetime, Field, HttpUrl, SecretStr
 from pydantic_settings import BaseSettings
 
-from ticklake import names
 from ticklake.errors import ConfigurationError
 from ticklake.records import Source
 from ticklake.settings import (
@@ -19,6 +18,7 @@ from ticklake.settings import (
     Symbols,
     settings_config,
 )
+from ticklake.symbols import LIVE_SYMBOLS
 
 
 class AlphaVantageSettings(BaseSettings):
@@ -42,7 +42,7 @@ class StreamOptions(BaseSettings):
 
     model_config = settings_config("TICKLAKE_STREAM_")
 
-    symbols: Symbols = names.LIVE_SYMBOLS
+    symbols: Symbols = LIVE_SYMBOLS
     source: Literal["auto", "alpha_vantage", "simulated"] = "auto"
     """`auto`: Alpha Vantage when a key is set, else the simulator."""
     interval: float = Field(default=2, gt=0)

@@ -8,9 +8,9 @@ from kafka import TopicPartition
 from pydantic import BaseModel, ConfigDict, Field
 
 from ticklake.kafka import make_consumer, translated_errors
-from ticklake.names import LiveNames
 from ticklake.records import SchemaVersion, Source, Symbol, UtcMs
 from ticklake.settings import KafkaSettings
+from ticklake.topics import LiveNames
 
 STATES, RULES = 0, 1
 """Partitions of the state topic: what was seen of each symbol, and the rules in force."""

@@ -56,10 +56,9 @@ from pyiceberg.types import (
 from requests import RequestException
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from ticklake import names
 from ticklake.errors import ConfigurationError, ConflictError, CredentialsError, IntegrityError, StageError
 from ticklake.settings import CatalogSettings, StoreSettings
-from ticklake.tables import IcebergTable, arrow_schema
+from ticklake.tables import CATALOG, IcebergTable, arrow_schema
 
 T = TypeVar("T")
 
@@ -134,7 +133,7 @@ class LakeTables:
 
     def _catalog(self) -> Catalog:
         if self._opened is None:
-            self._opened = load_catalog(names.CATALOG, **self._properties)
+            self._opened = load_catalog(CATALOG, **self._properties)
         return self._opened
 
     def ensure(self, namespace: str, table: IcebergTable) -> None:

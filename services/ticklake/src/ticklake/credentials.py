@@ -25,7 +25,7 @@ from functools import partial
 
 from ticklake import logs
 from ticklake.errors import CredentialsError, ExitCode, IntegrityError, StageError
-from ticklake.kafka_sign_in import check_sign_in
+from ticklake.kafka_authentication import check_sign_in
 from ticklake.metrics import Health, served
 from ticklake.objects import ObjectStore
 from ticklake.settings import KafkaSettings, ServiceSettings, StoreSettings

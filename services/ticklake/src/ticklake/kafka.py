@@ -10,8 +10,8 @@ from kafka import errors as kafka_errors
 
 from ticklake.errors import ConfigurationError, CredentialsError, StageError
 from ticklake.lineage import OffsetRange
-from ticklake.names import TopicSpec
 from ticklake.settings import KafkaSettings
+from ticklake.topics import TopicSpec
 
 _CLOSE_SECONDS = 1.0
 

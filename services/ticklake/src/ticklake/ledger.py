@@ -16,9 +16,10 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from ticklake.errors import IntegrityError
-from ticklake.names import LiveNames, partition_day
+from ticklake.lake_keys import partition_day
 from ticklake.objects import ObjectStore
 from ticklake.records import UtcMs
+from ticklake.topics import LiveNames
 
 PARQUET_METADATA = b"ticklake.ledger"
 """Key in the Parquet file's own metadata under which the whole `LedgerRange` stands as JSON."""

@@ -1,4 +1,4 @@
-"""The batch pipeline: its stages and their order, written once. The DAG and the one-box runner both read it."""
+"""The batch pipeline: its stages and their order, written once. The DAG and the local platform both read it."""
 
 from dataclasses import dataclass
 from enum import StrEnum

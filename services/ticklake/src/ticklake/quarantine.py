@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ticklake import names
+from ticklake import lake_keys, topics
 from ticklake.kafka import ConfirmedProducer
 from ticklake.objects import ObjectStore
 from ticklake.records import UtcMs
@@ -51,9 +51,9 @@ class QuarantinedMessage(BaseModel):
     def lake_key(self) -> str:
         """The object's key: a function of where the message stood and what it was, so a retry writes the same one."""
         if self.topic is None:
-            return names.quarantine_row_key(self.run_id or "", self.symbol or "", self.position or 0, self.part)
+            return lake_keys.quarantine_row_key(self.run_id or "", self.symbol or "", self.position or 0, self.part)
         digest = hashlib.sha256(self.original).hexdigest()
-        return names.quarantine_key(self.topic, self.partition or 0, self.offset or 0, digest)
+        return lake_keys.quarantine_key(self.topic, self.partition or 0, self.offset or 0, digest)
 
     @property
     def origin(self) -> str:
@@ -97,7 +97,7 @@ def keep(store: ObjectStore, producer: ConfirmedProducer, messages: Sequence[Qua
         # The list makes the first error come out here.
         list(pool.map(lambda each: store.put(each.lake_key, each.model_dump_json().encode()), messages))
     for message in messages:
-        producer.send(names.QUARANTINE_TOPIC, key=message.origin.encode(), value=message.topic_body())
+        producer.send(topics.QUARANTINE_TOPIC, key=message.origin.encode(), value=message.topic_body())
 
 
 def reason_of(error: ValidationError) -> str:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from ticklake import names
+from ticklake import lake_keys, topics
 from ticklake.errors import ConfigurationError
 from ticklake.records import SYMBOL, Symbol
 
@@ -59,7 +59,7 @@ class StoreSettings(BaseSettings):
     endpoint: str | None = None
     """`http(s)://host:port`; unset means Amazon S3."""
     region: str = "us-east-1"
-    bucket: str = names.BUCKET
+    bucket: str = lake_keys.BUCKET
     access_key: SecretStr | None = None
     """Unset means the environment's own credentials (instance role, web identity, …)."""
     secret_key: SecretStr | None = None
@@ -161,9 +161,9 @@ class LiveSettings(BaseSettings):
         return _FUTURE_TOLERANCE_SECONDS if chosen is None and not self.namespace else chosen
 
     @property
-    def names(self) -> names.LiveNames:
+    def names(self) -> topics.LiveNames:
         """Topics, prefixes and groups of this flow."""
-        return names.live_names(self.namespace)
+        return topics.live_names(self.namespace)
 
 
 class ServiceSettings(StageSettings):

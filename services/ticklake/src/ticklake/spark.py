@@ -1,4 +1,4 @@
-"""Spark sessions of the applications. Needs PySpark, which only their images and the one-box runner have."""
+"""Spark sessions of the applications. Needs PySpark, which only their images and the local platform have."""
 
 import contextlib
 import logging
@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 from pydantic import AliasChoices, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from ticklake import names
 from ticklake.errors import ConfigurationError, StageError
 from ticklake.settings import CatalogSettings, KafkaSettings, StoreSettings, settings_config
 from ticklake.spark_jvm import SparkJvm
-from ticklake.tables import Column
+from ticklake.tables import CATALOG, Column
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -246,7 +245,7 @@ def with_catalog(session: "SparkSession", catalog: CatalogSettings, store: Store
     A session keeps a catalog that it has opened, whatever it is told later, so each call makes one of its own.
     """
     found = session.newSession()
-    prefix = f"spark.sql.catalog.{names.CATALOG}"
+    prefix = f"spark.sql.catalog.{CATALOG}"
     options = {
         prefix: "org.apache.iceberg.spark.SparkCatalog",
         f"{prefix}.io-impl": "org.apache.iceberg.hadoop.HadoopFileIO",

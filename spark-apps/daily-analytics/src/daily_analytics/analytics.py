@@ -9,7 +9,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from daily_analytics.windows import METRICS, with_metrics
+from daily_analytics.window_metrics import METRICS, with_metrics
 from ticklake import indicators
 from ticklake.spark import spark_schema
 from ticklake.tables import DAILY_ANALYTICS, arrow_schema

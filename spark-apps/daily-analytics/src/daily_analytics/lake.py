@@ -8,11 +8,18 @@ from typing import TYPE_CHECKING, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ticklake import names
 from ticklake.catalog import RUN_ID, LakeTables, matching
 from ticklake.errors import IntegrityError
 from ticklake.records import Source, batch_checksum
-from ticklake.tables import CORPORATE_ACTIONS, DAILY_ANALYTICS, DAILY_BARS, FACT_TABLES, IcebergTable, namespace_of
+from ticklake.tables import (
+    CATALOG,
+    CORPORATE_ACTIONS,
+    DAILY_ANALYTICS,
+    DAILY_BARS,
+    FACT_TABLES,
+    IcebergTable,
+    namespace_of,
+)
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
@@ -133,7 +140,7 @@ class Lake:
         rows.writeTo(self._spark_name(DAILY_ANALYTICS)).options(**options).overwrite(self._spark_filter(symbols))
 
     def _spark_name(self, table: IcebergTable) -> str:
-        return f"{names.CATALOG}.{self.namespace}.{table.name}"
+        return f"{CATALOG}.{self.namespace}.{table.name}"
 
     def _spark_filter(self, symbols: Collection[str]) -> "Column":
         from pyspark.sql import functions as F

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from daily_analytics.settings import AnalyticsSettings
+from ticklake.batch_stage import Run, batch_main
 from ticklake.lineage import StageRecord
 from ticklake.objects import ObjectStore
 from ticklake.pipeline import PROCESS
 from ticklake.settings import load
 from ticklake.spark import build_session, start_jvm
 from ticklake.spark_jvm import ONE_SHOT
-from ticklake.stage import Run, batch_main
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -30,7 +30,7 @@ def start_session() -> None:
 
 def warm_up() -> None:
     """Start that session and take a few made-up bars through it, so that all it needs is loaded and compiled."""
-    from daily_analytics.warm import warm
+    from daily_analytics.warm_up import warm
 
     warm(load(AnalyticsSettings))
 

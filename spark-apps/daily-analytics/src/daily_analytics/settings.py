@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from ticklake.expectations import QualitySettings
+from ticklake.batch_checks import QualitySettings
 from ticklake.settings import CatalogSettings, StageSettings, StoreSettings
 from ticklake.spark import SparkSettings
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from daily_analytics.lake import Basis, Lake, Stored
 from daily_analytics.settings import AnalyticsSettings
-from ticklake import lineage, names
+from ticklake import lake_keys, lineage
+from ticklake.batch_stage import Run
 from ticklake.catalog import LakeTables
 from ticklake.errors import ConfigurationError, IntegrityError
 from ticklake.lineage import StageRecord, SymbolResult
@@ -19,7 +20,6 @@ from ticklake.pipeline import PROCESS, VALIDATE_RAW
 from ticklake.records import batch_checksum
 from ticklake.spark import build_session, close_jvm, close_session, start_jvm, translated_errors, with_catalog
 from ticklake.spark_jvm import ONE_SHOT
-from ticklake.stage import Run
 from ticklake.tables import DAILY_ANALYTICS, FACT_TABLES
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class _Clock:
 
 
 def run_stage(settings: AnalyticsSettings, run: Run) -> tuple[StageRecord, ObjectStore]:
-    """See `ticklake.stage.batch_main`.
+    """See `ticklake.batch_stage.batch_main`.
 
     Raises:
         ConfigurationError: the run's batch was not recorded, or is of another date, or the lake is a former version's.
@@ -87,7 +87,7 @@ def run_stage(settings: AnalyticsSettings, run: Run) -> tuple[StageRecord, Objec
 
 def _refuse_former_lake(store: ObjectStore) -> None:
     """Versions before the tables kept the analytics in files that manifests named; nobody reads those any more."""
-    former = f"{names.PROCESSED_DAILY}/_manifests/"
+    former = f"{lake_keys.PROCESSED_DAILY}/_manifests/"
     if next(store.list_objects(former), None) is not None:
         raise ConfigurationError(
             f"bucket {store.bucket} was filled by a version without tables ({former}): use an empty bucket or folder"
@@ -147,7 +147,7 @@ def write(
     """
     from daily_analytics.analytics import daily_analytics
 
-    _suit(session, parts)
+    _tune(session, parts)
 
     def together(rows: "DataFrame") -> "DataFrame":
         return rows.coalesce(1) if parts == 1 else rows
@@ -157,7 +157,7 @@ def write(
     lake.replace(rows, symbols, batch.run_id)
 
 
-def _suit(session: "SparkSession", parts: int) -> None:
+def _tune(session: "SparkSession", parts: int) -> None:
     """Compiled plans pay off for much data only: for a few thousand rows, compiling takes longer than computing."""
     small = parts == 1
     session.conf.set("spark.sql.codegen.wholeStage", str(not small).lower())

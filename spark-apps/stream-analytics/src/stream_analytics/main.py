@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from stream_analytics.settings import APP, StreamAnalyticsSettings
+from ticklake.batch_stage import service_main
 from ticklake.spark import start_jvm
 from ticklake.spark_jvm import ONE_SHOT
-from ticklake.stage import service_main
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 def _run(settings: StreamAnalyticsSettings, stop: threading.Event) -> None:
     short = settings.stream.until_closed_windows > 0
     start_jvm(APP, settings.spark, ONE_SHOT if short else ())
-    from stream_analytics.run import run  # imports PySpark, which takes as long as the JVM's start
+    from stream_analytics.service import run  # imports PySpark, which takes as long as the JVM's start
 
     run(settings, stop)
 

@@ -16,10 +16,10 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 from pyspark.sql.streaming.readwriter import DataStreamWriter
 
-from stream_analytics.messages import running_messages
 from stream_analytics.settings import CLOSED, RUNNING, StreamAnalyticsSettings
+from stream_analytics.sliding_windows import windows_of
 from stream_analytics.sources import windowed_input
-from stream_analytics.windows import windows_of
+from stream_analytics.window_messages import running_messages
 from ticklake.spark import kafka_options
 
 Sink = Callable[[DataFrame, int], None]

@@ -8,9 +8,9 @@ from pydantic import Field
 from pyspark import StorageLevel
 from pyspark.sql import functions as F
 
-from stream_analytics.lake import WindowLake, written
 from stream_analytics.settings import WINDOW_LENGTHS, StreamSettings
-from stream_analytics.windows import windows_of
+from stream_analytics.sliding_windows import windows_of
+from stream_analytics.windows_table import WindowLake, written
 from ticklake import ledger, logs
 from ticklake.catalog import LakeTables
 from ticklake.errors import ConfigurationError

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, NoReturn
 
+from ticklake.batch_stage import Arguments, run_id, task_main
 from ticklake.spark import start_jvm
 from ticklake.spark_jvm import ONE_SHOT
-from ticklake.stage import Arguments, run_id, task_main
 
 if TYPE_CHECKING:
     from stream_analytics.rebuild import RebuildSettings

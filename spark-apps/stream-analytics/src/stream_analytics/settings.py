@@ -7,7 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings
 
-from stream_analytics.specs import WindowSpec
+from stream_analytics.window_specs import WindowSpec
 from ticklake.settings import (
     CatalogSettings,
     KafkaSettings,

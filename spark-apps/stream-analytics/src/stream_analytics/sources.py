@@ -26,7 +26,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from stream_analytics.settings import StreamAnalyticsSettings
-from stream_analytics.ticks import COLUMNS, from_the_future, observed, parsed, usable
+from stream_analytics.tick_parsing import COLUMNS, from_the_future, observed, parsed, usable
 from ticklake.spark import kafka_options
 
 _AT_ONCE = 10_000

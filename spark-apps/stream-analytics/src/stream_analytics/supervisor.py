@@ -14,13 +14,13 @@ from typing import TypeVar
 
 from pyspark.sql import SparkSession
 
-from stream_analytics.app import App
-from stream_analytics.failures import check_sign_in, raise_final
-from stream_analytics.lake import WindowLake, WrittenUntil
-from stream_analytics.progress import Events, Metrics
-from stream_analytics.records import CheckpointRecord, open_checkpoints
+from stream_analytics.checkpoint_records import CheckpointRecord, open_checkpoints
+from stream_analytics.query_failures import check_sign_in, raise_final
+from stream_analytics.query_progress import Events, Metrics
+from stream_analytics.query_runner import App
 from stream_analytics.settings import StreamAnalyticsSettings
-from stream_analytics.topic import LiveTopic
+from stream_analytics.topic_monitor import LiveTopic
+from stream_analytics.windows_table import WindowLake, WrittenUntil
 from ticklake import logs
 from ticklake.backoff import full_jitter
 from ticklake.catalog import LakeTables

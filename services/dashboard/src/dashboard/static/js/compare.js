@@ -129,19 +129,16 @@ class CompareView {
     const times = items[0].points.map((point) => point.session_date);
     const all = withHistory();
     this.panes = new Panes(this.box, {
-      label: "Compare",
+      label: `Rebased prices of ${items.map((item) => item.symbol).join(", ")}. Arrow keys read session by session.`,
       times,
       describe: (at) => this.describe(items, at),
       onPoint: (at) => this.write(items, at),
       time: { tickMarkFormatter: sessionMark },
       localization: { timeFormatter: session },
     });
-    const pane = this.panes.add(
-      "compare",
-      `Rebased prices of ${items.map((item) => item.symbol).join(", ")}. Arrow keys read session by session.`,
-    );
+    const pane = this.panes.add("compare");
     const lines = items.map((item, at) => {
-      const line = pane.chart.addLineSeries({
+      const line = pane.add("Line", {
         color: colour(key(all.indexOf(item.symbol))),
         lineWidth: 2,
         lineStyle: at % 4 === 3 ? 2 : 0,

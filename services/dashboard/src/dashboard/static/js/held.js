@@ -24,7 +24,7 @@ function show({ items }) {
       "p",
       { class: "muted" },
       "Look and decide with ",
-      h("code", {}, "onebox held show|release|drop SYMBOL"),
+      h("code", {}, "ticklake held show|release|drop SYMBOL"),
       " or, in Airflow, with the DAG ",
       h("code", {}, "held_symbols"),
       ".",
@@ -66,5 +66,5 @@ function state(item) {
 
 /** What can be done: there is nothing to release where the source gave no answer. */
 function decision(item) {
-  return `onebox held ${item.answer ? "release" : "drop"} ${item.symbol}`;
+  return `ticklake held ${item.answer ? "release" : "drop"} ${item.symbol}`;
 }

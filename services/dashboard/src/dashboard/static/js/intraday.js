@@ -130,7 +130,7 @@ export class IntradayPart {
     this.panes?.remove();
     const clock = (at) => local(at * 1000, shape.step < 60 ? "time" : "moment");
     this.panes = new Panes(this.box, {
-      label: this.asked.symbol,
+      label: `${this.asked.symbol}: ticks, average and bands of ${this.asked.mode} windows. Arrow keys read point by point.`,
       times: data.times,
       describe: (at) => this.describe(at),
       onPoint: (at) => this.write(at),
@@ -141,13 +141,10 @@ export class IntradayPart {
       },
       localization: { timeFormatter: (at) => `${clock(at)} ${zoneName(at * 1000)}` },
     });
-    const pane = this.panes.add(
-      "price",
-      `${this.asked.symbol}: ticks, average and bands of ${this.asked.mode} windows. Arrow keys read point by point.`,
-    );
+    const pane = this.panes.add("price");
     this.series = {};
     for (const [name, line] of Object.entries(LINES)) {
-      this.series[name] = pane.chart.addLineSeries({
+      this.series[name] = pane.add("Line", {
         color: colour(line.colour),
         lineWidth: line.width,
         lineStyle: line.style,

@@ -1,14 +1,17 @@
-/** Charts above one another that share time axis, zoom and crosshair; the crosshair also moves by keyboard. */
+/** A chart of panes above one another; its crosshair also moves by keyboard. */
 
 import { h, say } from "./dom.js";
 import { colour } from "./theme.js";
 
 const AXIS_FONT = 11;
+/** Pixels of each pane below the first, which takes the rest. */
+const FURTHER = 116;
 
 /**
- * @typedef {{name: string, element: HTMLElement, legend: HTMLElement, chart: any, anchor: any,
- *   values: (number | null)[]}} Pane
- * `anchor` is the series and `values` its prices by position, where the crosshair of another pane shows on this one.
+ * @typedef {{name: string, legend: HTMLElement, add: (type: string, options: object) => any,
+ *   scale: (id: string) => any, anchor: any, values: (number | null)[]}} Pane
+ * `add` makes a series of a type of the library ("Line"); `anchor` is the series and `values` its prices by position
+ * where the crosshair is put by keyboard.
  */
 export class Panes {
   /**
@@ -18,13 +21,34 @@ export class Panes {
    *   pane's data, in order
    */
   constructor(place, options) {
-    this.place = place;
     this.options = options;
     this.at = null;
-    this.syncing = false;
-    this.byTime = new Map(options.times.map((value, index) => [value, index]));
+    this.setTimes(options.times);
     /** @type {Pane[]} */
     this.panes = [];
+    // Canvases laid out by a table without meaning: label, summary and keyboard reading say what they show.
+    this.plot = h("div", { class: "plot", "aria-hidden": "true" });
+    this.element = h(
+      "div",
+      {
+        class: "chart",
+        role: "group",
+        "aria-roledescription": "chart",
+        "aria-label": options.label,
+        tabindex: "0",
+        "aria-describedby": "chart-summary",
+      },
+      this.plot,
+    );
+    this.element.addEventListener("keydown", (event) => this.pressed(event));
+    place.append(this.element);
+    this.chart = LightweightCharts.createChart(this.plot, this.look());
+    this.chart.subscribeCrosshairMove((param) => {
+      // Moves that this class made itself have no event of the pointer's.
+      if (param.sourceEvent) this.moved(this.byTime.get(param.time) ?? null);
+    });
+    this.sizes = new ResizeObserver(() => this.layOut());
+    this.sizes.observe(this.plot);
   }
 
   /** Other times, after more data came in. */
@@ -34,35 +58,20 @@ export class Panes {
   }
 
   /** A further pane below. @returns {Pane} its anchor is to be set */
-  add(name, label) {
-    // Canvases laid out by a table without meaning: label, summary and keyboard reading say what they show.
-    const plot = h("div", { class: "plot", "aria-hidden": "true" });
+  add(name) {
+    const index = this.panes.length;
+    if (index) this.chart.addPane();
     const legend = h("div", { class: "legend", "aria-hidden": "true" });
-    const first = this.panes.length === 0;
-    const element = h(
-      "div",
-      {
-        class: "chart",
-        role: "group",
-        "aria-roledescription": "chart",
-        "aria-label": label,
-        tabindex: first ? "0" : null,
-        "aria-describedby": first ? "chart-summary" : null,
-      },
-      plot,
+    this.element.append(legend);
+    const pane = {
+      name,
       legend,
-    );
-    this.place.append(element);
-    for (const pane of this.panes) pane.chart.timeScale().applyOptions({ visible: false });
-    const chart = LightweightCharts.createChart(plot, this.look());
-    const pane = { name, element, legend, chart, anchor: null, values: [] };
+      add: (type, options) => this.chart.addSeries(LightweightCharts[`${type}Series`], options, index),
+      scale: (id) => this.chart.priceScale(id, index),
+      anchor: null,
+      values: [],
+    };
     this.panes.push(pane);
-    if (first) element.addEventListener("keydown", (event) => this.pressed(event));
-    chart.timeScale().subscribeVisibleLogicalRangeChange((range) => this.follow(pane, range));
-    chart.subscribeCrosshairMove((param) => {
-      // Moves that this class made itself have no event of the pointer's.
-      if (param.sourceEvent) this.point(this.byTime.get(param.time) ?? null, pane);
-    });
     return pane;
   }
 
@@ -76,9 +85,12 @@ export class Panes {
         textColor: colour("muted"),
         fontSize: AXIS_FONT,
         fontFamily: getComputedStyle(document.body).fontFamily,
+        panes: { separatorColor: line, enableResize: false },
+        // It would be a link inside what screen readers do not see; each chart's summary has one.
+        attributionLogo: false,
       },
       grid: { vertLines: { color: colour("line", 0.5) }, horzLines: { color: colour("line", 0.5) } },
-      rightPriceScale: { borderColor: line, minimumWidth: this.width ?? 0 },
+      rightPriceScale: { borderColor: line },
       timeScale: { borderColor: line, rightOffset: 3, minBarSpacing: 0.2, ...this.options.time },
       crosshair: {
         mode: 0,
@@ -92,40 +104,33 @@ export class Panes {
     };
   }
 
-  follow(from, range) {
-    if (this.syncing || !range) return;
-    this.syncing = true;
-    for (const pane of this.panes) if (pane !== from) pane.chart.timeScale().setVisibleLogicalRange(range);
-    this.syncing = false;
-    this.align();
-  }
-
   /** Show these positions, fractions allowed. */
   show(from, to) {
-    for (const pane of this.panes) pane.chart.timeScale().setVisibleLogicalRange({ from, to });
+    this.chart.timeScale().setVisibleLogicalRange({ from, to });
   }
 
-  /** Make the price scales equally wide, so that the same day stands at the same place in all panes. */
-  align() {
-    if (this.panes.length < 2 || this.aligning) return;
-    this.aligning = requestAnimationFrame(() => {
-      this.aligning = 0;
-      const width = Math.max(...this.panes.map((pane) => pane.chart.priceScale("right").width()));
-      if (width === this.width || !Number.isFinite(width)) return;
-      this.width = width;
-      for (const pane of this.panes) pane.chart.applyOptions({ rightPriceScale: { minimumWidth: width } });
+  /** Heights of the panes, and each legend at the top of its own. */
+  layOut() {
+    const height = this.plot.clientHeight - this.chart.timeScale().height();
+    const below = Math.min(FURTHER, height / (this.panes.length + 1));
+    const first = height - below * (this.panes.length - 1);
+    this.chart.panes().forEach((pane, index) => pane.setStretchFactor(index ? below : first));
+    this.panes.forEach(({ legend }, index) => {
+      legend.style.top = index ? `${first + below * (index - 1) + 6}px` : "6px";
     });
   }
 
-  /** Put the crosshair of all panes but `from` on position `at`; null takes it away. */
-  point(at, from = null) {
+  /** Put the crosshair on position `at`; null takes it away. */
+  point(at) {
+    const { anchor, values } = this.panes[0];
+    const value = at === null ? null : values[at];
+    if (value === null || value === undefined) this.chart.clearCrosshairPosition();
+    else this.chart.setCrosshairPosition(value, this.options.times[at], anchor);
+    this.moved(at);
+  }
+
+  moved(at) {
     this.at = at;
-    for (const pane of this.panes) {
-      if (pane === from || !pane.anchor) continue;
-      const value = at === null ? null : pane.values[at];
-      if (value === null || value === undefined) pane.chart.clearCrosshairPosition();
-      else pane.chart.setCrosshairPosition(value, this.options.times[at], pane.anchor);
-    }
     this.options.onPoint(at);
   }
 
@@ -146,7 +151,7 @@ export class Panes {
   }
 
   read(at) {
-    const scale = this.panes[0].chart.timeScale();
+    const scale = this.chart.timeScale();
     const range = scale.getVisibleLogicalRange();
     const span = range.to - range.from;
     if (at < range.from) this.show(at - 0.5, at - 0.5 + span);
@@ -157,7 +162,7 @@ export class Panes {
 
   /** Show `factor` times as much, the right edge staying. */
   zoom(factor) {
-    const range = this.panes[0].chart.timeScale().getVisibleLogicalRange();
+    const range = this.chart.timeScale().getVisibleLogicalRange();
     if (!range) return;
     const span = Math.min(Math.max((range.to - range.from) * factor, 5), this.options.times.length + 10);
     this.show(range.to - span, range.to);
@@ -165,16 +170,14 @@ export class Panes {
 
   /** Which positions are seen. @returns {{from: number, to: number} | null} */
   range() {
-    return this.panes[0]?.chart.timeScale().getVisibleLogicalRange() ?? null;
+    return this.chart.timeScale().getVisibleLogicalRange();
   }
 
-  /** Take all panes away. */
+  /** Take the chart away. */
   remove() {
-    cancelAnimationFrame(this.aligning);
-    for (const pane of this.panes) {
-      pane.chart.remove();
-      pane.element.remove();
-    }
+    this.sizes.disconnect();
+    this.chart.remove();
+    this.element.remove();
     this.panes = [];
   }
 }

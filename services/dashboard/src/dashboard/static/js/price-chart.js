@@ -44,7 +44,7 @@ export class PriceChart {
     this.fill = null;
     const times = data.bars.map((bar) => bar.session_date);
     this.panes = new Panes(this.place, {
-      label: data.symbol,
+      label: this.label(),
       times,
       describe: (at) => this.describe(at),
       onPoint: (at) => this.write(at),
@@ -54,20 +54,24 @@ export class PriceChart {
     this.drawPrice(times);
     for (const name of data.indicators) this.drawIndicator(INDICATORS[name], times);
     this.panes.show(range?.from ?? 0, range?.to ?? times.length + 2);
-    this.panes.align();
+    this.panes.layOut();
     this.write(null);
     this.setLive();
     publish("daily", () => this.published());
   }
 
+  /** What the panes show, for who cannot see them. */
+  label() {
+    const further = new Set(this.data.indicators.map((name) => INDICATORS[name].pane));
+    const panes = ["price", ...[...further].filter((name) => name !== "price")].map((name) => LABELS[name]);
+    return `${this.data.symbol}: ${panes.join("; ")}. Arrow keys read bar by bar, plus and minus zoom.`;
+  }
+
   drawPrice(times) {
     const { bars } = this.data;
-    const pane = this.panes.add(
-      "price",
-      `${this.data.symbol}: ${LABELS.price}. Arrow keys read bar by bar, plus and minus zoom.`,
-    );
+    const pane = this.panes.add("price");
     const [up, down] = [colour("up"), colour("down")];
-    const volume = pane.chart.addHistogramSeries({
+    const volume = pane.add("Histogram", {
       priceScaleId: "volume",
       priceFormat: { type: "custom", formatter: compact, minMove: 1 },
       lastValueVisible: false,
@@ -80,12 +84,12 @@ export class PriceChart {
         color: colour(bar.close >= bar.open ? "up" : "down", 0.3),
       })),
     );
-    pane.chart.priceScale("volume").applyOptions({ scaleMargins: { top: 0.82, bottom: 0 } });
-    pane.chart
-      .priceScale("right")
+    pane.scale("volume").applyOptions({ scaleMargins: { top: 0.82, bottom: 0 } });
+    pane
+      .scale("right")
       .applyOptions({ scaleMargins: { top: this.place.clientWidth < NARROW ? 0.26 : 0.16, bottom: 0.22 } });
     // Rising candles are hollow: direction shows without colour too.
-    const candles = pane.chart.addCandlestickSeries({
+    const candles = pane.add("Candlestick", {
       upColor: colour("surface"),
       borderUpColor: up,
       wickUpColor: up,
@@ -105,7 +109,7 @@ export class PriceChart {
   }
 
   drawIndicator({ pane: where, lines, fill }, times) {
-    const pane = this.panes.panes.find((each) => each.name === where) ?? this.panes.add(where, LABELS[where]);
+    const pane = this.panes.panes.find((each) => each.name === where) ?? this.panes.add(where);
     for (const line of lines) {
       const values = this.column(line.name, times);
       const quiet = {
@@ -115,8 +119,8 @@ export class PriceChart {
         ...(where === "rsi" ? RSI_SCALE : {}),
       };
       const series = line.histogram
-        ? pane.chart.addHistogramSeries({ ...quiet, base: 0 })
-        : pane.chart.addLineSeries({
+        ? pane.add("Histogram", { ...quiet, base: 0 })
+        : pane.add("Line", {
             ...quiet,
             color: colour(line.colour),
             lineWidth: line.name.startsWith("bb") ? 1 : 1.5,
@@ -124,8 +128,8 @@ export class PriceChart {
           });
       series.setData(values.map((value, at) => point(times[at], value, line)));
       this.series[line.name] = series;
-      if (where === "macd") pane.chart.priceScale("right").applyOptions({ scaleMargins: { top: 0.24, bottom: 0.06 } });
-      if (where === "rsi") pane.chart.priceScale("right").applyOptions({ scaleMargins: { top: 0.06, bottom: 0.06 } });
+      if (where === "macd") pane.scale("right").applyOptions({ scaleMargins: { top: 0.24, bottom: 0.06 } });
+      if (where === "rsi") pane.scale("right").applyOptions({ scaleMargins: { top: 0.06, bottom: 0.06 } });
       if (!pane.anchor) [pane.anchor, pane.values] = [series, values];
       if (where === "rsi")
         for (const level of [30, 70])
@@ -225,6 +229,7 @@ export class PriceChart {
       range: this.panes.range(),
       series,
       band: this.fill?.pieces() ?? null,
+      panes: this.panes.panes.map((pane) => pane.name),
     };
   }
 

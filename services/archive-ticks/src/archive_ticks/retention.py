@@ -1,0 +1,113 @@
+"""apply-retention: removes from the lake what has served its time, by age and nothing else."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+
+from pydantic import Field, field_validator
+
+from ticklake import ledger, logs
+from ticklake.objects import ObjectInfo, ObjectStore
+from ticklake.settings import StageSettings, StoreSettings
+from ticklake.topics import live_names, live_topics
+
+log = logs.get(__name__)
+
+_DAY_IN_KEY = re.compile(r"/year=(\d{4})/month=(\d{2})/day=(\d{2})/")
+
+
+def retention_days() -> int:
+    """Days for which the live topic holds its messages."""
+    longest = max(int(topic.config.get("retention.ms", 0)) for topic in live_topics(live_names()))
+    return -(-longest // (24 * 60 * 60 * 1000))
+
+
+class RetentionSettings(StageSettings):
+    """All settings of apply-retention: days that objects are kept, 0 for always (`TICKLAKE_KEEP_…`)."""
+
+    store: StoreSettings = Field(default_factory=StoreSettings)
+    keep_source_days: int = Field(default=90, ge=0)
+    """The source's answers, `raw/source/`."""
+    keep_raw_bars_days: int = Field(default=0, ge=0)
+    """Raw daily CSV, by the batch's date."""
+    keep_raw_ticks_days: int = Field(default=0, ge=0)
+    """Archived ticks, by hour of arrival."""
+    keep_quarantine_days: int = Field(default=180, ge=0)
+    keep_accelerated_days: int = Field(default=7, ge=0)
+    """Whole accelerated flows, checkpoints included, by their newest object."""
+
+    @field_validator("keep_raw_ticks_days")
+    @classmethod
+    def _longer_than_the_topic(cls, days: int) -> int:
+        # The archive is the ledger of offsets: what the topic still holds would be archived a second time.
+        least = 2 * retention_days()
+        if 0 < days < least:
+            raise ValueError(f"must be 0 or at least {least}, twice as long as the live topic holds its messages")
+        return days
+
+
+@dataclass
+class Removal:
+    """What goes, by name of the rule."""
+
+    objects: dict[str, int] = field(default_factory=dict)
+    size: int = 0
+    """Bytes."""
+
+
+def apply_retention(settings: RetentionSettings, today: date, *, dry_run: bool = False) -> Removal:
+    """Remove what is older than its rule allows on `today`; with `dry_run`, only count it."""
+    store, done = ObjectStore(settings.store), Removal()
+    for name, prefix, days, old in (
+        ("source", "raw/source/", settings.keep_source_days, _by_modified),
+        ("raw bars", "raw/historical/", settings.keep_raw_bars_days, _by_day_in_key),
+        ("raw actions", "raw/corporate_actions/", settings.keep_raw_bars_days, _by_day_in_key),
+        ("raw ticks", "raw/realtime/", settings.keep_raw_ticks_days, _ticks),
+        ("quarantine", "quarantine/", settings.keep_quarantine_days, _by_modified),
+        ("accelerated", "accelerated/", settings.keep_accelerated_days, _flows),
+    ):
+        if not days:
+            continue
+        found = list(old(store, prefix, today - timedelta(days=days)))
+        done.objects[name] = len(found)
+        done.size += sum(item.size for item in found)
+        if found and not dry_run:
+            store.delete_all(item.key for item in found)
+        log.info("would remove" if dry_run else "removed", what=name, objects=len(found), older_than_days=days)
+    return done
+
+
+def _by_modified(store: ObjectStore, prefix: str, before: date) -> Iterator[ObjectInfo]:
+    return (item for item in store.list_objects(prefix) if _written(item) < before)
+
+
+def _written(item: ObjectInfo) -> date:
+    return item.modified.astimezone(UTC).date() if item.modified else date.max
+
+
+def _by_day_in_key(store: ObjectStore, prefix: str, before: date) -> Iterator[ObjectInfo]:
+    for item in store.list_objects(prefix):
+        day = _DAY_IN_KEY.search(item.key)
+        if day and date(*map(int, day.groups())) < before:
+            yield item
+
+
+def _ticks(store: ObjectStore, prefix: str, before: date) -> Iterator[ObjectInfo]:
+    # The newest hour stays whatever its age: in it the chain of offsets ends.
+    newest = next(ledger.hours(store, live_names()), None)
+    for item in _by_day_in_key(store, prefix, before):
+        if newest is None or not item.key.startswith(newest):
+            yield item
+
+
+def _flows(store: ObjectStore, prefix: str, before: date) -> Iterator[ObjectInfo]:
+    for folder in store.folders(prefix):
+        items = list(store.list_objects(folder))
+        if items and max(map(_written, items)) < before:
+            yield from items
+
+
+def today_utc() -> date:
+    """The current day."""
+    return datetime.now(UTC).date()

@@ -1,0 +1,118 @@
+"""validate-loaded: judges what the warehouse holds of a batch, by questions that the warehouse itself answers."""
+# ruff: noqa: S608 - identifiers are this package's own and the checked database name; values are parameters
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, date, datetime
+
+from pydantic import Field
+
+from load_warehouse.merge import of_symbols
+from load_warehouse.schema import AUDIT, DAILY, literal, schema_of
+from load_warehouse.session import Session
+from load_warehouse.settings import WarehouseStageSettings
+from ticklake import calendar, lineage
+from ticklake.batch_checks import QualitySettings, finish_validation, most
+from ticklake.batch_stage import Run
+from ticklake.errors import ConfigurationError
+from ticklake.lineage import CheckResult, StageRecord
+from ticklake.objects import ObjectStore
+from ticklake.pipeline import FETCH, LOAD, VALIDATE_LOADED
+from ticklake.tables import DAILY_ANALYTICS, FACT_TABLES
+
+_TABLES = (*FACT_TABLES, DAILY_ANALYTICS)
+
+_NEAR = "(1 + 1e-9)"
+"""A factor for prices that one multiplication and division can have rounded."""
+_BARS = (
+    "LOW > OPEN OR LOW > CLOSE OR LOW > HIGH OR HIGH < OPEN OR HIGH < CLOSE OR LOW <= 0 OR VOLUME < 0 "
+    "OR DIVIDENDS < 0 OR STOCK_SPLITS < 0 "
+    f"OR ADJ_LOW > LEAST(ADJ_OPEN, ADJ_CLOSE) * {_NEAR} OR GREATEST(ADJ_OPEN, ADJ_CLOSE) > ADJ_HIGH * {_NEAR} "
+    f"OR ADJ_LOW <= 0 OR ADJ_CLOSE > CLOSE * {_NEAR} "
+    "OR NOT GREATEST(OPEN, HIGH, LOW, CLOSE, ADJ_OPEN, ADJ_HIGH, ADJ_LOW, ADJ_CLOSE) < 1e12"
+)
+"""Condition of a row whose bar cannot be: dividends only lower a price, and NaN sorts above every number."""
+_INDICATORS = (
+    "RSI_14 < 0 OR RSI_14 > 100 OR BB_LOWER > BB_MIDDLE OR BB_MIDDLE > BB_UPPER OR VOLATILITY_20 < 0 OR ATR_14 < 0 "
+    "OR DRAWDOWN > 0 OR LOW_52W > HIGH_52W"
+)
+_SESSIONS_NEEDED = {
+    "LOG_RETURN": 2, "SMA_5": 5, "SMA_20": 20, "SMA_50": 50, "SMA_200": 200, "EMA_12": 12, "EMA_26": 26, "MACD": 34,
+    "MACD_SIGNAL": 34, "RSI_14": 15, "BB_MIDDLE": 20, "ATR_14": 15, "VOLATILITY_20": 21, "HIGH_52W": 252,
+}  # fmt: skip
+"""Sessions that an indicator's window needs; with as many before it, a row must have a value."""
+
+
+class ValidateSettings(WarehouseStageSettings):
+    """All settings of this program."""
+
+    quality: QualitySettings = Field(default_factory=QualitySettings)
+
+
+def validate_run(settings: ValidateSettings, run: Run) -> tuple[StageRecord, ObjectStore]:
+    """See `ticklake.batch_stage.batch_main`.
+
+    Raises:
+        ConfigurationError: the run has not loaded, or is of another date.
+        QualityError: the warehouse's rows break a limit.
+    """
+    started_at = datetime.now(UTC)
+    store = ObjectStore(settings.store)
+    loaded = lineage.read(store, run.run_id, LOAD.program)
+    released = lineage.read(store, run.run_id, FETCH.program).released_from is not None
+    if loaded.batch_date != run.batch_date:
+        raise ConfigurationError(f"run {run.run_id} is of {loaded.batch_date}, not of --date {run.batch_date}")
+    with Session(settings.warehouse, tag=f"ticklake {VALIDATE_LOADED.program} {run.run_id}") as session:
+        checks = list(_checks(session, loaded, settings.quality, settings.calendar, released))
+    return finish_validation(store, VALIDATE_LOADED.program, loaded, checks, started_at, settings.code_version), store
+
+
+def _checks(
+    session: Session, loaded: StageRecord, limits: QualitySettings, code: str, released: bool
+) -> Iterator[CheckResult]:  # fmt: skip
+    schema = f"{session.database}.{schema_of(loaded.source)}"
+    rows = {symbol: part.rows for symbol, part in loaded.symbols.items() if part.rows}
+    empty = " OR ".join(f"({name} IS NULL AND HISTORY_SESSIONS >= {least})" for name, least in _SESSIONS_NEEDED.items())
+    found = []
+    if rows:
+        where, values = of_symbols(rows, str(loaded.source))
+        found = session.run(
+            f"SELECT SYMBOL, COUNT(*), SUM(IFF({_BARS}, 1, 0)), SUM(IFF({_INDICATORS}, 1, 0)), "
+            f"SUM(IFF({empty}, 1, 0)), COUNT(*) - COUNT(DISTINCT SESSION_DATE), MAX(SESSION_DATE) "
+            f"FROM {schema}.{DAILY.name} WHERE {where} GROUP BY SYMBOL",
+            values,
+        ).rows
+    there = {symbol: int(count) for symbol, count, *_ in found}
+    # A later run may have brought more.
+    yield _none("rows missing", {symbol: max(0, count - there.get(symbol, 0)) for symbol, count in rows.items()})
+    for place, name, unit in (
+        (2, "impossible bars", "rows"), (3, "impossible indicators", "rows"), (4, "indicators without a value", "rows"),
+        (5, "sessions that are there twice", "rows"),
+    ):  # fmt: skip
+        yield _none(name, {row[0]: float(row[place]) for row in found}, unit)
+    kinds = ", ".join(literal(table.name) for table in _TABLES)
+    ((audited,),) = session.run(
+        f"SELECT COUNT(DISTINCT KIND) FROM {schema}.{AUDIT.name} WHERE BATCH_ID = %s AND KIND IN ({kinds})",
+        (loaded.batch_id,),
+    ).rows
+    yield CheckResult(
+        name="tables without an audit row", observed=len(_TABLES) - int(audited), limit=0, unit="tables"
+    )  # fmt: skip
+    if not released:  # how late an answer may end is no matter where a person let it go on
+        yield _stale({row[0]: row[-1] for row in found}, loaded.batch_date, limits, code)
+
+
+def _none(name: str, values: Mapping[str, float], unit: str = "rows") -> CheckResult:
+    """A check that no symbol has any such."""
+    _, symbol = most(dict(values))
+    return CheckResult(name=name, observed=sum(values.values()), limit=0, unit=unit, detail=symbol)
+
+
+def _stale(newest: dict[str, date], batch_date: date, limits: QualitySettings, code: str) -> CheckResult:
+    """How many sessions each symbol's newest row is behind."""
+    last = calendar.last_session(code, batch_date)
+    observed, symbol = most(
+        {symbol: max(0, len(calendar.sessions(code, day, last)) - 1) for symbol, day in newest.items()}
+    )
+    return CheckResult(
+        name="sessions behind", observed=observed, limit=limits.max_stale_sessions, unit="sessions", detail=symbol
+    )

@@ -1,0 +1,148 @@
+"""`ticklake bars`: one symbol's daily bars out of the lake, adjusted as asked, as they were known at any moment."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from rich.table import Table
+
+from ticklake.batch_checks import QualitySettings
+from ticklake.errors import ConfigurationError
+from ticklake.history import UnknownSymbolError, bars, encoded, sources
+from ticklake.history_options import Adjust
+from ticklake.records import Source, iso_ms
+from ticklake.settings import CatalogSettings, StoreSettings, load
+from ticklake_local.data_folder import DataFolder
+from ticklake_local.platform import local_catalog, local_store, prepare_tools
+from ticklake_local.processes import free_port
+from ticklake_local.report import plain_console
+from ticklake_local.store import Store
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from ticklake.catalog import LakeTables
+
+OWN_CATALOG = "TICKLAKE_CATALOG_URI"
+"""Set by a user who wants the tables of another lake than the data folder's."""
+
+_ADJUSTED = {"none": "as traded", "splits": "adjusted for splits", "all": "adjusted for splits and dividends"}
+
+
+@dataclass(frozen=True)
+class BarsOptions:
+    """What to show."""
+
+    folder: Path
+    cache: Path
+    java_home: Path | None
+    symbol: str
+    source: str | None
+    """None for the best there is."""
+    as_of: datetime | None
+    until: date | None
+    adjust: Adjust
+    first: date | None
+    last: date | None
+    form: Literal["table", "csv", "parquet"]
+
+
+def show(options: BarsOptions) -> None:
+    """Write the bars to stdout.
+
+    Raises:
+        ConfigurationError: there are none, or nobody could read the form asked for.
+        StageError: store or catalog does not answer.
+    """
+    if options.form == "parquet" and sys.stdout.isatty():
+        raise ConfigurationError(f"Parquet is no text: write it to a file, as in … > {options.symbol}.parquet")
+    with _tables(options) as tables:
+        source, found = _bars(tables, options)
+    try:
+        if options.form == "table":
+            _print(found, options, source)
+        else:
+            sys.stdout.buffer.write(encoded(found, options.form))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever reads has seen enough, such as `head`. What is still to be flushed at the exit must not fail there.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _bars(tables: "LakeTables", options: BarsOptions) -> "tuple[Source, pa.Table]":
+    import pyarrow.compute as pc
+
+    asked = Source(options.source) if options.source else None
+    source = asked or next(iter(sources(tables, options.symbol)), None)
+    if source is None:
+        raise UnknownSymbolError(f"no daily history of {options.symbol}: `ticklake run` fetches some")
+    noise = load(QualitySettings).noise
+    found = bars(
+        tables, options.symbol, source, as_of=options.as_of, until=options.until, adjust=options.adjust, noise=noise
+    )
+    if options.first is not None:
+        found = found.filter(pc.greater_equal(found["session_date"], options.first))
+    if options.last is not None:
+        found = found.filter(pc.less_equal(found["session_date"], options.last))
+    return source, found.combine_chunks()
+
+
+@contextmanager
+def _tables(options: BarsOptions) -> Iterator["LakeTables"]:
+    """The lake of the settings where a catalog is set, else the data folder's; its store runs for the time."""
+    from ticklake.catalog import LakeTables
+
+    if os.environ.get(OWN_CATALOG):
+        yield LakeTables(load(CatalogSettings), load(StoreSettings))
+        return
+    folder = DataFolder.at(options.folder)
+    running = folder.running()
+    if running is not None:
+        yield LakeTables(local_catalog(folder), local_store(folder, running.ports.store))
+        return
+    if not folder.catalog_file.exists():
+        raise ConfigurationError(f"no daily history in {options.folder}: `ticklake run` fetches some")
+    tools, keys = prepare_tools(options.cache, options.java_home, _say), folder.credentials()
+    with folder.locked("platform"):
+        server = Store(
+            tools.java, tools.jars["s3proxy"], folder.store, folder.logs, free_port(), keys.access_key,
+            keys.secret_key.get_secret_value(),
+        )  # fmt: skip
+        try:
+            server.start()
+            server.wait_ready()
+            yield LakeTables(local_catalog(folder), local_store(folder, server.port))
+        finally:
+            server.stop()
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _print(found: "pa.Table", options: BarsOptions, source: Source) -> None:
+    table = Table()
+    table.add_column("session", no_wrap=True)
+    names = found.column_names[1:-1]
+    for name in names:
+        table.add_column(name.replace("stock_splits", "split"), justify="right", no_wrap=True)
+    for row in found.to_pylist():
+        values = (_number(row[name], name) for name in names)
+        table.add_row(str(row["session_date"]), *values)
+    console = plain_console()
+    console.print(table)
+    told = f"{found.num_rows:,} sessions of {options.symbol} from {source}, {_ADJUSTED[options.adjust]}"
+    if found.num_rows:
+        told += f"; the source's latest answer is of {iso_ms(found['known_at'][0].as_py())}"
+    console.print(told)
+
+
+def _number(value: float, name: str) -> str:
+    if name in ("dividends", "stock_splits"):
+        return f"{value:g}" if value else ""
+    return f"{value:,}" if name == "volume" else f"{value:,.4f}"

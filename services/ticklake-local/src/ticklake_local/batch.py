@@ -1,0 +1,101 @@
+"""Runs the batch pipeline's stages in their order, each in a stage host, and says what each did."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from ticklake import lineage
+from ticklake.errors import ExitCode, StageError
+from ticklake.lineage import StageRecord
+from ticklake.objects import ObjectStore
+from ticklake.pipeline import BATCH_STAGES, Stage
+from ticklake_local.batch_source import BatchInput
+from ticklake_local.platform import Platform, Say
+from ticklake_local.processes import UNKNOWN_EXIT
+from ticklake_local.stage_host import Request
+from ticklake_local.stage_host_client import Host, Hosts
+
+_ATTEMPTS = 2
+_TAIL_LINES = 15
+_TAIL_BYTES = 64 * 1024
+
+
+class StageFailed(StageError):
+    """A stage ended with an exit code other than 0."""
+
+    def __init__(self, stage: Stage | None, program: str, code: int, log: Path, said: str) -> None:
+        """Keep which stage it was, its exit code and the last lines of its log."""
+        self.stage, self.code, self.log, self.said = stage, code, log, said
+        name = stage.task_id if stage else program
+        super().__init__(f"{name} failed with exit code {code}; its log is {log}")
+        self.details = said
+        if code == ExitCode.UNUSABLE:
+            self.exit_code = ExitCode.UNUSABLE
+
+
+def run_batch(
+    platform: Platform, hosts: Hosts, asked: BatchInput, run_id: str,
+    on_stage: Callable[[Stage, StageRecord], None], say: Say,
+) -> None:  # fmt: skip
+    """Run every stage of the pipeline for `run_id`; `on_stage` is called as each is done.
+
+    Raises:
+        StageFailed: a stage failed, also when it was tried once more where its exit code says that this may help.
+    """
+    store = ObjectStore(platform.store)
+    for stage in BATCH_STAGES:
+        run_stage(platform, hosts.of(stage), stage, asked, run_id, say)
+        on_stage(stage, lineage.read(store, run_id, stage.program))
+
+
+def run_stage(platform: Platform, host: Host, stage: Stage, asked: BatchInput, run_id: str, say: Say) -> None:
+    """Run one stage of the pipeline in `host`."""
+    arguments = ["--date", asked.batch_date.isoformat(), "--run-id", run_id]
+    run_program(platform, host, stage.program, arguments, asked.environment(), say, stage)
+
+
+def run_program(
+    platform: Platform, host: Host, program: str, arguments: list[str], environment: dict[str, str], say: Say,
+    stage: Stage | None = None,
+) -> None:  # fmt: skip
+    """Run a program in `host`, once more where its exit code says that this may help.
+
+    Raises:
+        StageFailed: it failed for good.
+        ChildFailed: a server of the platform ended meanwhile, which the stage cannot do without.
+    """
+    log = platform.folder.log(program)
+    request = Request(
+        program=program, arguments=arguments, environment=platform.stage_env() | environment, log=str(log)
+    )
+    host.wait_ready()
+    said = ""
+    for attempt in range(_ATTEMPTS):
+        if attempt:
+            say(f"  … {stage.task_id if stage else program} failed and is tried once more: {_last_line(said)}")
+        start = log.stat().st_size if log.exists() else 0
+        code = host.run(request, platform.check)
+        if code == ExitCode.DONE:
+            return
+        platform.check()
+        said = tail(log, start)
+        if code == UNKNOWN_EXIT:
+            said = f"{said}\n{host.tail()}".strip()
+            host.restart(platform.check)
+        elif code == ExitCode.UNUSABLE:
+            break
+    raise StageFailed(stage, program, code, log, said)
+
+
+def _last_line(said: str) -> str:
+    return said.splitlines()[-1] if said else "it said nothing"
+
+
+def tail(log: Path, start: int) -> str:
+    """The last lines that were written to `log` after position `start`."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(start, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
+            return "\n".join(file.read().decode(errors="replace").splitlines()[-_TAIL_LINES:])
+    except FileNotFoundError:
+        return ""  # the host ended before it came to the stage

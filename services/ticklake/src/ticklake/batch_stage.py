@@ -1,0 +1,218 @@
+"""The entry point of every stage: arguments, settings, logs, result record, exit code."""
+
+import argparse
+import errno
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import NoReturn, TypeVar
+
+from ticklake import lineage, logs, readiness, runs
+from ticklake.errors import ExitCode, StageError
+from ticklake.lake_keys import MAX_RUN_ID
+from ticklake.lineage import StageFailure, StageRecord
+from ticklake.objects import ObjectStore
+from ticklake.settings import StageSettings, StoreSettings, load
+
+S = TypeVar("S", bound=StageSettings)
+
+log = logs.get(__name__)
+
+_STOP_SECONDS = 9.5
+_NOTE_SECONDS = 3.0
+_REASON_LENGTH = 500
+
+
+class Arguments(argparse.ArgumentParser):
+    """An argument parser that answers a wrong call with one line and exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and end the process."""
+        _say(self.prog, f"{message}; see {self.prog} --help")
+        sys.exit(ExitCode.UNUSABLE)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Which run a batch stage works for."""
+
+    run_id: str
+    batch_date: date
+
+    @property
+    def batch_id(self) -> str:
+        """The batch's id on every message and row: the run's, so that a retry makes the same messages."""
+        return self.run_id
+
+
+def batch_main(
+    name: str, settings_type: type[S], body: Callable[[S, Run], tuple[StageRecord, ObjectStore]],
+    argv: Sequence[str] | None = None,
+) -> NoReturn:  # fmt: skip
+    """Run a batch stage and exit the process.
+
+    `body` does the work and returns the result record, which then goes to the lake and to Airflow's XCom file.
+    """
+
+    def work() -> None:
+        run = _arguments(name, argv)
+        settings = load(settings_type)
+        logs.configure(settings.log_level, settings.log_format, stage=name, run_id=run.run_id)
+        _stop_on_sigterm()
+        readiness.wait(settings, settings.start_wait_seconds)
+        started_at = datetime.now(UTC)
+        try:
+            record, store = body(settings, run)
+            lineage.write(store, record)
+        except Exception as error:
+            _keep_failure(name, settings, run, error, started_at)
+            raise
+        hand_over(settings, record.summary())
+        log.info(
+            "done", rows_in=record.rows_in, rows_out=record.rows_out, quarantined=record.quarantined,
+            seconds=round(lineage.elapsed_seconds(record), 2),
+        )  # fmt: skip
+
+    sys.exit(guarded(name, work))
+
+
+def _keep_failure(name: str, settings: StageSettings, run: Run, error: Exception, started_at: datetime) -> None:
+    """Leave a note of the failure in the lake, for who watches the runs. That it cannot be written changes nothing."""
+    where = getattr(settings, "store", None)
+    if not isinstance(where, StoreSettings):
+        return
+    failure = StageFailure(
+        stage=name, run_id=run.run_id, batch_date=run.batch_date, kind=type(error).__name__,
+        reason=" ".join(str(error).split())[:_REASON_LENGTH], exit_code=getattr(error, "exit_code", ExitCode.FAILED),
+        started_at=started_at, failed_at=datetime.now(UTC), code_version=settings.code_version,
+    )  # fmt: skip
+    try:
+        # The stage is over, and the store may be what it failed with: no long wait for it.
+        runs.write_failure(ObjectStore(where.model_copy(update={"timeout_seconds": _NOTE_SECONDS})), failure)
+    except StageError as second:
+        # A store that fails is what the stage's own line says already.
+        tell = log.debug if str(error).startswith("the store ") else log.warning
+        tell("the failure is not noted in the lake", reason=str(second))
+
+
+def hand_over(settings: StageSettings, result: dict[str, object]) -> None:
+    """Give `result` to Airflow, where the stage runs under it."""
+    if settings.xcom_file.parent.is_dir():
+        settings.xcom_file.write_text(json.dumps(result))
+
+
+def task_main(
+    name: str, settings_type: type[S], body: Callable[[S, argparse.Namespace], dict[str, object]],
+    parser: Arguments, argv: Sequence[str] | None = None,
+) -> NoReturn:  # fmt: skip
+    """Run a program that ends by itself and belongs to no batch, and exit the process.
+
+    `body` gets the parsed arguments and returns the result for Airflow.
+    """
+
+    def work() -> None:
+        arguments = parser.parse_args(argv)
+        settings = load(settings_type)
+        logs.configure(settings.log_level, settings.log_format, stage=name)
+        _stop_on_sigterm()
+        readiness.wait(settings, settings.start_wait_seconds)
+        result = body(settings, arguments)
+        hand_over(settings, result)
+        log.info("done", **result)
+
+    sys.exit(guarded(name, work))
+
+
+def service_main(
+    name: str, settings_type: type[S], body: Callable[[S, threading.Event], None], argv: Sequence[str] | None = None
+) -> NoReturn:
+    """Run a long-running stage until it ends or SIGTERM or SIGINT sets the event that `body` is handed; then exit."""
+
+    def work() -> None:
+        Arguments(prog=name, description="Settings come from TICKLAKE_… variables.").parse_args(argv)
+        settings = load(settings_type)
+        logs.configure(settings.log_level, settings.log_format, stage=name)
+        stop = threading.Event()
+
+        def ask_to_stop(*_: object) -> None:
+            stop.set()
+            last = threading.Timer(_STOP_SECONDS, _end_now, (name,))
+            last.daemon = True
+            last.start()
+
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signum, ask_to_stop)
+        readiness.wait(settings, settings.start_wait_seconds, stop)
+        body(settings, stop)
+        log.info("stopped")
+
+    sys.exit(guarded(name, work))
+
+
+def _end_now(name: str) -> None:
+    # A call to a broker or store that hangs cannot be interrupted otherwise. What a stage promises to keep, it has
+    # written by then or finds again at its next start.
+    _say(name, f"did not end within {_STOP_SECONDS:g} s of being asked to, as a broker or store does not answer")
+    os._exit(ExitCode.FAILED)
+
+
+def guarded(name: str, work: Callable[[], None]) -> ExitCode:
+    """Do `work`; what a user can cause ends in one line on stderr and the right exit code, never in a traceback."""
+    try:
+        work()
+    except StageError as error:
+        _say(name, str(error))
+        if error.details:
+            print(error.details, file=sys.stderr, flush=True)
+        return error.exit_code
+    except KeyboardInterrupt:
+        _say(name, "interrupted")
+        return ExitCode.FAILED
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EADDRINUSE):
+            raise
+        _say(name, f"{error.strerror}: {error.filename or 'this machine'}")
+        return ExitCode.FAILED
+    return ExitCode.DONE
+
+
+def _say(name: str, line: str) -> None:
+    print(f"{name}: {' '.join(line.split())}", file=sys.stderr, flush=True)
+
+
+def _arguments(name: str, argv: Sequence[str] | None) -> Run:
+    parser = Arguments(prog=name, description="Further settings come from TICKLAKE_… variables.")
+    parser.add_argument("--date", type=iso_date, required=True, help="the batch's date, YYYY-MM-DD")
+    parser.add_argument("--run-id", type=run_id, required=True, help="the run; a retry has the same one")
+    arguments = parser.parse_args(argv)
+    return Run(arguments.run_id, arguments.date)
+
+
+def iso_date(text: str) -> date:
+    """The date in `text`, as an argument parser's type."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a date like 2026-01-31") from None
+
+
+def run_id(text: str) -> str:
+    """`text` as a run's id, as an argument parser's type."""
+    if not text.strip() or len(text) > MAX_RUN_ID or not text.isprintable():
+        raise argparse.ArgumentTypeError(f"a run id has 1 to {MAX_RUN_ID} printable characters")
+    return text
+
+
+def _stop_on_sigterm() -> None:
+    # A batch stage has nothing to save that a retry does not make again: end at once, with the exit code of a failure.
+    def stop(*_: object) -> None:
+        _say("stage", "stopped by SIGTERM; a retry starts over")
+        os._exit(ExitCode.FAILED)
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, stop)
