@@ -215,6 +215,9 @@ def test_a_symbol_that_has_no_volume(nothing: int | None) -> None:
         ({"splits": [{"at": 9}]}, "split", "without a finite"),
         ({"dividends": [{"at": 9, "amount": -0.5}]}, "dividend", "below 0"),
         ({"dividends": [{"at": 9, "amount": None}]}, "dividend", "without a finite"),
+        # Python's JSON knows these numbers, and so does its reader.
+        ({"dividends": [{"at": 9, "amount": float("nan")}]}, "dividend", "without a finite"),
+        ({"splits": [{"at": 9, "numerator": float("inf"), "denominator": 1}]}, "split", "without a finite"),
     ],
 )
 def test_an_action_that_cannot_be_costs_no_bar(events: dict[str, Any], kind: str, reason: str) -> None:

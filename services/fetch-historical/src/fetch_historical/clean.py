@@ -213,10 +213,13 @@ def widened_range(row: RawRow) -> RawRow:
 
 def raw_json(row: RawRow) -> bytes:
     """A raw row as JSON; a number that JSON does not know (NaN, infinity) as its name in a string."""
-    plain = {
-        name: str(value)
-        if isinstance(value, date) or (isinstance(value, float) and not math.isfinite(value))
-        else value
-        for name, value in row.items()
-    }
-    return json.dumps(plain, allow_nan=False).encode()
+    return json.dumps(_plain(row), allow_nan=False).encode()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _plain(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_plain(part) for part in value]
+    odd = isinstance(value, float) and not math.isfinite(value)
+    return str(value) if odd or isinstance(value, date) else value
