@@ -7,7 +7,7 @@ pass, what was not known before goes to the tables of facts.
 from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -204,6 +204,9 @@ def symbol_checks(
 ) -> Iterator[SymbolCheck]:
     """What is judged of each symbol by itself."""
     last = calendar.last_session(code, consumed.batch_date)
+    # Of a session that was still open when the source was asked there is nothing to be had.
+    while calendar.session_close(code, last) > fetched.started_at:
+        last = calendar.last_session(code, last - timedelta(days=1))
     for name, values, limit, unit in (
         ("rows in quarantine", _quarantined(fetched, bars), limits.max_quarantined, "of a symbol's"),
         ("sessions behind", _behind(code, bars, last), limits.max_stale_sessions, "sessions"),
@@ -240,7 +243,7 @@ def _quarantined(fetched: StageRecord, bars: dict[str, list[Bar]]) -> dict[str, 
 
 def _behind(code: str, bars: dict[str, list[Bar]], last: date) -> dict[str, float]:
     """By symbol, the sessions after its last bar, up to `last`."""
-    return {symbol: len(calendar.sessions(code, rows[-1].session, last)) - 1 for symbol, rows in bars.items()}
+    return {symbol: max(0, len(calendar.sessions(code, rows[-1].session, last)) - 1) for symbol, rows in bars.items()}
 
 
 def _missing(code: str, bars: dict[str, list[Bar]]) -> dict[str, float]:
