@@ -137,6 +137,9 @@ def test_dividends_that_no_history_can_be_adjusted_for_are_counted() -> None:
     assert count(traded(dividends={5: 0.25})) == {}
     assert count(traded(dividends={0: 500.0})) == {}
     assert count(traded(dividends={5: 500.0, 9: 600.0, 20: 0.25})) == {"AAPL": 2}
+    # Paid in shares of which four were one before.
+    assert count(traded(splits={9: 4.0}, dividends={9: 40.0})) == {"AAPL": 1}
+    assert count(traded(splits={9: 4.0}, dividends={9: 10.0})) == {}
     assert facts.great_dividends(NOTHING, facts.compare(answer(traded(), night(0), "b0"), NOTHING)) == {}
 
 

@@ -168,9 +168,14 @@ def great_dividends(known: Facts, changes: Changes, noise: float = NOISE) -> dic
     both = ((known.bars, changes.rows.bars), (known.actions, changes.rows.actions))
     bars, actions = (pd.concat([part for part in parts if len(part)] or parts[:1]) for parts in both)
     actions = in_force(actions, ACTION_KEY, noise=noise)
-    paid = actions.loc[actions["kind"] == DIVIDEND, "symbol"].unique()
+    paid, splits = (actions[actions["kind"] == kind] for kind in (DIVIDEND, SPLIT))
+    # Most symbols never paid as much as their lowest close, in whatever shares, and need no closer look.
+    most = paid.groupby("symbol")["value"].max()
+    ratios = splits.assign(value=splits["value"].clip(lower=1)).groupby("symbol")["value"].prod()
+    most *= ratios.reindex(most.index, fill_value=1.0)
+    suspects = most.index[most >= bars.groupby("symbol")["close"].min().reindex(most.index)]
     found = {}
-    for symbol, own in in_force(bars[bars["symbol"].isin(paid)], BAR_KEY, noise=noise).groupby("symbol"):
+    for symbol, own in in_force(bars[bars["symbol"].isin(suspects)], BAR_KEY, noise=noise).groupby("symbol"):
         of_symbol = split_actions(actions[actions["symbol"] == symbol])
         _, share = dividend_shares(_days(own["session_date"]), own["close"].to_numpy("float64"), of_symbol)
         found[str(symbol)] = int((share >= 1).sum())
