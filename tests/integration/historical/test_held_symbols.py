@@ -11,7 +11,7 @@ from yahoo_rig import Said, answering, case, chart
 from consume_historical.validate_stage import ValidateSettings, validate_run
 from fetch_historical.answer_store import SourceUnavailableError, from_parquet
 from fetch_historical.settings import YahooSettings
-from ticklake import calendar, lake_keys
+from ticklake import calendar, history, lake_keys
 from ticklake.batch_checks import QualityError
 from ticklake.batch_stage import Run
 from ticklake.catalog import LakeTables
@@ -139,6 +139,23 @@ def test_an_impossible_action_is_quarantined_and_its_bar_kept(batch, store, run_
     assert (kept["reason"], kept["part"]) == ("a split without a finite value", "split")
     assert judged.held_symbols() == {}
     assert (fetched.rows_in, fetched.rows_out) == (10 * 15, 10 * 15)
+
+
+@pytest.mark.parametrize("amount", [100.0, 150.0])
+def test_a_dividend_that_takes_all_of_a_close_that_only_the_lake_has_holds_its_symbol(
+    batch, known, catalog_settings, store_settings, amount
+):
+    """On the first day of an answer there is no close before; the known history could not be adjusted any more."""
+    known("ODD", date(2026, 7, 16), date(2026, 7, 17))
+    paid = chart("ODD", DAYS, [100.0] * len(DAYS), events={"dividends": [{"at": 0, "amount": amount}]})
+    fetched, judged = batch({"ODD": paid})
+    assert fetched.symbols["ODD"].status is SymbolStatus.OK
+    assert judged.held_symbols() == {
+        "ODD": ("dividends not below the close before them: 1 dividends, at most 0 allowed",)
+    }
+    assert judged.rows_out == 9 * len(DAYS)
+    rows = history.bars(LakeTables(catalog_settings, store_settings), "ODD", Source.YAHOO)
+    assert rows["session_date"].to_pylist() == [date(2026, 7, 16), date(2026, 7, 17)]
 
 
 def test_odd_volumes_are_quarantined(batch):

@@ -11,7 +11,7 @@ from yahoo_rig import Said, answering, case, changed, chart
 from consume_historical.validate_stage import ValidateSettings, validate_run
 from fetch_historical.answer_comparison import compared
 from fetch_historical.settings import YahooSettings
-from ticklake import calendar, held_symbols, lake_keys, lineage
+from ticklake import calendar, held_symbols, history, lake_keys, lineage
 from ticklake.batch_checks import QualitySettings
 from ticklake.batch_stage import Run
 from ticklake.catalog import LakeTables, matching
@@ -96,6 +96,16 @@ ODD = pytest.mark.parametrize(
      (jumped("AAPL", 170.0), "validate-raw", "greatest daily move")],
     ids=["split", "other", "quarantine", "move"],
 )  # fmt: skip
+
+
+def test_a_released_answer_goes_on_without_the_dividend_that_its_prices_cannot_be_adjusted_for(
+    stages, release, catalog_settings, store_settings
+):
+    stages("odd", said={"AAPL": case("dividend_in_another_currency")})
+    _, record = release()
+    assert (record.symbols["AAPL"].status, record.symbols["AAPL"].changes.new) == (SymbolStatus.OK, 15)
+    rows = history.bars(LakeTables(catalog_settings, store_settings), "AAPL", Source.YAHOO, adjust="all")
+    assert rows["close"].to_pylist() == [100.0 + n for n in range(15)]
 
 
 @ODD

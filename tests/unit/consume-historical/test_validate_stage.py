@@ -40,7 +40,8 @@ def judge(monkeypatch: pytest.MonkeyPatch) -> Callable[..., StageRecord]:
 
     def run(
         bars: dict[str, list[Bar]], *, others: tuple[str, ...] = NINE, more: dict[str, SymbolResult] | None = None,
-        quarantined: dict[str, int] | None = None, revised: dict[str, float] | None = None, **limits: float,
+        quarantined: dict[str, int] | None = None, revised: dict[str, float] | None = None,
+        great_dividends: dict[str, int] | None = None, at: datetime = AT, **limits: float,
     ) -> StageRecord:  # fmt: skip
         bars = dict.fromkeys(others, GOOD) | bars
         symbols = {symbol: SymbolResult(rows=len(rows), checksum="c") for symbol, rows in bars.items()} | (more or {})
@@ -53,7 +54,7 @@ def judge(monkeypatch: pytest.MonkeyPatch) -> Callable[..., StageRecord]:
         def record(stage: str, parts: dict[str, SymbolResult], objects: tuple[ObjectRef, ...] = ()) -> StageRecord:
             return StageRecord(
                 stage=stage, run_id="r", batch_id="r", batch_date=DAY, source=Source.YAHOO, rows_in=total,
-                rows_out=total, quarantined=0, symbols=parts, objects=objects, started_at=AT, finished_at=AT,
+                rows_out=total, quarantined=0, symbols=parts, objects=objects, started_at=at, finished_at=at,
                 code_version="x",
             )  # fmt: skip
 
@@ -66,7 +67,9 @@ def judge(monkeypatch: pytest.MonkeyPatch) -> Callable[..., StageRecord]:
         consumed = records["consume-historical"]
         catalog = CatalogSettings(uri="sqlite:///none")  # judging asks it for nothing
         settings = ValidateSettings(catalog=catalog, quality=QualitySettings(**limits))
-        checks, held = judge_batch(settings, records["fetch-historical"], consumed, bars, revised or {})
+        checks, held = judge_batch(
+            settings, records["fetch-historical"], consumed, bars, revised or {}, (), great_dividends or {}
+        )
         try:
             return finish_validation(cast(ObjectStore, None), "validate-raw", consumed, checks, AT, "x", held)
         except QualityError:
@@ -116,6 +119,21 @@ def test_what_is_no_error(judge: Any, rows: list[Bar]) -> None:
 def test_a_symbol_whose_history_comes_in_other_values_is_held(judge: Any) -> None:
     record = judge({"ODD": GOOD}, revised={"ODD": 0.11, "GOOD1": 0.1})
     assert record.held_symbols() == {"ODD": ("known sessions revised: 0.11 of a symbol's, at most 0.1 allowed",)}
+
+
+@pytest.mark.parametrize(
+    ("at", "held"), [(datetime(2026, 8, 7, 14, tzinfo=UTC), False), (datetime(2026, 8, 7, 21, tzinfo=UTC), True)]
+)
+def test_a_session_that_was_open_when_the_source_was_asked_is_not_missed(judge: Any, at: datetime, held: bool) -> None:
+    """The source is a session late, which it may be, and the batch's own has not closed."""
+    assert bool(judge({"ODD": GOOD[:-2]}, at=at).held_symbols()) is held
+
+
+def test_a_symbol_whose_history_could_not_be_adjusted_is_held(judge: Any) -> None:
+    record = judge({"ODD": GOOD}, great_dividends={"ODD": 1})
+    assert record.held_symbols() == {
+        "ODD": ("dividends not below the close before them: 1 dividends, at most 0 allowed",)
+    }  # fmt: skip
 
 
 def test_rows_in_quarantine_hold_their_symbol(judge: Any) -> None:

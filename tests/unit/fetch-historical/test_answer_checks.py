@@ -20,6 +20,7 @@ YEAR = Period(date(2025, 8, 8), date(2026, 8, 7))
 SESSIONS = calendar.sessions("XNYS", YEAR.first, YEAR.last)
 DAYS = SESSIONS[-30:]
 FLAT = [100.0 + n % 3 for n in range(30)]
+QUOTE = ("open", "high", "low", "close", "volume")
 
 
 def doubts(
@@ -187,6 +188,36 @@ def test_a_dividend_and_what_adj_close_makes_of_it() -> None:
     unpaid = [price * (0.97 if n < 10 else 1.0) for n, price in enumerate(FLAT)]
     assert "from what the dividends give" in doubts(good(adj_closes=unpaid))
     assert "from what the dividends give" in doubts(changed(good(), adjclose={4: 250.0}))
+
+
+@pytest.mark.parametrize("part", [1 / 3, 0.5, 0.8, 0.95])
+def test_a_great_dividend_is_no_split(part: float) -> None:
+    """The price falls by it, as over a split, and adj_close shows it."""
+    amount = part * FLAT[9]
+    kept = 1 - part
+    closes = [price if n < 10 else price * kept for n, price in enumerate(FLAT)]
+    adjusted = [price * kept for price in FLAT]
+    paid = {"dividends": [{"at": 10, "amount": amount}]}
+    assert doubts(good(closes, adj_closes=adjusted, events=paid)) == ""
+    # The price stays what it was: nothing was paid from it.
+    assert doubts(good(FLAT, adj_closes=adjusted, events=paid)) != ""
+
+
+def emptied(said: Said, *places: int) -> Said:
+    """`said` with rows of nulls at `places`."""
+    return changed(said, **{name: dict.fromkeys(places) for name in (*QUOTE, "adjclose")})
+
+
+def test_an_action_of_a_row_without_prices_counts_at_the_next_bar() -> None:
+    assert doubts(emptied(dividend(3.0), 10)) == ""
+    assert doubts(emptied(dividend(3.0), 10, 11)) == ""
+    assert "over the dividend of" in doubts(emptied(dividend(3.0, 0.0), 10))
+    assert "is not below the close before it" in doubts(emptied(dividend(15000.0, 0.0), 10))
+    split = {"splits": [{"at": 15, "numerator": 4, "denominator": 1}]}
+    undivided = [price * 4 if n < 15 else price for n, price in enumerate(FLAT)]
+    assert "over the split 4:1" in doubts(emptied(good(undivided, events=split), 15))
+    assert doubts(emptied(good(FLAT, events=split), 15)) == ""
+    assert doubts(emptied(good(FLAT, events={"splits": [{"at": 29, "numerator": 4, "denominator": 1}]}), 29)) == ""
 
 
 def test_a_real_dividend() -> None:

@@ -1,5 +1,6 @@
 """From raw rows to bars: what is taken, mended, refused, left out."""
 
+import dataclasses
 import json
 import math
 from datetime import UTC, date, datetime, timedelta
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fetch_historical.answer_store import ROWS, Answer
+from fetch_historical.answer_store import ROWS, Action, Answer
 from fetch_historical.bar_cleaning import BatchFields, Cleaned, clean, raw_json, wanted_days, widened_range
 from fetch_historical.batch_period import Period
 from fetch_historical.settings import FetchSettings
@@ -96,6 +97,37 @@ def test_volume_that_no_row_has_is_none() -> None:
     assert [(bar.session_date.day, bar.volume) for bar in found.bars] == [(19, 0), (20, 0), (21, 0)]
     assert (found.no_volume, [refused.position for refused in found.refused]) == (True, [3])
     assert not cleaned(row(19, volume=NAN), row(20)).no_volume
+
+
+def paid(day: int, amount: float, currency: str | None = None) -> Action:
+    return Action(date(2013, 2, day), "dividend", amount, currency, {"amount": amount})
+
+
+@pytest.mark.parametrize(
+    ("action", "reason"),
+    [
+        (paid(21, 102.0), "not below the close before it"), (paid(21, 250.0), "not below the close before it"),
+        (paid(27, 102.0), "not below the close before it"),
+        (paid(21, 101.9), None), (paid(19, 500.0), None),  # what was before the first bar, others know
+        (paid(21, 15_000.0, "VND"), "a dividend in VND, prices in USD"), (paid(21, 0.5, "GBp"), "a dividend in GBp"),
+        (paid(21, 0.5, "USD"), None),
+    ],
+)  # fmt: skip
+def test_a_dividend_that_the_prices_cannot_be_adjusted_for_is_refused_without_its_bar(
+    action: Action, reason: str | None
+) -> None:
+    rows = [row(day, dividends=action.value if day == action.day.day else 0.0) for day in (19, 20, 21, 22)]
+    fields = dataclasses.replace(FIELDS, currency="USD")
+    found = clean(rows, fields, wanted_days(WEEK, SESSIONS, SESSIONS), SESSIONS, [action])
+    assert (len(found.bars), found.refused) == (4, ())
+    if reason is None:
+        assert (found.refused_actions, len(found.actions)) == ((), 1)
+        return
+    (refused,) = found.refused_actions
+    assert (refused.kind, refused.position, found.actions) == ("dividend", 3 if action.day.day == 27 else 2, ())
+    assert reason in refused.reason
+    assert str(action.value) in refused.original.decode()
+    assert {bar.dividends for bar in found.bars} == {0.0}
 
 
 def test_out_of_order_is_refused() -> None:

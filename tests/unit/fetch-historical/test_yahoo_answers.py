@@ -33,6 +33,12 @@ BUSY = Said(503, b"<html>")
 LIMITED = Said(429, b"Too Many Requests")
 
 
+def reshaped(**parts: Any) -> Said:
+    """A good answer with other parts."""
+    result = GOOD.body["chart"]["result"][0]
+    return Said(200, {"chart": {"result": [result | parts], "error": None}})
+
+
 @contextmanager
 def source(
     answers: dict[str, Said | Sequence[Said]], *, attempts: int = 4, known: Known | None = None, at: datetime = EVENING,
@@ -136,9 +142,16 @@ def test_a_single_no_among_failures_is_not_final() -> None:
         (LIMITED, Scope.SOURCE, "HTTP 429"),
         (case("http_401_invalid_crumb"), Scope.UNCLEAR, "refuses cookie and crumb, new ones too .*Invalid Crumb"),
         (Said(403, b"no"), Scope.UNCLEAR, "refuses cookie and crumb, new ones too .HTTP 403"),
-        (Said(200, b"<html>"), Scope.UNCLEAR, "not understood"),
-        (changed(GOOD, close={3: "seven"}), Scope.UNCLEAR, "not understood .*seven"),
-        (changed(GOOD, close={3: {}}), Scope.UNCLEAR, "not understood"),
+        (Said(200, b"<html>consent"), Scope.UNCLEAR, "not understood .HTTP 200, it begins with '<html>consent'.$"),
+        (Said(200, b'{"chart": {"result": [{"meta'), Scope.UNCLEAR, "not understood .*it begins with "),
+        (changed(GOOD, close={3: "seven"}), Scope.UNCLEAR, "not understood .HTTP 200, 'seven' is no number.$"),
+        (changed(GOOD, volume={3: True}), Scope.UNCLEAR, "not understood .HTTP 200, True is no number.$"),
+        (changed(GOOD, close={3: {}}), Scope.UNCLEAR, "not understood .*{} is no number"),
+        (reshaped(timestamp=[1_786_109_400_000] * 30), Scope.UNCLEAR, "1786109400000 is no time in seconds since 1970"),
+        (reshaped(timestamp=[None] * 30), Scope.UNCLEAR, "None is no time in seconds"),
+        (reshaped(timestamp=[1_786_109_400]), Scope.UNCLEAR, r"it has 1 times and columns of \[30, 30, "),
+        (reshaped(indicators={"quote": [{}]}), Scope.UNCLEAR, "not understood .HTTP 200, it has no 'close'.$"),
+        (reshaped(events={"splits": [4]}), Scope.UNCLEAR, "not understood .*it is not built like a chart"),
         (Said(404, b"<html>"), Scope.UNCLEAR, "not understood"),
     ],
 )
@@ -215,6 +228,9 @@ def test_a_symbol_that_has_no_volume(nothing: int | None) -> None:
         ({"splits": [{"at": 9}]}, "split", "without a finite"),
         ({"dividends": [{"at": 9, "amount": -0.5}]}, "dividend", "below 0"),
         ({"dividends": [{"at": 9, "amount": None}]}, "dividend", "without a finite"),
+        # Python's JSON knows these numbers, and so does its reader.
+        ({"dividends": [{"at": 9, "amount": float("nan")}]}, "dividend", "without a finite"),
+        ({"splits": [{"at": 9, "numerator": float("inf"), "denominator": 1}]}, "split", "without a finite"),
     ],
 )
 def test_an_action_that_cannot_be_costs_no_bar(events: dict[str, Any], kind: str, reason: str) -> None:

@@ -117,6 +117,32 @@ def test_a_dividend_as_high_as_the_price_is_refused() -> None:
         later_dividends(days, traded().close, actions)
 
 
+def test_a_dividend_whose_close_before_is_not_known_has_no_effect() -> None:
+    """Sessions of 2010 that were asked for later come with all dividends since; their closes are others."""
+    days = np.array(["2010-12-30", "2010-12-31", "2016-03-01", "2016-03-02"], "datetime64[D]")
+    paid = {"2010-12-31": 1.0, "2011-01-31": 2.0, "2011-02-01": 50.0, "2015-06-01": 50.0, "2016-03-01": 50.0,
+            "2016-03-02": 5.0, "2016-09-01": 50.0}  # fmt: skip
+    actions = Actions(days[:0], np.array([]), np.array(list(paid), "datetime64[D]"), np.array(list(paid.values())))
+    factor = later_dividends(days, np.array([10.0, 20.0, 100.0, 100.0]), actions)
+    np.testing.assert_allclose(factor, [0.9 * 0.9 * 0.95, 0.9 * 0.95, 0.95, 1.0], rtol=1e-12)
+
+
+def test_dividends_that_no_history_can_be_adjusted_for_are_counted() -> None:
+    """Those on an answer's first day show only beside what is known from before."""
+    known = recorded(answer(traded(), night(0), "b0"))
+
+    def count(bars: Bars) -> dict[str, int]:
+        return facts.great_dividends(known, facts.compare(answer(bars, night(1), "b1"), known))
+
+    assert count(traded(dividends={5: 0.25})) == {}
+    assert count(traded(dividends={0: 500.0})) == {}
+    assert count(traded(dividends={5: 500.0, 9: 600.0, 20: 0.25})) == {"AAPL": 2}
+    # Paid in shares of which four were one before.
+    assert count(traded(splits={9: 4.0}, dividends={9: 40.0})) == {"AAPL": 1}
+    assert count(traded(splits={9: 4.0}, dividends={9: 10.0})) == {}
+    assert facts.great_dividends(NOTHING, facts.compare(answer(traded(), night(0), "b0"), NOTHING)) == {}
+
+
 def test_the_same_answer_again_changes_nothing() -> None:
     first = answer(traded(dividends={5: 0.25}), night(0), "b0")
     known = recorded(first)

@@ -65,6 +65,7 @@ class FactRecorder:
     answered: Facts
     noise: float
     _changes: Changes | None = None
+    _great_dividends: dict[str, int] = field(default_factory=dict)
     _versions: dict[str, int | None] = field(default_factory=dict)
 
     @classmethod
@@ -116,6 +117,7 @@ class FactRecorder:
             found = (self.tables.read(self.namespace, table, rows) for table in FACT_TABLES)
             known = Facts(*(table.to_pandas(date_as_object=False) for table in found))
             self._changes = facts.compare(self.answered, known, self.noise)
+            self._great_dividends = facts.great_dividends(known, self._changes, self.noise)
         return self._changes
 
     def revised_shares(self) -> dict[str, float]:
@@ -125,6 +127,11 @@ class FactRecorder:
             symbol: part.revised / (part.revised + part.unchanged) if part.revised > _ALWAYS else 0.0
             for symbol, part in parts.items()
         }
+
+    def great_dividends(self) -> dict[str, int]:
+        """See `facts.great_dividends`."""
+        self.changes()
+        return self._great_dividends
 
     def record(self, held: Collection[str]) -> Changes:
         """Append what is new to the tables, but for the symbols that are held; returns the changes."""

@@ -7,7 +7,8 @@ pass, what was not known before goes to the tables of facts.
 from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
+from types import MappingProxyType
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -70,13 +71,16 @@ def validate_run(settings: ValidateSettings, run: Run) -> tuple[StageRecord, Obj
     bars = {symbol: _bars(table) for symbol, table in tables.items()}
     recorder = None
     revised: dict[str, float] = {}
+    great_dividends: dict[str, int] = {}
     if tables:
         lake, rows = LakeTables(settings.catalog, settings.store), pa.concat_tables(tables.values())
         at = max((each.decided_at for each in releases.values()), default=None)
         recorder = FactRecorder.of(lake, store, consumed, rows, settings.quality.noise, at)
         recorder.prepare()
-        revised = recorder.revised_shares()
-    checks, broken = judge(settings, fetched, consumed, bars, revised, releases)
+        revised, great_dividends = recorder.revised_shares(), recorder.great_dividends()
+        # Nothing can be computed from such a history, so that a release would stop every later run.
+        releases = {symbol: each for symbol, each in releases.items() if symbol not in great_dividends}
+    checks, broken = judge(settings, fetched, consumed, bars, revised, releases, great_dividends)
     held = {symbol: reasons for symbol, reasons in broken.items() if symbol not in releases}
     record = finish_validation(store, VALIDATE_RAW.program, consumed, checks, started_at, settings.code_version, held)
     notes = [
@@ -92,17 +96,20 @@ def validate_run(settings: ValidateSettings, run: Run) -> tuple[StageRecord, Obj
 def judge(
     settings: ValidateSettings, fetched: StageRecord, consumed: StageRecord, bars: dict[str, list[Bar]],
     revised: dict[str, float], released: Collection[str] = (),
+    great_dividends: Mapping[str, int] = MappingProxyType({}),
 ) -> tuple[list[CheckResult], dict[str, tuple[str, ...]]]:  # fmt: skip
     """The checks of the whole batch, and the symbols that break one with the reasons.
 
     Args:
         revised: by symbol, the share of its known sessions that the batch gives other values for.
         released: symbols that go on all the same.
+        great_dividends: by symbol, how many dividends are not below the close before them.
     """
     limits = settings.quality
     judged = [
         *symbol_checks(limits, settings.calendar, fetched, consumed, bars),
         SymbolCheck("known sessions revised", "of a symbol's", limits.max_revised, revised),
+        SymbolCheck("dividends not below the close before them", "dividends", 0, dict(great_dividends)),
     ]
     broken: dict[str, tuple[str, ...]] = {}
     for check in judged:
@@ -197,6 +204,9 @@ def symbol_checks(
 ) -> Iterator[SymbolCheck]:
     """What is judged of each symbol by itself."""
     last = calendar.last_session(code, consumed.batch_date)
+    # Of a session that was still open when the source was asked there is nothing to be had.
+    while calendar.session_close(code, last) > fetched.started_at:
+        last = calendar.last_session(code, last - timedelta(days=1))
     for name, values, limit, unit in (
         ("rows in quarantine", _quarantined(fetched, bars), limits.max_quarantined, "of a symbol's"),
         ("sessions behind", _behind(code, bars, last), limits.max_stale_sessions, "sessions"),
@@ -233,7 +243,7 @@ def _quarantined(fetched: StageRecord, bars: dict[str, list[Bar]]) -> dict[str, 
 
 def _behind(code: str, bars: dict[str, list[Bar]], last: date) -> dict[str, float]:
     """By symbol, the sessions after its last bar, up to `last`."""
-    return {symbol: len(calendar.sessions(code, rows[-1].session, last)) - 1 for symbol, rows in bars.items()}
+    return {symbol: max(0, len(calendar.sessions(code, rows[-1].session, last)) - 1) for symbol, rows in bars.items()}
 
 
 def _missing(code: str, bars: dict[str, list[Bar]]) -> dict[str, float]:

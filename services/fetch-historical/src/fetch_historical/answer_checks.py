@@ -102,7 +102,7 @@ class _Columns:
     """NaN where there is none."""
     dividends: Floats
     splits: Floats
-    """Impossible actions are 0 in both."""
+    """Impossible actions are 0 in both; those of a row that is left out stand at the next usable bar."""
 
     @property
     def volume_at_all(self) -> bool:
@@ -121,10 +121,15 @@ class _Columns:
             name: np.where(np.isfinite(columns[name]) & (columns[name] > 0), columns[name], 0.0)
             for name in ("dividends", "stock_splits")
         }
+        # For each row the place of its bar, or of the next one; what stands behind the last bar is left away.
+        place = np.cumsum(usable) - usable
+        dividends, splits = np.zeros(usable.sum() + 1), np.ones(usable.sum() + 1)
+        np.add.at(dividends, place, actions["dividends"])
+        np.multiply.at(splits, place, np.where(actions["stock_splits"] > 0, actions["stock_splits"], 1.0))
         return cls(
             tuple(day for day, good in zip(days, usable, strict=True) if good), columns["close"][usable],
-            columns["adj_close"][usable], columns["volume"][usable], actions["dividends"][usable],
-            actions["stock_splits"][usable],
+            columns["adj_close"][usable], columns["volume"][usable], dividends[:-1],
+            np.where(splits[:-1] == 1, 0.0, splits[:-1]),
         )  # fmt: skip
 
 
@@ -211,7 +216,9 @@ def _splits(symbol: str, rows: _Columns, meta: Meta) -> Iterator[str]:
     """Jumps that a split explains, which the prices should be adjusted for."""
     if not rows.days:
         return
-    moves = np.append(0.0, np.diff(np.log(rows.close)))
+    # What a share is worth without its dividend: a great one moves the price like a split, and is none.
+    without = rows.close[:-1] - rows.dividends[1:]
+    moves = np.append(0.0, np.log(rows.close[1:] / np.where(without > 0, without, rows.close[:-1])))
     for place in map(int, np.flatnonzero((np.abs(moves) > _JUMP) | (rows.splits > 0))):
         move, ratio = float(moves[place]), float(rows.splits[place])
         usual = _usual_ratio(move)

@@ -2,6 +2,7 @@
 
 import json
 import math
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -11,6 +12,7 @@ from pydantic import ValidationError
 
 from fetch_historical.answer_checks import impossible
 from fetch_historical.answer_store import Action
+from ticklake.adjustment import CLOSE_BEFORE
 from ticklake.bar_quality import missing_sessions, session_defects
 from ticklake.quarantine import reason_of
 from ticklake.records import CorporateAction, DailyBar, Source
@@ -48,7 +50,7 @@ class RefusedRow:
 
 @dataclass(frozen=True)
 class RefusedAction(RefusedRow):
-    """A split or dividend that cannot be; its row, without it, is a bar."""
+    """A split or dividend that cannot be, or that the prices cannot be adjusted for; its row, without it, is a bar."""
 
     kind: str
 
@@ -84,8 +86,9 @@ def clean(
     """Judge one symbol's rows.
 
     A row must first be a valid bar by itself; only such rows are then held against each other, so that a broken row
-    never displaces a good one of the same session. An action that cannot be is refused without its bar. A symbol that
-    has no volume in any row, as an index has none, gets 0 for what is missing; of any other, a row without is refused.
+    never displaces a good one of the same session. An action that cannot be is refused without its bar, and so is a
+    dividend in another currency than the prices, or not below the close before it. A symbol that has no volume in any
+    row, as an index has none, gets 0 for what is missing; of any other, a row without is refused.
 
     Args:
         rows: with the columns of `answers.ROWS`, as they came.
@@ -106,7 +109,7 @@ def clean(
         widens = mended is not row
         if no_volume and (row["volume"] is None or math.isnan(row["volume"])):
             mended = {**mended, "volume": 0}
-        mended, odd = _without_impossible(position, mended, actions)
+        mended, odd = _without_impossible(position, mended, actions, fields.currency)
         try:
             _refuse_inexact(mended["volume"])
             bar = DailyBar(
@@ -132,21 +135,29 @@ def clean(
     missing = missing_sessions([bar.session_date for bar in bars], sessions)
     gone = {row.position for row in refused}
     kept_actions = tuple(action for action in refused_actions if action.position not in gone)
-    known = corporate_actions(actions, rows, bars[0].session_date) if bars else ()
+    known = corporate_actions(actions, rows, bars[0].session_date, fields.currency) if bars else ()
+    great = _not_below_close(known, bars)
+    days = [action.ex_date for action in great]
+    bars = [bar.model_copy(update={"dividends": 0.0}) if bar.session_date in days else bar for bar in bars]
+    known = tuple(action for action in known if action not in great)
+    kept_actions += tuple(_refused_dividend(action, rows) for action in great)
     return Cleaned(tuple(bars), tuple(refused), left_out, widened, missing, kept_actions, no_volume, known)
 
 
 def corporate_actions(
-    actions: Sequence[Action], rows: Sequence[RawRow], first: date
+    actions: Sequence[Action], rows: Sequence[RawRow], first: date, currency: str | None = None
 ) -> tuple[CorporateAction, ...]:  # fmt: skip
     """The possible actions from `first` on, in order; several of a kind on one day make one.
 
     Args:
         actions: as they came; empty where the source gives them in its rows only.
+        currency: of the prices; a dividend in another one is left out.
     """
     found: dict[tuple[date, str], CorporateAction] = {}
     for action in actions or _of_rows(rows):
         if action.day < first or impossible(action.kind, action.value) is not None or action.value == 0:
+            continue
+        if _is_foreign(action, currency):
             continue
         key, value = (action.day, action.kind), action.value
         if key in found:
@@ -163,17 +174,47 @@ def _of_rows(rows: Sequence[RawRow]) -> Iterator[Action]:
             yield Action(row["session_date"], "split", row["stock_splits"], None, {})
 
 
-def _without_impossible(position: int, row: RawRow, actions: Sequence[Action]) -> tuple[RawRow, list[RefusedAction]]:
-    """`row` without the actions that cannot be, and these."""
+def _is_foreign(action: Action, currency: str | None) -> bool:
+    """Whether a dividend is in another currency than the prices."""
+    return action.kind == "dividend" and None not in (action.currency, currency) and action.currency != currency
+
+
+def _not_below_close(actions: Sequence[CorporateAction], bars: Sequence[DailyBar]) -> list[CorporateAction]:
+    """The dividends that are not below the close before them, both in the answer's shares."""
+    days, found = [bar.session_date for bar in bars], []
+    for action in actions:
+        before = bisect_left(days, action.ex_date) - 1
+        if action.kind != "dividend" or before < 0 or action.value < bars[before].close:
+            continue
+        if (action.ex_date - days[before]).days <= CLOSE_BEFORE:
+            found.append(action)
+    return found
+
+
+def _refused_dividend(action: CorporateAction, rows: Sequence[RawRow]) -> RefusedAction:
+    """`action`, at the row of its day, the next one, or the last."""
+    days = [row["session_date"] for row in rows]
+    later = (place for place, day in enumerate(days) if day is not None and day >= action.ex_date)
+    original = raw_json({"session_date": action.ex_date, "dividends": action.value, "came": []})
+    reason = "a dividend that is not below the close before it"
+    return RefusedAction(next(later, len(days) - 1), reason, original, "dividend")
+
+
+def _without_impossible(
+    position: int, row: RawRow, actions: Sequence[Action], currency: str | None
+) -> tuple[RawRow, list[RefusedAction]]:  # fmt: skip
+    """`row` without the actions that cannot be and dividends that are not in the prices' `currency`, and these."""
     refused = []
     kept = dict(row)
     for kind, name in (("dividend", "dividends"), ("split", "stock_splits")):
         value = row[name]
         reason = impossible(kind, float("nan") if value is None else value)
+        day = row["session_date"]
+        came = [action for action in actions if (action.kind, action.day) == (kind, day)]
+        if reason is None and (foreign := [action.currency for action in came if _is_foreign(action, currency)]):
+            reason = f"a dividend in {foreign[0]}, prices in {currency}"
         if reason is not None:
-            day = row["session_date"]
-            came = [action.original for action in actions if (action.kind, action.day) == (kind, day)]
-            original = raw_json({"session_date": day, name: value, "came": came})
+            original = raw_json({"session_date": day, name: value, "came": [action.original for action in came]})
             refused.append(RefusedAction(position, reason, original, kind))
             kept[name] = 0.0
     return (kept, refused) if refused else (row, refused)
@@ -213,10 +254,13 @@ def widened_range(row: RawRow) -> RawRow:
 
 def raw_json(row: RawRow) -> bytes:
     """A raw row as JSON; a number that JSON does not know (NaN, infinity) as its name in a string."""
-    plain = {
-        name: str(value)
-        if isinstance(value, date) or (isinstance(value, float) and not math.isfinite(value))
-        else value
-        for name, value in row.items()
-    }
-    return json.dumps(plain, allow_nan=False).encode()
+    return json.dumps(_plain(row), allow_nan=False).encode()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _plain(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_plain(part) for part in value]
+    odd = isinstance(value, float) and not math.isfinite(value)
+    return str(value) if odd or isinstance(value, date) else value

@@ -10,6 +10,7 @@ from curl_cffi import requests
 from fetch_historical.settings import YahooSettings
 
 _CHART = "/v8/finance/chart/"
+_EXCERPT = 60
 
 
 @dataclass
@@ -24,6 +25,8 @@ class ChartFacts:
     retry_after: str | None = None
     is_chart: bool = False
     """Whether the latest response was the chart service's JSON at all."""
+    excerpt: str = ""
+    """How the latest response begins, where it was not."""
     error_code: str | None = None
     error_text: str | None = None
     chart: dict[str, Any] | None = None
@@ -34,7 +37,7 @@ class ChartFacts:
     def begin(self) -> None:
         """A request goes out: forget the response before it, so that none is judged by another's."""
         self.status = self.retry_after = self.error_code = self.error_text = None
-        self.is_chart, self.chart = False, None
+        self.is_chart, self.chart, self.excerpt = False, None, ""
 
     def note(self, status: int, retry_after: str | None, body: bytes) -> None:
         """Take in one response."""
@@ -51,6 +54,7 @@ class ChartFacts:
                 self.meta = dict(result[0]["meta"])
                 self.chart = dict(result[0])
         except (ValueError, KeyError, TypeError, IndexError):
+            self.excerpt = repr(body[:_EXCERPT].decode(errors="replace"))
             return
         self.is_chart = "chart" in answer
 

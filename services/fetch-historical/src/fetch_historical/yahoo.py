@@ -259,7 +259,8 @@ def judge(
             f"Yahoo answered HTTP {facts.status}: {facts.error_code}, {facts.error_text}",
             scope=Scope.SYMBOL if facts.is_chart and 400 <= facts.status < 500 else Scope.UNCLEAR,
         )
-    raise SourceUnavailableError(f"Yahoo's answer is not understood (HTTP {facts.status}, {_brief(problem)})")
+    said = f"it begins with {facts.excerpt}" if facts.excerpt else _brief(problem)
+    raise SourceUnavailableError(f"Yahoo's answer is not understood (HTTP {facts.status}, {said})")
 
 
 def _brief(problem: Exception | None) -> str:
@@ -267,4 +268,4 @@ def _brief(problem: Exception | None) -> str:
         return "no rows"
     # libcurl's messages end in a hint at its own documentation.
     text = str(problem).partition(". See https:")[0]
-    return text if isinstance(problem, YFException) else f"{type(problem).__name__}: {text}"
+    return text if isinstance(problem, YFException | ValueError) else f"{type(problem).__name__}: {text}"

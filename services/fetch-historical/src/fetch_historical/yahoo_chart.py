@@ -64,8 +64,10 @@ def read_chart(chart: Mapping[str, Any], period: Period, default_zone: str) -> C
     """
     try:
         return _read(chart, period, default_zone)
-    except (KeyError, TypeError, IndexError, AttributeError, ArithmeticError, OSError) as error:
-        raise ValueError(f"{type(error).__name__}: {error}") from error
+    except KeyError as error:
+        raise ValueError(f"it has no {error}") from error
+    except (TypeError, IndexError, AttributeError, ArithmeticError, OSError) as error:
+        raise ValueError(f"it is not built like a chart: {error}") from error
 
 
 def _read(chart: Mapping[str, Any], period: Period, default_zone: str) -> Chart:
@@ -90,6 +92,8 @@ def _rows(chart: Mapping[str, Any], zone: ZoneInfo, period: Period) -> list[dict
     adjusted = (indicators.get("adjclose") or [{"adjclose": quote["close"]}])[0]["adjclose"]
     columns = [*(quote[name] for name in _PRICES), adjusted, quote["volume"]]
     times = [_day(stamp, zone) for stamp in chart["timestamp"]]
+    if any(len(column) != len(times) for column in columns):
+        raise ValueError(f"it has {len(times)} times and columns of {[len(column) for column in columns]} values")
     found = [
         {
             "session_date": day, **{name: _number(value) for name, value in zip(names, values, strict=True)},
@@ -138,11 +142,21 @@ def _place(rows: list[dict[str, Any]], actions: tuple[Action, ...]) -> list[str]
 
 
 def _number(value: Any) -> float:
-    return _NAN if value is None else float(value)
+    if value is None:
+        return _NAN
+    try:
+        if not isinstance(value, bool):  # which Python takes for 1 or 0
+            return float(value)
+    except (TypeError, ValueError):
+        pass
+    raise ValueError(f"{value!r} is no number")
 
 
 def _day(stamp: Any, zone: ZoneInfo) -> date:
-    local = datetime.fromtimestamp(stamp, UTC).astimezone(zone)
+    try:
+        local = datetime.fromtimestamp(stamp, UTC).astimezone(zone)
+    except (TypeError, ValueError, OverflowError, OSError):
+        raise ValueError(f"{stamp!r} is no time in seconds since 1970") from None
     # Some daily bars that begin at midnight are off by the hour or two of a summer time (yfinance: Brazil, 2022).
     return local.date() + timedelta(days=local.minute == 0 and local.hour in (22, 23))
 

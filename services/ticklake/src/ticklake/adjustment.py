@@ -14,6 +14,10 @@ import pandas as pd
 Floats = npt.NDArray[np.float64]
 Days = npt.NDArray[Any]
 
+CLOSE_BEFORE = 31
+"""How many days older than a dividend's ex-date the close before it may be. Exchanges close for ten days at most, and a
+thinly traded share has weeks without a trade."""
+
 
 @dataclass(frozen=True)
 class Actions:
@@ -37,24 +41,37 @@ def later_splits(days: Days, actions: Actions) -> Floats:
     return found
 
 
-def later_dividends(days: Days, close: Floats, actions: Actions) -> Floats:
-    """For each session the product of 1 - dividend / close before over all dividends with a later ex-date.
+def dividend_shares(days: Days, close: Floats, actions: Actions) -> tuple[Days, Floats]:
+    """The dividends that have a close before them, as a part of it: their ex-dates and dividend / close before.
 
-    A dividend and the close of the session before it are compared in shares of the same day. One without a session
-    before it has no effect (Center for Research in Security Prices; Yahoo, "What is the adjusted close?").
+    A dividend and the close are compared in shares of the same day. The close before one is the last that is known,
+    where that is at most `CLOSE_BEFORE` days older: where years of sessions are missing, their dividends have none.
 
     Args:
         days: sessions, ascending.
         close: as traded, one per session.
+    """
+    before = np.searchsorted(days, actions.dividend_days, side="left") - 1
+    counted = before >= 0
+    counted[counted] = actions.dividend_days[counted] - days[before[counted]] <= np.timedelta64(CLOSE_BEFORE, "D")
+    before, ex_days = before[counted], actions.dividend_days[counted]
+    per_old_share = actions.dividends[counted] * later_splits(days[before], actions) / later_splits(ex_days, actions)
+    return ex_days, per_old_share / close[before]
+
+
+def later_dividends(days: Days, close: Floats, actions: Actions) -> Floats:
+    """For each session the product of 1 - dividend / close before over all dividends with a later ex-date.
+
+    One without a close before it has no effect (Center for Research in Security Prices; Yahoo, "What is the adjusted
+    close?").
+
+    Args:
+        days, close: see `dividend_shares`.
 
     Raises:
         ValueError: a dividend is not below the close before it.
     """
-    before = np.searchsorted(days, actions.dividend_days, side="left") - 1
-    counted = before >= 0
-    before, ex_days = before[counted], actions.dividend_days[counted]
-    per_old_share = actions.dividends[counted] * later_splits(days[before], actions) / later_splits(ex_days, actions)
-    share = per_old_share / close[before]
+    ex_days, share = dividend_shares(days, close, actions)
     if (share >= 1).any():
         place = int(np.argmax(share >= 1))
         raise ValueError(f"the dividend of {ex_days[place]} is not below the close before it")

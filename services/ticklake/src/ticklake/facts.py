@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ticklake.adjustment import Actions, later_splits
+from ticklake.adjustment import Actions, dividend_shares, later_splits
 from ticklake.bar_quality import NOISE
 from ticklake.lineage import SymbolChanges
 from ticklake.records import value_hash
@@ -155,6 +155,31 @@ def compare(answered: Facts, known: Facts, noise: float = NOISE) -> Changes:
     shown = [*BAR_KEY, *(part for name in VALUES for part in (name, f"{name}_before"))]
     lacking = _less(changed, known.bars, BAR_KEY), _less(actions.drop(columns="change"), known.actions, ACTION_KEY)
     return Changes(Facts(_with_hashes(lacking[0]), lacking[1]), counts, revisions[shown].reset_index(drop=True))
+
+
+def great_dividends(known: Facts, changes: Changes, noise: float = NOISE) -> dict[str, int]:
+    """By symbol, how many dividends would not be below the close before them: no history can be adjusted for one.
+
+    Args:
+        known: all versions of these symbols' facts.
+        changes: what is to be appended to them.
+        noise: see `in_force`.
+    """
+    both = ((known.bars, changes.rows.bars), (known.actions, changes.rows.actions))
+    bars, actions = (pd.concat([part for part in parts if len(part)] or parts[:1]) for parts in both)
+    actions = in_force(actions, ACTION_KEY, noise=noise)
+    paid, splits = (actions[actions["kind"] == kind] for kind in (DIVIDEND, SPLIT))
+    # Most symbols never paid as much as their lowest close, in whatever shares, and need no closer look.
+    most = paid.groupby("symbol")["value"].max()
+    ratios = splits.assign(value=splits["value"].clip(lower=1)).groupby("symbol")["value"].prod()
+    most *= ratios.reindex(most.index, fill_value=1.0)
+    suspects = most.index[most >= bars.groupby("symbol")["close"].min().reindex(most.index)]
+    found = {}
+    for symbol, own in in_force(bars[bars["symbol"].isin(suspects)], BAR_KEY, noise=noise).groupby("symbol"):
+        of_symbol = split_actions(actions[actions["symbol"] == symbol])
+        _, share = dividend_shares(_days(own["session_date"]), own["close"].to_numpy("float64"), of_symbol)
+        found[str(symbol)] = int((share >= 1).sum())
+    return {symbol: count for symbol, count in found.items() if count}
 
 
 def in_force(
