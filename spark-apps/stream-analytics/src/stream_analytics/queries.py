@@ -22,6 +22,8 @@ from stream_analytics.sources import windowed_input
 from stream_analytics.window_messages import running_messages
 from ticklake.spark import kafka_options
 
+_NO_DATA_BATCHES = "spark.sql.streaming.noDataMicroBatches.enabled"
+
 Sink = Callable[[DataFrame, int], None]
 """What `foreachBatch` calls with a micro-batch and its number."""
 
@@ -37,10 +39,16 @@ def start_closed(
 
 def start_running(spark: SparkSession, settings: StreamAnalyticsSettings) -> StreamingQuery:
     """Start the query of running windows."""
-    # Without heartbeats: where nothing comes, nothing is new.
+    # Without heartbeats, and without a batch of its own for each move of the watermark: where nothing comes, nothing is
+    # new, and what does come would wait for that batch.
     messages = running_messages(_windows(settings, windowed_input(spark, settings)))
     writer = _writer(messages, settings, RUNNING, settings.stream.running_trigger_seconds).outputMode("update")
-    return writer.format("kafka").options(**analytics_topic(settings)).start()
+    spark.conf.set(_NO_DATA_BATCHES, "false")
+    try:
+        return writer.format("kafka").options(**analytics_topic(settings)).start()
+    finally:
+        # A query keeps the configuration that its session had as it started; the other one closes windows by them.
+        spark.conf.unset(_NO_DATA_BATCHES)
 
 
 def analytics_topic(settings: StreamAnalyticsSettings) -> dict[str, str]:

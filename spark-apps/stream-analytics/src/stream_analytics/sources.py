@@ -31,6 +31,9 @@ from ticklake.spark import kafka_options
 
 _AT_ONCE = 10_000
 """Messages that one task reads: no query holds a core for long while another one's tasks wait."""
+_FETCH_WAIT_MS = 10
+"""How long the broker holds a fetch for which it has nothing yet. A task's consumer asks ahead for what no batch wants so
+far, and its next request, for the offsets of its partition, waits behind that: 500 ms by Kafka's default."""
 
 
 def windowed_input(
@@ -54,6 +57,7 @@ def windowed_input(
         .option("startingOffsets", json.dumps({topic: starts}) if starts else "earliest")
         .option("failOnDataLoss", "true")
         .option("maxRecordsPerPartition", _AT_ONCE)
+        .option("kafka.fetch.max.wait.ms", _FETCH_WAIT_MS)
         .load()
     )
     future = from_the_future(settings.live.future_tolerance)
