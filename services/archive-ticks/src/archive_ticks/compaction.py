@@ -59,7 +59,7 @@ def compact(
     """Put a table's small files together, a commit for each group, and return how many gave way.
 
     Raises:
-        ConflictError: a group's commit met other writers' again and again; the groups before it are done.
+        ConflictError: a group's commit kept conflicting with other writers'; the groups before it are done.
         IntegrityError: a file holds another number of rows than the table says.
     """
     done = 0

@@ -62,7 +62,7 @@ class Metrics:
 
 
 class BatchCollector(Collector):
-    """What the newest records say, made anew at each scrape.
+    """What the newest records say, recomputed at each scrape.
 
     Args:
         current: the state as of the last look into the lake.
