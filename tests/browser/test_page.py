@@ -94,7 +94,7 @@ def test_candles_volume_and_indicators_are_drawn(site, visit):
     axes = page.tab.eval_on_selector_all(
         ".chart td:nth-child(3)", "(cells) => cells.map((cell) => cell.offsetWidth).filter(Boolean)"
     )
-    assert len(set(axes)) == 1, "the panes' days stand above one another"
+    assert len(set(axes)) == 1, "the panes' days are aligned"
     assert "AAPL closed at 430.47 on 1 Mar 2013" in page.text("#chart-summary")
     page.tab.click("text=3M")
     page.until("window.ticklake.chart('daily').range.from > 150")

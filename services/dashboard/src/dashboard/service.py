@@ -137,7 +137,7 @@ class Service:
         return Status.model_validate(self.watcher.status())
 
     def changes(self) -> list[tuple[str, Any]]:
-        """What to tell the pages, as (event, data); everything since the last call."""
+        """Events for the pages, as (event, data); everything since the last call."""
         found: list[tuple[str, Any]] = []
         changed = self.live.take_changed()
         if changed:

@@ -43,7 +43,7 @@ class StaticFiles:
         self._folder = folder.resolve()
         found = importlib.util.find_spec(CHART_LIBRARY)  # not imported: its Python part needs a desktop
         if found is None or found.origin is None:
-            raise ConfigurationError("the package lightweight-charts is not installed: install the dashboard anew")
+            raise ConfigurationError("the package lightweight-charts is not installed: install the dashboard again")
         self._vendor = {_CHART_FILE: Path(found.origin).parent / "js" / "lightweight-charts.js"}
         self._lock = threading.Lock()
         self._held: dict[Path, _File] = {}

@@ -44,9 +44,9 @@ class Watcher(threading.Thread):
         self._stopping = threading.Event()
         self._market: dict[str, Any] | None = None
         self._zone: ZoneInfo | None = None
-        self._told: tuple[object, ...] = ()
+        self._reported: tuple[object, ...] = ()
         self.consumer: LiveConsumer | None = None
-        """The reader of the live topics, whose failure is told."""
+        """The reader of the live topics, whose failure is reported."""
 
     def stop(self) -> None:
         """Ask the thread to end."""
@@ -88,9 +88,9 @@ class Watcher(threading.Thread):
 
     def _tell_changes(self) -> None:
         state = (self._lake.failure == "", self.broker()["state"], self.live_state()["state"])
-        if self._told and state != self._told:
+        if self._reported and state != self._reported:
             self._on_change()
-        self._told = state
+        self._reported = state
 
     def previous_close(self, symbol: str) -> float | None:
         """The last daily close before the session of a symbol's newest tick, as far as it is known by now."""

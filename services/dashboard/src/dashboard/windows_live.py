@@ -98,7 +98,7 @@ class WindowState:
         return [_shown(window) for window in fullest if window is not None]
 
     def take_changed(self) -> list[dict[str, Any]]:
-        """Windows to tell of since the last call: every closed one, and of the running ones the fullest."""
+        """Windows to report since the last call: every closed one, and of the running ones the fullest."""
         with self._lock:
             changed, self._changed = self._changed, {}
             fullest = {series: _fullest(self._windows[series]) for series, _ in changed}

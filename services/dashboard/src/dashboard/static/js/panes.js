@@ -105,7 +105,7 @@ export class Panes {
     for (const pane of this.panes) pane.chart.timeScale().setVisibleLogicalRange({ from, to });
   }
 
-  /** Make the price scales equally wide, so that the same day stands at the same place in all panes. */
+  /** Make the price scales equally wide, so that the same day is at the same place in all panes. */
   align() {
     if (this.panes.length < 2 || this.aligning) return;
     this.aligning = requestAnimationFrame(() => {

@@ -33,7 +33,7 @@ export class PriceChart {
   }
 
   /**
-   * Draw `data` anew.
+   * Draw `data` again.
    * @param {Daily} data
    * @param {{from: number, to: number} | null} range positions to show; null for all
    */
@@ -108,16 +108,16 @@ export class PriceChart {
     const pane = this.panes.panes.find((each) => each.name === where) ?? this.panes.add(where, LABELS[where]);
     for (const line of lines) {
       const values = this.column(line.name, times);
-      const quiet = {
+      const unlabelled = {
         priceLineVisible: false,
         lastValueVisible: false,
         crosshairMarkerVisible: false,
         ...(where === "rsi" ? RSI_SCALE : {}),
       };
       const series = line.histogram
-        ? pane.chart.addHistogramSeries({ ...quiet, base: 0 })
+        ? pane.chart.addHistogramSeries({ ...unlabelled, base: 0 })
         : pane.chart.addLineSeries({
-            ...quiet,
+            ...unlabelled,
             color: colour(line.colour),
             lineWidth: line.name.startsWith("bb") ? 1 : 1.5,
             lineStyle: line.dashed ? 2 : 0,
