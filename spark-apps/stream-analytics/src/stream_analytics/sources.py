@@ -1,6 +1,6 @@
 """What the queries read: ticks from Kafka and, where the clock is event time, heartbeats.
 
-**Heartbeats.** The watermark follows the greatest event time seen, so without ticks it stands still and the last
+**Heartbeats.** The watermark follows the greatest event time seen, so without ticks it does not advance and the last
 windows stay open. In the real flow, where event time is the clock's, each micro-batch therefore also gets rows without
 a symbol from Spark's rate source, one per second, whose event time is the clock's. They move the watermark and are in
 no window.
