@@ -134,6 +134,6 @@ def test_a_dropped_answer(box: Box) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     rows = box.rows()
     done = box("held", "drop", "AAPL")
-    assert (done.returncode, "asks afresh" in done.stdout) == (0, True)
+    assert (done.returncode, "asks again" in done.stdout) == (0, True)
     assert "Nothing is held" in box("held", "list").stdout
     assert box.rows() == rows

@@ -312,7 +312,7 @@ readinessProbe:
 {{- end -}}
 
 {{/*
-Of a long-running driver. Executors find it by a headless Service, which knows ready pods only, and it has work only once it
+Of a driver that runs on. Executors find it by a headless Service, which knows ready pods only, and it has work only once it
 has executors: a probe that keeps it from being ready would keep it from ever getting there.
 */}}
 {{- define "ticklake.spark.probes" -}}

@@ -115,8 +115,8 @@ class Box:
 
     def __init__(self, program: Path, folder: Path, variables: dict[str, str]) -> None:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("TICKLAKE_")}
-        self.folder, self.output = folder, folder.parent / "output"
-        with self.output.open("wb") as output:
+        self.folder, self._output = folder, folder.parent / "output"
+        with self._output.open("wb") as output:
             self.process = psutil.Popen(
                 [program, "airflow", "--data", folder, "--source", "simulated"],
                 env=kept | variables, stdout=output, stderr=subprocess.STDOUT,
@@ -129,7 +129,7 @@ class Box:
         return self.process.poll() is None
 
     def output(self) -> str:
-        return self.output.read_text()
+        return self._output.read_text()
 
     @property
     def store(self) -> ObjectStore:

@@ -184,7 +184,7 @@ def test_a_drop_sets_the_answer_aside_and_the_next_run_asks(stages, store, now, 
     assert held_symbols.decide(store, "drop", "AAPL", "lee").decision == dropped.decision
     assert now() == {}
     assert bars() == []
-    with pytest.raises(ConfigurationError, match=r"cannot be released: it was dropped by kim at .*asks afresh"):
+    with pytest.raises(ConfigurationError, match=r"cannot be released: it was dropped by kim at .*asks again"):
         held_symbols.decide(store, "release", "AAPL", "lee")
     assert store.get(lake_keys.source_answer_key("odd", "AAPL"))
     assert stages("next", answers={"AAPL": good("AAPL")}).symbols["AAPL"].rows == len(DAYS)
@@ -225,7 +225,7 @@ def test_an_answer_that_is_gone_or_changed(stages, release, store, bars, spoil, 
         stages("other", answers={"AAPL": good("AAPL")}, judged=False)
         store.put(key, store.get(lake_keys.source_answer_key("other", "AAPL")))
         store.delete("lineage/run_id=other/fetch-historical.json")
-    with pytest.raises(ConfigurationError, match=f"{key} .*drop it, and the next run asks afresh") as caught:
+    with pytest.raises(ConfigurationError, match=f"{key} .*drop it, and the next run asks again") as caught:
         release()
     assert caught.value.exit_code == ExitCode.UNUSABLE
     assert bars() == []

@@ -96,7 +96,7 @@ def _untouched(there: Table, old: list[FileScanTask]) -> bool:
     snapshot = there.current_snapshot()
     manifests = snapshot.manifests(there.io) if snapshot is not None else []
     if all(manifest.content is ManifestContent.DATA for manifest in manifests):
-        return True  # without a look into all of them, so that the commit is quicker than the next writer's
+        return True  # without reading all of them, so that the commit is quicker than the next writer's
     return {task.file.file_path for task in old} <= {task.file.file_path for task in _whole(there)}
 
 

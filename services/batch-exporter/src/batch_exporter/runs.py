@@ -63,7 +63,7 @@ class RunState:
 
 @dataclass(frozen=True)
 class News:
-    """What one look into the lake found that was not there, or not so, before."""
+    """What one read of the lake found that was not there, or not so, before."""
 
     records: tuple[StageRecord, ...] = ()
     failures: tuple[StageFailure, ...] = ()

@@ -20,7 +20,7 @@ log = logs.get(__name__)
 
 _LOOK_AHEAD = timedelta(days=14)
 _IDLE_SECONDS = 30.0
-"""Time between two looks at the store while no page is open."""
+"""Time between two checks of the store while no page is open."""
 
 _SAME_KIND = {Source.ALPHA_VANTAGE.value: Source.YAHOO.value}
 """Live source to the daily one whose closes its changes are measured against; the others go by their own name."""

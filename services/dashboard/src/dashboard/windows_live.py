@@ -109,7 +109,7 @@ def _fullest(held: dict[datetime, WindowMessage]) -> WindowMessage | None:
     running = [window for window in held.values() if not window.final]
     if not running:
         return None
-    # One that never heard of its end (its flow stopped) is not running any more.
+    # One whose end was never reported (its flow stopped) is not running any more.
     newest = max(held)
     closed = max((start for start, window in held.items() if window.final), default=None)
     length = LENGTHS[running[0].window_length]

@@ -112,7 +112,7 @@ def decide(options: HeldOptions, action: Action) -> None:
     what = f"{decision.symbol} of run {decision.run_id}"
     say(f"{what} is {decision.description()}" if found.made else f"{what} was {decision.description()} already")
     if found.done:
-        say("its answer stays aside; the next run asks afresh" if action == "drop" else "nothing is left to do")
+        say("its answer stays aside; the next run asks again" if action == "drop" else "nothing is left to do")
         return
     folder = DataFolder.at(options.folder)
     asked = BatchInput(found.source, found.batch_date, decision.symbol, decision.run_id)

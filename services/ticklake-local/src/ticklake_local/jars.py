@@ -196,7 +196,7 @@ def _lock(cache: Path) -> Iterator[int]:
 
 
 def write_sums(java: Java) -> int:
-    """Fetch every set afresh and write SHA256SUMS. Returns the number of jars."""
+    """Fetch every set again and write SHA256SUMS. Returns the number of jars."""
     lines = []
     with tempfile.TemporaryDirectory() as folder:
         for name in SETS:

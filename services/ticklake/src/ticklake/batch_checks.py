@@ -76,7 +76,7 @@ def finish_validation(
         held: symbols that this stage holds, with the reasons.
 
     Raises:
-        QualityError: one did not; the record is in the lake all the same, for whoever looks into it.
+        QualityError: one did not; the record is in the lake all the same, for whoever reads it.
     """
     record = StageRecord.of_checks(stage, before, checks, started_at, code_version, held)
     failed = [check for check in checks if not check.passed]

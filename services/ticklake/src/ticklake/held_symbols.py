@@ -268,7 +268,7 @@ def _before(store: ObjectStore, decision: Decision, action: Action) -> Decided:
     """What came of a decision that had been made before."""
     where = f"{decision.symbol} of run {decision.run_id}"
     if decision.action != action:
-        more = "; the next run asks afresh" if decision.action == "drop" else ""
+        more = "; the next run asks again" if decision.action == "drop" else ""
         raise ConfigurationError(
             f"{where} cannot be {_DONE[action]}: it was {decision.description()}, which cannot be changed{more}"
         )
@@ -324,7 +324,7 @@ def check_answer(store: ObjectStore, hold: Hold) -> bytes:
 
 def _stored(store: ObjectStore, answer: ObjectRef) -> bytes:
     try:
-        return lineage.fetch(store, answer, "it cannot be released; drop it, and the next run asks afresh")
+        return lineage.fetch(store, answer, "it cannot be released; drop it, and the next run asks again")
     except IntegrityError as error:
         raise ConfigurationError(str(error)) from error  # no retry brings it back
 

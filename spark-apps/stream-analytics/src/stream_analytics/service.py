@@ -38,7 +38,7 @@ def run(settings: StreamAnalyticsSettings, stop: threading.Event) -> None:
     health = Health(alive=lambda: _alive(settings, events), ready=lambda: any(each.ready for each in running))
     with ExitStack() as stack:
         port = stack.enter_context(served(health, settings.metrics_port))
-        # The broker and the store are looked at while the JVM starts.
+        # The broker and the store are checked while the JVM starts.
         checked = in_background(lambda: check_servers(settings))
         spark = stack.enter_context(_session(settings, stop))
         spark.streams.addListener(events)
