@@ -172,7 +172,7 @@ def test_every_message_is_archived_once_with_its_place_and_time(
         ] == [(r["symbol"], r["price"], r["volume"], r["offset"], r["event_time"]) for r in table.to_pylist()]
         file = pq.ParquetFile(io.BytesIO(store.get(key)))
         assert {file.metadata.row_group(0).column(i).compression for i in range(file.metadata.num_columns)} <= {"ZSTD"}
-    # Kafka's committed offsets tell the lag.
+    # Kafka's committed offsets show the lag.
     consumer = kafka.make_consumer(kafka_settings, "test", group_id=live.names.archive_group)
     for partition, chain in verify_chain(store, live.names, topic_id).items():
         assert consumer.committed(TopicPartition(live.names.topic, partition)) == chain[-1].last_offset + 1

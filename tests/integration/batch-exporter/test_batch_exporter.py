@@ -1,4 +1,4 @@
-"""The exporter over a real lake: what it tells of a run, of failures, of a store that is away."""
+"""The exporter over a real lake: what it reports of a run, of failures, of a store that is away."""
 
 import signal
 import subprocess

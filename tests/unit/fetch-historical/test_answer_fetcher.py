@@ -128,7 +128,7 @@ def test_no_answer_at_all(round_of) -> None:
         round_of(Scripted({"A": Scope.SYMBOL, "B": Scope.SYMBOL}), ("A", "B"))
 
 
-def test_one_more_question_tells_for_all_the_silent_ones_so_far(round_of) -> None:
+def test_one_more_question_decides_for_all_the_silent_ones_so_far(round_of) -> None:
     source = Scripted(dict.fromkeys("EF", Scope.UNCLEAR))
     assert round_of(source).unanswered.keys() == {"E", "F"}
     assert source.asked == [*"ABCDEF", "A", *"GHIJ"]

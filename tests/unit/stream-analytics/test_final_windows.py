@@ -83,7 +83,7 @@ def test_what_was_written_before_is_not_written_again(spark: SparkSession) -> No
     assert kept.reasons(starts, "yahoo") == {"15m": [None] * 3, "1h": [None]}
 
 
-def test_the_log_tells_once_what_was_left_out(spark: SparkSession) -> None:
+def test_the_log_reports_once_what_was_left_out(spark: SparkSession) -> None:
     kept = Kept(spark, CheckpointRecord(topic_id="t"))
     first, second, third = minutes(-14, -3, 0)
     with capture_logs() as lines:

@@ -134,7 +134,7 @@ def test_counters_that_begin_anew_and_ranges_that_are_not_full() -> None:
     assert predict_linear([(0, 10), (10, 8), (20, 6)], 0, 20, 30) == pytest.approx(0)
 
 
-def test_a_target_that_tells_no_more_ends_its_series() -> None:
+def test_a_target_that_exports_no_more_ends_its_series() -> None:
     samples = Samples(["a"], 600)
     labels = frozenset({("job", "x")})
     samples.scraped("t", 0, {("a", labels): 1.0, ("b", labels): 2.0})

@@ -62,7 +62,7 @@ class Watcher(threading.Thread):
                     self._refresh_lake()
                     looked = time.monotonic()
                 self._update_market()
-                self._tell_changes()
+                self._notify_changes()
             except Exception as error:
                 log.error("looking after the state failed", exc_info=error)
             self._stopping.wait(1)
@@ -86,7 +86,7 @@ class Watcher(threading.Thread):
             log.error("no exchange hours", error=str(error))
             self._stopping.wait(_IDLE_SECONDS)
 
-    def _tell_changes(self) -> None:
+    def _notify_changes(self) -> None:
         state = (self._lake.failure == "", self.broker()["state"], self.live_state()["state"])
         if self._reported and state != self._reported:
             self._on_change()

@@ -39,7 +39,7 @@ class Scope(StrEnum):
     SOURCE = "source"
     """The source answers nobody just now."""
     UNCLEAR = "unclear"
-    """Either; whether it answers for another symbol tells."""
+    """Either; whether it answers for another symbol decides."""
 
 
 class SourceUnavailableError(StageError):

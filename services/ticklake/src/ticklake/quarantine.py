@@ -91,7 +91,7 @@ def quarantined(
 def keep(store: ObjectStore, producer: ConfirmedProducer, messages: Sequence[QuarantinedMessage]) -> None:
     """Put `messages` into the lake and hand them to `producer`, whose caller confirms the deliveries.
 
-    The lake has each once. The topic can have one again after a crash; its key, the origin, tells.
+    The lake has each once. The topic can have one again after a crash; its key, the origin, identifies it.
     """
     with ThreadPoolExecutor(_UPLOADS) as pool:
         # The list makes the first error come out here.

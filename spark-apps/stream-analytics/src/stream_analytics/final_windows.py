@@ -135,7 +135,7 @@ def missing_until(settings: StreamAnalyticsSettings, gap: Gap) -> datetime | Non
         StageError: the broker did not answer.
     """
     tolerance = settings.live.future_tolerance
-    # Where the append time tells, any message will do.
+    # Where the append time decides, any message will do.
     usable = (lambda _: True) if tolerance is not None else (lambda record: _event_time(record) is not None)
     records = first_records(settings.kafka, settings.live.names.topic, gap, usable)
     if not records:
