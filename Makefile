@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
 ARGS ?=
-# Versions of uv, of base images and of charts; those of packages stand in requirements.lock.
+# Versions of uv, of base images and of charts; those of packages are in requirements.lock.
 include skaffold.env
 UV := $(or $(shell command -v uv 2>/dev/null),.uv/bin/uv)
 BIN := .venv/bin
@@ -94,7 +94,7 @@ bench: .venv/.dev ## Measure against the old design; prints ratios within one ru
 	@$(BIN)/python -m tests.bench $(ARGS)
 e2e: .venv/.dev ## Install the platform on the cluster of KUBECONFIG and run its pipeline in Airflow (ARGS=--help)
 	@$(BIN)/python -m tests.e2e.cluster $(ARGS)
-lock: | $(filter .uv/bin/uv,$(UV)) ## Resolve all dependencies anew into requirements.lock
+lock: | $(filter .uv/bin/uv,$(UV)) ## Resolve all dependencies again into requirements.lock
 	@$(UV) pip compile pyproject.toml --group dev --group airflow --universal --python-version 3.11 \
 	  --generate-hashes --quiet --custom-compile-command "make lock" --output-file requirements.lock \
 	  $(foreach member,$(MEMBERS),--no-emit-package $(notdir $(patsubst %/,%,$(member))))

@@ -20,7 +20,7 @@ Write = Callable[[int], None]
 
 
 def rows_of(table: IcebergTable, numbers: Iterable[int], **same: Any) -> pa.Table:
-    """A row for each number, told apart by it in every column but those given, windows' length and ticks' day."""
+    """A row for each number, distinguished by it in every column but those given, windows' length and ticks' day."""
     same = {"window_length": "15m", "event_date": DAY, "bar_date": DAY} | same
 
     def value(column: Column, number: int) -> Any:

@@ -9,29 +9,29 @@ Found = TypeVar("Found")
 SECONDS = 300.0
 """How long a test waits for what must come: room for the slowest machine."""
 ENDS_SECONDS = 60.0
-"""The same for a process that was told to end, or that lost what it needs."""
+"""The same for a process that was asked to end, or that lost what it needs."""
 
 
 def wait_until(
     check: Callable[[], Found | None],
-    told: Callable[[], object] = str,
+    output: Callable[[], object] = str,
     *,
     alive: Callable[[], object] = lambda: True,
     seconds: float = SECONDS,
     pause: float = 0.1,
 ) -> Found:
-    """Ask `check` again and again, and return the first answer that is true.
+    """Call `check` repeatedly, and return the first answer that is true.
 
     Args:
         check: is asked at least once.
-        told: what a failure shows the end of, such as a log.
+        output: what a failure shows the end of, such as a log.
         alive: whether it can still come; that of a process that must not end meanwhile.
         seconds: fail after this time.
         pause: between two questions; longer where one is dear.
     """
     deadline = time.monotonic() + seconds
     while not (found := check()):
-        assert alive(), f"it ended too early: {str(told())[-4000:]}"
-        assert time.monotonic() < deadline, f"not within {seconds:g} s: {str(told())[-4000:]}"
+        assert alive(), f"it ended too early: {str(output())[-4000:]}"
+        assert time.monotonic() < deadline, f"not within {seconds:g} s: {str(output())[-4000:]}"
         time.sleep(pause)
     return found

@@ -19,22 +19,22 @@ _STATUS = {"http_404_once": 404, "http_422": 422, "http_401_invalid_crumb": 401}
 
 
 @dataclass(frozen=True)
-class Said:
+class HttpAnswer:
     """One answer: its HTTP status and body; a status of 0 is none, the server stays silent until the test ends."""
 
     status: int
     body: Any
 
 
-def case(name: str) -> Said:
+def case(name: str) -> HttpAnswer:
     """The answer in one of the case files."""
-    return Said(_STATUS.get(name, 200), json.loads((CASES / f"{name}.json").read_text()))
+    return HttpAnswer(_STATUS.get(name, 200), json.loads((CASES / f"{name}.json").read_text()))
 
 
 def chart(
     symbol: str, days: Sequence[date], closes: Sequence[float], *, volumes: Sequence[Any] | int = 1000,
     adj_closes: Sequence[float] | None = None, events: dict[str, Any] | None = None, **meta: Any,
-) -> Said:  # fmt: skip
+) -> HttpAnswer:  # fmt: skip
     """A good answer with these bars; what is None in `meta` is left out of it."""
     zone = ZoneInfo("America/New_York")
     stamps = [int(datetime.combine(day, time(9, 30), zone).timestamp()) for day in days]
@@ -53,25 +53,25 @@ def chart(
             kind: {str(number): at | {"date": stamps[at["at"]]} for number, at in enumerate(found)}
             for kind, found in events.items()
         }
-    return Said(200, {"chart": {"result": [result], "error": None}})
+    return HttpAnswer(200, {"chart": {"result": [result], "error": None}})
 
 
-def changed(said: Said, **quote: dict[int, Any]) -> Said:
-    """`said` with some values of its columns changed, by position."""
-    body = deepcopy(said.body)
+def changed(answer: HttpAnswer, **quote: dict[int, Any]) -> HttpAnswer:
+    """`answer` with some values of its columns changed, by position."""
+    body = deepcopy(answer.body)
     result = body["chart"]["result"][0]
     for name, values in quote.items():
         columns = result["indicators"]["adjclose"] if name == "adjclose" else result["indicators"]["quote"]
         for place, value in values.items():
             columns[0][name][place] = value
-    return Said(said.status, body)
+    return HttpAnswer(answer.status, body)
 
 
 @dataclass
 class Script:
     """What the server says of each symbol, answer after answer; the last one stays."""
 
-    answers: dict[str, list[Said]]
+    answers: dict[str, list[HttpAnswer]]
     asked: list[str] = field(default_factory=list)
     """Symbols of the chart requests, in order."""
     crumbs: int = 0
@@ -92,12 +92,14 @@ class _Handler(BaseHTTPRequestHandler):
             symbol = unquote(path.removeprefix(_CHART))
             self.script.asked.append(symbol)
             waiting = self.script.answers.get(symbol, [case("http_404_once")])
-            said = waiting.pop(0) if len(waiting) > 1 else waiting[0]
-            if said.status == 0:
+            answer = waiting.pop(0) if len(waiting) > 1 else waiting[0]
+            if answer.status == 0:
                 self.script.over.wait()
                 self.close_connection = True
                 return
-            self._send(said.status, said.body if isinstance(said.body, bytes) else json.dumps(said.body).encode())
+            self._send(
+                answer.status, answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
+            )
         else:
             self._send(404, b"")
 
@@ -112,9 +114,11 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def answering(answers: dict[str, Said | Sequence[Said]]) -> Iterator[tuple[str, Script]]:
+def answering(answers: dict[str, HttpAnswer | Sequence[HttpAnswer]]) -> Iterator[tuple[str, Script]]:
     """The server's address and script while the block runs; a symbol that is not in the script is not found."""
-    script = Script({symbol: [said] if isinstance(said, Said) else list(said) for symbol, said in answers.items()})
+    script = Script(
+        {symbol: [answer] if isinstance(answer, HttpAnswer) else list(answer) for symbol, answer in answers.items()}
+    )
     handler = type("Handler", (_Handler,), {"script": script})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True

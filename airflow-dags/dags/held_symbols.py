@@ -4,8 +4,8 @@ A symbol whose answer failed a check is held: nothing of that answer is used unt
 platform view names what is held, by which run and why.
 
 **Release** sends the stored answer through the stages of `stock_market_pipeline`, as a run of its own whose id follows
-from the held run's. **Drop** sets it aside for good; the next run asks the source afresh. The decision is kept in the
-lake with who made it and when, and stands: the same one a second time does nothing more, another one is refused.
+from the held run's. **Drop** sets it aside for good; the next run asks the source again. The decision is kept in the
+lake with who made it and when, and is final: the same one a second time does nothing more, another one is rejected.
 
 **Run it** with *Trigger*: action, symbol and, where several runs hold the symbol, the run.
 """

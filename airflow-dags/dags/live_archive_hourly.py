@@ -1,7 +1,7 @@
 """# Bars of the live archive, hour by hour
 
 What arrived in the archive up to an hour's end becomes rows of the tables `ticks`, `bars` and `tick_gaps`, each tick
-once; bars whose ticks came late are made anew. Then new and changed bars and closed windows go to the warehouse. An
+once; bars whose ticks came late are recomputed. Then new and changed bars and closed windows go to the warehouse. An
 hour that is run again changes nothing, and an hour that was missed is made up for by the next.
 
 **Run it** by hand for the last full hour, or with `date` and `hour` (UTC) for another one. By itself it runs ten

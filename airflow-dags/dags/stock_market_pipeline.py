@@ -25,7 +25,7 @@ from ticklake_airflow.stage_tasks import stage_task
 
 tasks = load(TaskSettings)
 
-# What is asked for, the source is told; later stages follow what it sent.
+# What is asked for is passed to the source; later stages follow what it sent.
 ASKED = {"TICKLAKE_SOURCE": "{{ params.source or '' }}", "TICKLAKE_SYMBOLS": "{{ params.symbols or '' }}"}
 
 with stage_dag(

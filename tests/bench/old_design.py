@@ -2,7 +2,7 @@
 
 Four programs, each started as a process of its own: default kafka-python settings with a confirmed send per record, a
 CSV put per symbol, a fresh Spark session with default settings, row-by-row inserts. What it gets wrong on purpose
-belongs to that design and is not mended here.
+belongs to that design and is not fixed here.
 """
 
 import csv

@@ -52,9 +52,9 @@ class Page:
             self.tab.wait_for_selector(ready)
         return self
 
-    def note(self, said: Any) -> None:
+    def note(self, message: Any) -> None:
         """Keep what the page logged, with the address that it is about."""
-        self.errors.append(f"{said.text} {said.location.get('url', '')}")
+        self.errors.append(f"{message.text} {message.location.get('url', '')}")
 
     def faults(self) -> list[str]:
         """What the page logged as an error and should not have."""

@@ -28,10 +28,10 @@ def chromium() -> Iterator[Any]:
     """A running Chromium; the tests are left out, with how to get one, where there is none."""
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if program is None:
-        told = "there is no Chromium: apt-get install chromium"
+        reason = "there is no Chromium: apt-get install chromium"
         if os.environ.get(REQUIRED):
-            pytest.fail(f"{told} ({REQUIRED} is set)")
-        pytest.skip(told)
+            pytest.fail(f"{reason} ({REQUIRED} is set)")
+        pytest.skip(reason)
     from playwright.sync_api import sync_playwright
 
     # Not for the whole session: while it runs, this thread has an event loop, which other tests' asyncio.run refuses.
@@ -54,7 +54,7 @@ def visit(chromium: Any) -> Iterator[Callable[..., Page]]:
             made.set_default_timeout(SECONDS * 1000)
             stack.callback(made.close)
             page = Page(made.new_page(), url, away=away)
-            page.tab.on("console", lambda said: page.note(said) if said.type == "error" else None)
+            page.tab.on("console", lambda message: page.note(message) if message.type == "error" else None)
             page.tab.on("pageerror", lambda error: page.errors.append(str(error)))
             page.tab.on(
                 "request", lambda asked: None if asked.url.startswith(url) else page.strangers.append(asked.url)

@@ -1,4 +1,4 @@
-"""A TCP relay on a fixed port that a test can cut and mend: a part goes away and comes back at the same address."""
+"""A TCP relay on a fixed port that a test can cut and restore: a part goes away and comes back at the same address."""
 
 import contextlib
 import socket
@@ -9,7 +9,7 @@ _CHUNK = 64 * 1024
 
 
 class Relay:
-    """Passes connections on to `target` while it is mended; starts cut where `open_` is false."""
+    """Passes connections on to `target` while it is open; starts cut where `open_` is false."""
 
     def __init__(self, target: tuple[str, int], *, open_: bool = True) -> None:
         with socket.create_server((LOOPBACK, 0)) as probe:
@@ -19,9 +19,9 @@ class Relay:
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
         if open_:
-            self.mend()
+            self.open()
 
-    def mend(self) -> None:
+    def open(self) -> None:
         """Listen and pass on."""
         self._listener = socket.create_server((LOOPBACK, self.port))
         threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()

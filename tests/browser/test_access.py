@@ -25,7 +25,7 @@ def alerted(site):
 CASES = [("light", DESKTOP, view) for view in VIEWS if view != "#/watchlist"] + [
     ("dark", PHONE, view) for view in VIEWS
 ]
-"""On a desktop the watchlist is no view of its own: it stands beside every other."""
+"""On a desktop the watchlist is no view of its own: it is shown beside every other."""
 
 
 @pytest.mark.parametrize(("scheme", "size", "view"), CASES)
@@ -35,9 +35,9 @@ def test_axe_finds_nothing_serious(alerted, visit, view, scheme, size):
     page = visit(alerted.server.url, color_scheme=scheme, viewport=size).open(view, ready=VIEWS[view])
     page.tab.wait_for_selector("#quotes tbody tr", state="attached")
     found = Axe().run(page.tab).response["violations"]
-    told = [f"{each['impact']} {each['id']}: {each['nodes'][0]['html'][:160]}" for each in found]
-    print(f"\n{view} {scheme} {size['width']}: {told}")
-    assert [line for line in told if line.startswith(("serious", "critical"))] == []
+    faults = [f"{each['impact']} {each['id']}: {each['nodes'][0]['html'][:160]}" for each in found]
+    print(f"\n{view} {scheme} {size['width']}: {faults}")
+    assert [line for line in faults if line.startswith(("serious", "critical"))] == []
 
 
 WIDTHS = (PHONE["width"], 390, 768, 1024, 1280, DESKTOP["width"])
@@ -120,11 +120,11 @@ def test_everything_by_keyboard(alerted, visit):
     page.until("window.ticklake.chart('daily')?.symbol === 'MSFT'")
     press("c")
     press("ArrowLeft")
-    assert page.tab.inner_text("#said").startswith("1 Mar 2013, open 27.")
+    assert page.tab.inner_text("#announcement").startswith("1 Mar 2013, open 27.")
     press("ArrowLeft")
-    assert page.tab.inner_text("#said").startswith("28 Feb 2013")
+    assert page.tab.inner_text("#announcement").startswith("28 Feb 2013")
     press("Home")
-    assert page.tab.inner_text("#said").startswith("2 Mar 2012")
+    assert page.tab.inner_text("#announcement").startswith("2 Mar 2012")
     before = page.chart("daily")["range"]
     press("+")
     span = "(({from, to}) => to - from)(window.ticklake.chart('daily').range)"
@@ -172,14 +172,14 @@ def test_light_and_dark(site, visit):
     assert page.tab.evaluate(ground) == light, "the choice is kept"
 
 
-def test_a_screen_reader_is_not_told_of_every_tick(site, visit):
+def test_a_screen_reader_is_not_notified_of_every_tick(site, visit):
     page = visit(site.server.url).open("#/chart/AAPL")
     page.chart("daily")
     page.tab.evaluate(
         """() => {
-          window.told = 0;
+          window.changes = 0;
           for (const region of document.querySelectorAll("[aria-live], [role=status], [role=alert]")) {
-            const change = new MutationObserver(() => (window.told += 1));
+            const change = new MutationObserver(() => (window.changes += 1));
             change.observe(region, {childList: true, characterData: true, subtree: true});
           }
         }"""
@@ -187,7 +187,7 @@ def test_a_screen_reader_is_not_told_of_every_tick(site, visit):
     for n in range(4):
         site.ticks.send(("AAPL", 431 + n))
         page.wait_text("#quotes .price", f"{431 + n}.00")
-    assert page.tab.evaluate("window.told") == 0
+    assert page.tab.evaluate("window.changes") == 0
     for landmark in (
         "header",
         "nav[aria-label]",

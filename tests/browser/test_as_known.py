@@ -32,7 +32,7 @@ def split_site(chromium, local_platform, programs, tmp_path_factory):
 
 
 def candles(page, close):
-    """The daily candles once the last one's close is as told, by day."""
+    """The daily candles once the last one's close is as given, by day."""
     page.until(f"Math.abs((window.ticklake?.chart('daily')?.series.candles.at(-1).close ?? 0) - {close}) < 0.005")
     return {each["time"]: each for each in page.chart("daily")["series"]["candles"]}
 

@@ -1,4 +1,4 @@
-"""What the platform view tells of stages that failed, for good or until their retry."""
+"""What the platform view shows of stages that failed, for good or until their retry."""
 
 from datetime import UTC, date, datetime, timedelta
 
@@ -11,7 +11,7 @@ from ticklake.objects import ObjectStore
 from ticklake.records import Source
 
 START = datetime(2026, 1, 30, 22, 30, tzinfo=UTC)
-STANDS, MENDED = "manual__2026-01-30T22:30:00+00:00", "scheduled__2026-01-29T22:30:00+00:00"
+OPEN, RECOVERED = "manual__2026-01-30T22:30:00+00:00", "scheduled__2026-01-29T22:30:00+00:00"
 
 
 def failure(run: str, stage: str, minute: int, kind: str, reason: str, code: int) -> StageFailure:
@@ -34,39 +34,39 @@ def record(run: str, stage: str, minute: int) -> StageRecord:
 @pytest.fixture
 def failed_site(new_site, empty_lake):
     store = ObjectStore(empty_lake.store)
-    lineage.write(store, record(MENDED, "fetch-historical", 0))
-    runs.write_failure(store, failure(MENDED, "consume-historical", 1, "StageError", "the broker went away", 1))
-    lineage.write(store, record(MENDED, "consume-historical", 9))
-    lost = failure(STANDS, "fetch-historical", 1, "ConfigurationError", "TICKLAKE_SOURCE is yahoo-eu: unknown", 2)
+    lineage.write(store, record(RECOVERED, "fetch-historical", 0))
+    runs.write_failure(store, failure(RECOVERED, "consume-historical", 1, "StageError", "the broker went away", 1))
+    lineage.write(store, record(RECOVERED, "consume-historical", 9))
+    lost = failure(OPEN, "fetch-historical", 1, "ConfigurationError", "TICKLAKE_SOURCE is yahoo-eu: unknown", 2)
     for _ in range(2):
         runs.write_failure(store, lost)
     return new_site(empty_lake)
 
 
 @pytest.mark.parametrize("size", [{"width": 1280, "height": 900}, PHONE])
-def test_a_failure_that_stands_and_one_that_was_mended(failed_site, visit, size):
+def test_a_failure_that_is_open_and_one_that_recovered(failed_site, visit, size):
     from axe_playwright_python.sync_playwright import Axe
 
-    page = visit(failed_site.server.url, viewport=size).open(f"#/platform/{STANDS}", ready=".runs tbody tr")
+    page = visit(failed_site.server.url, viewport=size).open(f"#/platform/{OPEN}", ready=".runs tbody tr")
     rows = {row.get_attribute("data-run"): row.inner_text() for row in page.tab.query_selector_all(".runs tbody tr")}
-    assert "✖ failed\nfetch-historical" in rows[STANDS]
-    assert "◔ 2 of 7 stages" in rows[MENDED]
-    assert "after 1 failed try" in rows[MENDED]
+    assert "✖ failed\nfetch-historical" in rows[OPEN]
+    assert "◔ 2 of 7 stages" in rows[RECOVERED]
+    assert "after 1 failed try" in rows[RECOVERED]
 
     card = "[aria-labelledby=card-failures]"
     page.wait_text(card, "TICKLAKE_SOURCE is yahoo-eu: unknown")
-    said = page.text(card)
-    for part in ("ConfigurationError", "exit code 2: a retry does not help", "2 ×", "✖ stands", "30 Jan 2026"):
-        assert part in said
-    assert "17:31:20" in said, "New York's time of 22:31:20 UTC"
+    text = page.text(card)
+    for part in ("ConfigurationError", "exit code 2: a retry does not help", "2 ×", "✖ open", "30 Jan 2026"):
+        assert part in text
+    assert "17:31:20" in text, "New York's time of 22:31:20 UTC"
     page.wait_text("[aria-labelledby=card-stages]", "✖ failed try")
     assert page.tab.locator(".lineage").count() == 0, "nothing went anywhere"
 
-    page.tab.click(f"a[data-key='{MENDED}']")
+    page.tab.click(f"a[data-key='{RECOVERED}']")
     page.wait_text(card, "the broker went away")
-    said = page.text(card)
+    text = page.text(card)
     for part in ("StageError", "exit code 1: a retry may help", "1 ×", "✔ a retry went well", "17:39:30"):
-        assert part in said
+        assert part in text
     stages = page.tab.locator("[aria-labelledby=card-stages] tbody th").all_inner_texts()
     assert [stage.split("\n")[0] for stage in stages] == [
         "fetch-historical", "consume-historical", "consume-historical",

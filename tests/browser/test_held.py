@@ -1,4 +1,4 @@
-"""What the platform view tells of held symbols."""
+"""What the platform view shows of held symbols."""
 
 from datetime import UTC, date, datetime
 

@@ -161,7 +161,7 @@ def test_risk_and_compare(site, visit):
     page.until("window.ticklake.chart('compare')?.series.MSFT")
 
 
-def test_the_platform_view_tells_of_the_run(site, visit, filled_lake):
+def test_the_platform_view_shows_the_run(site, visit, filled_lake):
     page = visit(site.server.url, color_scheme="dark").open("#/platform", ready=".lineage svg")
     assert filled_lake.run_id in page.text(".runs")
     assert "reconciled" in page.text(".runs tbody tr")

@@ -17,7 +17,7 @@ CONFIGURATION = "route: {receiver: nobody}\nreceivers: [{name: nobody}]\n"
 
 @pytest.fixture
 def alertmanager(tmp_path):
-    """The address of a running Alertmanager that tells nobody."""
+    """The address of a running Alertmanager that notifies nobody."""
     program = shutil.which("prometheus-alertmanager") or shutil.which("alertmanager")
     if program is None:
         pytest.skip("there is no Alertmanager: apt-get install prometheus-alertmanager")

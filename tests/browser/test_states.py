@@ -61,7 +61,7 @@ def test_a_store_that_is_away_and_comes_back(new_site, visit, filled_lake):
     page.wait_text("#panel", "This part could not be loaded")
     assert page.tab.locator("#panel button:has-text('Try again')").count() == 1
     page.wait_text("#quotes .price", "430.04")
-    relay.mend()
+    relay.open()
     # Nobody presses anything: the page tries again when the store is back.
     page.until("window.ticklake.chart('daily')")
     page.wait_text("#state", "REPLAY")
@@ -69,7 +69,7 @@ def test_a_store_that_is_away_and_comes_back(new_site, visit, filled_lake):
     relay.cut()
 
 
-def test_a_lost_stream_is_said_and_found_again(new_site, visit, filled_lake):
+def test_a_lost_stream_is_reported_and_found_again(new_site, visit, filled_lake):
     site = new_site(filled_lake, DASHBOARD_STALE_SECONDS="900")
     place = urlsplit(site.server.url)
     relay = Relay((place.hostname, place.port))
@@ -84,7 +84,7 @@ def test_a_lost_stream_is_said_and_found_again(new_site, visit, filled_lake):
     page.tab.click("text=Compare")
     page.wait_text("#panel", "The server does not answer")
     site.ticks.send(("AAPL", 433.21))
-    relay.mend()
+    relay.open()
     page.wait_text("#quotes .price", "433.21")
     page.until("window.ticklake.connection === 'open'")
     assert page.text("#banner") == ""

@@ -1,4 +1,4 @@
-"""Renders the chart and finds the pods in what it rendered, wherever they stand."""
+"""Renders the chart and finds the pods in what it rendered, wherever they are."""
 
 import subprocess
 from collections.abc import Iterable, Iterator
@@ -43,9 +43,9 @@ Manifest = dict[str, Any]
 
 @dataclass
 class HelmFailed(Exception):
-    """Helm refused; what it said."""
+    """Helm failed; its output."""
 
-    said: str
+    output: str
 
 
 def render(helm: Path, *arguments: str) -> list[Manifest]:

@@ -37,7 +37,7 @@ def test_a_dump_that_is_not_there(stage_env: Callable[..., dict[str, str]], tmp_
     assert "none.dump" in done.stderr
 
 
-def test_a_store_that_refuses(stage_env: Callable[..., dict[str, str]], tmp_path: Path) -> None:
+def test_a_store_that_rejects(stage_env: Callable[..., dict[str, str]], tmp_path: Path) -> None:
     dump = tmp_path / "airflow.dump"
     dump.write_bytes(b"PGDMP")
     done = _run(stage_env(TICKLAKE_STORE_SECRET_KEY="wrong"), str(dump), "backups/airflow")

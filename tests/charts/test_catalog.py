@@ -22,17 +22,17 @@ def _component(pod: PodTemplate) -> str:
 
 
 def _variables(objects: list[Manifest]) -> dict[str, dict[str, str]]:
-    """What each component's pod is told of the catalog: values, or `secret/key`, with a `?` where it may be missing."""
+    """What each component's pod has set of the catalog: values, or `secret/key`, with a `?` where it may be missing."""
     found = {}
     for pod in pods(objects):
-        told = {}
+        variables = {}
         for each in pod.spec["containers"][0].get("env", ()):
             reference = each.get("valueFrom", {}).get("secretKeyRef", {})
             secret = f"{reference.get('name')}/{reference.get('key')}{'?' if reference.get('optional') else ''}"
             if each["name"].startswith("TICKLAKE_CATALOG_"):
-                told[each["name"].removeprefix("TICKLAKE_CATALOG_")] = each.get("value", secret)
-        if told:
-            found[_component(pod)] = told
+                variables[each["name"].removeprefix("TICKLAKE_CATALOG_")] = each.get("value", secret)
+        if variables:
+            found[_component(pod)] = variables
     return found
 
 

@@ -107,7 +107,7 @@ def test_spark_applications_run_the_images_scripts(rendered: Callable[[str], lis
     daily, rebuild = (submitted[program]["spec"] for program in ("daily-analytics", "rebuild-windows"))
     assert stream["mainApplicationFile"] == "local:///opt/ticklake/run_stream_analytics.py"
     assert daily["mainApplicationFile"] == "local:///opt/ticklake/run_daily_analytics.py"
-    # The operator multiplies the intervals by all starts before, and never begins anew.
+    # The operator multiplies the intervals by all starts before, and never starts over.
     assert stream["restartPolicy"] == {
         "type": "Always", "onFailureRetryInterval": 1, "onSubmissionFailureRetryInterval": 1,
     }  # fmt: skip
@@ -125,8 +125,8 @@ def test_windows_are_rebuilt_with_the_streams_settings(helm: Path) -> None:
     own = "stages.rebuild-windows.env.TICKLAKE_REBUILD_LATE_HOURS=48"
     objects = render(helm, *VALUE_SETS["default"], "--set-string", f"{slides},{own}")
     spec = tasks(find(objects, "ConfigMap", "ticklake-tasks"))["rebuild-windows"]["spec"]
-    told = {each["name"]: each.get("value") for each in spec["driver"]["template"]["spec"]["containers"][0]["env"]}
-    assert (told["TICKLAKE_WINDOWS_SLIDE_15M_SECONDS"], told["TICKLAKE_REBUILD_LATE_HOURS"]) == ("30", "48")
+    variables = {each["name"]: each.get("value") for each in spec["driver"]["template"]["spec"]["containers"][0]["env"]}
+    assert (variables["TICKLAKE_WINDOWS_SLIDE_15M_SECONDS"], variables["TICKLAKE_REBUILD_LATE_HOURS"]) == ("30", "48")
 
 
 def _lock() -> list[str]:
@@ -221,7 +221,7 @@ def test_only_stages_that_need_it_know_a_secret(objects: list[Manifest]) -> None
     assert "clean-metadata" not in secret["TICKLAKE_STORE_SECRET_KEY"]
 
 
-def test_airflow_is_told_where_tasks_run(objects: list[Manifest]) -> None:
+def test_airflow_knows_where_tasks_run(objects: list[Manifest]) -> None:
     data = find(objects, "ConfigMap", "ticklake-airflow")["data"]
     assert data["TICKLAKE_TASKS_RUN_IN"] == "kubernetes"
     assert data["TICKLAKE_TASKS_TEMPLATES"] == "/opt/airflow/tasks"

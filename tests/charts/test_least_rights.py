@@ -262,7 +262,7 @@ def test_a_stage_may_not_touch_what_is_anothers(
         lambda: store.delete("processed/historical/date=2013-03-01/symbol=AAPL/x.parquet"),
         lambda: list(store.list_objects("")),
     ):
-        with pytest.raises(ConfigurationError, match="refuses to"):
+        with pytest.raises(ConfigurationError, match="denies permission to"):
             attempt()
     done = stage("fetch-historical", *BATCH[:3], "other", TICKLAKE_STORE_ACCESS_KEY=keys["access-key"],
                  TICKLAKE_STORE_SECRET_KEY=keys["secret-key"])  # fmt: skip
@@ -278,11 +278,11 @@ def test_a_stage_may_not_use_topics_that_are_anothers(
     assert done.returncode == 2
     assert "does not allow to" in done.stderr
     assert topics.BATCH_TOPIC in done.stderr
-    # Strimzi makes a user some time after its secret, so a sign-in that is refused is worth another try.
+    # Strimzi makes a user some time after its secret, so a sign-in that is rejected is worth another try.
     wrong = stage("fetch-historical", *BATCH[:3], "another", TICKLAKE_KAFKA_PASSWORD="wrong", **soon)
     assert wrong.returncode == 1
     assert "_USERNAME and _PASSWORD right?" in wrong.stderr
-    # With that mended, the same run goes through.
+    # With that fixed, the same run goes through.
     assert stage("fetch-historical", *BATCH[:3], "another").returncode == 0
 
 

@@ -1,4 +1,4 @@
-"""Monitors find every pod that tells something, alerts and dashboards reach Prometheus and Grafana as they are."""
+"""Monitors find every pod that exports metrics, alerts and dashboards reach Prometheus and Grafana as they are."""
 
 import json
 import shutil
@@ -136,7 +136,7 @@ def test_dashboards_reach_grafana_as_they_are(rendered: Rendered) -> None:
         assert json.loads(found["data"][f"ticklake-{path.name}"]) == json.loads(path.read_text())
 
 
-def test_the_exporter_is_told_what_is_due(rendered: Rendered, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_exporter_knows_what_is_due(rendered: Rendered, monkeypatch: pytest.MonkeyPatch) -> None:
     deployment = find(rendered("production"), "Deployment", "ticklake-batch-exporter")["spec"]
     (container,) = deployment["template"]["spec"]["containers"]
     for variable in container["env"]:
@@ -183,7 +183,7 @@ def test_prometheus_reaches_its_targets_and_a_stranger_does_not(rendered: Render
     assert not [flow for flow in found if flow[0] == "stranger"]
 
 
-def test_a_cluster_without_the_operator_is_told(helm: Path) -> None:
+def test_a_cluster_without_the_operator_is_reported(helm: Path) -> None:
     there = [
         argument
         for kind in ("kafka.strimzi.io/v1/KafkaNodePool", "minio.min.io/v2/Tenant", "apiregistration.k8s.io/v1",
@@ -196,14 +196,14 @@ def test_a_cluster_without_the_operator_is_told(helm: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "message"),
     [
         ("monitoring.interval=often", "at '/monitoring/interval'"),
         ("monitoring.thresholds.no_tick_second=1", "additional properties 'no_tick_second' not allowed"),
         ("monitoring.rules.disabled={NoTicks}", "at '/monitoring/rules/disabled/0'"),
     ],
 )
-def test_wrong_values(helm: Path, value: str, said: str) -> None:
+def test_wrong_values(helm: Path, value: str, message: str) -> None:
     with pytest.raises(HelmFailed) as failed:
         render(helm, *ON, "--set", value)
-    assert said in failed.value.said
+    assert message in failed.value.output

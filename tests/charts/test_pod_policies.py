@@ -113,7 +113,7 @@ def test_an_init_container_is_looked_at(rendered: Callable[[str], list[Manifest]
 
 
 def test_no_object_but_a_secret_holds_one(objects: list[Manifest]) -> None:
-    """What was generated stands in Secrets only: not in a ConfigMap, an argument or an annotation."""
+    """What was generated is in Secrets only: not in a ConfigMap, an argument or an annotation."""
     texts = [
         base64.b64decode(value).decode()
         for each in objects if each["kind"] == "Secret"
@@ -133,5 +133,5 @@ def test_a_driver_that_must_be_ready_first_breaks_the_policy(rendered: Callable[
     assert list(probes(driver)) == []
     driver = copy.deepcopy(driver)
     driver.spec["containers"][0]["readinessProbe"] = {"httpGet": {"path": "/readyz", "port": "metrics"}}
-    (said,) = probes(driver)
-    assert "executors would never find it" in said
+    (message,) = probes(driver)
+    assert "executors would never find it" in message

@@ -47,7 +47,7 @@ def test_remote_charts_are_pinned_and_have_a_values_file_that_says_the_same() ->
             (file,) = release["valuesFiles"]
             head = (ROOT / file).read_text().partition("\n\n")[0]
             for part in (version, release["repo"], f"-n {release['namespace']} ", release["remoteChart"]):
-                assert part in head, f"{file} tells another way to install it: {part}"
+                assert part in head, f"{file} documents another way to install it: {part}"
 
 
 def test_every_own_image_is_built_and_handed_to_the_charts() -> None:

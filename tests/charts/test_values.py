@@ -1,4 +1,4 @@
-"""Wrong values are refused before anything is installed, with a message that says what to change."""
+"""Wrong values are rejected before anything is installed, with a message that says what to change."""
 
 import importlib
 from collections.abc import Callable
@@ -18,10 +18,10 @@ MINIO = ("--api-versions", "minio.min.io/v2/Tenant")
 SPARK = ("--api-versions", "sparkoperator.k8s.io/v1beta2/SparkApplication")
 
 
-def _refusal(helm: Path, *arguments: str) -> str:
+def _rejection(helm: Path, *arguments: str) -> str:
     with pytest.raises(HelmFailed) as failed:
         render(helm, *arguments)
-    return failed.value.said
+    return failed.value.output
 
 
 OUT_OF_RANGE = {
@@ -53,7 +53,7 @@ OUT_OF_RANGE = {
 
 @pytest.mark.parametrize("value", OUT_OF_RANGE)
 def test_a_value_out_of_range(helm: Path, value: str) -> None:
-    assert OUT_OF_RANGE[value] in _refusal(helm, *SNOWFLAKE, "--set", value)
+    assert OUT_OF_RANGE[value] in _rejection(helm, *SNOWFLAKE, "--set", value)
 
 
 UNKNOWN = {
@@ -69,7 +69,7 @@ UNKNOWN = {
 
 @pytest.mark.parametrize("value", UNKNOWN)
 def test_an_unknown_key(helm: Path, value: str) -> None:
-    assert UNKNOWN[value] in _refusal(helm, *SNOWFLAKE, "--set", value)
+    assert UNKNOWN[value] in _rejection(helm, *SNOWFLAKE, "--set", value)
 
 
 TOGETHER = {
@@ -95,18 +95,18 @@ TOGETHER = {
 
 @pytest.mark.parametrize("values", TOGETHER)
 def test_values_that_contradict_each_other(helm: Path, values: str) -> None:
-    assert TOGETHER[values] in _refusal(helm, *SNOWFLAKE, "--set", values)
+    assert TOGETHER[values] in _rejection(helm, *SNOWFLAKE, "--set", values)
 
 
 def test_no_warehouse(helm: Path) -> None:
-    said = _refusal(helm)
-    assert "warehouse: set warehouse.account to your Snowflake account" in said
-    assert "warehouse.local.enabled=true" in said
+    message = _rejection(helm)
+    assert "warehouse: set warehouse.account to your Snowflake account" in message
+    assert "warehouse.local.enabled=true" in message
 
 
 @pytest.mark.parametrize("value", ["account=acme-prod", "host=warehouse.example.com"])
 def test_a_warehouse_without_a_sign_in(helm: Path, value: str) -> None:
-    assert "warehouse.existingSecret: name the Secret" in _refusal(helm, "--set", f"warehouse.{value}")
+    assert "warehouse.existingSecret: name the Secret" in _rejection(helm, "--set", f"warehouse.{value}")
 
 
 def _secret_variables() -> list[str]:
@@ -123,8 +123,8 @@ def _secret_variables() -> list[str]:
 
 @pytest.mark.parametrize("variable", _secret_variables())
 def test_every_secret_of_our_programs_is_known_as_one(helm: Path, variable: str) -> None:
-    said = _refusal(helm, *SNOWFLAKE, "--set", f"stages.dashboard.env.{variable}=abc")
-    assert f"stages.dashboard.env.{variable}: a secret does not belong into values" in said
+    message = _rejection(helm, *SNOWFLAKE, "--set", f"stages.dashboard.env.{variable}=abc")
+    assert f"stages.dashboard.env.{variable}: a secret does not belong into values" in message
 
 
 def test_there_are_secrets_to_know() -> None:
@@ -151,10 +151,10 @@ SECRETS = {
 
 @pytest.mark.parametrize("value", SECRETS)
 def test_a_secret_among_plain_values(helm: Path, value: str) -> None:
-    said = _refusal(helm, *SNOWFLAKE, "--set", value)
-    assert f"{value.partition('=')[0].replace(chr(92), '')}: a secret does not belong into values" in said
-    assert f"put it {'into ' if SECRETS[value] != 'a Secret' else ''}" in said
-    assert SECRETS[value] in said
+    message = _rejection(helm, *SNOWFLAKE, "--set", value)
+    assert f"{value.partition('=')[0].replace(chr(92), '')}: a secret does not belong into values" in message
+    assert f"put it {'into ' if SECRETS[value] != 'a Secret' else ''}" in message
+    assert SECRETS[value] in message
 
 
 NO_SECRETS = (
@@ -184,9 +184,9 @@ MISSING = {
 
 @pytest.mark.parametrize("operator", MISSING)
 def test_an_operator_that_is_not_installed(helm: Path, operator: str) -> None:
-    said = _refusal(helm, *SNOWFLAKE, *LIVE, *MISSING[operator])
-    assert "this cluster lacks" in said
-    assert [name for name in MISSING if name in said] == [operator]
+    message = _rejection(helm, *SNOWFLAKE, *LIVE, *MISSING[operator])
+    assert "this cluster lacks" in message
+    assert [name for name in MISSING if name in message] == [operator]
 
 
 ASKED = ("--dry-run=server", "--disable-openapi-validation", "--kube-apiserver")
@@ -201,14 +201,14 @@ def _kinds(objects: list[Manifest], *, without: str = "") -> Kinds:
 
 
 @pytest.mark.parametrize("older", [True, False])
-def test_a_cluster_without_strimzi_is_told_so(helm: Path, rendered: Rendered, older: bool) -> None:
+def test_a_cluster_without_strimzi_is_reported(helm: Path, rendered: Rendered, older: bool) -> None:
     """Also where templates look for objects of its kinds, which the API server does not know."""
     kinds = _kinds(rendered("default"), without="kafka.strimzi.io/v1")
     if older:
         kinds["kafka.strimzi.io/v1beta2"] = {"Kafka": "kafkas", "KafkaTopic": "kafkatopics"}
     with discovery(kinds) as address:
-        said = _refusal(helm, *SNOWFLAKE, *ASKED, address)
-    assert "this cluster lacks Strimzi 1.x (kafka.strimzi.io/v1;" in said
+        message = _rejection(helm, *SNOWFLAKE, *ASKED, address)
+    assert "this cluster lacks Strimzi 1.x (kafka.strimzi.io/v1;" in message
 
 
 def test_a_cluster_with_all_operators_is_asked_for_what_is_there(helm: Path, rendered: Rendered) -> None:

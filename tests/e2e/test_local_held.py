@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from waiting import wait_until
-from yahoo_rig import Said, answering, case, chart
+from yahoo_rig import HttpAnswer, answering, case, chart
 
 from ticklake import calendar
 
@@ -24,7 +24,7 @@ NIGHT = "2026-08-07"
 pytestmark = pytest.mark.timeout(1500)
 
 
-def good(symbol: str, days: tuple[date, ...] = DAYS) -> Said:
+def good(symbol: str, days: tuple[date, ...] = DAYS) -> HttpAnswer:
     return chart(symbol, days, [100.0 + n for n in range(len(days))])
 
 
@@ -43,10 +43,10 @@ class Box:
 
     def __call__(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
         process = self.start(*arguments, **more)
-        out, said = process.communicate(timeout=400)
-        return subprocess.CompletedProcess(process.args, process.returncode, out, said)
+        out, printed = process.communicate(timeout=400)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, printed)
 
-    def run(self, day: str, answers: dict[str, Said]) -> subprocess.CompletedProcess[str]:
+    def run(self, day: str, answers: dict[str, HttpAnswer]) -> subprocess.CompletedProcess[str]:
         with answering({symbol: good(symbol) for symbol in NINE} | answers) as (url, _):
             return self(
                 "run", "--source", "yahoo", "--date", day, "--symbols", SYMBOLS, "--no-live",
@@ -95,12 +95,12 @@ def test_a_night_with_an_odd_answer(box: Box) -> None:
     done = box("held", "show", "aapl")
     assert f"AAPL is held by run {night} of {NIGHT}" in done.stdout
     assert len([line for line in done.stdout.splitlines() if "2026-0" in line and "│" in line]) == len(DAYS)
-    for words, said in (
+    for words, message in (
         (("release", "ZZZZ"), "ticklake: ZZZZ is not held; held now: AAPL"),
         (("drop", "AAPL", "--run", "none"), "ticklake: AAPL is not held by run none; held now: AAPL"),
     ):
         done = box("held", *words)
-        assert (done.returncode, done.stderr.splitlines()) == (2, [said])
+        assert (done.returncode, done.stderr.splitlines()) == (2, [message])
 
     # Killed when the answer is in the topic; the same command goes on with it.
     sent = box.lake / "lineage" / f"run_id={night}.release-AAPL" / "consume-historical.json"
@@ -134,6 +134,6 @@ def test_a_dropped_answer(box: Box) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     rows = box.rows()
     done = box("held", "drop", "AAPL")
-    assert (done.returncode, "asks afresh" in done.stdout) == (0, True)
+    assert (done.returncode, "asks again" in done.stdout) == (0, True)
     assert "Nothing is held" in box("held", "list").stdout
     assert box.rows() == rows

@@ -122,7 +122,7 @@ def test_a_second_run_adds_nothing_and_loses_nothing(box: Box, report: dict[str,
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (["run", "--colour", "red"], 2, "--colour"),
         (["run", "--date", "yesterday"], 2, "'yesterday' is not a date"),
@@ -130,10 +130,10 @@ def test_a_second_run_adds_nothing_and_loses_nothing(box: Box, report: dict[str,
         (["fly"], 2, "fly"),
     ],
 )
-def test_a_wrong_call_is_one_clear_line(box: Box, arguments: list[str], code: int, said: str) -> None:
+def test_a_wrong_call_is_one_clear_line(box: Box, arguments: list[str], code: int, message: str) -> None:
     done = box(*arguments)
     assert done.returncode == code
-    assert said.lower() in done.stderr.lower()
+    assert message.lower() in done.stderr.lower()
     assert done.stderr.count("\n") == 1
     assert "Traceback" not in done.stderr
 
@@ -146,7 +146,7 @@ def test_symbols_that_do_not_exist_end_with_code_2_and_are_named(box: Box, repor
     assert box.left_behind() == []
 
 
-def test_a_data_folder_that_is_a_file_is_refused(box: Box, tmp_path: Path) -> None:
+def test_a_data_folder_that_is_a_file_is_rejected(box: Box, tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file")
     done = box("run", "--data", str(tmp_path / "data"))
     assert done.returncode == 2

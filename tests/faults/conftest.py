@@ -24,7 +24,7 @@ SESSIONS = 252
 
 
 class Box:
-    """A data folder, what runs on it, and all processes that came of that (told by a variable in their environment)."""
+    """A data folder, what runs on it, and all its processes (identified by a variable in their environment)."""
 
     def __init__(self, programs: Path, folder: Path) -> None:
         self.folder, self._program, self._mark = folder, programs / "ticklake", uuid.uuid4().hex
@@ -51,7 +51,7 @@ class Box:
             self._log(stage.program).unlink(missing_ok=True)
         return self.start(*RUN, **environment)
 
-    def said(self) -> str:
+    def output(self) -> str:
         return self._output.read_text()
 
     def processes(self) -> list[psutil.Process]:
@@ -86,14 +86,14 @@ class Box:
 
     def wait_for_stage(self, program: str, running: "subprocess.Popen[str]") -> None:
         """Return once a stage of the run that was started last is under way."""
-        wait_until(self._log(program).exists, self.said, alive=lambda: running.poll() is None)
-        assert running.poll() is None, self.said()
+        wait_until(self._log(program).exists, self.output, alive=lambda: running.poll() is None)
+        assert running.poll() is None, self.output()
 
     def ends(self, running: "subprocess.Popen[str]", code: int) -> None:
         """It ends by itself, and nothing is left of it."""
         asked = time.monotonic()
-        assert running.wait(ENDS_SECONDS) == code, self.said()
-        print(f"ended after {time.monotonic() - asked:.1f} s:\n{self.said()}")
+        assert running.wait(ENDS_SECONDS) == code, self.output()
+        print(f"ended after {time.monotonic() - asked:.1f} s:\n{self.output()}")
         assert self.processes() == []
 
     def kill(self) -> None:
@@ -108,7 +108,7 @@ class Box:
     def check_rows(self) -> None:
         """The warehouse holds every row exactly once, and nothing runs."""
         assert self.start("sql", "--csv", "select symbol, session_date from MARKET_TEST.DAILY_ANALYTICS").wait(300) == 0
-        rows = [(row["SYMBOL"], row["SESSION_DATE"]) for row in csv.DictReader(io.StringIO(self.said()))]
+        rows = [(row["SYMBOL"], row["SESSION_DATE"]) for row in csv.DictReader(io.StringIO(self.output()))]
         assert len(set(rows)) == len(rows)
         assert Counter(symbol for symbol, _ in rows) == dict.fromkeys(SYMBOLS, SESSIONS)
         assert self.processes() == []
@@ -124,7 +124,7 @@ def box(programs: Path, tmp_path: Path) -> Iterator[Box]:
 
 @pytest.fixture(scope="module")
 def shared_box(programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
-    """A data folder that a file's tests share, so that they need not start everything anew."""
+    """A data folder that a file's tests share, so that they need not start everything again."""
     box = Box(programs, tmp_path_factory.mktemp("box") / "data")
     yield box
     box.kill()

@@ -1,4 +1,4 @@
-"""archive-ticks whose writes wait while the file HOLD_FILE exists; told to, without the ledger's conditional write.
+"""archive-ticks whose writes wait while the file HOLD_FILE exists; on request, without the ledger's conditional write.
 
 The first makes a process that sleeps in the middle of a write; the second shows that the tests see the difference.
 """

@@ -19,8 +19,8 @@ def server(box: Box) -> int:
 
 def run(box: Box) -> str:
     running = box.run()
-    assert running.wait(SECONDS) == 0, box.said()
-    return str(box.said())
+    assert running.wait(SECONDS) == 0, box.output()
+    return str(box.output())
 
 
 def up(box: Box) -> int:
@@ -68,7 +68,7 @@ def test_an_interrupted_run_and_a_host_that_dies_do_the_background_no_harm(share
     shared_box.wait_for_stage("consume-historical", running)
     running.send_signal(signal.SIGINT)
     assert running.wait(ENDS_SECONDS) == 1
-    assert shared_box.said().splitlines()[-1] == "ticklake: interrupted"
+    assert shared_box.output().splitlines()[-1] == "ticklake: interrupted"
     shared_box.host("python").kill()
     run(shared_box)
     assert "the python host ended: starting it again" in (shared_box.folder / "logs" / "ticklake.log").read_text()
@@ -97,20 +97,20 @@ def test_a_killed_platform_leaves_no_child_and_counts_as_stopped(shared_box: Box
 
 def test_an_interrupted_up_leaves_nothing(box: Box) -> None:
     starting = box.start("up")
-    wait_until((box.folder / "logs" / "kafka.log").exists, box.said)
+    wait_until((box.folder / "logs" / "kafka.log").exists, box.output)
     starting.send_signal(signal.SIGINT)
     assert starting.wait(ENDS_SECONDS) == 1
-    assert box.said().splitlines()[-1] == "ticklake: interrupted"
+    assert box.output().splitlines()[-1] == "ticklake: interrupted"
     # A child that was just being started is left to its guard.
     box.nothing_is_left()
 
 
-def test_up_beside_a_run_is_refused_and_names_it(box: Box) -> None:
+def test_up_beside_a_run_is_rejected_and_names_it(box: Box) -> None:
     running = box.run()
-    wait_until((box.folder / "logs" / "kafka.log").exists, box.said)
-    refused = box.call("up")
-    assert refused.returncode != 0
-    assert f"another ticklake (process {running.pid}) works on {box.folder}" in refused.stderr
-    assert "Traceback" not in refused.stderr
+    wait_until((box.folder / "logs" / "kafka.log").exists, box.output)
+    rejected = box.call("up")
+    assert rejected.returncode != 0
+    assert f"another ticklake (process {running.pid}) works on {box.folder}" in rejected.stderr
+    assert "Traceback" not in rejected.stderr
     running.send_signal(signal.SIGINT)
     box.ends(running, 1)

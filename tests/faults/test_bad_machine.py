@@ -16,7 +16,7 @@ MB = 2**20
 
 @pytest.fixture
 def disk(box: Box) -> Iterator[Callable[[int], None]]:
-    """Puts the box's folder on a disk of so many megabytes."""
+    """Puts the box's folder on a disk of the given megabytes."""
     if os.getuid() != 0:
         pytest.skip("only root can mount the small disk that this test fills")
 
@@ -66,14 +66,14 @@ def test_a_disk_that_fills_up_within_the_run_is_named(box: Box, disk: Callable[[
     box.wait_for_stage(stage, running)
     fill(box.folder / "filler")
     assert running.wait(SECONDS) == 1
-    print(box.said())
-    line = next(line for line in box.said().splitlines() if line.startswith("ticklake: "))
+    print(box.output())
+    line = next(line for line in box.output().splitlines() if line.startswith("ticklake: "))
     assert line == f"ticklake: the disk of {box.folder} is full (0 MB free): make room, or choose another --data"
-    assert "Traceback" not in box.said()
+    assert "Traceback" not in box.output()
     assert box.processes() == []
     if stage == "fetch-historical":  # once is enough, and takes its time
         (box.folder / "filler").unlink()
-        assert box.run().wait(400) == 0, box.said()
+        assert box.run().wait(400) == 0, box.output()
         box.check_rows()
 
 
@@ -85,6 +85,6 @@ def test_a_java_that_is_too_old_is_passed_over(box: Box, tmp_path: Path) -> None
     java.chmod(0o755)
     running = box.run(JAVA_HOME=str(tmp_path / "jdk-11"))
     box.wait_for_stage("load-warehouse", running)  # broker, store and Spark have run by now
-    assert f"JAVA_HOME ({tmp_path}/jdk-11): Java 11, needed is 17 or 21" in box.said().splitlines()[0]
+    assert f"JAVA_HOME ({tmp_path}/jdk-11): Java 11, needed is 17 or 21" in box.output().splitlines()[0]
     running.send_signal(signal.SIGINT)
     box.ends(running, 1)

@@ -28,9 +28,10 @@ def test_a_server_that_is_killed_ends_the_run_with_its_name(
     shared_box.process(*words).kill()
     shared_box.ends(running, 1)
     assert (
-        f"ticklake: {part} ended with exit code -9; its log is {shared_box.folder}/logs/{part}.log" in shared_box.said()
+        f"ticklake: {part} ended with exit code -9; its log is {shared_box.folder}/logs/{part}.log"
+        in shared_box.output()
     )
-    assert "Traceback" not in shared_box.said()
+    assert "Traceback" not in shared_box.output()
 
 
 @pytest.mark.parametrize("stage", ["fetch-historical", "daily-analytics"])
@@ -39,8 +40,8 @@ def test_an_interrupt_ends_everything_with_one_line(shared_box: Box, stage: str)
     shared_box.wait_for_stage(stage, running)
     running.send_signal(signal.SIGINT)
     shared_box.ends(running, 1)
-    assert shared_box.said().splitlines()[-1] == "ticklake: interrupted"
-    assert "Traceback" not in shared_box.said()
+    assert shared_box.output().splitlines()[-1] == "ticklake: interrupted"
+    assert "Traceback" not in shared_box.output()
 
 
 def test_a_killed_run_leaves_no_process(shared_box: Box) -> None:
@@ -63,5 +64,5 @@ def test_the_next_run_works_at_once_and_starts_its_hosts_again(shared_box: Box) 
     for kind, stage in (("python", "consume-historical"), ("spark", "daily-analytics"), ("python", "load-warehouse")):
         shared_box.wait_for_stage(stage, running)
         shared_box.host(kind).kill()
-    assert running.wait(400) == 0, shared_box.said()
+    assert running.wait(400) == 0, shared_box.output()
     shared_box.check_rows()

@@ -5,13 +5,13 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from ticklake.errors import ExitCode
 
 
-def failure(program: str, code: int | None, said: str) -> AirflowException:
+def failure(program: str, code: int | None, output: str) -> AirflowException:
     """The exception for a program that ended with `code`, None where it never ended by itself.
 
     Args:
-        said: its last lines; the last one that is not empty is the reason.
+        output: its last lines; the last one that is not empty is the reason.
     """
-    reason = next((line.strip() for line in reversed(said.splitlines()) if line.strip()), "it said nothing")
+    reason = next((line.strip() for line in reversed(output.splitlines()) if line.strip()), "it printed nothing")
     if code == ExitCode.UNUSABLE:
         return AirflowFailException(f"{program} ended with exit code 2, which a retry does not help: {reason}")
     how = "did not end by itself" if code is None else f"ended with exit code {code}"

@@ -60,10 +60,10 @@ class LocalStageOperator(BaseOperator):
             raise AirflowFailException(f"there is no program {self.program} on PATH: is its package installed?")
         with tempfile.TemporaryDirectory(prefix="ticklake-task-") as folder:
             result = Path(folder) / "return.json"
-            said = self._run(script, {"TICKLAKE_XCOM_FILE": str(result), "TMPDIR": folder})
+            output = self._run(script, {"TICKLAKE_XCOM_FILE": str(result), "TMPDIR": folder})
             code = self._process.returncode if self._process else None
             if code:
-                raise failure(self.program, code, said)
+                raise failure(self.program, code, output)
             return json.loads(result.read_text()) if result.exists() else None
 
     def _run(self, script: str, own: Mapping[str, str]) -> str:

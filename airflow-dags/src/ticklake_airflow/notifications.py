@@ -1,4 +1,4 @@
-"""Tells people of a failed task: Slack by webhook, e-mail through Airflow's SMTP connection."""
+"""Notifies people of a failed task: Slack by webhook, e-mail through Airflow's SMTP connection."""
 
 import html
 import logging
@@ -43,7 +43,7 @@ class Failure:
 
 
 def notify_failure(context: Context) -> None:
-    """Send to each channel that is configured. Never fails: what cannot be sent is said in the task's log."""
+    """Send to each channel that is configured. Never fails: what cannot be sent is logged by the task."""
     try:
         settings = load(NotifySettings)
         failure = Failure.of(context)

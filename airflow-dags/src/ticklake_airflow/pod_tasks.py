@@ -50,8 +50,8 @@ class StagePodOperator(KubernetesPodOperator):
         try:
             super().cleanup(pod, remote_pod, xcom_result, context)
         except AirflowException as error:
-            code, said = ended(remote_pod, self.base_container_name)
-            raise failure(self.task_id, code, said or str(error)) from error
+            code, output = ended(remote_pod, self.base_container_name)
+            raise failure(self.task_id, code, output or str(error)) from error
 
 
 def variables(operator: KubernetesPodOperator) -> list[k8s.V1EnvVar]:

@@ -1,4 +1,4 @@
-"""Typed settings of the DAGs: where tasks run, when, and who hears of a failure."""
+"""Typed settings of the DAGs: where tasks run, when, and who is notified of a failure."""
 
 from datetime import date
 from pathlib import Path
@@ -61,7 +61,7 @@ class ScheduleSettings(BaseSettings):
 
 
 class NotifySettings(BaseSettings):
-    """Who hears of a failed task (`TICKLAKE_NOTIFY_…`); nobody by default."""
+    """Who is notified of a failed task (`TICKLAKE_NOTIFY_…`); nobody by default."""
 
     model_config = settings_config("TICKLAKE_NOTIFY_")
 

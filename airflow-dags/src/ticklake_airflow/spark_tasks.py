@@ -67,11 +67,11 @@ class StageSparkOperator(SparkKubernetesOperator):
                 )
             return AirflowException(f"the SparkApplication was not accepted: {error}")
         # A driver that ends within seconds, on a wrong setting say, has ended before it was seen to run.
-        code, said = ended(self._driver(launcher), self.BASE_CONTAINER_NAME)
+        code, output = ended(self._driver(launcher), self.BASE_CONTAINER_NAME)
         if self.delete_on_termination:
             launcher.delete_spark_job(self.name)  # type: ignore[no-untyped-call]
         if code is not None:
-            return failure(self.task_id, code, said)
+            return failure(self.task_id, code, output)
         return AirflowException(
             f"the SparkApplication {self.name} did not start within {self.startup_timeout_seconds} s: does the Spark "
             f"operator watch the namespace {self.namespace} (its value spark.jobNamespaces)? {error}"
@@ -87,18 +87,18 @@ class StageSparkOperator(SparkKubernetesOperator):
         self, pod: k8s.V1Pod, remote_pod: k8s.V1Pod, xcom_result: Any = None, context: Context | None = None
     ) -> None:
         """Take the result, remove the application as asked, and judge how the stage ended."""
-        code, said = ended(remote_pod, self.BASE_CONTAINER_NAME)
-        if code == 0 and said and context is not None:
-            context["ti"].xcom_push(key=_RETURN, value=self._result(said))
+        code, output = ended(remote_pod, self.BASE_CONTAINER_NAME)
+        if code == 0 and output and context is not None:
+            context["ti"].xcom_push(key=_RETURN, value=self._result(output))
         try:
             super().cleanup(pod, remote_pod, xcom_result, context)
         except AirflowException as error:
-            raise failure(self.task_id, code, said or str(error)) from error
+            raise failure(self.task_id, code, output or str(error)) from error
 
-    def _result(self, said: str) -> Any:
+    def _result(self, output: str) -> Any:
         try:
-            return json.loads(said)
+            return json.loads(output)
         except ValueError:
             # Kubernetes keeps 4 KiB; the whole record is in the lake.
             self.log.warning("The result is too long for a termination message and was cut")
-            return {"cut": said}
+            return {"cut": output}

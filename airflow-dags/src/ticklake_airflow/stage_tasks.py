@@ -29,7 +29,7 @@ def stage_task(
 
     Args:
         arguments: of the program (templated).
-        overrides: variables (templated) that go before those that the stage finds; an empty value gives way to them.
+        overrides: variables (templated) that override those that the stage finds; an empty value gives way to them.
     """
     common: dict[str, Any] = {"task_id": stage.task_id, "arguments": list(arguments), **retried(settings)}
     if settings.run_in == "local":

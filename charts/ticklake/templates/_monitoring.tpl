@@ -32,7 +32,7 @@ metadata:
 {{- $found | sortAlpha | toJson -}}
 {{- end -}}
 
-{{/* What alerts may be about: components of ours that run, parts of Kafka and the store that tell, and what is always there. */}}
+{{/* What alerts may be about: components of ours that run, parts of Kafka and the store with metrics, and what is always there. */}}
 {{- define "ticklake.monitoring.alertComponents" -}}
 {{- $found := concat (include "ticklake.monitoring.components" . | fromJsonArray) (list "platform" "volumes" "disks" "batch") -}}
 {{- if and .Values.monitoring.kafka (not .Values.kafka.external.enabled) }}{{ $found = append $found "kafka" }}{{ end -}}

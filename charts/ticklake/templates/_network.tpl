@@ -48,7 +48,7 @@
 {{- end }}
 {{- end -}}
 
-{{/* Snowflake's service and, for PUT, the cloud's storage, both by name only; port 80 to ask whether certificates stand. */}}
+{{/* Snowflake's service and, for PUT, the cloud's storage, both by name only; port 80 to check certificates. */}}
 {{- define "ticklake.to.warehouse" -}}
 {{- if .Values.warehouse.local.enabled }}
 - to:

@@ -293,7 +293,7 @@ volumeMounts:
   {{- include "ticklake.volumeMounts" . | nindent 2 }}
 {{- end -}}
 
-{{/* Probes of a long-running stage. A start may wait for Kafka and the store, which is no reason to start anew. */}}
+{{/* Probes of a long-running stage. A start may wait for Kafka and the store, which is no reason to restart. */}}
 {{- define "ticklake.probes" -}}
 startupProbe:
   httpGet: {path: /livez, port: metrics}
@@ -312,7 +312,7 @@ readinessProbe:
 {{- end -}}
 
 {{/*
-Of a standing driver. Executors find it by a headless Service, which knows ready pods only, and it has work only once it
+Of a driver that runs on. Executors find it by a headless Service, which knows ready pods only, and it has work only once it
 has executors: a probe that keeps it from being ready would keep it from ever getting there.
 */}}
 {{- define "ticklake.spark.probes" -}}

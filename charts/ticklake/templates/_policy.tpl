@@ -1,7 +1,7 @@
 {{/*
 The S3 policy of one stage, as JSON. Arguments: bucket, stage (an entry of "ticklake.stages").
 
-A prefix ends in "/" and stands for all below it; anything else is one key, or a pattern of keys. S3A asks for the
+A prefix ends in "/" and covers all below it; anything else is one key, or a pattern of keys. S3A asks for the
 status of each parent folder before it makes one, hence the rights to look at those (and nothing in them).
 */}}
 {{- define "ticklake.store.policy" -}}

@@ -1,4 +1,4 @@
-{{/* What all stages are told, as data of a ConfigMap. Nothing here is secret. */}}
+{{/* Settings of all stages, as data of a ConfigMap. Nothing here is secret. */}}
 {{- define "ticklake.settings" -}}
 TICKLAKE_LOG_LEVEL: {{ .Values.settings.logLevel | quote }}
 TICKLAKE_LOG_FORMAT: json

@@ -62,7 +62,7 @@ javaOptions: {{ . | quote }}
 {{- $_ := set $conf "spark.network.crypto.enabled" "true" }}
 {{- end }}
 {{- if and .root.Values.monitoring.enabled .root.Values.monitoring.spark }}
-{{- /* On the driver's page, where it tells of its executors too; the name of the application would be new at each start. */ -}}
+{{- /* On the driver's page, with its executors'; the application's name would be new at each start. */ -}}
 {{- $_ := set $conf "spark.ui.prometheus.enabled" "true" }}
 {{- $_ := set $conf "spark.sql.streaming.metricsEnabled" "true" }}
 {{- $_ := set $conf "spark.metrics.namespace" (replace "-" "_" .stage) }}

@@ -3,9 +3,9 @@ Every program of the platform, and the least that it needs. The rest of the char
 Kafka rights, store policies, network flows, the manifests that Airflow submits.
 
   image      key of .Values.images
-  runs       deployment, pod (submitted by Airflow), spark (submitted by Airflow), stream (a standing SparkApplication)
+  runs       deployment, pod (submitted by Airflow), spark (submitted by Airflow), stream (a SparkApplication that runs on)
              or job (of the chart itself)
-  kafka      read, write, describe: topics; groups: consumer groups; watch: groups whose progress is looked at
+  kafka      read, write, describe: topics; groups: consumer groups; watch: groups whose progress is read
   store      read, write, delete: prefixes that end in "/", or keys; what can be read can be listed
   metadata   Airflow's database
   catalog    as whom it signs in to the catalog of the tables: writer or reader. Their files, of metadata too, lie below

@@ -100,7 +100,7 @@ def _pods(trial: "Trial", label: str) -> list[str]:
 
 
 def rotated_store_key(trial: "Trial") -> None:
-    """The page's key of the store is made anew as the chart's README says; the page recovers by itself."""
+    """The page's key of the store is renewed as the chart's README says; the page recovers by itself."""
     name, restarts = "ticklake-store-dashboard", _restarts(trial, "dashboard")
     before = trial.secret(name, "secret-key")
     trial.platform.kubectl("delete", "secret", name)
@@ -111,7 +111,7 @@ def rotated_store_key(trial: "Trial") -> None:
 
 
 def rotated_kafka_password(trial: "Trial") -> None:
-    """Kafka passwords are made anew as the chart's README says, and brokers restart: ticks and page go on."""
+    """Kafka passwords are renewed as the chart's README says, and brokers restart: ticks and page go on."""
     services = ("stream-ticks", "archive-ticks", "dashboard")
     restarts = {stage: _restarts(trial, stage) for stage in services}
     for stage in (*services, "stream-analytics"):

@@ -116,7 +116,7 @@ def until(what: str, seconds: float, ready: Callable[[], Any], pause: float = 1)
 
 
 @contextmanager
-def stands_here(name: str) -> Iterator[None]:
+def resolves_here(name: str) -> Iterator[None]:
     """Let a name of the cluster mean this machine, so that certificates are checked through a forwarded port."""
     resolve = socket.getaddrinfo
     socket.getaddrinfo = lambda host, *more, **named: resolve("127.0.0.1" if host == name else host, *more, **named)

@@ -17,7 +17,7 @@ from tests.e2e.cluster import checks, parts, watch
 from tests.e2e.cluster.airflow import Airflow
 from tests.e2e.cluster.needs import airflow_chart
 from tests.e2e.cluster.page import Page
-from tests.e2e.cluster.tools import ROOT, Cluster, TrialFailed, run, stands_here, until
+from tests.e2e.cluster.tools import ROOT, Cluster, TrialFailed, resolves_here, run, until
 
 HERE = Path(__file__).parent
 CHART = ROOT / "charts/ticklake"
@@ -265,7 +265,7 @@ class Trial:
             name = f"minio.{self.platform.namespace}.svc"
             authority = self.platform.get("configmap", "kube-root-ca.crt")["data"]["ca.crt"]
             with (
-                self.platform.forwarded("svc/minio", 443) as port, stands_here(name),
+                self.platform.forwarded("svc/minio", 443) as port, resolves_here(name),
                 tempfile.NamedTemporaryFile("w", suffix=".crt") as ca,
             ):  # fmt: skip
                 ca.write(authority)

@@ -13,7 +13,7 @@ SERVICES = {
     "ticklake-batch-exporter", "ticklake-dashboard", "spark-stream-analytics",
 }  # fmt: skip
 OPERATED = {"kafka": "ticklake-kafka", "store": "ticklake-store"}
-"""Jobs of the parts that tell their metrics where an operator runs them."""
+"""Jobs of the parts that export metrics where an operator runs them."""
 
 
 class Prometheus:

@@ -115,21 +115,21 @@ class Box:
 
     def __init__(self, program: Path, folder: Path, variables: dict[str, str]) -> None:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("TICKLAKE_")}
-        self.folder, self.output = folder, folder.parent / "output"
-        with self.output.open("wb") as output:
+        self.folder, self._output = folder, folder.parent / "output"
+        with self._output.open("wb") as output:
             self.process = psutil.Popen(
                 [program, "airflow", "--data", folder, "--source", "simulated"],
                 env=kept | variables, stdout=output, stderr=subprocess.STDOUT,
             )  # fmt: skip
 
     def wait_ready(self) -> None:
-        wait_until(lambda: "backfill create" in self.said(), self.said, alive=self.runs, seconds=WAIT_SECONDS)
+        wait_until(lambda: "backfill create" in self.output(), self.output, alive=self.runs, seconds=WAIT_SECONDS)
 
     def runs(self) -> bool:
         return self.process.poll() is None
 
-    def said(self) -> str:
-        return self.output.read_text()
+    def output(self) -> str:
+        return self._output.read_text()
 
     @property
     def store(self) -> ObjectStore:
@@ -151,7 +151,7 @@ class Box:
 
     def ask(self, path: str, body: dict[str, Any] | None = None, method: str | None = None) -> dict[str, Any]:
         """What Airflow's API answers to the user that was printed."""
-        printed = re.search(r"Airflow runs at (\S+);.*user (\S+), password (\S+)", self.said(), re.DOTALL)
+        printed = re.search(r"Airflow runs at (\S+);.*user (\S+), password (\S+)", self.output(), re.DOTALL)
         assert printed is not None
         address, user, password = printed.groups()
         with httpx.Client(base_url=address, timeout=60) as client:
@@ -220,7 +220,7 @@ class Asked:
             return found if found["state"] in ("success", "failed") else None
 
         return wait_until(
-            run, lambda: self.tasks(run_id, dag) if self.box.runs() else self.box.said(),
+            run, lambda: self.tasks(run_id, dag) if self.box.runs() else self.box.output(),
             alive=self.box.runs, seconds=WAIT_SECONDS, pause=1,
         )  # fmt: skip
 
@@ -243,7 +243,7 @@ def asked(box: Box) -> Asked:
     return Asked(box)
 
 
-def test_a_source_that_does_not_answer_is_tried_again_and_then_told_of(asked: Asked, notices: Notices) -> None:
+def test_a_source_that_does_not_answer_is_tried_again_and_then_reported(asked: Asked, notices: Notices) -> None:
     run = asked.ended(asked.NO_SOURCE)
     tasks = asked.tasks(asked.NO_SOURCE)
     assert run["state"] == "failed"
@@ -260,7 +260,7 @@ def test_a_source_that_does_not_answer_is_tried_again_and_then_told_of(asked: As
     assert text_of(mail).startswith("ticklake: stock_market_pipeline: fetch_historical_data failed\n")
 
 
-def test_input_that_no_retry_can_mend_fails_at_once(asked: Asked, notices: Notices) -> None:
+def test_input_that_no_retry_can_recover_fails_at_once(asked: Asked, notices: Notices) -> None:
     assert asked.ended(asked.NO_SYMBOL)["state"] == "failed"
     task = asked.tasks(asked.NO_SYMBOL)["fetch_historical_data"]
     assert (task["state"], task["try_number"]) == ("failed", 1)
@@ -312,17 +312,17 @@ def test_a_backfill_takes_the_sessions_and_no_other_day(asked: Asked, box: Box) 
         assert lineage.read_run(box.store, slug(run_id)).reconciled
 
 
-def test_the_hourly_work_is_told_its_hour(asked: Asked) -> None:
+def test_the_hourly_work_gets_its_hour(asked: Asked) -> None:
     assert asked.ended("an-hour", "live_archive_hourly")["state"] == "success"
-    said = asked.log("an-hour", "make_tick_bars", 1, "live_archive_hourly")
-    assert "Running tick-bars --date 2024-01-06 --hour 3 --run-id an-hour" in said
+    printed = asked.log("an-hour", "make_tick_bars", 1, "live_archive_hourly")
+    assert "Running tick-bars --date 2024-01-06 --hour 3 --run-id an-hour" in printed
     assert "Running load-live --run-id an-hour" in asked.log("an-hour", "load_live", 1, "live_archive_hourly")
 
 
 def test_housekeeping_goes_to_green(asked: Asked) -> None:
     assert asked.ended("a-day", "housekeeping")["state"] == "success"
-    said = asked.log("a-day", "clean_airflow_metadata", 1, "housekeeping")
-    assert "Running clean-metadata --date 2024-01-06 --days 90" in said
+    printed = asked.log("a-day", "clean_airflow_metadata", 1, "housekeeping")
+    assert "Running clean-metadata --date 2024-01-06 --days 90" in printed
     assert "Running maintain-tables --date 2024-01-06 --run-id a-day" in asked.log(
         "a-day", "maintain_tables", 1, "housekeeping"
     )
@@ -345,11 +345,11 @@ def test_ctrl_c_ends_a_stage_too_and_leaves_no_process(box: Box, asked: Asked) -
     wait_until(lambda: any("fetch-historical" in word for word in words_of(box.process)), pause=0.05)
     family = box.process.children(recursive=True)
     box.process.send_signal(signal.SIGINT)
-    assert box.process.wait(90) == 0, box.said()
+    assert box.process.wait(90) == 0, box.output()
     gone, alive = psutil.wait_procs(family, timeout=ENDS_SECONDS)
     assert alive == []
     assert len(gone) > 6
-    assert "Traceback" not in box.said()
+    assert "Traceback" not in box.output()
 
 
 def words_of(process: psutil.Process) -> Iterator[str]:

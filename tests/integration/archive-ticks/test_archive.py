@@ -172,14 +172,14 @@ def test_every_message_is_archived_once_with_its_place_and_time(
         ] == [(r["symbol"], r["price"], r["volume"], r["offset"], r["event_time"]) for r in table.to_pylist()]
         file = pq.ParquetFile(io.BytesIO(store.get(key)))
         assert {file.metadata.row_group(0).column(i).compression for i in range(file.metadata.num_columns)} <= {"ZSTD"}
-    # Kafka's committed offsets tell the lag.
+    # Kafka's committed offsets show the lag.
     consumer = kafka.make_consumer(kafka_settings, "test", group_id=live.names.archive_group)
     for partition, chain in verify_chain(store, live.names, topic_id).items():
         assert consumer.committed(TopicPartition(live.names.topic, partition)) == chain[-1].last_offset + 1
     consumer.close()
 
 
-def test_a_restart_goes_on_after_the_chain_and_mends_copies(
+def test_a_restart_goes_on_after_the_chain_and_repairs_copies(
     stage_env: Environment, programs: Path, tmp_path: Path,
     kafka_settings: KafkaSettings, live: LiveSettings, store: ObjectStore,
 ) -> None:  # fmt: skip
@@ -243,7 +243,7 @@ def _free_port() -> int:
 
 
 @pytest.mark.parametrize(
-    ("change", "code", "said"),
+    ("change", "code", "message"),
     [
         ({"TICKLAKE_LIVE_NAMESPACE": "no-such-flow"}, 2, "no topic"),
         (
@@ -256,11 +256,11 @@ def _free_port() -> int:
     ],
 )
 def test_what_a_user_can_cause_is_one_line(
-    stage_env: Environment, programs: Path, live: LiveSettings, change: dict[str, str], code: int, said: str
+    stage_env: Environment, programs: Path, live: LiveSettings, change: dict[str, str], code: int, message: str
 ) -> None:
     done = subprocess.run(
         [programs / "archive-ticks"], env=os.environ | stage_env(TICKLAKE_METRICS_PORT="0") | change,
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr.count("\n")) == (code, 1), done.stderr
-    assert said in done.stderr
+    assert message in done.stderr

@@ -26,7 +26,7 @@ from ticklake_local.processes import free_port
 
 Environment = Callable[..., dict[str, str]]
 SLOW_GROUP = [sys.executable, str(Path(__file__).with_name("slow_group_archive.py"))]
-JOINED_ANEW = "joining the group anew"
+REJOINED = "rejoining the group"
 
 
 class Process:
@@ -110,7 +110,7 @@ def test_a_slow_broker_leaves_no_partition_without_a_reader(
             wanted = dict.fromkeys(range(4), 10 * number)
             wait_until(lambda: rows(store, live.names, topic_id) == wanted, lambda: process.log)  # noqa: B023 - called here
             assert process.stop() == 0, process.log
-        if (JOINED_ANEW in process.log) is not prepared:
+        if (REJOINED in process.log) is not prepared:
             return
     pytest.fail(process.log)
 
@@ -128,21 +128,21 @@ def test_a_member_to_spare_waits_in_peace_and_an_added_partition_is_read(
         archive(command, environment, tmp_path / "one") as one,
         archive(command, environment, tmp_path / "two") as two,
     ):
-        said = lambda: one.log[-2000:] + two.log[-2000:]  # noqa: E731
-        wait_until(lambda: one.ready() and two.ready() and len(owners(kafka_settings, names)) == 2, said)
+        logs = lambda: one.log[-2000:] + two.log[-2000:]  # noqa: E731
+        wait_until(lambda: one.ready() and two.ready() and len(owners(kafka_settings, names)) == 2, logs)
         before = owners(kafka_settings, names)
         assert sorted(before.values()) == [[], [0]]
         time.sleep(9)  # longer than it takes to find that something is wrong
         assert owners(kafka_settings, names) == before
         assert one.ready()
         assert two.ready()
-        assert JOINED_ANEW not in one.log + two.log
+        assert REJOINED not in one.log + two.log
 
         with kafka.admin(kafka_settings) as client:
             client.create_partitions({names.topic: 2})
         produce(kafka_settings, names.topic, 1, 10)
         # By itself the client library sees the new partition with its next regular look, after 30 s at most.
-        wait_until(lambda: rows(store, names, topic_id).get(1) == 10, said, seconds=25)
-        wait_until(lambda: one.ready() and two.ready(), said)
+        wait_until(lambda: rows(store, names, topic_id).get(1) == 10, logs, seconds=25)
+        wait_until(lambda: one.ready() and two.ready(), logs)
         assert sorted(owners(kafka_settings, names).values()) == [[0], [1]]
         assert [one.stop(), two.stop()] == [0, 0], one.log + two.log

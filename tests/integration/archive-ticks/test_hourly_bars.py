@@ -118,7 +118,7 @@ def at(minute: float) -> datetime:
 
 
 def run(settings: BarSettings, hours: int = 0, run_id: str = "r") -> Row:
-    """tick-bars for the hour that is so many after `HOUR`."""
+    """tick-bars for the hour at this offset from `HOUR`."""
     return make_bars(settings, HOUR + timedelta(hours=hours), run_id)
 
 
@@ -422,7 +422,7 @@ def test_silent_minutes_are_rows(archive: Archive, settings: BarSettings, tables
     assert [(row["symbol"], row["gap_start"], row["gap_end"], row["count"]) for row in tables.gaps("silent")] == [
         ("AAPL", at(2), at(58), 56), ("AAPL", at(59), at(60), 1),
     ]  # fmt: skip
-    # The next hour both are silent for as long as the exchange trades; a late tick mends a part of the first.
+    # The next hour both are silent for as long as the exchange trades; a late tick repairs a part of the first.
     archive(3, at(120), (at(30), 10.0, 5))
     run(settings, 1)
     run(settings, 2)

@@ -395,7 +395,7 @@ def test_catalog_or_store_away_or_without_rights(
     assert caught.value.exit_code == 1
     file = catalog_settings.uri.removeprefix("sqlite:///")
     reader = CatalogSettings(uri=f"sqlite:///file:{file}?mode=ro&uri=true")
-    with pytest.raises(ConfigurationError, match=r"refuses to compact market\.windows"):
+    with pytest.raises(ConfigurationError, match=r"denies permission to compact market\.windows"):
         maintain(settings.model_copy(update={"catalog": reader}), "run", today_utc())
     away = store_settings.model_copy(update={"endpoint": f"http://127.0.0.1:{free_port()}", "timeout_seconds": 1})
     with pytest.raises(StageError, match="does not answer"):
@@ -430,10 +430,10 @@ def test_the_program(
     assert (done.returncode, done.stderr) == (0, "")
     assert maintenance.Maintenance.model_validate_json(result.read_text()).run_id == "r"
     assert len(file_names(tables, "market", WINDOWS)) == 1
-    for arguments, variables, said, code in (
+    for arguments, variables, line, code in (
         (("--date", str(today_utc() + timedelta(days=2))), {}, "is still to come", 2),
         (("--date", today), {"TICKLAKE_KEEP_ORPHANS_DAYS": "0"}, "TICKLAKE_KEEP_ORPHANS_DAYS", 2),
         (("--date", today), {"TICKLAKE_CATALOG_URI": f"sqlite:///{tmp_path}/no/such.db"}, "unable to open", 1),
     ):
         failed = run(*arguments, **variables)
-        assert (failed.returncode, said in failed.stderr, failed.stderr.count("\n")) == (code, True, 1), failed.stderr
+        assert (failed.returncode, line in failed.stderr, failed.stderr.count("\n")) == (code, True, 1), failed.stderr

@@ -1,4 +1,4 @@
-"""Maintenance again and again beside writers that append and replace: every row once, and no writer fails for good.
+"""Repeated maintenance beside writers that append and replace: every row once, and no writer fails for good.
 
 `TICKLAKE_TEST_MAINTENANCE_SECONDS` sets for how long.
 """
@@ -34,7 +34,7 @@ LONG_AGO = time.time() - 10 * 86400
 
 
 class Writer(threading.Thread):
-    """Does its work over and over until told to stop; a work that meets another writer too often is done again."""
+    """Does its work repeatedly until asked to stop; a work that meets another writer too often is done again."""
 
     def __init__(self, work: Write, stop: threading.Event) -> None:
         super().__init__(daemon=True)
@@ -60,7 +60,7 @@ class Writer(threading.Thread):
 
 
 def expected(table: IcebergTable, appended: int, replaced: int) -> list[str]:
-    """The rows after so many rounds of each."""
+    """The rows after the given number of rounds of each."""
     parts = [batch_of(table, number) for number in range(appended)]
     if replaced:
         parts.append(state_of(table, replaced - 1))

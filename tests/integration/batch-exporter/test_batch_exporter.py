@@ -1,4 +1,4 @@
-"""The exporter over a real lake: what it tells of a run, of failures, of a store that is away."""
+"""The exporter over a real lake: what it reports of a run, of failures, of a store that is away."""
 
 import signal
 import subprocess
@@ -78,7 +78,7 @@ def record(stage: str, run: str, minute: int, **changes: object) -> StageRecord:
     return StageRecord.model_validate(values | changes)
 
 
-def test_a_run_is_told_stage_by_stage(
+def test_a_run_is_reported_stage_by_stage(
     stage_env: Environment, programs: Path, store: ObjectStore, tmp_path: Path
 ) -> None:
     refs = tuple(ObjectRef(key=f"raw/{n}", rows=1, size=1000 + n, sha256="0") for n in range(3))
@@ -135,7 +135,7 @@ def test_held_symbols_are_counted_until_they_are_decided_or_brought(
         wait_until(lambda: metrics(port)["held_symbols", "simulated"] == 1, log.read_text)
 
 
-def test_a_real_stages_failure_is_told_until_its_retry_went_well(
+def test_a_real_stages_failure_is_reported_until_its_retry_went_well(
     stage_env: Environment, programs: Path, store: ObjectStore, tmp_path: Path
 ) -> None:
     environment, log = stage_env(), tmp_path / "log"
@@ -160,33 +160,35 @@ def test_a_real_stages_failure_is_told_until_its_retry_went_well(
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"TICKLAKE_BATCH_SCHEDULE": "hourly"}, "TICKLAKE_BATCH_SCHEDULE"),
         ({"TICKLAKE_CALENDAR": "NOWHERE"}, "no exchange calendar"),
     ],
 )
-def test_what_no_retry_mends_ends_it(stage_env: Environment, programs: Path, change: dict[str, str], said: str) -> None:
+def test_what_no_retry_recovers_ends_it(
+    stage_env: Environment, programs: Path, change: dict[str, str], message: str
+) -> None:
     environment = stage_env(TICKLAKE_METRICS_PORT="0", **change)
     done = subprocess.run(
         [programs / "batch-exporter"], env=environment, capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 2
-    assert said in done.stderr
+    assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_store_that_refuses_is_waited_for(
+def test_a_store_that_rejects_is_waited_for(
     stage_env: Environment, store_settings: StoreSettings, programs: Path, tmp_path: Path
 ) -> None:
     later, log = f"later-{store_settings.bucket}", tmp_path / "log"
     environment = stage_env(TICKLAKE_STORE_BUCKET=later)
     maker = ObjectStore(store_settings.model_copy(update={"bucket": later}))
-    with exporter(programs, environment, log, meanwhile=lambda port: _refused_then_made(port, log, maker)) as port:
+    with exporter(programs, environment, log, meanwhile=lambda port: _rejected_then_made(port, log, maker)) as port:
         assert status(port, "/readyz") == 200
 
 
-def _refused_then_made(port: int, log: Path, maker: ObjectStore) -> None:
+def _rejected_then_made(port: int, log: Path, maker: ObjectStore) -> None:
     wait_until(lambda: status(port, "/metrics") == 200 and metrics(port)["lake_errors_total",] > 1, log.read_text)
     assert status(port, "/readyz") == 503
     assert f"has no bucket {maker.bucket}" in log.read_text()
@@ -205,7 +207,7 @@ def test_a_stage_that_cannot_reach_the_store_ends_all_the_same(stage_env: Enviro
     assert time.monotonic() - started < 120
 
 
-def test_the_tables_maintenance_is_told(
+def test_the_tables_maintenance_is_reported(
     stage_env: Environment, programs: Path, store: ObjectStore, tmp_path: Path
 ) -> None:
     log = tmp_path / "log"
@@ -224,11 +226,11 @@ def test_the_tables_maintenance_is_told(
         assert found["maintenance_last_duration_seconds",] == 9
         assert (found["maintenance_orphans",], found["maintenance_orphan_bytes",]) == (7, 700)
         for name, sizes in (("files", (12, 2)), ("bytes", (5000, 4000)), ("snapshots", (30, 10))):
-            told = (
+            exported = (
                 found[f"table_{name}", "before", "market.windows"],
                 found[f"table_{name}", "after", "market.windows"],
             )
-            assert told == sizes
+            assert exported == sizes
         # A record of another version takes nothing else away.
         store.put(maintenance.KEY, b'{"schema_version": 2}')
         lineage.write(store, record("fetch-historical", "now", 0))

@@ -164,7 +164,7 @@ def test_the_rows_of_each_night_are_what_is_read_as_of_it(recorded, process, sto
     assert then[BEFORE]["AAPL"]["close"].iloc[-1] > 1.5 * then[SPLIT]["AAPL"]["close"].iloc[-2]
 
 
-def test_a_short_batch_stands_on_the_whole_stored_history(recorded, process, stored):
+def test_a_short_batch_is_based_on_the_whole_stored_history(recorded, process, stored):
     middle = date(2012, 11, 30)
     recorded("run 1", middle, date(2011, 12, 1), "IBM")
     process("run 1", middle)
@@ -193,7 +193,7 @@ def test_rows_that_were_changed_by_hand_are_computed_anew(recorded, process, sto
     assert stored().equals(before)
 
 
-def test_symbols_of_two_sources_stand_side_by_side(recorded, process, stored):
+def test_symbols_of_two_sources_are_stored_side_by_side(recorded, process, stored):
     recorded("run 1", DAY, START, "IBM")
     recorded("run 2", DAY, date(2012, 6, 1), "IBM", source=Source.SIMULATED)
     process("run 1", DAY)
@@ -237,7 +237,7 @@ def test_a_held_symbol_is_left_out_and_what_was_known_of_it_stays(recorded, proc
     assert stored("FB").empty
 
 
-def test_a_run_that_is_not_ready_is_refused(recorded, process, tables):
+def test_a_run_that_is_not_ready_is_rejected(recorded, process, tables):
     recorded("run 1", DAY, START, "IBM")
     with pytest.raises(ConfigurationError, match="not of --date 2012-12-27"):
         process("run 1", date(2012, 12, 27))
@@ -271,7 +271,7 @@ def test_of_two_runs_that_replace_a_symbol_at_once_one_fails(recorded, process, 
     assert stored("IBM").equals(whole)
 
 
-def test_a_lake_of_a_former_version_is_refused(recorded, process, store, tables):
+def test_a_lake_of_a_former_version_is_rejected(recorded, process, store, tables):
     recorded("run 1", DAY, START, "IBM")
     store.put("processed/historical/_manifests/date=2012-12-27.json", b"{}")
     with pytest.raises(ConfigurationError, match="was filled by a version without tables"):

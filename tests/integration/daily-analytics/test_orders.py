@@ -17,7 +17,7 @@ from ticklake.tables import CORPORATE_ACTIONS, DAILY_BARS
 PROVISIONAL, BEFORE, SPLIT, DIVIDEND, LATER = (date(2003, 2, day) for day in (13, 14, 18, 19, 21))
 """Around MSFT's split 2:1 and its first dividend, of 0.08."""
 STAMPS = ["symbol", "row_hash", "batch_id", "batch_date", "known_at", "fact_versions", "change"]
-"""They tell of the symbol's name, and of the way to a state, which differs by order."""
+"""They depend on the symbol's name, and of the way to a state, which differs by order."""
 
 
 def provisional(bars):

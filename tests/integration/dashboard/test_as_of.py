@@ -21,7 +21,7 @@ from ticklake.objects import ObjectStore
 from ticklake.settings import CatalogSettings
 
 BUSY = traded(1, splits={10: 4.0, 22: 0.5}, dividends={5: 0.4, 15: 0.3, 24: 0.7})
-QUIET = traded(2, splits={}, dividends={12: 1.25})
+STEADY = traded(2, splits={}, dividends={12: 1.25})
 REVISED = {12: {8: 1.02}, 18: {8: 1.02, 3: 0.97}, 23: {3: 0.97}}
 """By night, the sessions that the source gives other prices for from then on, by their night and with the factor."""
 WITHDRAWN = 20
@@ -32,12 +32,12 @@ EXPORTS = [
 ]  # fmt: skip
 
 
-def told(day):
+def answers(day):
     """What the source answers on the night of `day`."""
     number = NIGHTS.index(day)
     revised = next((factors for since, factors in sorted(REVISED.items(), reverse=True) if since <= number), {})
     yield answer("BUSY", BUSY, day, revised=revised, without=15 if number >= WITHDRAWN else None)
-    yield answer("QUIET", QUIET, day)
+    yield answer("STEADY", STEADY, day)
 
 
 @pytest.fixture(scope="module")
@@ -76,12 +76,12 @@ def read_then(server, tables):
     """What was read each night without any further word: fast, where the table has it."""
     found, changes = {}, {}
     for day in NIGHTS:
-        changes[NIGHTS.index(day)] = record(tables, *told(day)).symbols
-        found[day] = {symbol: read(server, symbol) for symbol in ("BUSY", "QUIET")}
+        changes[NIGHTS.index(day)] = record(tables, *answers(day)).symbols
+        found[day] = {symbol: read(server, symbol) for symbol in ("BUSY", "STEADY")}
     # Of the jitter nothing is left, and each planted change is there: those of night 12, 18 and 23, one session each.
     revised = {night: of["BUSY"].revised for night, of in changes.items() if of["BUSY"].revised}
     assert revised == {12: 1, 18: 1, 23: 1}
-    assert sum(of["QUIET"].revised for of in changes.values()) == 0
+    assert sum(of["STEADY"].revised for of in changes.values()) == 0
     assert [night for night, of in changes.items() if of["BUSY"].actions_withdrawn] == [WITHDRAWN]
     assert [night for night, of in changes.items() if of["BUSY"].actions_new] == [5, 10, 15, 22, 24]
     return found
@@ -91,7 +91,7 @@ def test_each_night_reads_as_it_did(server, read_then):
     for number, day in enumerate(NIGHTS):
         moments = [f"{day}", f"{asked_at(day):%Y-%m-%dT%H:%M:%SZ}", f"{nights.after(asked_at(day)).isoformat()}"]
         at = urllib.parse.quote(moments[number % 3])
-        for symbol in ("BUSY", "QUIET"):
+        for symbol in ("BUSY", "STEADY"):
             assert read(server, symbol, f"&as_of={at}") == read_then[day][symbol], (day, symbol)
     different = {read_then[day]["BUSY"][EXPORTS[1]][1] for day in NIGHTS}
     assert len(different) == len(NIGHTS)
@@ -166,7 +166,7 @@ def test_compare_and_risk_as_of_a_night(server, read_then):
     night = NIGHTS[9]
     line = {
         item["symbol"]: [point["value"] for point in item["points"]]
-        for item in server.json(f"/compare?symbols=BUSY,QUIET&sessions=20&as_of={night}")["items"]
+        for item in server.json(f"/compare?symbols=BUSY,STEADY&sessions=20&as_of={night}")["items"]
     }
     then = pq.read_table(io.BytesIO(read_then[night]["BUSY"]["bars?format=parquet&adjust=all"][1]))["close"].to_numpy()
     np.testing.assert_allclose(line["BUSY"], then[-21:] / then[-21] * 100)
@@ -195,7 +195,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("symbol", "asked", "status", "says"), WRONG, ids=[str(each[:2]) for each in WRONG])
-def test_what_is_wrong_is_told_in_one_line(server, read_then, programs, environment, symbol, asked, status, says):
+def test_what_is_wrong_is_reported_in_one_line(server, read_then, programs, environment, symbol, asked, status, says):
     found, headers, body = server.get(f"/api/v1/symbols/{symbol}/bars?{urllib.parse.urlencode(asked)}")
     detail = json.loads(body)["detail"]
     assert (found, headers["content-type"]) == (status, "application/problem+json")

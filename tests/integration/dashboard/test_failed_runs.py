@@ -1,4 +1,4 @@
-"""A real stage that fails, fails again and is mended by a retry, as the API tells it."""
+"""A real stage that fails, fails again and is recovered by a retry, as the API reports it."""
 
 import subprocess
 from datetime import UTC, datetime
@@ -30,7 +30,7 @@ def test_a_failed_stage_and_its_retry(serve, stage_env, programs, store_settings
     # The stage itself says so on its last line.
     assert failure["reason"] in done.stderr
     assert (failure["stage"], failure["kind"]) == ("consume-historical", "ConfigurationError")
-    assert (failure["exit_code"], failure["times"], failure["mended_at"]) == (done.returncode, 1, None)
+    assert (failure["exit_code"], failure["times"], failure["recovered_at"]) == (done.returncode, 1, None)
     assert began < datetime.fromisoformat(failure["failed_at"]) < datetime.now(UTC)
 
     consume()
@@ -47,7 +47,7 @@ def test_a_failed_stage_and_its_retry(serve, stage_env, programs, store_settings
     assert (run["stages_done"], run["rows_in"], run["source"]) == (1, 3, "replay")
     (failure,) = run["failures"]
     assert failure["times"] == 2
-    assert abs(datetime.fromisoformat(failure["mended_at"]) - now).total_seconds() < 0.01
+    assert abs(datetime.fromisoformat(failure["recovered_at"]) - now).total_seconds() < 0.01
     detail = server.json(f"/runs/{RUN}")
     assert detail["failures"] == [failure]
     assert [stage["stage"] for stage in detail["stages"]] == ["consume-historical"]

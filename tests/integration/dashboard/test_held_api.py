@@ -1,4 +1,4 @@
-"""What the API tells of held symbols, from the records and decisions in the lake."""
+"""What the API reports of held symbols, from the records and decisions in the lake."""
 
 from datetime import UTC, date, datetime, timedelta
 

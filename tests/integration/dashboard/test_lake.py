@@ -162,7 +162,7 @@ def test_many_threads_read_while_rows_are_replaced(tables, lake):
     assert read(0) == {2.0}
 
 
-class Refusing(BaseHTTPRequestHandler):
+class Rejecting(BaseHTTPRequestHandler):
     """An Iceberg REST catalog that takes no token."""
 
     def do_GET(self) -> None:
@@ -174,8 +174,8 @@ class Refusing(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def refusing():
-    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+def rejecting():
+    with ThreadingHTTPServer(("127.0.0.1", 0), Rejecting) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_address[1]}"
         server.shutdown()
@@ -185,14 +185,14 @@ def refusing():
     ("catalog", "kind", "says"),
     [
         ("away", StageError, "does not answer"),
-        ("refusing", ConfigurationError, "check TICKLAKE_CATALOG_"),
+        ("rejecting", ConfigurationError, "check TICKLAKE_CATALOG_"),
         ("no database", StageError, "file is not a database"),
     ],
 )
-def test_a_catalog_that_does_not_serve(guard, store_settings, tmp_path, refusing, catalog, kind, says):
+def test_a_catalog_that_does_not_serve(guard, store_settings, tmp_path, rejecting, catalog, kind, says):
     (tmp_path / "catalog.db").write_bytes(b"no database" * 100)
     uri = {
-        "away": "postgresql://127.0.0.1:9/catalog", "refusing": refusing, "no database": f"sqlite:///{tmp_path}/catalog.db",
+        "away": "postgresql://127.0.0.1:9/catalog", "rejecting": rejecting, "no database": f"sqlite:///{tmp_path}/catalog.db",
     }[catalog]  # fmt: skip
     settings = CatalogSettings(uri=uri, user="u", password=SecretStr("p"), token=SecretStr("t"))
     lake = DailyLake(guard, StoreGuard(LakeTables(settings, store_settings), 60), 0, RowCache(2**26))

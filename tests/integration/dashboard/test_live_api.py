@@ -124,7 +124,7 @@ def test_of_a_window_the_newest_version_is_shown_with_bands(serve, live, kafka_s
     assert [row["moving_average"] for row in csv.DictReader(io.StringIO(body.decode()))] == ["10.4", "20"]
 
 
-def test_prices_without_ticks_are_stale_and_the_pages_are_told(serve, ticks):
+def test_prices_without_ticks_are_stale_and_the_pages_are_notified(serve, ticks):
     server = serve(DASHBOARD_STALE_SECONDS="2")
     assert server.wait("/status", lambda s: s["broker"]["state"] == "ok")["live"]["state"] == "empty"
 
@@ -177,7 +177,7 @@ def test_at_sigterm_the_streams_end_and_the_server_is_gone_in_time(serve, ticks)
     assert asyncio.run(follow()) < 10
 
 
-def test_more_pages_than_allowed_are_told_so(serve):
+def test_more_pages_than_allowed_are_rejected(serve):
     server = serve(DASHBOARD_STREAMS="1")
 
     async def follow():

@@ -1,4 +1,4 @@
-"""Broker and store away at the start, and gone and back later: the server goes on, says so, and mends itself."""
+"""Broker and store away at the start, and gone and back later: the server goes on, says so, and recovers."""
 
 import json
 import time
@@ -60,7 +60,7 @@ def test_the_server_outlives_its_parts(parts, programs, stage_env, catalog_setti
         server.wait("/status", lambda s: s["broker"]["state"] == "ok")
         asked = time.monotonic()
         items = server.json("/lag")["items"]
-        print(f"the lag of a new broker is told after {time.monotonic() - asked:.1f} s")
+        print(f"the lag of a new broker is reported after {time.monotonic() - asked:.1f} s")
         assert len(items) == 2 * 4
         assert {(item["state"], item["position"], item["lag"]) for item in items} == {("never", None, None)}
         ObjectStore(settings).create_bucket()
@@ -80,7 +80,7 @@ def test_the_server_outlives_its_parts(parts, programs, stage_env, catalog_setti
             part.stop()
         for part in ("store", "broker"):
             server.wait("/status", lambda s, part=part: s[part]["state"] == "error")
-            print(f"{part} noticed {time.monotonic() - gone:.1f} s after both were told to stop")
+            print(f"{part} noticed {time.monotonic() - gone:.1f} s after both were asked to stop")
         assert server.json("/quotes")["items"][0]["price"] == 11.0
         assert len(server.json("/symbols/A/bars")["items"]) == 3
         assert server.get("/api/v1/symbols/B/bars")[0] == 503

@@ -161,7 +161,7 @@ def test_a_topic_that_is_shorter_than_the_record_says(fetch, consume, store):
     record = fetch(symbols=("IBM",))
     longer = tuple(part.model_copy(update={"last": part.last + 10**6}) for part in record.offsets)
     lineage.write(store, record.model_copy(update={"offsets": longer}))
-    with pytest.raises(IntegrityError, match="the topic was made anew"):
+    with pytest.raises(IntegrityError, match="the topic was recreated"):
         consume()
 
 

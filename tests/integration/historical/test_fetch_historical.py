@@ -1,4 +1,4 @@
-"""fetch-historical against the real broker and store: what it stores, sends, refuses and repeats."""
+"""fetch-historical against the real broker and store: what it stores, sends, rejects and repeats."""
 
 import base64
 import json
@@ -78,7 +78,7 @@ def test_a_retry_sends_the_same_bytes_without_asking_again(fetch, messages, run_
     }
 
 
-def test_a_retry_that_asks_for_something_else_is_refused(fetch):
+def test_a_retry_that_asks_for_something_else_is_rejected(fetch):
     fetch(symbols=("IBM",))
     with pytest.raises(ConfigurationError, match="repeat it as it began, or use a new --run-id"):
         fetch(symbols=("IBM", "FB"))
@@ -197,9 +197,9 @@ def test_exit_codes_and_one_line(program, run_id):
         TICKLAKE_KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:9")  # fmt: skip
     assert (broken.returncode, len(broken.stderr.splitlines())) == (1, 1), broken.stderr
     assert "is the broker up" in broken.stderr
-    refused = program("fetch-historical", run_id + "x", TICKLAKE_SOURCE="replay", TICKLAKE_STORE_SECRET_KEY="wrong")
-    assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1), refused.stderr
-    assert "TICKLAKE_STORE_SECRET_KEY" in refused.stderr
+    rejected = program("fetch-historical", run_id + "x", TICKLAKE_SOURCE="replay", TICKLAKE_STORE_SECRET_KEY="wrong")
+    assert (rejected.returncode, len(rejected.stderr.splitlines())) == (2, 1), rejected.stderr
+    assert "TICKLAKE_STORE_SECRET_KEY" in rejected.stderr
 
 
 def test_works_where_home_is_read_only(program, run_id, tmp_path):

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 import pyarrow as pa
 import pytest
 from pydantic import HttpUrl
-from yahoo_rig import Said, answering, case, chart
+from yahoo_rig import HttpAnswer, answering, case, chart
 
 from consume_historical.validate_stage import ValidateSettings, validate_run
 from fetch_historical.answer_store import SourceUnavailableError, from_parquet
@@ -25,7 +25,7 @@ NINE = tuple(f"GOOD{n}" for n in range(9))
 ASK = {"attempts": 2, "backoff_base_seconds": 0.01, "backoff_cap_seconds": 0.05, "timeout_seconds": 2}
 
 
-def good(symbol: str) -> Said:
+def good(symbol: str) -> HttpAnswer:
     return chart(symbol, DAYS, [100.0 + n for n in range(len(DAYS))])
 
 
@@ -50,7 +50,7 @@ def known(catalog_settings, store_settings):
 def batch(fetch, consume, store_settings, catalog_settings, run_id):
     """Fetches nine good symbols and those given, and judges what came."""
 
-    def run(odd: dict[str, Said], *, judged: bool = True):
+    def run(odd: dict[str, HttpAnswer], *, judged: bool = True):
         with answering({symbol: good(symbol) for symbol in NINE} | odd) as (url, _):
             fetched = fetch(
                 day=DAY, source=Source.YAHOO, symbols=(*NINE, *odd), yahoo=YahooSettings(endpoint=HttpUrl(url), **ASK)
@@ -96,12 +96,12 @@ def test_a_doubtful_answer_is_held_and_stored(batch, messages, store, run_id, na
 
 
 @pytest.mark.parametrize(
-    ("said", "reason"),
-    [(case("http_422"), "Unprocessable Entity"), (Said(503, b""), "HTTP 503"), (Said(0, None), "does not answer"),
-     (case("http_401_invalid_crumb"), "Invalid Crumb")],
+    ("answer", "reason"),
+    [(case("http_422"), "Unprocessable Entity"), (HttpAnswer(503, b""), "HTTP 503"),
+     (HttpAnswer(0, None), "does not answer"), (case("http_401_invalid_crumb"), "Invalid Crumb")],
 )  # fmt: skip
-def test_a_lasting_error_holds_its_symbol_and_a_retry_mends_it(batch, messages, store, run_id, said, reason):
-    fetched, judged = batch({"ODD": said})
+def test_a_lasting_error_holds_its_symbol_and_a_retry_recovers_it(batch, messages, store, run_id, answer, reason):
+    fetched, judged = batch({"ODD": answer})
     assert fetched.symbols["ODD"].status is SymbolStatus.HELD
     assert reason in fetched.symbols["ODD"].reasons[0]
     assert trailer(messages, fetched, "ODD")["row_count"] == 0
@@ -111,10 +111,10 @@ def test_a_lasting_error_holds_its_symbol_and_a_retry_mends_it(batch, messages, 
     assert (fetched.symbols["ODD"].status, judged.rows_out) == (SymbolStatus.OK, 10 * len(DAYS))
 
 
-@pytest.mark.parametrize("said", [case("http_404_once"), case("http_200_result_null")])
-def test_a_symbol_that_the_lake_has_is_never_unknown(batch, known, said):
+@pytest.mark.parametrize("answer", [case("http_404_once"), case("http_200_result_null")])
+def test_a_symbol_that_the_lake_has_is_never_unknown(batch, known, answer):
     known("ODD", DAYS[0], DAYS[-2])
-    fetched, judged = batch({"ODD": said})
+    fetched, judged = batch({"ODD": answer})
     assert fetched.symbols["ODD"].status is SymbolStatus.HELD
     assert "but the lake has its sessions from 2026-07-20 to 2026-08-06" in fetched.symbols["ODD"].reasons[0]
     assert judged.held_symbols().keys() == {"ODD"}
@@ -167,7 +167,7 @@ def test_odd_volumes_are_quarantined(batch):
 
 
 def test_a_source_that_is_away_stops_the_run(fetch, store):
-    with answering({symbol: Said(503, b"") for symbol in NINE}) as (url, _):
+    with answering({symbol: HttpAnswer(503, b"") for symbol in NINE}) as (url, _):
         yahoo = YahooSettings(endpoint=HttpUrl(url), **ASK)
         with pytest.raises(SourceUnavailableError, match="no answer for GOOD0") as caught:
             fetch(day=DAY, source=Source.YAHOO, symbols=NINE, yahoo=yahoo)

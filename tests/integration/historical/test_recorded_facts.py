@@ -156,7 +156,9 @@ def test_a_try_that_ends_between_the_commits_is_made_good_by_the_next(
     assert tables.read("market_test", CORPORATE_ACTIONS).num_rows == 1
 
 
-def test_a_revision_is_told_with_old_and_new_value(night: Any, tables: LakeTables, inject_row: Any, store: Any) -> None:
+def test_a_revision_is_reported_with_old_and_new_value(
+    night: Any, tables: LakeTables, inject_row: Any, store: Any
+) -> None:
     night(LAST, "IBM")
     inject_row("other", "IBM", {100: {"volume": 12_345_678.0}, 200: {"high": 230.0}})
     changes = night(LAST, "IBM", run_id="other")

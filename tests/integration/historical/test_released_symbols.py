@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from pydantic import HttpUrl
-from yahoo_rig import Said, answering, case, changed, chart
+from yahoo_rig import HttpAnswer, answering, case, changed, chart
 
 from consume_historical.validate_stage import ValidateSettings, validate_run
 from fetch_historical.answer_comparison import compared
@@ -27,22 +27,24 @@ NINE = tuple(f"GOOD{n}" for n in range(9))
 ASK = {"attempts": 2, "backoff_base_seconds": 0.01, "backoff_cap_seconds": 0.05, "timeout_seconds": 2}
 
 
-def good(symbol: str, days=DAYS) -> Said:
+def good(symbol: str, days=DAYS) -> HttpAnswer:
     return chart(symbol, days, [100.0 + n for n in range(len(days))])
 
 
-def jumped(symbol: str, at: float, days=DAYS) -> Said:
+def jumped(symbol: str, at: float, days=DAYS) -> HttpAnswer:
     """One wrong price among good ones: nothing doubts it but the checks of the whole batch."""
     return changed(good(symbol, days), **{name: {7: at} for name in ("open", "high", "low", "close", "adjclose")})
 
 
 @pytest.fixture
 def stages(fetch, consume, store, store_settings, catalog_settings):
-    """Runs the stages up to the facts; `said` is what the source answers, nothing of it for a release."""
+    """Runs the stages up to the facts; `answers` is what the source answers, nothing of it for a release."""
 
-    def run(the_run: str, day: date = DAY, said: dict[str, Said] | None = None, *, judged: bool = True, **more):
-        with answering({symbol: good(symbol) for symbol in NINE} | (said or {})) as (url, script):
-            asked = {"symbols": (*NINE, *(said or {})), "yahoo": YahooSettings(endpoint=HttpUrl(url), **ASK)} | more
+    def run(
+        the_run: str, day: date = DAY, answers: dict[str, HttpAnswer] | None = None, *, judged: bool = True, **more
+    ):
+        with answering({symbol: good(symbol) for symbol in NINE} | (answers or {})) as (url, script):
+            asked = {"symbols": (*NINE, *(answers or {})), "yahoo": YahooSettings(endpoint=HttpUrl(url), **ASK)} | more
             fetched = fetch(day=day, source=Source.YAHOO, the_run=the_run, **asked)
             silent = script.asked == []
         assert silent == ("released_from" in more)
@@ -89,7 +91,7 @@ def now(store):
 
 
 ODD = pytest.mark.parametrize(
-    ("said", "stage", "reason"),
+    ("answer", "stage", "reason"),
     [(case("split_recorded_not_applied"), "fetch-historical", "not adjusted for it"),
      (case("answer_of_another_symbol"), "fetch-historical", "the answer is of MSFT"),
      (case("null_and_fractional_volume"), "validate-raw", "rows in quarantine"),
@@ -109,11 +111,11 @@ def test_a_released_answer_goes_on_without_the_dividend_that_its_prices_cannot_b
 
 
 @ODD
-def test_a_release_sends_the_stored_answer(stages, release, bars, now, said, stage, reason):
+def test_a_release_sends_the_stored_answer(stages, release, bars, now, answer, stage, reason):
     started = datetime.now(UTC)
     before = stages("first", BEFORE, {"AAPL": good("AAPL", DAYS[:-1])})
     known, others = bars(), [bars(symbol) for symbol in NINE]
-    judged = stages("odd", said={"AAPL": said})
+    judged = stages("odd", answers={"AAPL": answer})
     assert judged.symbols["AAPL"].status is SymbolStatus.HELD
     (hold,) = now().values()
     assert (hold.symbol, hold.run_id, hold.stage, hold.source) == ("AAPL", "odd", stage, Source.YAHOO)
@@ -141,7 +143,7 @@ def test_a_release_sends_the_stored_answer(stages, release, bars, now, said, sta
 
 
 def test_the_same_release_again_adds_nothing(stages, release, bars, store):
-    stages("odd", said={"AAPL": case("split_recorded_not_applied")})
+    stages("odd", answers={"AAPL": case("split_recorded_not_applied")})
     first, record = release()
     rows = bars()
     again, repeated = release(by="lee")
@@ -153,7 +155,7 @@ def test_the_same_release_again_adds_nothing(stages, release, bars, store):
 
 
 def test_a_release_cut_short_is_still_held_and_goes_on(stages, release, bars, now, store):
-    stages("odd", said={"AAPL": case("split_recorded_not_applied")})
+    stages("odd", answers={"AAPL": case("split_recorded_not_applied")})
     found = held_symbols.decide(store, "release", "AAPL", "kim")
     stages(found.release_run_id, symbols=("AAPL",), released_from="odd", judged=False)
     assert bars() == []
@@ -168,13 +170,13 @@ def test_a_later_doubtful_answer_is_held_again(stages, release, now):
     stages("odd", BEFORE, {"AAPL": jumped("AAPL", 300.0, DAYS[:-1])})
     release()
     assert now() == {}
-    stages("again", said={"AAPL": jumped("AAPL", 400.0)})
+    stages("again", answers={"AAPL": jumped("AAPL", 400.0)})
     assert now().keys() == {("AAPL", "again")}
 
 
 def test_several_nights_and_an_earlier_ones_answer(stages, release, now, bars):
     stages("one", BEFORE, {"AAPL": jumped("AAPL", 300.0, DAYS[:-1])})
-    stages("two", said={"AAPL": jumped("AAPL", 400.0)})
+    stages("two", answers={"AAPL": jumped("AAPL", 400.0)})
     assert [hold.since.run_id for hold in now().values()] == ["one"]
     # The earlier one by name; the newest is still to be decided.
     release(of="one")
@@ -186,20 +188,20 @@ def test_several_nights_and_an_earlier_ones_answer(stages, release, now, bars):
 
 
 def test_a_drop_sets_the_answer_aside_and_the_next_run_asks(stages, store, now, bars):
-    stages("odd", said={"AAPL": jumped("AAPL", 300.0)})
+    stages("odd", answers={"AAPL": jumped("AAPL", 300.0)})
     dropped = held_symbols.decide(store, "drop", "AAPL", "kim")
     assert (dropped.made, dropped.done) == (True, True)
     assert held_symbols.decide(store, "drop", "AAPL", "lee").decision == dropped.decision
     assert now() == {}
     assert bars() == []
-    with pytest.raises(ConfigurationError, match=r"cannot be released: it was dropped by kim at .*asks afresh"):
+    with pytest.raises(ConfigurationError, match=r"cannot be released: it was dropped by kim at .*asks again"):
         held_symbols.decide(store, "release", "AAPL", "lee")
     assert store.get(lake_keys.source_answer_key("odd", "AAPL"))
-    assert stages("next", said={"AAPL": good("AAPL")}).symbols["AAPL"].rows == len(DAYS)
+    assert stages("next", answers={"AAPL": good("AAPL")}).symbols["AAPL"].rows == len(DAYS)
 
 
 def test_no_answer_can_be_dropped_but_not_released(stages, store, now):
-    stages("odd", said={"ODD": case("http_422")})
+    stages("odd", answers={"ODD": case("http_422")})
     assert now()["ODD", "odd"].answer is None
     with pytest.raises(ConfigurationError, match=r"run odd has no answer for ODD that could be released .*asks again"):
         held_symbols.decide(store, "release", "ODD", "kim")
@@ -210,7 +212,7 @@ def test_no_answer_can_be_dropped_but_not_released(stages, store, now):
 def test_what_cannot_be_decided(stages, store):
     with pytest.raises(ConfigurationError, match=r"^AAPL is not held; nothing is$"):
         held_symbols.decide(store, "release", "AAPL", "kim")
-    stages("odd", said={"AAPL": jumped("AAPL", 300.0)})
+    stages("odd", answers={"AAPL": jumped("AAPL", 300.0)})
     with pytest.raises(ConfigurationError, match=r"^ZZZZ is not held; held now: AAPL$"):
         held_symbols.decide(store, "drop", "ZZZZ", "kim")
     with pytest.raises(ConfigurationError, match=r"^AAPL is not held by run other; held now: AAPL$"):
@@ -223,17 +225,17 @@ def test_what_cannot_be_decided(stages, store):
 @pytest.mark.parametrize("spoil", ["gone", "changed"])
 @pytest.mark.parametrize("decided", [False, True], ids=["before", "after"])
 def test_an_answer_that_is_gone_or_changed(stages, release, store, bars, spoil, decided):
-    stages("odd", said={"AAPL": jumped("AAPL", 300.0)})
+    stages("odd", answers={"AAPL": jumped("AAPL", 300.0)})
     if decided:
         held_symbols.decide(store, "release", "AAPL", "kim")
     key = lake_keys.source_answer_key("odd", "AAPL")
     if spoil == "gone":
         store.delete(key)
     else:
-        stages("other", said={"AAPL": good("AAPL")}, judged=False)
+        stages("other", answers={"AAPL": good("AAPL")}, judged=False)
         store.put(key, store.get(lake_keys.source_answer_key("other", "AAPL")))
         store.delete("lineage/run_id=other/fetch-historical.json")
-    with pytest.raises(ConfigurationError, match=f"{key} .*drop it, and the next run asks afresh") as caught:
+    with pytest.raises(ConfigurationError, match=f"{key} .*drop it, and the next run asks again") as caught:
         release()
     assert caught.value.exit_code == ExitCode.UNUSABLE
     assert bars() == []
@@ -242,7 +244,7 @@ def test_an_answer_that_is_gone_or_changed(stages, release, store, bars, spoil, 
 
 
 def test_nothing_is_sent_that_nobody_released(stages, store):
-    stages("odd", said={"AAPL": jumped("AAPL", 300.0)})
+    stages("odd", answers={"AAPL": jumped("AAPL", 300.0)})
     the_run = lake_keys.release_run_id("odd", "AAPL")
     with pytest.raises(ConfigurationError, match="nobody has decided on AAPL of run odd"):
         stages(the_run, symbols=("AAPL",), released_from="odd")
@@ -253,31 +255,31 @@ def test_nothing_is_sent_that_nobody_released(stages, store):
         stages(the_run, symbols=("AAPL",), released_from="odd")
 
 
-def test_of_two_people_who_decide_at_once_one_is_told(stages, store):
-    stages("odd", said={"AAPL": jumped("AAPL", 300.0)})
-    both, said = threading.Barrier(8), []
+def test_of_two_people_who_decide_at_once_one_is_rejected(stages, store):
+    stages("odd", answers={"AAPL": jumped("AAPL", 300.0)})
+    both, results = threading.Barrier(8), []
 
     def decide(place: int) -> None:
         both.wait()
         try:
             found = held_symbols.decide(store, "release" if place % 2 else "drop", "AAPL", f"person {place}")
-            said.append(("made" if found.made else "same", found.decision))
+            results.append(("made" if found.made else "same", found.decision))
         except ConfigurationError as error:
-            said.append(("told", str(error)))
+            results.append(("rejected", str(error)))
 
     people = [threading.Thread(target=decide, args=(place,)) for place in range(8)]
     for each in people:
         each.start()
     for each in people:
         each.join()
-    kinds = [kind for kind, _ in said]
-    assert (kinds.count("made"), kinds.count("same"), kinds.count("told")) == (1, 3, 4)
-    (first,) = {decision for kind, decision in said if kind != "told"}
-    assert all(first.told() in what for kind, what in said if kind == "told")
+    kinds = [kind for kind, _ in results]
+    assert (kinds.count("made"), kinds.count("same"), kinds.count("rejected")) == (1, 3, 4)
+    (first,) = {decision for kind, decision in results if kind != "rejected"}
+    assert all(first.description() in what for kind, what in results if kind == "rejected")
 
 
 def test_the_program_keeps_the_decision(stages, program_of, store, now):
-    stages("odd", said={"AAPL": jumped("AAPL", 300.0)})
+    stages("odd", answers={"AAPL": jumped("AAPL", 300.0)})
     done = program_of("held-symbol", "drop", "zzzz", "--by", "kim")
     assert (done.returncode, done.stderr.splitlines()[-1]) == (2, "held-symbol: ZZZZ is not held; held now: AAPL")
     done = program_of("held-symbol", "release", "aapl", "--by", "kim", "--run", "")
@@ -287,7 +289,7 @@ def test_the_program_keeps_the_decision(stages, program_of, store, now):
 
 def test_the_answer_beside_what_is_known(stages, store, now, catalog_settings, store_settings):
     stages("first", BEFORE, {"AAPL": good("AAPL", DAYS[:-1])})
-    stages("odd", said={"AAPL": jumped("AAPL", 300.0)})
+    stages("odd", answers={"AAPL": jumped("AAPL", 300.0)})
     hold = now()["AAPL", "odd"]
     rows = compared(LakeTables(catalog_settings, store_settings), hold.source, held_symbols.check_answer(store, hold))
     assert [row.session for row in rows] == list(DAYS)

@@ -29,7 +29,7 @@ def observed(record):
     return {check.name: check.observed for check in record.checks}
 
 
-def test_a_real_year_passes_and_every_value_is_told(fetch, consume, validate):
+def test_a_real_year_passes_and_every_value_is_reported(fetch, consume, validate):
     fetch()
     consume()
     record = validate()

@@ -152,7 +152,7 @@ class History:
         self.tables.append(namespace, table, run_id, lambda _: table_of(table, rows))
 
     def analyse(self, run_id: str, source: Source, symbols: list[str], batch_date: date = DAY) -> None:
-        """Compute the whole history of symbols anew, on the basis of all splits, and replace it in the lake."""
+        """Compute the whole history of symbols again, on the basis of all splits, and replace it in the lake."""
         namespace = namespace_of(source)
         self.tables.ensure(namespace, DAILY_ANALYTICS)
         for symbol in symbols:
@@ -313,7 +313,7 @@ def load(settings: LoadSettings) -> Callable[..., StageRecord]:
 
 @pytest.fixture
 def sql(warehouse_settings: WarehouseSettings) -> Iterator[Callable[[str], list[tuple[Any, ...]]]]:
-    """Runs a statement over a connection of its own; `{}` in it stands for the database."""
+    """Runs a statement over a connection of its own; `{}` in it is replaced by the database."""
     connection = snowflake.connector.connect(
         account="other", user="other", password="other", host=warehouse_settings.host, port=warehouse_settings.port,
         protocol="http", network_timeout=10,

@@ -127,13 +127,13 @@ def test_a_second_load_of_the_run_replaces_the_first(
         return statement(*places)
 
     monkeypatch.setattr(daily_load.merge, "mirror", wait_once)
-    said: list[str] = []
+    errors: list[str] = []
 
     def first() -> None:
         try:
             load_run(settings, RUN)
         except StageError as error:
-            said.append(str(error))
+            errors.append(str(error))
 
     thread = threading.Thread(target=first)
     thread.start()
@@ -141,7 +141,7 @@ def test_a_second_load_of_the_run_replaces_the_first(
     load()
     go_on.set()
     thread.join(SECONDS)
-    assert said == ["another load of run run-1 began after this one and replaces it"]
+    assert errors == ["another load of run run-1 began after this one and replaces it"]
     assert sql(COUNTS) == [(10,), (10,)]
     assert sql("SELECT COUNT(*), COUNT(DISTINCT LOAD_ID) FROM {}.MARKET_TEST.LOAD_AUDIT") == [(3, 1)]
 

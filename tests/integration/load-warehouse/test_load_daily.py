@@ -1,4 +1,4 @@
-"""load-warehouse against the real store, catalog and warehouse server: what stands in the tables afterwards."""
+"""load-warehouse against the real store, catalog and warehouse server: what is in the tables afterwards."""
 
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
@@ -128,7 +128,7 @@ def test_a_later_batch_adds_and_revises(history: Any, load: Load, sql: Sql) -> N
         expected(history.bars, DAILY_BARS), expected(history.computed, DAILY_ANALYTICS)
     ]  # fmt: skip
     assert audits(sql, "daily_bars")[1] == (13, 2, 10, 1, 0)
-    # Both symbols were computed anew; of the rows that were there one has other values.
+    # Both symbols were recomputed; of the rows that were there one has other values.
     assert audits(sql, "daily_analytics")[1] == (12, 2, 9, 1, 0)
     assert (record.rows_in, record.rows_out) == (12, 12)
 
@@ -262,7 +262,7 @@ def test_the_order_of_loading_does_not_matter(history: Any, load: Load, sql: Sql
         assert list(map(repr, held(sql, table))) == list(map(repr, expected(rows, table)))
 
 
-def test_replayed_and_simulated_rows_stand_side_by_side(history: Any, load: Load, sql: Sql) -> None:
+def test_replayed_and_simulated_rows_are_stored_side_by_side(history: Any, load: Load, sql: Sql) -> None:
     history.run("r")
     history.run("s", source=Source.SIMULATED, sessions=3, lift={("AAPL", 0): 1.0})
     load("r")
@@ -292,7 +292,7 @@ def test_a_held_symbol_is_not_loaded(history: Any, load: Load, sql: Sql) -> None
     assert sql("SELECT DISTINCT SYMBOL FROM {}.MARKET_TEST.DAILY_ANALYTICS") == [("AAPL",)]
 
 
-def test_a_fact_with_another_value_is_refused_and_nothing_becomes_visible(history: Any, load: Load, sql: Sql) -> None:
+def test_a_fact_with_another_value_is_rejected_and_nothing_becomes_visible(history: Any, load: Load, sql: Sql) -> None:
     history.run()
     load()
     sql("UPDATE {}.MARKET_TEST.DAILY_BARS SET CLOSE = CLOSE + 1 WHERE SYMBOL = 'AAPL' AND SESSION_DATE = '2024-06-26'")

@@ -35,7 +35,7 @@ def reconcile(settings: LoadSettings, run: Run = RUN) -> StageRecord:
 
 
 def amend(store: ObjectStore, stage: str, **changes: Any) -> None:
-    """Store a stage's record anew with other values."""
+    """Store a stage's record again with other values."""
     lineage.write(store, lineage.read(store, "run-1", stage).model_copy(update=changes))
 
 
@@ -125,10 +125,10 @@ def test_a_number_in_the_warehouse_one_bit_off(
     off = math.nextafter(value, math.inf)
     sql(f"UPDATE {DAILY} SET {column} = '{off!r}'::FLOAT WHERE SYMBOL = 'AAPL' AND SESSION_DATE = '2024-06-25'")
     assert sql(f"SELECT {column} FROM {DAILY} WHERE SYMBOL = 'AAPL' AND SESSION_DATE = '2024-06-25'") == [(off,)]
-    said = "load-warehouse AAPL: DAILY_ANALYTICS: 5 rows against 5 before: 1 different (2024-06-25)"
+    message = "load-warehouse AAPL: DAILY_ANALYTICS: 5 rows against 5 before: 1 different (2024-06-25)"
     with pytest.raises(IntegrityError, match="does not reconcile: load-warehouse AAPL"):
         reconcile(settings)
-    assert disagreements(store) == (said,)
+    assert disagreements(store) == (message,)
 
 
 @pytest.mark.parametrize("change", ["STOCK_SPLITS = 9", "CURRENCY = NULL", "VOLUME = VOLUME + 1"])
@@ -164,12 +164,12 @@ def test_rows_missing_from_the_warehouse(loaded: Any, settings: LoadSettings, sq
     sql(f"DELETE FROM {DAILY} WHERE SYMBOL = 'AAPL' AND SESSION_DATE > '2024-06-24'")
     with pytest.raises(IntegrityError, match="load-warehouse AAPL: its record says 5 rows, DAILY_ANALYTICS holds 1"):
         reconcile(settings)
-    told = "1 rows against 5 before: 4 missing (2024-06-25, 2024-06-26, 2024-06-27, …)"
-    assert disagreements(store)[1] == f"load-warehouse AAPL: DAILY_ANALYTICS: {told}"
+    differences = "1 rows against 5 before: 4 missing (2024-06-25, 2024-06-26, 2024-06-27, …)"
+    assert disagreements(store)[1] == f"load-warehouse AAPL: DAILY_ANALYTICS: {differences}"
 
 
 @pytest.mark.parametrize(
-    ("statement", "said"),
+    ("statement", "message"),
     [
         (f"UPDATE {BARS} SET CLOSE = CLOSE + 1 WHERE SYMBOL = 'AAPL' AND SESSION_DATE = '2024-06-26'",
          "AAPL: DAILY_BARS: 5 rows against 5 before: 1 different (2024-06-26)"),
@@ -184,12 +184,12 @@ def test_rows_missing_from_the_warehouse(loaded: Any, settings: LoadSettings, sq
     ],
 )  # fmt: skip
 def test_facts_in_the_warehouse(
-    loaded: Any, settings: LoadSettings, sql: Sql, store: ObjectStore, statement: str, said: str
+    loaded: Any, settings: LoadSettings, sql: Sql, store: ObjectStore, statement: str, message: str
 ) -> None:
     sql(statement)
     with pytest.raises(IntegrityError):
         reconcile(settings)
-    assert disagreements(store) == (f"load-warehouse {said}",)
+    assert disagreements(store) == (f"load-warehouse {message}",)
 
 
 def test_facts_that_only_the_warehouse_remembers_are_in_order(
@@ -210,13 +210,13 @@ def test_a_row_of_the_analytics_changed_in_the_lake(
     history.change(DAILY_ANALYTICS, AAPL, date(2024, 6, 26), rsi_14=1.5)
     with pytest.raises(IntegrityError):
         reconcile(settings)
-    said = "load-warehouse AAPL: DAILY_ANALYTICS: 5 rows against 5 before: 1 different (2024-06-26)"
-    assert disagreements(store) == (said,)
+    message = "load-warehouse AAPL: DAILY_ANALYTICS: 5 rows against 5 before: 1 different (2024-06-26)"
+    assert disagreements(store) == (message,)
     history.change(DAILY_ANALYTICS, AAPL, date(2024, 6, 26), row_hash="0" * 32)
     with pytest.raises(IntegrityError):
         reconcile(settings)
     assert disagreements(store) == (
-        "daily-analytics AAPL: daily_analytics: 5 rows against 5 before: 1 different (2024-06-26)", said
+        "daily-analytics AAPL: daily_analytics: 5 rows against 5 before: 1 different (2024-06-26)", message
     )  # fmt: skip
 
 
@@ -226,8 +226,8 @@ def test_a_row_of_the_analytics_missing_in_the_lake(
     history.change(DAILY_ANALYTICS, AAPL, date(2024, 6, 26), session_date=date(2024, 7, 1))
     with pytest.raises(IntegrityError):
         reconcile(settings)
-    told = "5 rows against 5 before: 1 missing (2024-06-26), 1 extra (2024-07-01)"
-    assert disagreements(store)[0] == f"daily-analytics AAPL: daily_analytics: {told}"
+    differences = "5 rows against 5 before: 1 missing (2024-06-26), 1 extra (2024-07-01)"
+    assert disagreements(store)[0] == f"daily-analytics AAPL: daily_analytics: {differences}"
     history.lose(DAILY_ANALYTICS)
     with pytest.raises(IntegrityError):
         reconcile(settings)

@@ -55,7 +55,7 @@ class _Handler(BaseHTTPRequestHandler):
 WELCOME = {"success": True, "data": {"token": "t", "masterToken": "m", "parameters": [], "sessionInfo": {}}}
 
 
-def refusal(code: str, message: str) -> dict[str, Any]:
+def rejection(code: str, message: str) -> dict[str, Any]:
     return {"success": False, "code": code, "message": message, "data": {"nextAction": "RETRY_LOGIN"}}
 
 
@@ -134,8 +134,8 @@ def test_password_and_session_parameters(server: LoginServer, address: Warehouse
         ("390422", "Incoming request with IP/Token 1.2.3.4 is not allowed to access Snowflake.", "is not allowed to"),
     ],
 )  # fmt: skip
-def test_refused_sign_in(code: str, message: str, line: str, server: LoginServer, address: WarehouseSettings) -> None:
-    server.answer = refusal(code, message)
+def test_rejected_sign_in(code: str, message: str, line: str, server: LoginServer, address: WarehouseSettings) -> None:
+    server.answer = rejection(code, message)
     with pytest.raises(ConfigurationError) as caught:
         Session(address.model_copy(update={"role": "LOADER_ROLE"}), "test")
     assert line in str(caught.value)
@@ -144,8 +144,8 @@ def test_refused_sign_in(code: str, message: str, line: str, server: LoginServer
     assert "s3cret" not in str(caught.value)
 
 
-def test_refused_key(server: LoginServer, address: WarehouseSettings, key: rsa.RSAPrivateKey, tmp_path: Path) -> None:
-    server.answer = refusal("390144", "JWT token is invalid. [0ce9eb56-821d-4ca9-a774-04ae89a0cf5a]")
+def test_rejected_key(server: LoginServer, address: WarehouseSettings, key: rsa.RSAPrivateKey, tmp_path: Path) -> None:
+    server.answer = rejection("390144", "JWT token is invalid. [0ce9eb56-821d-4ca9-a774-04ae89a0cf5a]")
     file = pem(key, tmp_path / "key.p8", None)
     with pytest.raises(ConfigurationError, match="RSA_PUBLIC_KEY"):
         Session(address.model_copy(update={"private_key_file": file}), "test")
@@ -218,11 +218,11 @@ def test_exit_codes_and_one_line(
     done = run_program(programs, "load-warehouse", nowhere, *run)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1), done
     assert done.stderr.startswith(f"load-warehouse: the warehouse at http://127.0.0.1:{port} does not answer")
-    server.answer = refusal("390100", "Incorrect username or password was specified.")
-    refused = stage_env(TICKLAKE_WAREHOUSE_PORT=str(server.server_port))
-    done = run_program(programs, "load-warehouse", refused, *run)
+    server.answer = rejection("390100", "Incorrect username or password was specified.")
+    rejected = stage_env(TICKLAKE_WAREHOUSE_PORT=str(server.server_port))
+    done = run_program(programs, "load-warehouse", rejected, *run)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done
-    assert "refuses the sign-in" in done.stderr
+    assert "rejects the sign-in" in done.stderr
     done = run_program(programs, "reconcile-run", stage_env(), *run)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done
     assert "no result of load-warehouse" in done.stderr

@@ -41,7 +41,7 @@ def test_sound_rows_pass(loaded: Any, settings: LoadSettings) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (
             "DELETE FROM {t} WHERE SYMBOL = 'MSFT' AND SESSION_DATE = '2024-06-25'",
@@ -71,9 +71,9 @@ def test_sound_rows_pass(loaded: Any, settings: LoadSettings) -> None:
         ("DELETE FROM {t} WHERE HISTORY_SESSIONS > 2", "sessions behind: 3 sessions"),
     ],
 )
-def test_each_fault_is_found(loaded: Any, settings: LoadSettings, sql: Sql, change: str, said: str) -> None:
+def test_each_fault_is_found(loaded: Any, settings: LoadSettings, sql: Sql, change: str, message: str) -> None:
     sql(change.replace("{t}", TABLE))
-    with pytest.raises(QualityError, match=said):
+    with pytest.raises(QualityError, match=message):
         validate(settings, loaded)
 
 

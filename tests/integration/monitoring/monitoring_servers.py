@@ -50,14 +50,14 @@ class Receiver:
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def states(self, name: str, **labels: str) -> list[str]:
-        """What was told of an alert, `firing` or `resolved`, oldest first."""
+        """What was reported of an alert, `firing` or `resolved`, oldest first."""
         return [
             each["status"] for each in list(self.notices)
             if each["labels"]["alertname"] == name and labels.items() <= each["labels"].items()
         ]  # fmt: skip
 
     def expect(self, state: str, name: str, **labels: str) -> None:
-        """Wait until the latest notice of an alert is of this state; a failure tells all that was noticed."""
+        """Wait until the latest notice of an alert is of this state; a failure prints all that was received."""
         wait_until(
             lambda: self.states(name, **labels)[-1:] == [state],
             lambda: (name, labels, state, [(each["status"], each["labels"]) for each in self.notices]),

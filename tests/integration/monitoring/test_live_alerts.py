@@ -10,7 +10,7 @@ from ticklake import kafka
 from ticklake.settings import KafkaSettings, LiveSettings
 
 Environment = Callable[..., dict[str, str]]
-QUIET = ("TicklakeNoTicks", "TicklakeWriteErrors", "TicklakeArchiveLagGrowing", "TicklakeQuarantineRate")
+NOT_FIRING = ("TicklakeNoTicks", "TicklakeWriteErrors", "TicklakeArchiveLagGrowing", "TicklakeQuarantineRate")
 
 
 def test_ticks_stop_messages_are_invalid_and_the_store_is_away(
@@ -30,7 +30,7 @@ def test_ticks_stop_messages_are_invalid_and_the_store_is_away(
         wait_until(lambda: (prometheus.value(rate) or 0) > 50, services.log.read_text)
         receiver.notices.clear()
         time.sleep(8)
-        assert not [name for name in QUIET if "firing" in receiver.states(name)], receiver.notices
+        assert not [name for name in NOT_FIRING if "firing" in receiver.states(name)], receiver.notices
 
         assert services.stop("stream-ticks") == 0
         receiver.expect("firing", "TicklakeNoTicks")

@@ -18,7 +18,7 @@ from ticklake.records import Source, SymbolStatus
 Environment = Callable[..., dict[str, str]]
 
 
-def test_alerts_fire_clear_and_are_told_as_alertmanager_tells_them(
+def test_alerts_fire_clear_and_are_reported_as_by_alertmanager(
     stage_env: Environment, store: ObjectStore, services: Any, quick_rules: Path, tmp_path: Path
 ) -> None:
     exporter = stage_env(
@@ -78,7 +78,7 @@ def test_alerts_fire_clear_and_are_told_as_alertmanager_tells_them(
 
 
 def test_wrong_settings_are_named(stage_env: Environment, programs: Path, tmp_path: Path) -> None:
-    for change, said in (
+    for change, message in (
         ({}, "TICKLAKE_RULES_TARGETS"),
         ({"TICKLAKE_RULES_TARGETS": "a=nowhere"}, "TICKLAKE_RULES_TARGETS"),
         ({"TICKLAKE_RULES_TARGETS": "a=http://x/", "TICKLAKE_RULES_DIR": str(tmp_path)}, "there are no rules"),
@@ -87,4 +87,4 @@ def test_wrong_settings_are_named(stage_env: Environment, programs: Path, tmp_pa
             [programs / "check-rules"], env=stage_env(TICKLAKE_METRICS_PORT="0", **change), capture_output=True,
             text=True, timeout=300, check=False,
         )  # fmt: skip
-        assert (done.returncode, said in done.stderr) == (2, True), done.stderr
+        assert (done.returncode, message in done.stderr) == (2, True), done.stderr

@@ -14,7 +14,7 @@ from ticklake_local.environment import cache_folder
 Environment = Callable[..., dict[str, str]]
 
 
-def test_the_watermark_stands_ticks_come_late_and_faster_than_they_are_read(
+def test_the_watermark_does_not_advance_ticks_come_late_and_faster_than_they_are_read(
     stage_env: Environment, kafka_settings: KafkaSettings, live: LiveSettings,
     monitoring: Any, receiver: Any, services: Any,
 ) -> None:  # fmt: skip

@@ -84,7 +84,7 @@ def test_what_goes_wrong_is_named(minio: StoreSettings, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="SignatureDoesNotMatch"):
         run(wrong, folder)
     (folder / "policies" / "alpha.json").write_text('{"Version": "2012-10-17", "Statement": [{"Effect": "Maybe"}]}')
-    with pytest.raises(ConfigurationError, match="refuses the policy of user alpha"):
+    with pytest.raises(ConfigurationError, match="rejects the policy of user alpha"):
         run(minio, folder)
 
 

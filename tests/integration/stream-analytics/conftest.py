@@ -78,9 +78,9 @@ class Bench:
 
     def until(self, true: Callable[[], bool], seconds: float = 480) -> None:
         """Wait until `true`; the program must not end by itself meanwhile."""
-        wait_until(true, self.said, alive=lambda: self.started[-1].poll() is None, seconds=seconds, pause=0.3)
+        wait_until(true, self.output, alive=lambda: self.started[-1].poll() is None, seconds=seconds, pause=0.3)
 
-    def said(self) -> str:
+    def output(self) -> str:
         number = len(self.started) - 1
         return (self.logs / f"out-{number}").read_text() + (self.logs / f"err-{number}").read_text()
 
@@ -91,7 +91,7 @@ class Bench:
         """Stop the program with SIGTERM; it must end with 0. Returns the seconds."""
         asked = time.monotonic()
         self.started[-1].send_signal(signal.SIGTERM)
-        assert self.started[-1].wait(ENDS_SECONDS) == 0, self.said()
+        assert self.started[-1].wait(ENDS_SECONDS) == 0, self.output()
         return time.monotonic() - asked
 
     def kill(self) -> None:

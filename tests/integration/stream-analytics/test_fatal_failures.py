@@ -29,10 +29,10 @@ def test_a_password_that_kafka_rejects_ends_the_program(bench: Any, own_broker: 
     own_broker.set_password("second")
     own_broker.stop()  # connections that are open stay signed in
     own_broker.start_again()
-    assert running.wait(300) == 1, bench.said()
+    assert running.wait(300) == 1, bench.output()
     assert bench.errors().startswith(line)
     # From the start on.
-    assert bench.start(**settings).wait(300) == 1, bench.said()
+    assert bench.start(**settings).wait(300) == 1, bench.output()
     assert bench.errors().startswith(line)
     assert len(bench.errors().splitlines()) == 1
     bench.start(**settings | {"TICKLAKE_KAFKA_PASSWORD": "second"})
@@ -50,7 +50,7 @@ def test_a_key_that_the_store_rejects_ends_the_program(on_own_store: Any, own_st
     own_store.set_secret_key("second")
     own_store.start_again()
     bench.send(minutely(range(90, 120)))
-    assert running.wait(300) == 1, bench.said()
+    assert running.wait(300) == 1, bench.output()
     (line,) = bench.errors().splitlines()
     assert "SignatureDoesNotMatch" in line
     assert "TICKLAKE_STORE_SECRET_KEY" in line
@@ -62,10 +62,10 @@ def test_a_dead_jvm_ends_the_program(bench: Any) -> None:
     bench.until(lambda: bench.metric("rows_total") > 0)
     (java,) = (child for child in psutil.Process(running.pid).children() if "java" in child.name())
     java.kill()
-    assert running.wait(60) == 1, bench.said()
+    assert running.wait(60) == 1, bench.output()
     (line,) = bench.errors().splitlines()
     assert "Spark's JVM ended" in line
-    assert AGAIN not in bench.said()
+    assert AGAIN not in bench.output()
 
 
 def test_a_run_that_ends_by_itself_does_not_wait(on_own_store: Any, own_store: Any) -> None:
@@ -74,6 +74,6 @@ def test_a_run_that_ends_by_itself_does_not_wait(on_own_store: Any, own_store: A
     bench.until(bench.ready)
     own_store.kill()
     bench.send(minutely(range(90)))
-    assert running.wait(300) == 1, bench.said()
+    assert running.wait(300) == 1, bench.output()
     assert "the store at" in bench.errors()
-    assert AGAIN not in bench.said()
+    assert AGAIN not in bench.output()

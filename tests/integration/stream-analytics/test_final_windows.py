@@ -52,7 +52,7 @@ def test_a_topic_that_was_recreated(kafka_settings: KafkaSettings, live: LiveSet
     assert missing_until(chosen, gap) == NOON + timedelta(minutes=10) + DELAY
 
 
-def test_the_append_time_tells_where_no_tick_may_be_ahead_of_it(
+def test_the_append_time_decides_where_no_tick_may_be_ahead_of_it(
     kafka_settings: KafkaSettings, live: LiveSettings, log: Any
 ) -> None:
     chosen = settings(kafka_settings, live, 60)

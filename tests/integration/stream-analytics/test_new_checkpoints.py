@@ -82,7 +82,7 @@ def test_a_recreated_topic(bench: Any, tick: Any, reference: Any, compare: Any) 
     bench.send([first])
     bench.send(new)
     program = bench.start(TICKLAKE_WINDOWS_CHECKPOINT="")
-    assert program.wait(300) == 2, bench.said()
+    assert program.wait(300) == 2, bench.output()
     (line,) = bench.errors().splitlines()
     assert f"topic {bench.names.topic} was recreated (topic id {old_id}, now {new_id})" in line
     assert RESET in line
@@ -114,13 +114,13 @@ def test_a_recreated_topic(bench: Any, tick: Any, reference: Any, compare: Any) 
     assert skipped(bench, "partial") == {"15m": 0, "1h": 0}
     assert_whole(bench, compare, every, due)
 
-    # The checkpoint that was left stays refused, as its topic is gone; held, the program says so until it is stopped.
+    # The checkpoint that was left stays rejected, as its topic is gone; held, the program says so until it is stopped.
     program = bench.start(TICKLAKE_WINDOWS_CHECKPOINT="", TICKLAKE_WINDOWS_HOLD_SECONDS="600")
-    bench.until(lambda: "held until a person changes something" in bench.said())
+    bench.until(lambda: "held until a person changes something" in bench.output())
     assert program.poll() is None
     assert not bench.ready()
     program.terminate()
-    assert program.wait(60) == 2, bench.said()
+    assert program.wait(60) == 2, bench.output()
     assert f"(topic id {old_id}, now {new_id})" in bench.errors()
 
 
@@ -137,7 +137,7 @@ def test_a_topic_that_is_recreated_while_it_is_read(
         old_id, new_id = bench.recreate_topic()
         # Read from the old offsets on, the longer one would give windows without their first ticks.
         bench.send([*session(tick, range(70, 150), 9), at(tick, 160)] if log == "longer" else [at(tick, 71)])
-    assert program.wait(300) == 2, bench.said()
+    assert program.wait(300) == 2, bench.output()
     (line,) = bench.errors().splitlines()
     assert f"topic {bench.names.topic} was recreated (topic id {old_id}, now {new_id})" in line
     assert RESET in line

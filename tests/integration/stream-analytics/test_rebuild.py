@@ -19,7 +19,7 @@ from ticklake.tables import WINDOWS, arrow_schema
 
 @pytest.fixture
 def archive(bench: Any, programs: Any, stage_env: Callable[..., dict[str, str]]) -> Iterator[Callable[[int], None]]:
-    """Runs the archive; waits until so many ticks are in it."""
+    """Runs the archive; waits until the given number of ticks is in it."""
     env = stage_env(TICKLAKE_METRICS_PORT="0", TICKLAKE_ARCHIVE_ROLL_SECONDS="1")
     with (bench.logs / "archive").open("wb") as out:
         process = subprocess.Popen([programs / "archive-ticks"], env=env, stdout=out, stderr=out)
@@ -104,15 +104,15 @@ def _snapshots(bench: Any) -> list[Any]:
 
 
 @pytest.mark.parametrize(
-    ("first", "after", "said"),
+    ("first", "after", "message"),
     [
         ("2026-01-30T14:30", "2026-01-30T15:30Z", "has no offset from UTC"),
         ("yesterday", "2026-01-30T15:30Z", "is no moment"),
         ("2026-01-30T15:30Z", "2026-01-30T15:30Z", "does not lie after"),
     ],
 )
-def test_a_wrong_span_is_one_line(bench: Any, programs: Any, first: str, after: str, said: str) -> None:
+def test_a_wrong_span_is_one_line(bench: Any, programs: Any, first: str, after: str, message: str) -> None:
     done = rebuild(bench, programs, first, after)
     assert done.returncode == 2
-    assert said in done.stderr
+    assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1

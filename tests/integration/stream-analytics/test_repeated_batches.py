@@ -44,13 +44,13 @@ def test_a_repeated_micro_batch_writes_nothing_twice(
 ) -> None:  # fmt: skip
     append, failures = WindowLake.append, []
 
-    def committed_but_not_told(self: WindowLake, *arguments: Any) -> None:
+    def committed_but_not_reported(self: WindowLake, *arguments: Any) -> None:
         append(self, *arguments)
         if not failures:
             failures.append("once")
             raise StageError("the answer was lost")
 
-    monkeypatch.setattr(WindowLake, "append", committed_but_not_told)
+    monkeypatch.setattr(WindowLake, "append", committed_but_not_reported)
     if planted:
         # What the table has is not asked for.
         monkeypatch.setattr(WindowLake, "written_until", lambda _: {})

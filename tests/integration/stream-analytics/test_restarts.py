@@ -20,19 +20,19 @@ def test_the_store_goes_away_and_comes_back(on_own_store: Any, own_store: Any, r
     own_store.kill()
     more = minutely(range(90, 120))
     bench.send(more)
-    bench.until(lambda: AGAIN in bench.said() and not bench.ready())
+    bench.until(lambda: AGAIN in bench.output() and not bench.ready())
     own_store.start_again()
     due = closed_by(reference([*ticks, *more]), more[-1])
     bench.until(lambda: len(bench.windows()) == len(due) and bench.ready())
     compare(bench.windows(), due)
-    assert bench.metric("restarts_total") == bench.said().count(AGAIN)
+    assert bench.metric("restarts_total") == bench.output().count(AGAIN)
     assert bench.errors() == ""
 
     # A stop while it waits.
     own_store.kill()
-    before = bench.said().count(AGAIN)
+    before = bench.output().count(AGAIN)
     bench.send(minutely(range(120, 130)))
-    bench.until(lambda: bench.said().count(AGAIN) > before)
+    bench.until(lambda: bench.output().count(AGAIN) > before)
     assert bench.terminate() < 20
     assert bench.errors() == ""
 
@@ -49,7 +49,7 @@ def test_the_broker_goes_away_and_comes_back(bench: Any, own_broker: Any, refere
     bench.start(**settings)
     bench.until(lambda: len(bench.windows()) == len(closed_by(reference(ticks), ticks[-1])) and bench.ready())
     own_broker.kill()
-    bench.until(lambda: bench.said().count(AGAIN) > 1 and not bench.ready(), 600)
+    bench.until(lambda: bench.output().count(AGAIN) > 1 and not bench.ready(), 600)
     own_broker.start_again()
     more = minutely(range(90, 120))
     bench.send(more)

@@ -140,7 +140,7 @@ def test_heartbeats_close_idle_windows_and_make_no_backlog_late(bench: Any, tick
             name: values[name] for name in ("tick_count", "close", "volume")
         }, key
     assert any(values["tick_count"] == 5 for values in wanted.values())
-    assert "late ticks" not in bench.said()
+    assert "late ticks" not in bench.output()
     bench.terminate()
 
 
@@ -151,23 +151,23 @@ def test_enough_closed_windows_end_the_program(bench: Any, tick: Any) -> None:
         TICKLAKE_WINDOWS_UNTIL_CLOSED_WINDOWS="2", TICKLAKE_WINDOWS_UNTIL_SECONDS="400",
         TICKLAKE_WINDOWS_CHECKPOINT=str(bench.logs / "checkpoints"),
     )  # fmt: skip
-    assert program.wait(500) == 0, bench.said()
+    assert program.wait(500) == 0, bench.output()
     assert bench.errors() == ""
     lengths = [key[2] for key in bench.windows()]
     assert min(lengths.count("15m"), lengths.count("1h")) >= 2
 
 
 @pytest.mark.parametrize(
-    ("settings", "code", "said"),
+    ("settings", "code", "message"),
     [
         ({"TICKLAKE_LIVE_NAMESPACE": "nowhere"}, 2, "has no topic stock-market-realtime.nowhere: create it"),
         ({"TICKLAKE_WINDOWS_TRIGGER_SECONDS": "-1"}, 2, "TICKLAKE_WINDOWS_TRIGGER_SECONDS"),
         ({"TICKLAKE_STORE_BUCKET": "no-such-bucket"}, 2, "has no bucket no-such-bucket: create it"),
     ],
 )
-def test_what_a_user_can_get_wrong_is_one_line(bench: Any, settings: dict[str, str], code: int, said: str) -> None:
+def test_what_a_user_can_get_wrong_is_one_line(bench: Any, settings: dict[str, str], code: int, message: str) -> None:
     env = bench.environment(**settings)
     done = subprocess.run([bench.program], env=env, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == code
-    assert said in done.stderr
+    assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1

@@ -86,8 +86,8 @@ def test_sigterm_ends_with_everything_confirmed(
         process.send_signal(signal.SIGTERM)
         output, _ = process.communicate(timeout=ENDS_SECONDS)
         assert process.returncode == 0, output
-    said = [json.loads(line) for line in output.splitlines()]
-    [confirmed] = [line["ticks"] for line in said if line["event"] == "all ticks are confirmed"]
+    lines = [json.loads(line) for line in output.splitlines()]
+    [confirmed] = [line["ticks"] for line in lines if line["event"] == "all ticks are confirmed"]
     records = read(kafka_settings, live.names.topic)
     assert len(records) == confirmed
     keys = {(t.symbol, t.sequence) for t in (Tick.model_validate_json(r.value) for r in records)}
@@ -99,14 +99,14 @@ def test_sigterm_ends_with_everything_confirmed(
 def test_an_absent_broker_and_contradictions_are_one_line(
     stage_env: Environment, programs: Path, live: LiveSettings
 ) -> None:
-    for change, code, said in (
+    for change, code, message in (
         ({"TICKLAKE_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1", "TICKLAKE_KAFKA_TIMEOUT_SECONDS": "2"}, 1, "127.0.0.1:1"),
         ({"TICKLAKE_LIVE_NAMESPACE": "", "TICKLAKE_STREAM_SPEED_UP": "2"}, 2, "TICKLAKE_LIVE_NAMESPACE"),
         ({"TICKLAKE_STREAM_RATE": "0"}, 2, "TICKLAKE_STREAM_RATE"),
     ):
         done = run(programs, stage_env(TICKLAKE_METRICS_PORT="0") | change)
         assert (done.returncode, done.stderr.count("\n")) == (code, 1), done.stderr
-        assert said in done.stderr
+        assert message in done.stderr
 
 
 class Quotes(BaseHTTPRequestHandler):
@@ -227,8 +227,8 @@ def test_the_program_takes_its_prices_from_the_catalog_that_it_is_given(
     )  # fmt: skip
     done = run(programs, environment)
     assert done.returncode == 0, done.stderr + done.stdout
-    (said,) = [line for line in map(json.loads, done.stdout.splitlines()) if line["event"] == "prices start"]
-    assert (said["from_lake"], said["built_in"]) == ((["AAPL"], []) if catalog else ([], ["AAPL"]))
+    (line,) = [line for line in map(json.loads, done.stdout.splitlines()) if line["event"] == "prices start"]
+    assert (line["from_lake"], line["built_in"]) == ((["AAPL"], []) if catalog else ([], ["AAPL"]))
 
 
 def _get(port: int, path: str) -> str:

@@ -80,11 +80,11 @@ def test_spark_set_repeats_nothing_that_pyspark_ships(filled: Path) -> None:
 
 
 def test_warm_check_is_fast_and_silent(filled: Path) -> None:
-    told: list[object] = []
+    calls: list[object] = []
     begun = time.monotonic()
-    ensure_jars(JAVA, filled, lambda *what: told.append(what))
+    ensure_jars(JAVA, filled, lambda *what: calls.append(what))
     assert time.monotonic() - begun < 1
-    assert told == []
+    assert calls == []
 
 
 def test_touched_but_unchanged_jars_are_summed_and_kept(cache: Path, offline: None) -> None:
@@ -109,15 +109,15 @@ def test_damaged_jar_is_deleted_and_fetched_again(cache: Path, harm: str, monkey
             ensure_jars(JAVA, cache)
         assert not jar.exists()
 
-    told: list[tuple[str, int, int]] = []
-    ensure_jars(JAVA, cache, lambda *what: told.append(what))
+    calls: list[tuple[str, int, int]] = []
+    ensure_jars(JAVA, cache, lambda *what: calls.append(what))
     assert jar.read_bytes() == whole
-    assert {name for name, _, _ in told} == {"s3proxy"}
-    assert told[0] == ("s3proxy", 0, 21)
-    assert told[-1] == ("s3proxy", 21, 21)
+    assert {name for name, _, _ in calls} == {"s3proxy"}
+    assert calls[0] == ("s3proxy", 0, 21)
+    assert calls[-1] == ("s3proxy", 21, 21)
 
 
-def test_stray_jar_goes_when_the_set_is_mended(cache: Path) -> None:
+def test_stray_jar_goes_when_the_set_is_repaired(cache: Path) -> None:
     folder = ensure_jars(JAVA, cache)["s3proxy"]
     (folder / "other-1.0.jar").write_bytes(b"x")
     (folder / "args4j-2.37.jar").unlink()
@@ -133,7 +133,7 @@ def test_without_network_one_line_says_so_and_soon(tmp_path: Path, offline: None
     assert time.monotonic() - begun < 60
 
 
-def test_other_content_than_recorded_is_refused(cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_other_content_than_recorded_is_rejected(cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     recorded = Path(jars_module.__file__).parent / "jars/SHA256SUMS"
     altered = "".join(
         "0" * 64 + line[64:] if "args4j" in line else line for line in recorded.read_text().splitlines(keepends=True)
@@ -150,7 +150,7 @@ def test_concurrent_callers_fetch_once(cache: Path) -> None:
     code = (
         "import sys; from pathlib import Path\n"
         "from ticklake_local.jars import ensure_jars; from ticklake_local.java import find_java\n"
-        "told = []; ensure_jars(find_java(), Path(sys.argv[1]), lambda *what: told.append(what)); print(len(told) > 0)"
+        "made = []; ensure_jars(find_java(), Path(sys.argv[1]), lambda *what: made.append(what)); print(len(made) > 0)"
     )
     runs = [subprocess.Popen([sys.executable, "-c", code, cache], stdout=subprocess.PIPE, text=True) for _ in range(3)]
     assert sorted(run.communicate()[0].strip() for run in runs) == ["False", "False", "True"]

@@ -118,7 +118,7 @@ def test_an_initialisation_that_was_cut_short_is_done_again(tmp_path: Path) -> N
         server.stop()
 
 
-def test_a_database_that_cannot_be_made_is_said_with_its_reason(tmp_path: Path) -> None:
+def test_a_database_that_cannot_be_made_is_reported_with_its_reason(tmp_path: Path) -> None:
     programs = tmp_path / "programs"
     programs.mkdir()
     (programs / "initdb").write_text("#!/bin/sh\necho 'initdb: error: no space left'\nexit 1\n")

@@ -196,7 +196,7 @@ class WebServer(Part):
         return port_in_use(self.port)
 
 
-def test_part_starts_is_ready_stops_and_refuses_a_taken_port(tmp_path: Path) -> None:
+def test_part_starts_is_ready_stops_and_rejects_a_taken_port(tmp_path: Path) -> None:
     part = WebServer(free_port(), tmp_path)
     part.stop()
     with pytest.raises(PartError, match="web was not started"):

@@ -51,7 +51,7 @@ def test_a_table_for_people(programs: Path, folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("statement", "said"),
+    ("statement", "message"),
     [
         ("selec 1", "selec 1"),
         ("select * from MARKET_TEST.NOPE", "NOPE"),
@@ -59,13 +59,13 @@ def test_a_table_for_people(programs: Path, folder: Path) -> None:
         ("select nosuchfunction(1)", "nosuchfunction"),
     ],
 )
-def test_an_error_is_one_line_and_exit_code_2(programs: Path, folder: Path, statement: str, said: str) -> None:
+def test_an_error_is_one_line_and_exit_code_2(programs: Path, folder: Path, statement: str, message: str) -> None:
     done = sql(programs, folder, statement)
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.startswith("ticklake: the warehouse says: ")
     assert done.stderr.count("\n") == 1
-    assert said in done.stderr
+    assert message in done.stderr
 
 
 def test_a_wrong_setting_is_named(programs: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ from ticklake_local.stage_host_client import Host, make_hosts
 PROGRAM = "reconcile-run"
 ARGUMENTS = ["--date", "2024-06-28", "--run-id", "no-such-run"]
 WRONG = {"TICKLAKE_LOG_LEVEL": "LOUD"}
-"""A setting that every stage refuses."""
+"""A setting that every stage rejects."""
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +181,7 @@ def test_what_the_check_raises_ends_the_wait(
 
 
 def attempts(platform: Platform, host: Host, **environment: str) -> tuple[StageFailed, int]:
-    """How `run_program` fails, and how many times the stage said its line."""
+    """How `run_program` fails, and how many times the stage printed its line."""
     log = platform.folder.log(PROGRAM)
     log.unlink(missing_ok=True)
     with pytest.raises(StageFailed) as failed:

@@ -113,9 +113,9 @@ def test_multipart_upload_appears_only_when_complete(s3: Any) -> None:
 
 def test_existing_object_is_not_overwritten_under_if_none_match(s3: Any) -> None:
     s3.put_object(Bucket=BUCKET, Key="once", Body=b"first", IfNoneMatch="*", Metadata={"writer": "1"})
-    with pytest.raises(ClientError) as refused:
+    with pytest.raises(ClientError) as rejected:
         s3.put_object(Bucket=BUCKET, Key="once", Body=b"second", IfNoneMatch="*", Metadata={"writer": "2"})
-    assert status(refused) == 412
+    assert status(rejected) == 412
     answer = s3.get_object(Bucket=BUCKET, Key="once")
     assert (answer["Body"].read(), answer["Metadata"]) == (b"first", {"writer": "1"})
 
@@ -145,10 +145,10 @@ def test_of_concurrent_conditional_writers_exactly_one_wins(s3: Any, size: int) 
             assert answer["Metadata"] == {"writer": str(writer)}
 
 
-def test_wrong_secret_is_refused_and_only_loopback_listens(store: Store) -> None:
-    with pytest.raises(ClientError) as refused:
+def test_wrong_secret_is_rejected_and_only_loopback_listens(store: Store) -> None:
+    with pytest.raises(ClientError) as rejected:
         client(store, "wrong").list_buckets()
-    assert status(refused) == 403
+    assert status(rejected) == 403
     assert store.child is not None
     listening = {
         connection.laddr.ip.removeprefix("::ffff:")
@@ -193,7 +193,9 @@ def test_runs_on_the_bundled_java_when_the_machine_has_none(jars: Path, tmp_path
         store.stop()
 
 
-def test_file_system_without_attributes_is_refused(jars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_system_without_attributes_is_rejected(
+    jars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def unsupported(*_: object) -> None:
         raise OSError(95, "Operation not supported")
 

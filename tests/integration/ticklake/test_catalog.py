@@ -92,15 +92,15 @@ def test_what_a_commit_says_of_itself(tables: LakeTables) -> None:
 
 def test_a_check_that_fails_keeps_the_table(tables: LakeTables) -> None:
     tables.append("market", PLAIN, "run", lambda _: priced(("A", 1.0)))
-    told: list[int | None] = []
+    snapshots: list[int | None] = []
 
     def check(snapshot: int | None) -> None:
-        told.append(snapshot)
+        snapshots.append(snapshot)
         raise StageError("not now")
 
     with pytest.raises(StageError, match="not now"):
         tables.replace("market", PLAIN, "run", priced(("A", 2.0)), matching(symbol=["A"]), check=check)
-    assert told == [tables.version("market", PLAIN)]
+    assert snapshots == [tables.version("market", PLAIN)]
     assert tables.read("market", PLAIN).to_pylist() == [{"symbol": "A", "price": 1.0}]
 
 
@@ -118,7 +118,7 @@ def test_the_pieces_that_two_snapshots_differ_in(tables: LakeTables) -> None:
         return sorted((row["symbol"], row["price"]) for piece in pieces for row in piece.to_pylist())
 
     assert prices(second) == [("A", 1.0), ("B", 2.0), ("C", 1.0)]
-    assert prices(second, first) == [("A", 1.0), ("B", 2.0)]  # A stood in one file with B
+    assert prices(second, first) == [("A", 1.0), ("B", 2.0)]  # A was in one file with B
     assert prices(first, second) == [("A", 1.0), ("B", 1.0)]
     assert tables.keeps("market", PLAIN, first)
     assert not tables.keeps("market", PLAIN, 1)
@@ -214,7 +214,7 @@ def test_a_catalog_that_may_only_be_read(
     file = Path(catalog_settings.uri.removeprefix("sqlite:///"))
     reader = LakeTables(CatalogSettings(uri=f"sqlite:///file:{file}?mode=ro&uri=true"), store_settings)
     assert reader.read("market", PLAIN).num_rows == 1
-    with pytest.raises(ConfigurationError, match=r"refuses to append to market\.plain"):
+    with pytest.raises(ConfigurationError, match=r"denies permission to append to market\.plain"):
         reader.append("market", PLAIN, "run", lambda _: priced(("B", 1.0)))
     assert tables.read("market", PLAIN).num_rows == 1
 

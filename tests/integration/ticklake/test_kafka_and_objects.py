@@ -110,7 +110,7 @@ def test_objects_come_back_as_written(store: ObjectStore) -> None:
         store.get("a/b.csv")
 
 
-def test_a_refused_key_and_a_missing_bucket_say_what_to_do(store_settings: StoreSettings) -> None:
+def test_a_rejected_key_and_a_missing_bucket_say_what_to_do(store_settings: StoreSettings) -> None:
     wrong = store_settings.model_copy(update={"secret_key": type(store_settings.secret_key)("wrong")})
     with pytest.raises(ConfigurationError, match="TICKLAKE_STORE_SECRET_KEY"):
         ObjectStore(wrong).put("x", b"")

@@ -22,7 +22,7 @@ def silent() -> Iterator[str]:
         yield f"127.0.0.1:{server.getsockname()[1]}"
 
 
-def test_kafka_tells_wrong_credentials_each_time(user: KafkaSettings) -> None:
+def test_kafka_reports_wrong_credentials_each_time(user: KafkaSettings) -> None:
     check_sign_in(user)
     for change in ({"password": SecretStr("second")}, {"username": "nobody"}):
         wrong = user.model_copy(update=change)
@@ -61,7 +61,7 @@ def test_no_other_trouble_with_kafka_is_a_rejection(user: KafkaSettings, silent:
     assert not isinstance(caught.value, CredentialsError)
 
 
-def test_the_store_tells_wrong_keys_in_every_call(keyed_store: KeyedStore) -> None:
+def test_the_store_reports_wrong_keys_in_every_call(keyed_store: KeyedStore) -> None:
     settings = keyed_store.start("first-key")
     ObjectStore(settings).check_sign_in()
     for change in ({"secret_key": SecretStr("other")}, {"access_key": SecretStr("other")}):
@@ -77,7 +77,7 @@ def test_the_store_tells_wrong_keys_in_every_call(keyed_store: KeyedStore) -> No
                 call()
 
 
-def test_minio_tells_wrong_keys_from_rights(minio_user: MinioUser) -> None:
+def test_minio_distinguishes_wrong_keys_from_rights(minio_user: MinioUser) -> None:
     settings = minio_user.set_key("first-key")
     store = ObjectStore(settings)
 

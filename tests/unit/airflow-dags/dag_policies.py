@@ -37,7 +37,7 @@ def ends(dag: Any) -> Iterator[str]:
             yield f"{task.task_id} may take {task.execution_timeout or 'forever'}"
 
 
-def tells_of_failures(dag: Any) -> Iterator[str]:
+def notifies_of_failures(dag: Any) -> Iterator[str]:
     from ticklake_airflow.notifications import notify_failure
 
     for task in dag.tasks:
@@ -59,5 +59,5 @@ def runs_one_at_a_time(dag: Any) -> Iterator[str]:
 
 
 POLICIES: tuple[Callable[[Any], Iterator[str]], ...] = (
-    has_an_owner, is_documented, is_tagged, retries_with_back_off, ends, tells_of_failures, runs_one_at_a_time,
+    has_an_owner, is_documented, is_tagged, retries_with_back_off, ends, notifies_of_failures, runs_one_at_a_time,
 )  # fmt: skip

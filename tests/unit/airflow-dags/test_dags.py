@@ -94,7 +94,7 @@ def test_a_plain_dag_breaks_every_policy(policy: Callable[[Any], Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("setting", "value", "said"),
+    ("setting", "value", "message"),
     [
         ("TASKS_RUN_IN", "moon", "TICKLAKE_TASKS_RUN_IN"),
         ("TASKS_RETRIES", "-1", "TICKLAKE_TASKS_RETRIES"),
@@ -103,10 +103,10 @@ def test_a_plain_dag_breaks_every_policy(policy: Callable[[Any], Any]) -> None:
         ("SCHEDULE_LIVE", "daily", "TICKLAKE_SCHEDULE_LIVE"),
     ],
 )
-def test_a_wrong_setting_is_named_in_the_import_error(bag: Bag, setting: str, value: str, said: str) -> None:
+def test_a_wrong_setting_is_named_in_the_import_error(bag: Bag, setting: str, value: str, message: str) -> None:
     errors = bag(**{"TASKS_RUN_IN": "local", setting: value}).import_errors
     assert errors
-    assert all(f"{said}: " in error.splitlines()[-1] for error in errors.values())
+    assert all(f"{message}: " in error.splitlines()[-1] for error in errors.values())
 
 
 def test_nothing_is_scheduled_unless_asked(bag: Bag) -> None:
@@ -132,7 +132,7 @@ def test_catching_up_has_to_be_asked_for(bag: Bag) -> None:
 
 
 def test_the_schedule_survives_airflows_database(bag: Bag) -> None:
-    """As the scheduler gets it: serialized, and made anew from that."""
+    """As the scheduler gets it: serialized, and deserialized again."""
     from airflow import settings
     from airflow.serialization.serialized_objects import DagSerialization
 
@@ -208,7 +208,7 @@ def test_what_a_run_may_be_asked_for(bag: Bag, given: dict[str, str], allowed: b
 
 
 def test_reading_the_files_loads_nothing_heavy() -> None:
-    """The scheduler reads them again and again; what a task needs, the task loads."""
+    """The scheduler reads them repeatedly; what a task needs, the task loads."""
     code = (
         "import runpy, sys\n"
         "import airflow.sdk\n"

@@ -58,7 +58,7 @@ def test_overrides_go_first_and_empty_ones_give_way(program: Program, monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("exit_with", "retried", "said"),
+    ("exit_with", "retried", "message"),
     [
         (
             "echo 'a-stage: the broker does not answer' >&2; exit 1",
@@ -66,13 +66,13 @@ def test_overrides_go_first_and_empty_ones_give_way(program: Program, monkeypatc
             "exit code 1: a-stage: the broker does not answer",
         ),
         ("echo 'a-stage: no such symbol' >&2; exit 2", False, "exit code 2"),
-        ("kill -KILL $$", True, "exit code -9: it said nothing"),
+        ("kill -KILL $$", True, "exit code -9: it printed nothing"),
     ],
 )
-def test_only_exit_code_2_is_final(program: Program, exit_with: str, retried: bool, said: str) -> None:
+def test_only_exit_code_2_is_final(program: Program, exit_with: str, retried: bool, message: str) -> None:
     from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-    with pytest.raises(AirflowException, match=said) as raised:
+    with pytest.raises(AirflowException, match=message) as raised:
         operator(program(exit_with)).execute({})
     assert isinstance(raised.value, AirflowFailException) is not retried
 
@@ -102,7 +102,7 @@ def test_a_task_that_is_stopped_stops_its_process(
 
 
 def test_a_task_that_takes_too_long_stops_its_process(program: Program, tmp_path: Path) -> None:
-    """Airflow raises its time-out from a signal, wherever the task stands."""
+    """Airflow raises its time-out from a signal, wherever the task is."""
     from airflow.sdk.exceptions import AirflowTaskTimeout
 
     def ring(*_: object) -> None:
@@ -130,7 +130,7 @@ def test_a_task_that_takes_too_long_stops_its_process(program: Program, tmp_path
         ({"date": None}, None, "2024-07-06"),  # by hand, without a logical date
     ],
 )
-def test_which_date_and_run_a_task_is_told(
+def test_which_date_and_run_a_task_gets(
     params: dict[str, Any], ds: str | None, expected: str, context: dict[str, Any], bag: Callable[..., Any]
 ) -> None:
     import pendulum
@@ -139,14 +139,14 @@ def test_which_date_and_run_a_task_is_told(
     context["dag_run"].run_after = pendulum.datetime(2024, 7, 6, 1)
     if ds is None:
         del context["ds"]
-    told = []
+    arguments = []
     for _ in range(2):  # an attempt and its retry
         dag = bag(TASKS_RUN_IN="local").dags["stock_market_pipeline"]
         task = dag.get_task("fetch_historical_data")
         task.render_template_fields(context, dag.get_template_env())
-        told.append(task.arguments)
-    assert told[0] == told[1]
-    assert told[0][:3] == ["--date", expected, "--run-id"]
+        arguments.append(task.arguments)
+    assert arguments[0] == arguments[1]
+    assert arguments[0][:3] == ["--date", expected, "--run-id"]
     # Readable, and safe in a key: what is replaced is made up for by a part of the original's hash.
-    assert told[0][3].startswith("backfill__2024-07-05T20-30-00-00-00-")
-    assert told[0][3].replace("-", "").replace("_", "").isalnum()
+    assert arguments[0][3].startswith("backfill__2024-07-05T20-30-00-00-00-")
+    assert arguments[0][3].replace("-", "").replace("_", "").isalnum()

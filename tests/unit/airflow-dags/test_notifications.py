@@ -19,7 +19,7 @@ from ticklake_local.processes import free_port
 
 
 class Webhook:
-    """Answers as Slack does, or with the status it is told to."""
+    """Answers as Slack does, or with the status that is set."""
 
     def __init__(self) -> None:
         self.status, self.posts = 200, []
@@ -87,7 +87,7 @@ def notify(context: dict[str, Any]) -> None:
     notify_failure(context)  # type: ignore[arg-type]
 
 
-def test_slack_is_told_what_failed_and_why(webhook: Webhook, failure: dict[str, Any]) -> None:
+def test_slack_gets_what_failed_and_why(webhook: Webhook, failure: dict[str, Any]) -> None:
     notify(failure)
     assert webhook.posts == [
         {
@@ -143,7 +143,7 @@ def test_wrong_settings_are_no_failure(
     assert "TICKLAKE_NOTIFY_TIMEOUT_SECONDS" in caplog.text
 
 
-def test_nobody_is_told_where_nobody_is_named(failure: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+def test_nobody_is_notified_where_nobody_is_named(failure: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         notify(failure)
     assert caplog.messages == []

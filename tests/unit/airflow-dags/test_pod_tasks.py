@@ -53,7 +53,7 @@ def test_a_stages_pod(rendered: Rendered, task_id: str) -> None:
     assert pod["metadata"]["annotations"]["ticklake/run-id"] == base["args"][3]
     assert pod["metadata"]["labels"].items() >= {"app.kubernetes.io/name": program, "ticklake/program": program}.items()
     assert base["terminationMessagePolicy"] == "FallbackToLogsOnError"
-    # All that the chart's manifest says, stands.
+    # All that the chart's manifest says is kept.
     given = yaml.safe_load(Path(task.pod_template_file).read_text())["spec"]
     assert pod["spec"]["serviceAccountName"] == given["serviceAccountName"]
     assert pod["spec"]["automountServiceAccountToken"] is False
@@ -82,7 +82,7 @@ def test_overrides_of_a_run_go_before_the_charts_values(rendered: Rendered) -> N
     assert "TICKLAKE_SYMBOLS" not in variables
 
 
-def test_only_the_fetch_is_told_of_overrides(rendered: Rendered) -> None:
+def test_only_the_fetch_gets_overrides(rendered: Rendered) -> None:
     _, pod = rendered("consume_historical_data", source="replay", symbols="IBM")
     assert {each["name"]: each.get("value") for each in base_of(pod)["env"]}["TICKLAKE_SOURCE"] == "simulated"
 

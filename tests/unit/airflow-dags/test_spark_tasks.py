@@ -107,7 +107,7 @@ def test_an_application_is_kept_where_asked(task: Task, context: dict[str, Any],
     assert api.deleted == []
 
 
-def test_a_cluster_without_the_operator_is_said_at_once(task: Task, context: dict[str, Any], api: Api) -> None:
+def test_a_cluster_without_the_operator_is_reported_at_once(task: Task, context: dict[str, Any], api: Api) -> None:
     from airflow.sdk.exceptions import AirflowFailException
 
     with pytest.raises(AirflowFailException, match="is the Spark operator installed"):
@@ -135,7 +135,7 @@ def test_a_driver_that_ends_before_it_was_seen_to_run(
     assert api.deleted == ["daily-analytics"]
 
 
-def test_an_application_that_nobody_starts_is_removed_and_said(
+def test_an_application_that_nobody_starts_is_removed_and_reported(
     task: Task, context: dict[str, Any], api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from airflow.sdk.exceptions import AirflowException, AirflowFailException

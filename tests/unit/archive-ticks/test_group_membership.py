@@ -1,4 +1,4 @@
-"""When a member of the archive's group joins anew, and when it counts as whole."""
+"""When a member of the archive's group rejoins, and when it counts as whole."""
 
 import re
 
@@ -29,7 +29,7 @@ def test_a_member_in_its_place_of_a_group_that_owns_all(found: Group, reads: fro
 
 
 @pytest.mark.parametrize(
-    ("found", "reads", "said"),
+    ("found", "reads", "message"),
     [
         (group(), None, "among the group's members"),  # nobody is in the group
         (group(other={0, 1, 2, 3}), NONE, "among the group's members"),
@@ -39,14 +39,14 @@ def test_a_member_in_its_place_of_a_group_that_owns_all(found: Group, reads: fro
         (group(me=set()), NONE, r"\[0, 1, 2, 3\] have no owner"),
     ],
 )
-def test_what_stays_wrong_for_five_seconds_is_a_fault(found: Group, reads: frozenset[int] | None, said: str) -> None:
+def test_what_stays_wrong_for_five_seconds_is_a_fault(found: Group, reads: frozenset[int] | None, message: str) -> None:
     membership = Membership()
     for now in (10.0, 12.5, 14.9):
         assert membership.fault(found, "me", reads, now) is None
         assert not membership.whole
     fault = membership.fault(found, "me", reads, 15.0)
     assert fault is not None
-    assert re.search(said, fault)
+    assert re.search(message, fault)
 
 
 def test_a_rebalance_and_a_good_moment_start_the_clock_anew() -> None:

@@ -53,13 +53,13 @@ def test_a_tick_keeps_its_values_and_place() -> None:
     ]  # fmt: skip
 
 
-def test_a_tick_from_the_future_is_told_apart_by_the_broker_s_clock() -> None:
+def test_a_tick_from_the_future_is_distinguished_by_the_broker_s_clock() -> None:
     appended = 1_769_785_200_000  # 2026-01-30T15:00:00Z
     times = ("2026-01-30T15:01:00Z", "2026-01-30T15:01:00.001Z")
     records = [Record(number, appended, b"AAPL", tick(event_time=time)) for number, time in enumerate(times)]
-    batch, (refused,) = parse(0, records, 60)
-    assert (batch["offset"].to_pylist(), refused.offset) == ([0], 1)
-    assert (refused.value, "more than 60 s after the time of its arrival" in refused.reason) == (records[1].value, True)
+    batch, (bad,) = parse(0, records, 60)
+    assert (batch["offset"].to_pylist(), bad.offset) == ([0], 1)
+    assert (bad.value, "more than 60 s after the time of its arrival" in bad.reason) == (records[1].value, True)
     assert parse(0, records)[1] == []
 
 
@@ -76,7 +76,7 @@ def test_a_tick_from_the_future_is_told_apart_by_the_broker_s_clock() -> None:
         (b"MSFT", tick(), "key: should be the symbol AAPL"), (None, tick(), "key: "),
     ],
 )  # fmt: skip
-def test_what_is_no_tick_is_told_apart_with_its_reason(key: bytes | None, value: bytes | None, reason: str) -> None:
+def test_what_is_no_tick_is_distinguished_with_its_reason(key: bytes | None, value: bytes | None, reason: str) -> None:
     batch, [invalid] = parse(0, [Record(5, 9, key, value)])
     assert batch.num_rows == 0
     assert (invalid.offset, invalid.timestamp, invalid.key, invalid.value) == (5, 9, key, value)
@@ -103,7 +103,7 @@ def test_the_csv_copy_quotes_what_needs_it() -> None:
 
 
 class Faulty(ObjectStore):
-    """A store that fails as often as told."""
+    """A store that fails the given number of times."""
 
     def __init__(self, errors: list[Exception]) -> None:
         self.errors, self.keys = errors, list[str]()
@@ -147,7 +147,7 @@ def test_a_failing_store_is_tried_again_in_order_and_quarantine_is_kept_once() -
     running.close()
 
 
-def test_a_void_lease_is_dropped_and_a_refused_key_ends_the_writer() -> None:
+def test_a_void_lease_is_dropped_and_a_rejected_key_ends_the_writer() -> None:
     store = Faulty([])
     running = writer(store)
     assignment, made = ranges(2)
@@ -155,13 +155,13 @@ def test_a_void_lease_is_dropped_and_a_refused_key_ends_the_writer() -> None:
     running.submit(assignment, made)
     assert [d.placed for d in running.drain(10)] == [None, None]
     assert store.keys == []
-    store.errors.append(ConfigurationError("refused"))
+    store.errors.append(ConfigurationError("rejected"))
     running.submit(*ranges(1))
-    with pytest.raises(ConfigurationError, match="refused"):
+    with pytest.raises(ConfigurationError, match="rejected"):
         running.drain(10)
 
 
-def test_a_stop_while_the_store_is_away_is_said() -> None:
+def test_a_stop_while_the_store_is_away_is_reported() -> None:
     store = Faulty([StageError("down")] * 1000)
     running = writer(store)
     running.submit(*ranges(2))

@@ -53,7 +53,7 @@ def test_states_of_a_run() -> None:
 
 
 def test_a_validation_leaves_its_record_and_fails() -> None:
-    """Its record tells what was measured and is written before the failure."""
+    """Its record has what was measured and is written before the failure."""
     run = RunState({"validate-raw": _record("validate-raw", 0)}, {"validate-raw": _failure("validate-raw", 2)})
     assert run.state is State.FAILED
 

@@ -126,7 +126,7 @@ def test_malformed_messages_say_why(value: bytes | None, reason: str) -> None:
         {"fetched_at": "2013-03-01T22:05:07"}, {"sequence": 2**31},
     ],
 )  # fmt: skip
-def test_a_wrong_field_is_refused(changes: dict[str, object]) -> None:
+def test_a_wrong_field_is_rejected(changes: dict[str, object]) -> None:
     document = json.loads(bar("IBM", 1).model_dump_json()) | changes
     with pytest.raises(InvalidMessageError):
         parse(json.dumps(document).encode(), b"IBM")

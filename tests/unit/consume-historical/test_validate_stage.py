@@ -46,7 +46,7 @@ def judge(monkeypatch: pytest.MonkeyPatch) -> Callable[..., StageRecord]:
         bars = dict.fromkeys(others, GOOD) | bars
         symbols = {symbol: SymbolResult(rows=len(rows), checksum="c") for symbol, rows in bars.items()} | (more or {})
         odd = quarantined or {}
-        refused = {
+        rejected = {
             symbol: part.model_copy(update={"quarantined": odd.get(symbol, 0)}) for symbol, part in symbols.items()
         }
         total = sum(part.rows for part in symbols.values())
@@ -60,7 +60,7 @@ def judge(monkeypatch: pytest.MonkeyPatch) -> Callable[..., StageRecord]:
 
         refs = tuple(ObjectRef(key=symbol, rows=1, size=1, sha256="", symbol=symbol) for symbol in bars)
         records = {
-            "fetch-historical": record("fetch-historical", refused),
+            "fetch-historical": record("fetch-historical", rejected),
             "consume-historical": record("consume-historical", symbols, refs),
         }
         monkeypatch.setattr(lineage, "write", lambda _store, made: records.update({made.stage: made}))

@@ -63,7 +63,7 @@ def test_strict_transport_security_only_over_https():
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
-def test_other_methods_are_refused(method):
+def test_other_methods_are_rejected(method):
     status, headers, body = ask(method=method)
     assert (status, headers["allow"], headers["content-type"]) == (405, "GET, HEAD", "application/problem+json")
     assert json.loads(body)["status"] == 405
@@ -108,11 +108,11 @@ def test_a_password_without_a_user_is_a_wrong_setting(monkeypatch, capsys):
     monkeypatch.setenv("TICKLAKE_DASHBOARD_PASSWORD", "geheim")
     with pytest.raises(SystemExit) as ended:
         main([])
-    said = capsys.readouterr().err
+    printed = capsys.readouterr().err
     assert ended.value.code == 2
-    assert "set both or neither" in said
-    assert "geheim" not in said
-    assert said.count("\n") == 1
+    assert "set both or neither" in printed
+    assert "geheim" not in printed
+    assert printed.count("\n") == 1
 
 
 def test_without_a_catalog_it_says_what_is_missing(monkeypatch, capsys):
@@ -166,9 +166,9 @@ def test_files_have_an_etag_by_content_and_are_compressed(files, tmp_path):
 
 @pytest.mark.parametrize("name", ["../secret", "..", "", "none.js", "/etc/passwd", "app.js/..", "\0", "a" * 500])
 def test_nothing_outside_the_folder_is_served(files, name):
-    with pytest.raises(HTTPException) as refused:
+    with pytest.raises(HTTPException) as rejected:
         fetch(files, name)
-    assert refused.value.status_code == 404
+    assert rejected.value.status_code == 404
 
 
 def test_the_chart_library_is_served_with_its_licence():
@@ -182,9 +182,9 @@ def test_the_chart_library_is_served_with_its_licence():
 def test_cursors_hold_what_was_put_in_and_nothing_else_is_taken():
     assert paging.decode(paging.encode(12, "key/ä"), int, str) == (12, "key/ä")
     for wrong in ("", "%%%", "bm90IGpzb24", paging.encode("a", "b"), paging.encode(1), paging.encode(True, "b"), "é"):
-        with pytest.raises(HTTPException) as refused:
+        with pytest.raises(HTTPException) as rejected:
             paging.decode(wrong, int, str)
-        assert refused.value.status_code == 422
+        assert rejected.value.status_code == 422
 
 
 DAYS = [date(2026, 1, 1) + timedelta(days=n) for n in range(10)]

@@ -97,7 +97,7 @@ def test_the_sparkline_has_sixty_points_with_both_ends():
     assert (len(line), line[0], line[-1], sorted(line)) == (60, 1.0, 400.0, line)
 
 
-def test_changed_symbols_are_told_once():
+def test_changed_symbols_are_reported_once():
     feed = Feed()
     feed(1.0)
     feed(2.0, 1)
@@ -130,7 +130,7 @@ def test_the_running_window_is_the_one_that_closes_next():
     assert starts(state.running()) == [0]
     assert state.add(message(0, 9, final=True))
     assert starts(state.running()) == [1]
-    # All that stand open now began after a pause: the old ones never heard of their end.
+    # All that are open now began after a pause: the old ones never heard of their end.
     assert state.add(message(60, 1))
     assert starts(state.running()) == [60]
 

@@ -77,13 +77,13 @@ def test_nobody_to_ask_is_no_error() -> None:
 
 
 @pytest.mark.parametrize("body", ["<html>hello</html>", {"status": "success"}])
-def test_what_is_no_alertmanager_is_said(alertmanager: Alertmanager, body: Any) -> None:
+def test_what_is_no_alertmanager_is_reported(alertmanager: Alertmanager, body: Any) -> None:
     alertmanager.body = body
     with pytest.raises(StageError, match="TICKLAKE_DASHBOARD_ALERTMANAGER"):
         PlatformAlertsReader(alertmanager.address).read()
 
 
-def test_one_that_does_not_answer_is_said(alertmanager: Alertmanager) -> None:
+def test_one_that_does_not_answer_is_reported(alertmanager: Alertmanager) -> None:
     alertmanager.server.shutdown()
     alertmanager.server.server_close()
     with pytest.raises(StageError, match=r"TICKLAKE_DASHBOARD_ALERTMANAGER.*refused"):

@@ -1,4 +1,4 @@
-"""What is told of a run from its records and failures."""
+"""What is reported of a run from its records and failures."""
 
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -36,36 +36,36 @@ def failure(stage: str, minute: int, **more: Any) -> StageFailure:
     return StageFailure.model_validate(values | more)
 
 
-def told(*parts: Part) -> dict[str, Any]:
+def item(*parts: Part) -> dict[str, Any]:
     run = RunParts.of(parts)
     assert run is not None
     return RunDetail.model_validate(run_items.detail(run)).model_dump()
 
 
 def test_a_run_whose_first_stage_failed_is_a_run() -> None:
-    run = told(failure(STAGES[0], 0))
+    run = item(failure(STAGES[0], 0))
     assert (run["state"], run["source"], run["rows_in"], run["rows_out"]) == ("failed", None, None, None)
     assert (run["stages_done"], run["seconds"], run["started_at"]) == (0, 10.0, NOON)
     assert (run["stages"], run["symbols"], run["lineage"]) == ([], [], {"nodes": [], "edges": []})
     (one,) = run["failures"]
     assert (one["stage"], one["kind"], one["reason"], one["times"]) == (STAGES[0], "StageError", "the line", 2)
-    assert one["mended_at"] is None
+    assert one["recovered_at"] is None
 
 
 def test_a_retry_that_went_well_leaves_both_to_be_seen() -> None:
     done = [record(stage, 10 + number) for number, stage in enumerate(STAGES)]
-    run = told(GOOD, failure(STAGES[1], 2), *reversed(done))
+    run = item(GOOD, failure(STAGES[1], 2), *reversed(done))
     assert (run["state"], run["stages_done"], run["reconciled"]) == ("succeeded", 7, True)
     assert [stage["stage"] for stage in run["stages"]] == STAGES
-    assert run["failures"][0]["mended_at"] == NOON + timedelta(minutes=11, seconds=30)
+    assert run["failures"][0]["recovered_at"] == NOON + timedelta(minutes=11, seconds=30)
     assert (run["started_at"], run["seconds"]) == (NOON + timedelta(minutes=2), 14 * 60 + 30)
 
 
 def test_a_validation_that_wrote_what_it_measured_and_failed_is_not_done() -> None:
     bad = CheckResult(name="missing_sessions", observed=3, limit=0, unit="sessions")
-    run = told(record(STAGES[0], 0), record(STAGES[2], 2, checks=(bad,)), failure(STAGES[2], 3))
+    run = item(record(STAGES[0], 0), record(STAGES[2], 2, checks=(bad,)), failure(STAGES[2], 3))
     assert (run["state"], run["stages_done"]) == ("failed", 1)
-    assert run["failures"][0]["mended_at"] is None
+    assert run["failures"][0]["recovered_at"] is None
 
 
 @pytest.mark.parametrize(
@@ -81,19 +81,19 @@ def test_a_validation_that_wrote_what_it_measured_and_failed_is_not_done() -> No
     ],
 )  # fmt: skip
 def test_states(parts: list[Part], state: str) -> None:
-    assert told(*parts)["state"] == state
+    assert item(*parts)["state"] == state
 
 
-def test_symbols_are_told_with_their_changes_and_places() -> None:
+def test_symbols_are_reported_with_their_changes_and_places() -> None:
     plain, changes = SymbolResult(rows=9, checksum=""), SymbolChanges(new=2, unchanged=6, revised=1)
     judged = plain.model_copy(update={"changes": changes})
     records = [
         record(stage, number, symbols={"A": judged if stage == "validate-raw" else plain})
         for number, stage in enumerate(STAGES)
     ]
-    (before,) = told(*records[:2])["symbols"]
+    (before,) = item(*records[:2])["symbols"]
     assert {before[name] for name in ("new", "unchanged", "revised", "facts", "analytics", "warehouse")} == {None}
-    run = told(*records, GOOD.model_copy(update={"symbols": {
+    run = item(*records, GOOD.model_copy(update={"symbols": {
         "A": SymbolLineage(status=SymbolStatus.OK, fetched=9, quarantined=0, raw=9, changes=changes, facts=12,
                            analytics=12, warehouse=11, checksum=""),
     }}))  # fmt: skip
@@ -106,8 +106,8 @@ def test_symbols_are_told_with_their_changes_and_places() -> None:
     }  # fmt: skip
 
 
-def test_facts_of_a_batch_that_is_refused_go_nowhere() -> None:
-    run = told(record("fetch-historical", 0, symbols={"A": SymbolResult(rows=9, checksum="")}),
+def test_facts_of_a_batch_that_is_rejected_go_nowhere() -> None:
+    run = item(record("fetch-historical", 0, symbols={"A": SymbolResult(rows=9, checksum="")}),
                record("validate-raw", 1, symbols={"A": SymbolResult(rows=9, checksum="")}))  # fmt: skip
     assert [node["kind"] for node in run["lineage"]["nodes"]] == ["source", "stage", "stage"]
 

@@ -6,7 +6,7 @@ from math import exp
 from typing import Any
 
 import pytest
-from yahoo_rig import Said, case, changed, chart
+from yahoo_rig import HttpAnswer, case, changed, chart
 
 from fetch_historical.answer_checks import Known, impossible, reasons
 from fetch_historical.batch_period import Period
@@ -24,14 +24,14 @@ QUOTE = ("open", "high", "low", "close", "volume")
 
 
 def doubts(
-    said: Said, symbol: str = "AAPL", known: Known | None = None, period: Period = YEAR,
+    answer: HttpAnswer, symbol: str = "AAPL", known: Known | None = None, period: Period = YEAR,
     sessions: Sequence[date] = SESSIONS,
 ) -> str:  # fmt: skip
-    read = read_chart(said.body["chart"]["result"][0], period, "America/New_York")
+    read = read_chart(answer.body["chart"]["result"][0], period, "America/New_York")
     return "; ".join(reasons(symbol, period, sessions, read, known))
 
 
-def good(closes: Sequence[float] = FLAT, days: Sequence[date] = DAYS, **more: Any) -> Said:
+def good(closes: Sequence[float] = FLAT, days: Sequence[date] = DAYS, **more: Any) -> HttpAnswer:
     return chart("AAPL", days, closes, **more)
 
 
@@ -65,7 +65,7 @@ def test_no_recorded_answer_is_doubted(symbol: str) -> None:
         for first in (end.replace(year=end.year - 1, day=min(end.day, 28)), whole[0]):
             period = Period(first, end)
             chosen = [n for n, day in enumerate(bars.sessions) if first <= day]
-            answer = Said(200, chart_json(symbol, bars, chosen))
+            answer = HttpAnswer(200, chart_json(symbol, bars, chosen))
             assert doubts(answer, symbol, None, period, calendar.sessions("XNYS", first, end)) == "", (first, end)
 
 
@@ -84,7 +84,7 @@ def test_which_symbol() -> None:
     assert doubts(good(), "MSFT") == "the answer is of AAPL"
     nameless = good().body["chart"]["result"][0]
     del nameless["meta"]["symbol"]
-    assert "which symbol" in doubts(Said(200, {"chart": {"result": [nameless]}}))
+    assert "which symbol" in doubts(HttpAnswer(200, {"chart": {"result": [nameless]}}))
     assert doubts(chart("JPY=X", DAYS, FLAT, instrumentType="CURRENCY"), "USDJPY=X") == ""
 
 
@@ -171,7 +171,7 @@ def test_great_moves_that_are_no_split() -> None:
         assert f"as over a split 1:{ratio}" in doubts(good(risen))
 
 
-def dividend(amount: float, part: float = 1.0) -> Said:
+def dividend(amount: float, part: float = 1.0) -> HttpAnswer:
     """Paid at place 10; adj_close shows `part` of it."""
     kept = 1 - part * amount / FLAT[9]
     adjusted = [price * kept if n < 10 else price for n, price in enumerate(FLAT)]
@@ -203,9 +203,9 @@ def test_a_great_dividend_is_no_split(part: float) -> None:
     assert doubts(good(FLAT, adj_closes=adjusted, events=paid)) != ""
 
 
-def emptied(said: Said, *places: int) -> Said:
-    """`said` with rows of nulls at `places`."""
-    return changed(said, **{name: dict.fromkeys(places) for name in (*QUOTE, "adjclose")})
+def emptied(answer: HttpAnswer, *places: int) -> HttpAnswer:
+    """`answer` with rows of nulls at `places`."""
+    return changed(answer, **{name: dict.fromkeys(places) for name in (*QUOTE, "adjclose")})
 
 
 def test_an_action_of_a_row_without_prices_counts_at_the_next_bar() -> None:
@@ -227,18 +227,18 @@ def test_a_real_dividend() -> None:
     adjusted = [24.451147, 24.351751, 23.407499, 23.5, 23.5]
     period = Period(days[0], days[-1])
 
-    def told(values: list[float], amount: float) -> str:
+    def reported(values: list[float], amount: float) -> str:
         paid = {"dividends": [{"at": 3, "amount": amount}]}
         answer = chart("I3E.L", days, closes, adj_closes=values, events=paid, currency="GBp")
         return doubts(answer, "I3E.L", None, period, days)
 
-    assert told(adjusted, 0.1425) == ""
+    assert reported(adjusted, 0.1425) == ""
     # In pounds beside prices in pence, or not adjusted for, as Yahoo's answers have been too.
-    assert "over the dividend" in told(adjusted, 0.001425)
-    assert "over the dividend" in told(closes, 0.1425)
+    assert "over the dividend" in reported(adjusted, 0.001425)
+    assert "over the dividend" in reported(closes, 0.1425)
 
 
-def test_not_every_reason_is_told() -> None:
+def test_not_every_reason_is_reported() -> None:
     flips = [100.0 if n % 2 else 10_000.0 for n in range(30)]
     found = doubts(good(flips)).split("; ")
     assert (len(found), found[-1]) == (6, "and 24 more reasons")

@@ -86,10 +86,10 @@ def test_odd_symbols_are_left_and_the_others_go_on(round_of, scope: Scope, odd: 
     assert found.unanswered == {symbol: f"no {symbol}" for symbol in odd}
     # Nothing is stored for them, and a retry asks for them alone, and for one to see whether the source is there.
     assert len(round_of.store.objects) == 10 - len(odd)
-    mended = Scripted()
-    again = round_of(mended)
+    recovered = Scripted()
+    again = round_of(recovered)
     assert (again.answers.keys(), again.unanswered) == (set(SYMBOLS), {})
-    assert mended.asked == list(odd)
+    assert recovered.asked == list(odd)
 
 
 def test_a_retry_that_finds_it_still_odd_goes_on_too(round_of) -> None:
@@ -128,7 +128,7 @@ def test_no_answer_at_all(round_of) -> None:
         round_of(Scripted({"A": Scope.SYMBOL, "B": Scope.SYMBOL}), ("A", "B"))
 
 
-def test_one_more_question_tells_for_all_the_silent_ones_so_far(round_of) -> None:
+def test_one_more_question_decides_for_all_the_silent_ones_so_far(round_of) -> None:
     source = Scripted(dict.fromkeys("EF", Scope.UNCLEAR))
     assert round_of(source).unanswered.keys() == {"E", "F"}
     assert source.asked == [*"ABCDEF", "A", *"GHIJ"]

@@ -67,7 +67,7 @@ def test_a_period_is_whole_years(day: date, years: int, first: date) -> None:
     assert batch_period(day, years, date(2026, 1, 30)) == Period(first, day)
 
 
-def test_a_date_in_the_future_or_too_far_back_is_refused() -> None:
+def test_a_date_in_the_future_or_too_far_back_is_rejected() -> None:
     with pytest.raises(ConfigurationError, match="future"):
         batch_period(date(2026, 2, 2), 1, date(2026, 1, 30))
     with pytest.raises(ConfigurationError, match="TICKLAKE_YEARS"):

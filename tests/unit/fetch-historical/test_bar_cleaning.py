@@ -1,4 +1,4 @@
-"""From raw rows to bars: what is taken, mended, refused, left out."""
+"""From raw rows to bars: what is taken, repaired, rejected, left out."""
 
 import dataclasses
 import json
@@ -41,7 +41,7 @@ def test_good_rows_become_numbered_bars() -> None:
     assert [(bar.session_date.day, bar.sequence, bar.volume) for bar in found.bars] == [
         (19, 0, 5_000_000), (20, 1, 5_000_000), (21, 2, 5_000_000), (22, 3, 5_000_000),
     ]  # fmt: skip
-    assert (found.refused, found.left_out, found.widened, found.missing) == ((), 0, 0, ())
+    assert (found.rejected, found.left_out, found.widened, found.missing) == ((), 0, 0, ())
 
 
 @pytest.mark.parametrize(
@@ -64,13 +64,13 @@ def test_good_rows_become_numbered_bars() -> None:
         ({"session_date": None}, "session_date"),
     ],
 )
-def test_a_bad_row_is_refused_and_the_others_stay(changes: dict[str, Any], reason: str) -> None:
+def test_a_bad_row_is_rejected_and_the_others_stay(changes: dict[str, Any], reason: str) -> None:
     bad = row(20, **changes)
     found = cleaned(row(19), bad, row(21), row(22))
     assert [(bar.session_date.day, bar.sequence) for bar in found.bars] == [(19, 0), (21, 1), (22, 2)]
-    assert [refused.position for refused in found.refused] == [1]
-    assert reason in found.refused[0].reason
-    assert found.refused[0].original == raw_json(bad)
+    assert [rejected.position for rejected in found.rejected] == [1]
+    assert reason in found.rejected[0].reason
+    assert found.rejected[0].original == raw_json(bad)
     assert found.fetched == 4
     assert found.missing == (date(2013, 2, 20),)
 
@@ -80,22 +80,22 @@ def test_a_bad_row_is_refused_and_the_others_stay(changes: dict[str, Any], reaso
     [({"dividends": NAN}, "dividend"), ({"dividends": -0.1}, "dividend"), ({"stock_splits": -2.0}, "split"),
      ({"stock_splits": math.inf}, "split")],
 )  # fmt: skip
-def test_an_action_that_cannot_be_is_refused_without_its_bar(changes: dict[str, Any], kind: str) -> None:
+def test_an_action_that_cannot_be_is_rejected_without_its_bar(changes: dict[str, Any], kind: str) -> None:
     found = cleaned(row(19), row(20, **changes), row(21))
     assert [bar.session_date.day for bar in found.bars] == [19, 20, 21]
-    assert (found.bars[1].dividends, found.bars[1].stock_splits, found.refused) == (0.0, 0.0, ())
-    (refused,) = found.refused_actions
-    assert (refused.position, refused.kind) == (1, kind)
-    assert next(iter(changes)) in refused.original.decode()
-    # Where the bar itself is refused, the action stands there with it.
+    assert (found.bars[1].dividends, found.bars[1].stock_splits, found.rejected) == (0.0, 0.0, ())
+    (rejected,) = found.rejected_actions
+    assert (rejected.position, rejected.kind) == (1, kind)
+    assert next(iter(changes)) in rejected.original.decode()
+    # Where the bar itself is rejected, the action is there with it.
     both = cleaned(row(19), row(20, close=NAN, **changes))
-    assert (len(both.refused), both.refused_actions) == (1, ())
+    assert (len(both.rejected), both.rejected_actions) == (1, ())
 
 
 def test_volume_that_no_row_has_is_none() -> None:
     found = cleaned(row(19, volume=NAN), row(20, volume=None), row(21, volume=0.0), row(22, volume=math.inf))
     assert [(bar.session_date.day, bar.volume) for bar in found.bars] == [(19, 0), (20, 0), (21, 0)]
-    assert (found.no_volume, [refused.position for refused in found.refused]) == (True, [3])
+    assert (found.no_volume, [rejected.position for rejected in found.rejected]) == (True, [3])
     assert not cleaned(row(19, volume=NAN), row(20)).no_volume
 
 
@@ -113,39 +113,39 @@ def paid(day: int, amount: float, currency: str | None = None) -> Action:
         (paid(21, 0.5, "USD"), None),
     ],
 )  # fmt: skip
-def test_a_dividend_that_the_prices_cannot_be_adjusted_for_is_refused_without_its_bar(
+def test_a_dividend_that_the_prices_cannot_be_adjusted_for_is_rejected_without_its_bar(
     action: Action, reason: str | None
 ) -> None:
     rows = [row(day, dividends=action.value if day == action.day.day else 0.0) for day in (19, 20, 21, 22)]
     fields = dataclasses.replace(FIELDS, currency="USD")
     found = clean(rows, fields, wanted_days(WEEK, SESSIONS, SESSIONS), SESSIONS, [action])
-    assert (len(found.bars), found.refused) == (4, ())
+    assert (len(found.bars), found.rejected) == (4, ())
     if reason is None:
-        assert (found.refused_actions, len(found.actions)) == ((), 1)
+        assert (found.rejected_actions, len(found.actions)) == ((), 1)
         return
-    (refused,) = found.refused_actions
-    assert (refused.kind, refused.position, found.actions) == ("dividend", 3 if action.day.day == 27 else 2, ())
-    assert reason in refused.reason
-    assert str(action.value) in refused.original.decode()
+    (rejected,) = found.rejected_actions
+    assert (rejected.kind, rejected.position, found.actions) == ("dividend", 3 if action.day.day == 27 else 2, ())
+    assert reason in rejected.reason
+    assert str(action.value) in rejected.original.decode()
     assert {bar.dividends for bar in found.bars} == {0.0}
 
 
-def test_out_of_order_is_refused() -> None:
+def test_out_of_order_is_rejected() -> None:
     found = cleaned(row(19), row(21), row(20), row(22))
     assert [bar.session_date.day for bar in found.bars] == [19, 21, 22]
-    assert "out of order" in found.refused[0].reason
+    assert "out of order" in found.rejected[0].reason
 
 
 def test_a_broken_row_does_not_displace_a_good_one_of_the_same_session() -> None:
     found = cleaned(row(19), row(20, close=NAN), row(20), row(21))
     assert [(bar.session_date.day, bar.sequence) for bar in found.bars] == [(19, 0), (20, 1), (21, 2)]
-    assert [refused.position for refused in found.refused] == [1]
+    assert [rejected.position for rejected in found.rejected] == [1]
 
 
 def test_a_session_that_has_not_closed_and_days_outside_the_period_are_left_out() -> None:
     found = cleaned(row(14), row(19), row(20), row(21), row(22), row(25), closed=SESSIONS[:-1])
     assert [bar.session_date.day for bar in found.bars] == [19, 20, 21]
-    assert (found.left_out, found.fetched, found.refused) == (3, 3, ())
+    assert (found.left_out, found.fetched, found.rejected) == (3, 3, ())
 
 
 @pytest.mark.parametrize(
@@ -156,14 +156,14 @@ def test_a_session_that_has_not_closed_and_days_outside_the_period_are_left_out(
         ({"high": 102.0 * (1 - 9e-10)}, 102.0, 99.0),
     ],
 )
-def test_dust_is_mended(changes: dict[str, float], high: float, low: float) -> None:
+def test_dust_is_repaired(changes: dict[str, float], high: float, low: float) -> None:
     found = cleaned(row(19, **changes))
     assert (found.bars[0].high, found.bars[0].low, found.widened) == (high, low, 1)
 
 
-def test_more_than_dust_is_not_mended() -> None:
+def test_more_than_dust_is_not_repaired() -> None:
     found = cleaned(row(19, high=102.0 * (1 - 2e-9)))
-    assert (len(found.bars), len(found.refused), found.widened) == (0, 1, 0)
+    assert (len(found.bars), len(found.rejected), found.widened) == (0, 1, 0)
 
 
 NUMBERS = st.one_of(st.floats(), st.none(), st.sampled_from([0.0, -1.0, 1e-320, 1e308, 99.0, 100.0]))
@@ -179,13 +179,13 @@ DAYS = st.one_of(st.none(), st.sampled_from(WEEK))
 )  # fmt: skip
 def test_any_rows_are_judged_without_loss(rows: list[dict[str, Any]]) -> None:
     found = cleaned(*rows)
-    assert len(found.bars) + len(found.refused) + found.left_out == len(rows)
+    assert len(found.bars) + len(found.rejected) + found.left_out == len(rows)
     days = [bar.session_date for bar in found.bars]
     assert days == sorted(set(days))
     assert set(days) <= set(SESSIONS)
     assert [bar.sequence for bar in found.bars] == list(range(len(found.bars)))
-    for refused in found.refused:
-        assert json.loads(refused.original).keys() == rows[refused.position].keys()
+    for rejected in found.rejected:
+        assert json.loads(rejected.original).keys() == rows[rejected.position].keys()
 
 
 @given(st.floats(min_value=0.01, max_value=1e6), st.integers(-4, 4), st.integers(-4, 4))

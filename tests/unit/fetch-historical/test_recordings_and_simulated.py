@@ -76,7 +76,7 @@ def test_dividends_are_what_the_companies_paid() -> None:
 
 
 def test_adjusted_close_follows_crsp() -> None:
-    # The recording ends less than a quarter after this ex-date, so one factor alone stands between.
+    # The recording ends less than a quarter after this ex-date, so one factor alone is between.
     ibm = adjust(recorded()["IBM"])
     ex = at(ibm, date(2013, 2, 6))
     before = float(next(row["Close"] for row in rows_of("IBM") if row["Date"] == "2013-02-05"))
@@ -149,6 +149,6 @@ def test_volatility_is_each_symbols_own_and_splits_and_dividends_happen() -> Non
     assert all((np.round(bars.close, 2) == bars.close).all() for bars in traded)
 
 
-def test_a_period_before_the_simulation_begins_is_refused() -> None:
+def test_a_period_before_the_simulation_begins_is_rejected() -> None:
     with pytest.raises(ConfigurationError, match="1990-01-02"):
         simulate(Period(date(1989, 6, 1), date(1990, 6, 1)))

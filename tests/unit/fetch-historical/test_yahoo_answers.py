@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from pydantic import HttpUrl
-from yahoo_rig import Said, Script, answering, case, changed, chart
+from yahoo_rig import HttpAnswer, Script, answering, case, changed, chart
 
 from fetch_historical.answer_checks import Known
 from fetch_historical.answer_store import Reply, Scope, SourceUnavailableError
@@ -27,22 +27,22 @@ GOOD = chart("AAPL", DAYS, [100.0] * 30)
 EVENING = datetime(2026, 8, 7, 22, 0, tzinfo=UTC)
 NULL = case("http_200_result_null")
 GONE = case("http_404_once")
-NO_DATA = Said(400, {"chart": {"result": None, "error": {
+NO_DATA = HttpAnswer(400, {"chart": {"result": None, "error": {
     "code": "Bad Request", "description": "Data doesn't exist for startDate = 1, endDate = 2"}}})  # fmt: skip
-BUSY = Said(503, b"<html>")
-LIMITED = Said(429, b"Too Many Requests")
+BUSY = HttpAnswer(503, b"<html>")
+LIMITED = HttpAnswer(429, b"Too Many Requests")
 
 
-def reshaped(**parts: Any) -> Said:
+def reshaped(**parts: Any) -> HttpAnswer:
     """A good answer with other parts."""
     result = GOOD.body["chart"]["result"][0]
-    return Said(200, {"chart": {"result": [result | parts], "error": None}})
+    return HttpAnswer(200, {"chart": {"result": [result | parts], "error": None}})
 
 
 @contextmanager
 def source(
-    answers: dict[str, Said | Sequence[Said]], *, attempts: int = 4, known: Known | None = None, at: datetime = EVENING,
-    **more: Any,
+    answers: dict[str, HttpAnswer | Sequence[HttpAnswer]], *, attempts: int = 4, known: Known | None = None,
+    at: datetime = EVENING, **more: Any,
 ) -> Iterator[tuple[Callable[..., Reply], Script]]:  # fmt: skip
     with answering(answers) as (url, script):
         settings = YahooSettings(
@@ -55,8 +55,8 @@ def source(
             yield (lambda symbol="AAPL": asked.ask(symbol, YEAR)), script
 
 
-def ask(said: Said | Sequence[Said], **more: Any) -> Reply:
-    with source({"AAPL": said}, **more) as (asked, _):
+def ask(answer: HttpAnswer | Sequence[HttpAnswer], **more: Any) -> Reply:
+    with source({"AAPL": answer}, **more) as (asked, _):
         return asked()
 
 
@@ -93,23 +93,23 @@ def test_a_doubtful_answer_is_asked_again_and_then_held(name: str, reason: str) 
 
 
 @pytest.mark.parametrize("bad", [case("truncated_to_last_row"), case("answer_of_another_symbol"), GONE, NULL, BUSY,
-    LIMITED, case("http_422"), case("http_401_invalid_crumb"), Said(200, b"<html>")])  # fmt: skip
-def test_one_bad_answer_is_no_harm(bad: Said) -> None:
-    # yfinance itself repeats a request that was refused, so that one answer counts as two.
+    LIMITED, case("http_422"), case("http_401_invalid_crumb"), HttpAnswer(200, b"<html>")])  # fmt: skip
+def test_one_bad_answer_is_no_harm(bad: HttpAnswer) -> None:
+    # yfinance itself repeats a request that was rejected, so that one answer counts as two.
     reply = ask([bad, bad, GOOD])
     assert (reply.status, reply.rows.num_rows) == (SymbolStatus.OK, 30)
 
 
 @pytest.mark.parametrize(
-    ("said", "status"), [(GONE, SymbolStatus.UNKNOWN), (NULL, SymbolStatus.EMPTY), (NO_DATA, SymbolStatus.EMPTY)]
+    ("answer", "status"), [(GONE, SymbolStatus.UNKNOWN), (NULL, SymbolStatus.EMPTY), (NO_DATA, SymbolStatus.EMPTY)]
 )
-def test_that_there_is_nothing_needs_a_second_answer(said: Said, status: SymbolStatus) -> None:
-    with source({"AAPL": said}) as (asked, script):
+def test_that_there_is_nothing_needs_a_second_answer(answer: HttpAnswer, status: SymbolStatus) -> None:
+    with source({"AAPL": answer}) as (asked, script):
         assert asked().status is status
         assert len(script.asked) >= 2
     for known in (Known(SESSIONS[0], SESSIONS[-2]), Known(DAYS[5], DAYS[-1])):
         with pytest.raises(SourceUnavailableError, match="but the lake has its sessions from") as caught:
-            ask(said, known=known)
+            ask(answer, known=known)
         assert caught.value.scope is Scope.SYMBOL
 
 
@@ -130,20 +130,20 @@ def test_a_delisted_symbol() -> None:
 
 
 def test_a_single_no_among_failures_is_not_final() -> None:
-    with pytest.raises(SourceUnavailableError, match="only one of 2 answers said: AAPL: no session"):
+    with pytest.raises(SourceUnavailableError, match="only one of 2 answers reported: AAPL: no session"):
         ask([BUSY, BUSY, NULL], attempts=2)
 
 
 @pytest.mark.parametrize(
-    ("said", "scope", "line"),
+    ("answer", "scope", "line"),
     [
         (case("http_422"), Scope.SYMBOL, "HTTP 422: Unprocessable Entity, 1d data not available"),
         (BUSY, Scope.UNCLEAR, "HTTP 503"),
         (LIMITED, Scope.SOURCE, "HTTP 429"),
-        (case("http_401_invalid_crumb"), Scope.UNCLEAR, "refuses cookie and crumb, new ones too .*Invalid Crumb"),
-        (Said(403, b"no"), Scope.UNCLEAR, "refuses cookie and crumb, new ones too .HTTP 403"),
-        (Said(200, b"<html>consent"), Scope.UNCLEAR, "not understood .HTTP 200, it begins with '<html>consent'.$"),
-        (Said(200, b'{"chart": {"result": [{"meta'), Scope.UNCLEAR, "not understood .*it begins with "),
+        (case("http_401_invalid_crumb"), Scope.UNCLEAR, "rejects cookie and crumb, new ones too .*Invalid Crumb"),
+        (HttpAnswer(403, b"no"), Scope.UNCLEAR, "rejects cookie and crumb, new ones too .HTTP 403"),
+        (HttpAnswer(200, b"<html>consent"), Scope.UNCLEAR, "not understood .HTTP 200, it begins with '<html>consent'"),
+        (HttpAnswer(200, b'{"chart": {"result": [{"meta'), Scope.UNCLEAR, "not understood .*it begins with "),
         (changed(GOOD, close={3: "seven"}), Scope.UNCLEAR, "not understood .HTTP 200, 'seven' is no number.$"),
         (changed(GOOD, volume={3: True}), Scope.UNCLEAR, "not understood .HTTP 200, True is no number.$"),
         (changed(GOOD, close={3: {}}), Scope.UNCLEAR, "not understood .*{} is no number"),
@@ -152,25 +152,25 @@ def test_a_single_no_among_failures_is_not_final() -> None:
         (reshaped(timestamp=[1_786_109_400]), Scope.UNCLEAR, r"it has 1 times and columns of \[30, 30, "),
         (reshaped(indicators={"quote": [{}]}), Scope.UNCLEAR, "not understood .HTTP 200, it has no 'close'.$"),
         (reshaped(events={"splits": [4]}), Scope.UNCLEAR, "not understood .*it is not built like a chart"),
-        (Said(404, b"<html>"), Scope.UNCLEAR, "not understood"),
+        (HttpAnswer(404, b"<html>"), Scope.UNCLEAR, "not understood"),
     ],
 )
-def test_what_stays_no_answer(said: Said, scope: Scope, line: str) -> None:
+def test_what_stays_no_answer(answer: HttpAnswer, scope: Scope, line: str) -> None:
     with pytest.raises(SourceUnavailableError, match=line) as caught:
-        ask(said, attempts=2)
+        ask(answer, attempts=2)
     assert caught.value.scope is scope
 
 
 def test_silence_is_no_answer() -> None:
     with pytest.raises(SourceUnavailableError, match="does not answer") as caught:
-        ask(Said(0, None), attempts=1, timeout_seconds=0.3)
+        ask(HttpAnswer(0, None), attempts=1, timeout_seconds=0.3)
     assert caught.value.scope is Scope.UNCLEAR
 
 
-def test_a_refused_crumb_is_made_anew() -> None:
-    refused = case("http_401_invalid_crumb")
+def test_a_rejected_crumb_is_renewed() -> None:
+    rejected = case("http_401_invalid_crumb")
     # Twice by yfinance's own two ways to a crumb, then with all of it forgotten.
-    with source({"AAPL": [GOOD, refused, refused, GOOD]}) as (asked, script):
+    with source({"AAPL": [GOOD, rejected, rejected, GOOD]}) as (asked, script):
         asked()
         before = script.crumbs
         assert asked().status is SymbolStatus.OK
@@ -205,8 +205,8 @@ def test_volumes_are_never_changed() -> None:
     assert isnan(volumes[3])
     assert volumes[4:10] == [1.5, 2.0**63, -7.0, float(2**53), 2.0**53, 0.0]
     found = bars(reply)
-    assert [row.position for row in found.refused] == [3, 4, 5, 6]
-    assert all("volume" in row.reason for row in found.refused)
+    assert [row.position for row in found.rejected] == [3, 4, 5, 6]
+    assert all("volume" in row.reason for row in found.rejected)
     assert {bar.volume for bar in found.bars} == {1000, 2**53, 0}
     assert not found.no_volume
 
@@ -215,7 +215,7 @@ def test_volumes_are_never_changed() -> None:
 def test_a_symbol_that_has_no_volume(nothing: int | None) -> None:
     answer = chart("AAPL", DAYS, [100.0] * 30, volumes=[nothing] * 30, instrumentType="INDEX")
     found = bars(ask(answer))
-    assert (len(found.bars), found.refused, found.no_volume) == (30, (), True)
+    assert (len(found.bars), found.rejected, found.no_volume) == (30, (), True)
     assert {bar.volume for bar in found.bars} == {0}
 
 
@@ -235,22 +235,22 @@ def test_a_symbol_that_has_no_volume(nothing: int | None) -> None:
 )
 def test_an_action_that_cannot_be_costs_no_bar(events: dict[str, Any], kind: str, reason: str) -> None:
     found = bars(ask(chart("AAPL", DAYS, [100.0] * 30, events=events)))
-    assert (len(found.bars), found.refused, len(found.refused_actions)) == (30, (), 1)
-    (refused,) = found.refused_actions
-    assert (refused.position, refused.kind) == (9, kind)
-    assert reason in refused.reason
-    # What came stands in the quarantine.
+    assert (len(found.bars), found.rejected, len(found.rejected_actions)) == (30, (), 1)
+    (rejected,) = found.rejected_actions
+    assert (rejected.position, rejected.kind) == (9, kind)
+    assert reason in rejected.reason
+    # What came is in the quarantine.
     (given,) = next(iter(events.values()))
-    assert all(f'"{name}"' in refused.original.decode() for name in given if name != "at")
+    assert all(f'"{name}"' in rejected.original.decode() for name in given if name != "at")
     assert (found.bars[9].dividends, found.bars[9].stock_splits) == (0.0, 0.0)
 
 
 def test_the_case_of_a_split_1_to_0() -> None:
     found = bars(ask(case("split_1_to_0")))
-    assert (len(found.bars), found.refused, len(found.refused_actions)) == (15, (), 1)
+    assert (len(found.bars), found.rejected, len(found.rejected_actions)) == (15, (), 1)
 
 
-def test_an_action_of_a_day_without_a_bar_stands_at_the_next_and_is_told() -> None:
+def test_an_action_of_a_day_without_a_bar_is_moved_to_the_next_and_noted() -> None:
     days = (*DAYS[:10], *DAYS[11:])
     split = {"splits": [{"at": 10, "numerator": 4, "denominator": 1}]}
     answer = chart("AAPL", days, [100.0] * 29, events=split)
@@ -258,7 +258,7 @@ def test_an_action_of_a_day_without_a_bar_stands_at_the_next_and_is_told() -> No
     event["date"] -= 24 * 3600
     reply = ask(answer)
     assert reply.rows.column("stock_splits").to_pylist()[10] == 4.0
-    assert reply.notes == (f"the split of {DAYS[10]} has no bar and stands at that of {DAYS[11]}",)
+    assert reply.notes == (f"the split of {DAYS[10]} has no bar and is moved to that of {DAYS[11]}",)
 
 
 CLOSE = datetime(2026, 8, 7, 20, 0, tzinfo=UTC)

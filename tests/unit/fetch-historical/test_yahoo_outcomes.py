@@ -116,7 +116,7 @@ def test_symbols_by_source(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load(FetchSettings).wanted_symbols == ("M&M.NS", "BRK-B", "^GSPC", "EURUSD=X", "0700.HK", "BF-B")
 
 
-def test_a_refused_symbol_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rejected_symbol_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TICKLAKE_SYMBOLS", "IBM,A/B,MSFT,not one")
     with pytest.raises(ConfigurationError, match=r"TICKLAKE_SYMBOLS: .*'A/B', 'not one'"):
         load(FetchSettings)

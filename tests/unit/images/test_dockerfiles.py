@@ -96,7 +96,7 @@ def test_packages_are_installed_with_the_lock_s_hashes_or_not_from_the_index(doc
         assert "--constraint requirements.lock" in command or "--offline --no-deps" in command, command
 
 
-def test_images_stand_on_the_versions_of_the_lock() -> None:
+def test_images_use_the_versions_of_the_lock() -> None:
     known = versions()
     assert f":{locked('pyspark')}-" in known["SPARK_IMAGE"]
     assert f":{locked('apache-airflow')}-" in known["AIRFLOW_IMAGE"]

@@ -102,7 +102,7 @@ def test_the_hash_in_force_is_of_the_values_of_the_latest_version() -> None:
     assert bars_in_force(versions.slice(0, 0)) == {}
 
 
-def test_rows_are_told_apart_by_key_and_a_change_is_not_compared() -> None:
+def test_rows_are_distinguished_by_key_and_a_change_is_not_compared() -> None:
     rows = [version(8, 1.25), version(9, 2.0), version(8, 1.25, "c")]
     found = lake_rows(pa.Table.from_pylist([*rows, rows[0]], arrow_schema(DAILY_BARS.columns)), BARS)["AAPL"]
     times = [AT.replace(tzinfo=None, hour=hour) for hour in (8, 9, 8)]
@@ -139,9 +139,9 @@ NEWER = {"rows_in": 10, "rows_out": 10, "symbols": symbol(rows=10, checksum="new
 
 
 def test_records_that_agree() -> None:
-    refused = {"rows_in": 4, "quarantined": 1, "symbols": symbol(quarantined=1)}
+    rejected = {"rows_in": 4, "quarantined": 1, "symbols": symbol(quarantined=1)}
     assert list(record_faults(records())) == []
-    assert list(record_faults(records(fetch_historical=refused))) == []
+    assert list(record_faults(records(fetch_historical=rejected))) == []
     assert list(record_faults(records(daily_analytics=LONGER, load_warehouse=LONGER))) == []
     assert list(record_faults(records(daily_analytics=LONGER, load_warehouse=NEWER))) == []
 

@@ -109,7 +109,7 @@ def test_only_what_differs_is_replaced(cursor: Any) -> None:
         assert cursor.fetchall() == [(0, 1)], column
         cursor.execute(unlike(T, S, DAILY))
         assert cursor.fetchall() == [], column
-    # Computed anew to the same values: the row keeps what last changed it.
+    # Recomputed to the same values: the row keeps what last changed it.
     cursor.execute(f"UPDATE {S} SET KNOWN_AT = '2030-01-01', FACT_VERSIONS = 99, BATCH_ID = 'z'")
     cursor.execute(mirror(T, S, DAILY))
     assert cursor.fetchall() == [(0, 0)]

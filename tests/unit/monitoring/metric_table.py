@@ -1,4 +1,4 @@
-"""The tables in services/METRICS.md, made from what the programs register. As a program it writes them anew."""
+"""The tables in services/METRICS.md, made from what the programs register. As a program it rewrites them."""
 
 import re
 import sys

@@ -36,7 +36,7 @@ def test_users_with_their_policies(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "message"),
     [
         (lambda f: (f / "bucket.json").unlink(), "bucket.json cannot be read: No such file"),
         (lambda f: (f / "bucket.json").write_text('{"expire": 1}'), "Extra inputs are not permitted"),
@@ -46,7 +46,7 @@ def test_users_with_their_policies(folder: Path) -> None:
         (lambda f: (f / "users" / "archive-ticks" / "secret-key").write_text("\n"), "secret-key is empty"),
     ],
 )
-def test_an_unusable_plan_is_named(folder: Path, spoil, said: str) -> None:  # type: ignore[no-untyped-def]
+def test_an_unusable_plan_is_named(folder: Path, spoil, message: str) -> None:  # type: ignore[no-untyped-def]
     spoil(folder)
-    with pytest.raises(ConfigurationError, match=said):
+    with pytest.raises(ConfigurationError, match=message):
         store_plan.read(folder)

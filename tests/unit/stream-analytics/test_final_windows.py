@@ -23,7 +23,7 @@ def minutes(*numbers: int) -> list[datetime]:
 
 
 class Kept:
-    """A `History`, with what it told and saved."""
+    """A `History`, with what it reported and saved."""
 
     def __init__(self, spark: SparkSession, record: CheckpointRecord, written: WrittenUntil | None = None) -> None:
         self.saved: list[CheckpointRecord] = []
@@ -83,7 +83,7 @@ def test_what_was_written_before_is_not_written_again(spark: SparkSession) -> No
     assert kept.reasons(starts, "yahoo") == {"15m": [None] * 3, "1h": [None]}
 
 
-def test_the_log_tells_once_what_was_left_out(spark: SparkSession) -> None:
+def test_the_log_reports_once_what_was_left_out(spark: SparkSession) -> None:
     kept = Kept(spark, CheckpointRecord(topic_id="t"))
     first, second, third = minutes(-14, -3, 0)
     with capture_logs() as lines:
@@ -94,10 +94,10 @@ def test_the_log_tells_once_what_was_left_out(spark: SparkSession) -> None:
         kept.history.report({"15m"})
         kept.history.report()
     assert kept.skipped == {("15m", "partial"): 3, ("1h", "written"): 4}
-    told = [
+    lines = [
         (line["window"], line["reason"], line["count"], line["first_start"], line["last_start"]) for line in lines
     ]  # fmt: skip
-    assert told == [
+    assert lines == [
         ("15m", "partial", 3, "2026-01-30T11:46:00+00:00", "2026-01-30T12:00:00+00:00"),
         ("1h", "written", 4, "2026-01-30T11:46:00+00:00", "2026-01-30T11:57:00+00:00"),
     ]

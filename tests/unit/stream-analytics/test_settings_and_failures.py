@@ -70,7 +70,7 @@ Caused by: {cause}
 
 
 @pytest.mark.parametrize(
-    ("cause", "kind", "said"),
+    ("cause", "kind", "message"),
     [
         ("org.apache.kafka.common.errors.UnknownTopicOrPartitionException: none here", ConfigurationError, "lacks"),
         ("org.apache.spark.sql.kafka010.KafkaIllegalStateException: [KAFKA_DATA_LOSS.PARTITION_OFFSET_CHANGED] Some "
@@ -87,10 +87,10 @@ Caused by: {cause}
         ("java.io.IOException: No space left on device", StageError, "IOException: No space left on device"),
     ],
 )  # fmt: skip
-def test_the_root_cause_becomes_one_line(cause: str, kind: type[StageError], said: str) -> None:
+def test_the_root_cause_becomes_one_line(cause: str, kind: type[StageError], message: str) -> None:
     error = explained_text("closed", STACK.format(head="x", cause=cause), StreamAnalyticsSettings(catalog=CATALOG))
     assert type(error) is kind
-    assert said in str(error)
+    assert message in str(error)
     assert "\n" not in str(error)
 
 

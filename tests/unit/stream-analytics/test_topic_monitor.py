@@ -1,4 +1,4 @@
-"""How far a query is behind, from what Spark tells of its micro-batches."""
+"""How far a query is behind, from what Spark reports of its micro-batches."""
 
 from types import SimpleNamespace
 from typing import Any

@@ -102,7 +102,7 @@ def test_limits_inside_http_200(server: Server, field: str, text: str, daily: bo
         ("Information", "This is a premium endpoint."),
     ],
 )
-def test_a_refused_key_is_a_configuration_error(server: Server, field: str, text: str) -> None:
+def test_a_rejected_key_is_a_configuration_error(server: Server, field: str, text: str) -> None:
     server.answer = (200, json.dumps({field: text}))
     with pytest.raises(ConfigurationError, match="TICKLAKE_ALPHA_VANTAGE_API_KEY") as caught:
         Client(settings(server)).quote("IBM")
@@ -177,14 +177,14 @@ def test_the_pace_keeps_every_limit_and_lasts_all_day() -> None:
     assert len([call for call in calls if 86_400 <= call < 2 * 86_400]) >= 24
 
 
-def test_waits_grow_with_each_refusal_and_start_over() -> None:
+def test_waits_grow_with_each_rejection_and_start_over() -> None:
     now = [0.0]
     pace = Pace(AlphaVantageSettings(), 1, 2.0, lambda: now[0])
-    refusal = Limited("x", daily=False)
-    assert [pace.limited(refusal) for _ in range(8)] == [60, 120, 240, 480, 960, 1920, 3600, 3600]
+    rejection = Limited("x", daily=False)
+    assert [pace.limited(rejection) for _ in range(8)] == [60, 120, 240, 480, 960, 1920, 3600, 3600]
     assert pace.wait_seconds() == 3600
     pace.succeeded()
-    assert pace.limited(refusal) == 60
+    assert pace.limited(rejection) == 60
     pace.succeeded()
     waits = [pace.failed() for _ in range(3)]
     assert all(0.5 <= wait / base <= 1.5 for wait, base in zip(waits, (2, 4, 8), strict=True))

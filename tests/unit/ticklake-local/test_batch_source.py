@@ -11,22 +11,22 @@ from ticklake_local.batch_source import BatchInput
 
 
 @pytest.mark.parametrize("name", ["yahoo", "replay", "simulated"])
-def test_a_chosen_source_is_taken_as_it_is_and_nothing_is_said(name: batch_source.Choice) -> None:
-    said: list[str] = []
-    asked = batch_source.choose(name, date(2010, 6, 1), "IBM,AAPL", said.append)
+def test_a_chosen_source_is_taken_as_it_is_and_nothing_is_printed(name: batch_source.Choice) -> None:
+    printed: list[str] = []
+    asked = batch_source.choose(name, date(2010, 6, 1), "IBM,AAPL", printed.append)
     assert asked == BatchInput(Source(name), date(2010, 6, 1), "IBM,AAPL")
-    assert said == []
+    assert printed == []
 
 
 def test_auto_says_why_it_falls_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """The top-level domain `invalid` never exists (RFC 2606)."""
     monkeypatch.setattr(batch_source, "_YAHOO_HOST", "yahoo.invalid")
-    said: list[str] = []
-    asked = batch_source.choose("auto", None, "IBM", said.append)
+    printed: list[str] = []
+    asked = batch_source.choose("auto", None, "IBM", printed.append)
     assert asked == BatchInput(Source.REPLAY, date(2013, 3, 1), "IBM")
-    assert len(said) == 1
-    assert said[0].startswith("Yahoo Finance cannot be used (yahoo.invalid does not answer: ")
-    assert "source replay" in said[0]
+    assert len(printed) == 1
+    assert printed[0].startswith("Yahoo Finance cannot be used (yahoo.invalid does not answer: ")
+    assert "source replay" in printed[0]
 
 
 def test_auto_takes_yahoo_where_it_answers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,17 +35,17 @@ def test_auto_takes_yahoo_where_it_answers(monkeypatch: pytest.MonkeyPatch) -> N
         connect = socket.create_connection
         # The port is Yahoo's own (443): only the address is turned aside.
         monkeypatch.setattr(batch_source.socket, "create_connection", lambda _, timeout: connect(address, timeout))
-        said: list[str] = []
-        assert batch_source.choose("auto", date(2024, 6, 28), None, said.append).source is Source.YAHOO
-        assert said == []
+        printed: list[str] = []
+        assert batch_source.choose("auto", date(2024, 6, 28), None, printed.append).source is Source.YAHOO
+        assert printed == []
 
 
 def test_a_fallback_after_a_failure_keeps_the_symbols_and_the_date_that_was_asked_for() -> None:
-    said: list[str] = []
+    printed: list[str] = []
     wanted = BatchInput(Source.YAHOO, date(2024, 6, 28), "IBM")
-    assert batch_source.fall_back(wanted, None, "HTTP 429", said.append).batch_date == date(2013, 3, 1)
-    assert "HTTP 429" in said[0]
-    kept = batch_source.fall_back(wanted, date(2010, 6, 1), "HTTP 429", said.append)
+    assert batch_source.fall_back(wanted, None, "HTTP 429", printed.append).batch_date == date(2013, 3, 1)
+    assert "HTTP 429" in printed[0]
+    kept = batch_source.fall_back(wanted, date(2010, 6, 1), "HTTP 429", printed.append)
     assert kept == BatchInput(Source.REPLAY, date(2010, 6, 1), "IBM")
 
 
@@ -58,7 +58,7 @@ def test_default_dates() -> None:
         assert 0 <= (datetime.now(UTC).date() - found).days <= 5
 
 
-def test_fetch_is_told_by_variables() -> None:
+def test_fetch_is_configured_by_variables() -> None:
     assert BatchInput(Source.REPLAY, date(2013, 3, 1)).environment() == {"TICKLAKE_SOURCE": "replay"}
     assert BatchInput(Source.SIMULATED, date(2013, 3, 1), "V,KO").environment() == {
         "TICKLAKE_SOURCE": "simulated",

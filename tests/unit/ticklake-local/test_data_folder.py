@@ -1,4 +1,4 @@
-"""The data folder: its locks, its credentials, and who is said to run on it."""
+"""The data folder: its locks, its credentials, and who is recorded as running on it."""
 
 import fcntl
 import os
@@ -33,14 +33,14 @@ def hold(folder: DataFolder) -> "subprocess.Popen[str]":
     return holder
 
 
-def test_a_second_process_is_refused_with_one_line_that_names_the_first(tmp_path: Path) -> None:
+def test_a_second_process_is_rejected_with_one_line_that_names_the_first(tmp_path: Path) -> None:
     folder = DataFolder.at(tmp_path / "data")
     with hold(folder) as holder:
-        with pytest.raises(ConfigurationError) as refused, folder.locked("run"):
+        with pytest.raises(ConfigurationError) as rejected, folder.locked("run"):
             pytest.fail("two processes hold the lock")
-        assert f"process {holder.pid}" in str(refused.value)
-        assert str(folder.root) in str(refused.value)
-        assert "\n" not in str(refused.value)
+        assert f"process {holder.pid}" in str(rejected.value)
+        assert str(folder.root) in str(rejected.value)
+        assert "\n" not in str(rejected.value)
         with folder.locked("platform"):  # another lock of the same folder
             pass
         holder.kill()

@@ -57,7 +57,7 @@ def test_folder_without_java_is_skipped_with_the_reason(tmp_path: Path) -> None:
 def test_java_that_says_nothing_is_skipped(tmp_path: Path) -> None:
     home = fake_java(tmp_path / "jdk", "17")
     (home / "bin" / "java").write_text("#!/bin/sh\nexit 1\n")
-    assert find_java(home, {"PATH": ""}).skipped == (f"the chosen Java ({home}): it does not tell its version",)
+    assert find_java(home, {"PATH": ""}).skipped == (f"the chosen Java ({home}): it does not report its version",)
 
 
 def test_launcher_on_path_leads_to_the_home_that_it_names(tmp_path: Path) -> None:

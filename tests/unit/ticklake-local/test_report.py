@@ -71,7 +71,7 @@ def test_held_symbols_are_named() -> None:
     assert "held" not in output.getvalue()
 
 
-def test_a_run_is_not_reconciled_until_that_is_said() -> None:
+def test_a_run_is_not_reconciled_until_that_is_recorded() -> None:
     assert journal().report().reconciled is False
 
 

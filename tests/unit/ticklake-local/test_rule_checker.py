@@ -41,7 +41,7 @@ def expanded(notation: str) -> Iterator[float | None]:
         assert found, word
         for number in range(int(found["more"] or 0) + 1):
             if found["first"] == "_":
-                # "_x9" stands for nine values, unlike "1x9".
+                # "_x9" means nine values, unlike "1x9".
                 if number or not found["more"]:
                     yield None
                 continue
@@ -94,7 +94,7 @@ def test_alerts_of_parts_that_are_not_there_are_left_out() -> None:
 @pytest.mark.parametrize(
     "text", ["histogram_quantile(0.9, a)", "a[5m:1m]", "topk(3, a)", "a > bool 1", '{__name__="a"}', "a @ 100", "-a"]
 )
-def test_what_is_not_understood_is_refused(text: str) -> None:
+def test_what_is_not_understood_is_rejected(text: str) -> None:
     with pytest.raises(Unsupported):
         Query(text)
 
@@ -134,7 +134,7 @@ def test_counters_that_begin_anew_and_ranges_that_are_not_full() -> None:
     assert predict_linear([(0, 10), (10, 8), (20, 6)], 0, 20, 30) == pytest.approx(0)
 
 
-def test_a_target_that_tells_no_more_ends_its_series() -> None:
+def test_a_target_that_exports_no_more_ends_its_series() -> None:
     samples = Samples(["a"], 600)
     labels = frozenset({("job", "x")})
     samples.scraped("t", 0, {("a", labels): 1.0, ("b", labels): 2.0})

@@ -32,9 +32,9 @@ def test_errors_become_one_line_and_a_code(
     error: BaseException, code: ExitCode, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert guarded("stage", lambda: fail(error)) is code
-    said = capsys.readouterr().err
-    assert said.startswith("stage: ")
-    assert said.count("\n") == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith("stage: ")
+    assert printed.count("\n") == 1
 
 
 def test_a_bug_is_not_hidden() -> None:
@@ -57,9 +57,9 @@ def test_a_wrong_call_is_one_line_and_code_2(
     with pytest.raises(SystemExit) as stopped:
         batch_main("stage", StageSettings, lambda *_: pytest.fail("must not run"), arguments)
     assert stopped.value.code == ExitCode.UNUSABLE
-    said = capsys.readouterr().err
-    assert reason in said
-    assert said.count("\n") == 1
+    printed = capsys.readouterr().err
+    assert reason in printed
+    assert printed.count("\n") == 1
 
 
 SERVICE = """

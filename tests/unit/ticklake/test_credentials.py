@@ -127,7 +127,7 @@ def answer_of(port: int, path: str) -> tuple[int, str]:
         return error.code, error.read().decode()
 
 
-def test_readiness_tells_why_credentials_are_rejected() -> None:
+def test_readiness_reports_why_credentials_are_rejected() -> None:
     sign_in = SignIn(SETTINGS)
     with served(Health(rejected=lambda: sign_in.reason), 0, host="127.0.0.1") as port:
         assert answer_of(port, "/readyz") == (200, "ok\n")

@@ -110,7 +110,7 @@ def test_adjusting_is_that_of_the_source() -> None:
     np.testing.assert_allclose(bars.close / split * factor, given.adj_close, rtol=1e-12)
 
 
-def test_a_dividend_as_high_as_the_price_is_refused() -> None:
+def test_a_dividend_as_high_as_the_price_is_rejected() -> None:
     days = np.array(SESSIONS, "datetime64[D]")
     actions = Actions(days[:0], np.array([]), days[[5]], np.array([500.0]))
     with pytest.raises(ValueError, match=f"dividend of {SESSIONS[5]} is not below"):

@@ -58,9 +58,9 @@ def test_a_symbol_is_held_until_a_later_run_brings_it() -> None:
     tuesday = MONDAY + timedelta(days=1)
     assert held_now([held, run("tue", tuesday, AAPL=GOOD)], []) == []
     assert names(held_now([held, run("tue", tuesday, MSFT=GOOD)], [])) == [("AAPL", "mon")]
-    # It is the facts that count: a run whose batch was refused as a whole has recorded none.
-    refused = run("tue", tuesday, AAPL=GOOD.model_copy(update={"changes": None}))
-    assert names(held_now([held, refused], [])) == [("AAPL", "mon")]
+    # It is the facts that count: a run whose batch was rejected as a whole has recorded none.
+    rejected = run("tue", tuesday, AAPL=GOOD.model_copy(update={"changes": None}))
+    assert names(held_now([held, rejected], [])) == [("AAPL", "mon")]
     assert names(held_now([held, run("tue", tuesday, judged=False, AAPL=GOOD)], [])) == [("AAPL", "mon")]
 
 

@@ -1,4 +1,4 @@
-"""Records on the wire: what they accept, refuse and hash."""
+"""Records on the wire: what they accept, reject and hash."""
 
 import hashlib
 import json
@@ -53,7 +53,7 @@ def bar(**changes: object) -> DailyBar:
         ({"surprise": 1}, "Extra inputs"),
     ],
 )
-def test_a_wrong_bar_is_refused_with_its_reason(changes: dict[str, object], reason: str) -> None:
+def test_a_wrong_bar_is_rejected_with_its_reason(changes: dict[str, object], reason: str) -> None:
     with pytest.raises(ValidationError, match=reason):
         bar(**changes)
 
@@ -90,7 +90,7 @@ def test_row_hash_sees_the_last_bit_of_every_number(field: str) -> None:
     assert len(hashes) == 2
 
 
-def test_row_hash_refuses_nan() -> None:
+def test_row_hash_rejects_nan() -> None:
     with pytest.raises(ValueError, match="finite"):
         row_hash("A", date(2026, 1, 1), float("nan"), 1, 1, 1, 1, 0, 0, 0, "yahoo")
 
@@ -101,7 +101,7 @@ def test_batch_checksum_depends_on_order_and_is_sha256() -> None:
     assert batch_checksum([]) == hashlib.sha256().hexdigest()
 
 
-def test_bar_and_trailer_are_told_apart_by_kind() -> None:
+def test_bar_and_trailer_are_distinguished_by_kind() -> None:
     trailer = BatchTrailer(
         symbol="NOPE", source=Source.YAHOO, batch_id="run-1", batch_date=date(2026, 1, 30), sequence=0,
         fetched_at=FETCHED, status=SymbolStatus.UNKNOWN, row_count=0, checksum=batch_checksum([]),

@@ -45,7 +45,7 @@ class WriteOnly(ObjectStore):
         self.held[key] = body
 
     def get(self, key: str) -> bytes:
-        raise ConfigurationError("the store refuses to read")
+        raise ConfigurationError("the store denies permission to read")
 
 
 def test_without_the_right_to_read_a_failure_is_kept_and_not_counted() -> None:

@@ -49,7 +49,7 @@ def test_secrets_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.secret_key.get_secret_value() == "hush-hush"
 
 
-def test_a_port_out_of_range_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_out_of_range_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TICKLAKE_METRICS_PORT", "70000")
     with pytest.raises(ConfigurationError, match="TICKLAKE_METRICS_PORT"):
         load(ServiceSettings)

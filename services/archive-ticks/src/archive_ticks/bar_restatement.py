@@ -1,4 +1,4 @@
-"""Bars of the hours that ticks came for, made anew from all ticks of these hours."""
+"""Bars of the hours that ticks came for, recomputed from all ticks of these hours."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -129,7 +129,7 @@ class Restating:
         return pa.concat_tables(sums), count
 
     def _filter(self, hours: Collection[datetime], closed: Mapping[date, Span]) -> BooleanExpression:
-        """What the bars of these hours and sessions stand in the place of."""
+        """What the bars of these hours and sessions replace."""
         within = one_of(between("bar_start", *span) for span in spans(hours, HOUR))
         days = {hour.date().isoformat() for hour in hours}
         within = matching(within, bar_length=bars.INTRADAY, bar_date=days)

@@ -59,7 +59,7 @@ def compact(
     """Put a table's small files together, a commit for each group, and return how many gave way.
 
     Raises:
-        ConflictError: a group's commit met other writers' again and again; the groups before it are done.
+        ConflictError: a group's commit kept conflicting with other writers'; the groups before it are done.
         IntegrityError: a file holds another number of rows than the table says.
     """
     done = 0
@@ -96,7 +96,7 @@ def _untouched(there: Table, old: list[FileScanTask]) -> bool:
     snapshot = there.current_snapshot()
     manifests = snapshot.manifests(there.io) if snapshot is not None else []
     if all(manifest.content is ManifestContent.DATA for manifest in manifests):
-        return True  # without a look into all of them, so that the commit is quicker than the next writer's
+        return True  # without reading all of them, so that the commit is quicker than the next writer's
     return {task.file.file_path for task in old} <= {task.file.file_path for task in _whole(there)}
 
 

@@ -1,6 +1,6 @@
 """The archive's group as the broker sees it: is this member what it takes itself for, and has every partition an owner?
 
-The client library can lose its place in the group without noticing: when it joins anew because the topic's partitions
+The client library can lose its place in the group without noticing: when it rejoins because the topic's partitions
 changed (or were not known at first), and the answer comes after the `poll` that waits for it has ended, the answer is
 dropped and never asked for again. Only a look from outside shows it.
 """
@@ -59,9 +59,9 @@ def _partitions(assignment: Mapping[str, Any] | None, topic: str) -> frozenset[i
 
 
 class Membership:
-    """Tells from what the broker says whether all is well, and when it is time to join anew.
+    """Decides from the broker's description of the group whether all is well, and when to rejoin.
 
-    A member to spare is in its place. The grace doubles with each joining anew, up to a minute, so that a machine too
+    A member to spare is in its place. The grace doubles with each rejoin, up to a minute, so that a machine too
     slow to join within it gets there all the same; a group in order ends that.
     """
 

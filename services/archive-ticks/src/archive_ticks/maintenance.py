@@ -38,7 +38,7 @@ class MaintenanceSettings(StageSettings):
     keep_snapshots_least: int = Field(default=100, ge=10)
     """The newest commits of a table that stay readable whatever their age."""
     keep_snapshots_most: int = Field(default=2000, ge=10)
-    """More commits of a table than these do not, whatever the days: each commit writes the list of them anew."""
+    """More commits of a table than these do not, whatever the days: each commit rewrites the list of them."""
     keep_month_ends: bool = True
     """Whether the last snapshot of each month is kept for ever."""
     keep_orphans_days: int = Field(default=3, ge=1)

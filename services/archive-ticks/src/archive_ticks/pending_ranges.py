@@ -16,7 +16,7 @@ from ticklake.objects import ObjectStore
 from ticklake.topics import LiveNames
 
 ROWS_PER_PART = 500_000
-"""So many go into one commit, and a range more; the work on them takes about 400 MB."""
+"""Ranges per commit, and one more at most; the work on them takes about 400 MB."""
 _HOUR = timedelta(hours=1)
 _HOURS_LISTED = 24
 """Listed together, so that a long archive does not have to be held in memory as a whole."""
@@ -108,7 +108,7 @@ def _lost(
     earlier = [each for each in chain if each.partition == key.partition and each.first_offset < key.first_offset]
     if earlier and earlier[-1].first_offset >= start:
         raise StageError(f"{key.key} was listed before the range that it follows: the archive catches up; try again")
-    # Where only the rows tell how far the table is, the end of its last range can be without any.
+    # Where only the rows show how far the table is, the end of its last range can be without any.
     last = ledger.read_range(store, earlier[-1].key) if earlier else None
     first = max(start, last.last_offset + 1) if last is not None else start
     return (first, key.first_offset - 1) if first < key.first_offset else None

@@ -60,23 +60,23 @@ def put_copy(store: ObjectStore, encoded: Encoded) -> int:
     return len(body)
 
 
-def mend_copies(
+def repair_copies(
     store: ObjectStore, live: topics.LiveNames, topic_id: str, partitions: Iterable[int], newest_hours: int
 ) -> int:
     """Write the CSV copies that are missing in the newest hours; returns how many.
 
     A writer ends one range's copy before it writes the next range, so what a crash leaves out is the newest range's.
     """
-    wanted, mended = frozenset(partitions), 0
+    wanted, repaired = frozenset(partitions), 0
     for _, folder in zip(range(newest_hours), hours(store, live), strict=False):
         ranges, copies = keys_in_hour(store, folder, topic_id)
         for found in ranges:
             if found.partition in wanted and csv_key(found.key) not in copies:
                 _, table = read_object(store, found.key)
                 store.put(csv_key(found.key), csv_bytes(table))
-                mended += 1
+                repaired += 1
                 log.info("wrote a missing CSV copy", key=csv_key(found.key))
-    return mended
+    return repaired
 
 
 def quarantine_into(kafka: KafkaSettings, store: ObjectStore, live: topics.LiveNames) -> Quarantine:

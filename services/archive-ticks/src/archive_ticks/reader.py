@@ -62,7 +62,7 @@ class Reader(GroupReader):
 
         Raises:
             StageError: reading failed; polling again may help.
-            ConfigurationError: the broker refuses this client, or does not stamp messages itself.
+            ConfigurationError: the broker rejects this client, or does not stamp messages itself.
             IntegrityError: a position is outside the log, or the log was cut behind it.
         """
         found = super().poll(seconds)
@@ -73,7 +73,7 @@ class Reader(GroupReader):
         return found
 
     def commit(self, partition: int, next_offset: int) -> None:
-        """Tell the group's monitoring how far the archive is; that this fails is no error."""
+        """Commit how far the archive is, for the group's monitoring; that this fails is no error."""
         offsets = {TopicPartition(self._topic, partition): OffsetAndMetadata(next_offset, "", -1)}
         try:
             self._consumer.commit_async(offsets, callback=lambda *_: None)
@@ -98,7 +98,7 @@ class Reader(GroupReader):
         """
         places = [TopicPartition(self._topic, partition) for partition in partitions]
         milliseconds = int(seconds * 1000)
-        with translated_errors(self._kafka, f"say what it has of {self._topic}"):
+        with translated_errors(self._kafka, f"read the offsets of {self._topic}"):
             begins = self._consumer.beginning_offsets(places, timeout_ms=milliseconds)
             firsts = self._consumer.offsets_for_times(dict.fromkeys(places, 0), timeout_ms=milliseconds)
         ends = self.ends(partitions, seconds)
@@ -138,13 +138,13 @@ def locate(
         if found.begin > start:
             raise IntegrityError(
                 f"{where}: offsets {start}-{found.begin - 1} were never archived and are gone from the log; "
-                "raise its retention.ms, and create the topic anew to begin a new chain"
+                "raise its retention.ms, and recreate the topic to begin a new chain"
             )
         while found.end < start:
             if time.monotonic() > deadline:
                 raise IntegrityError(
                     f"{where}: archived up to offset {start - 1}, but the log ends at {found.end - 1}: "
-                    "the broker has lost messages; create the topic anew to begin a new chain"
+                    "the broker has lost messages; recreate the topic to begin a new chain"
                 )
             time.sleep(0.5)
             found = ask([partition])[partition]
@@ -152,7 +152,7 @@ def locate(
 
 
 def _cannot_end_before(bounds: Bounds) -> datetime | None:
-    """The time before which a partition's chain cannot end; None if the log does not tell."""
+    """The time before which a partition's chain cannot end; None if the log does not show it."""
     if bounds.begin > 0:
         return None
     return bounds.first_time or datetime.now(UTC) - _EMPTY_LOOKBACK

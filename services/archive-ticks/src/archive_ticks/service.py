@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from archive_ticks.group_membership import Membership, describe
 from archive_ticks.metrics import Metrics
 from archive_ticks.offset_ranges import RangeBuilder
-from archive_ticks.range_writer import mend_copies, quarantine_into
+from archive_ticks.range_writer import quarantine_into, repair_copies
 from archive_ticks.reader import Reader, locate
 from archive_ticks.settings import ArchiveSettings
 from archive_ticks.writer_thread import PartitionAssignment, Writer, WriteResult
@@ -52,14 +52,14 @@ class Archive:
         )
         self._reader = Reader(settings.kafka, self._live, settings.roll, self._resume_at)
         self._membership = Membership()
-        # The loop must not stand still for long while the broker is away.
+        # The loop must not block for long while the broker is away.
         self._monitoring = settings.kafka.model_copy(update={"timeout_seconds": _MONITOR_TIMEOUT})
 
     def run(self, stop: threading.Event) -> None:
         """Archive until `stop` is set, then write what is held, commit and leave the group.
 
         Raises:
-            IntegrityError: offsets are missing, or the topic was made anew.
+            IntegrityError: offsets are missing, or the topic was recreated.
             ConfigurationError: the client may not use the topic or the bucket, or they are not there.
             StageError: at the stop, store or broker did not answer in time.
         """
@@ -88,7 +88,7 @@ class Archive:
         self._limit_memory()
 
     def _attempt(self, work: Callable[[], None], retry_seconds: float, every: float = 0) -> None:
-        """Do `work` if it is due; after a failure that a retry may mend, not again before `retry_seconds`."""
+        """Do `work` if it is due; after a failure that a retry may resolve, not again before `retry_seconds`."""
         if time.monotonic() < self._next_try.get(work, 0):
             if work == self._read:
                 time.sleep(_POLL_SECONDS)
@@ -135,7 +135,7 @@ class Archive:
             self._store, self._live, self._topic_id, sorted(new),
             lambda partitions: self._reader.bounds(partitions, self._settings.kafka.timeout_seconds),
         )  # fmt: skip
-        mend_copies(self._store, self._live, self._topic_id, new, self._settings.roll.mend_hours)
+        repair_copies(self._store, self._live, self._topic_id, new, self._settings.roll.repair_hours)
         self._broker_answers = True
         for partition, offset in starts.items():
             self._start_assignment(partition, offset)
@@ -194,13 +194,13 @@ class Archive:
             raise
         reads = self._reader.assigned if self._reader.joined else None
         if fault := self._membership.fault(group, self._reader.member_id, reads):
-            log.warning("joining the group anew", reason=fault)
+            log.warning("rejoining the group", reason=fault)
             self._reader.rejoin(_LEAVE_SECONDS)
             self._follow_assignment()
 
     def _check_topic(self) -> None:
         if kafka.topic_id(self._settings.kafka, self._live.topic) != self._topic_id:
-            raise IntegrityError(f"topic {self._live.topic} was made anew while it was archived: start again")
+            raise IntegrityError(f"topic {self._live.topic} was recreated while it was archived: start again")
 
     def _finish(self) -> None:
         log.info("stopping", ranges=sum(1 for assignment in self._assignments.values() if assignment.builder.open))

@@ -21,7 +21,7 @@ class RollSettings(BaseSettings):
     """Bytes of messages held in all, written or not; above this the reading pauses."""
     session_timeout_seconds: float = Field(default=10, ge=1)
     """After how long without a heartbeat the group gives a member's partitions to another."""
-    mend_hours: int = Field(default=3, ge=1)
+    repair_hours: int = Field(default=3, ge=1)
     """How many of the newest hours are searched for missing CSV copies when partitions are assigned."""
 
 

@@ -30,7 +30,7 @@ class Retention(BaseModel):
     least: int = Field(ge=1)
     """The newest of the writers', whatever their age: in them a writer finds what it has committed."""
     most: int = Field(ge=1)
-    """No more of the writers' than these, whatever the days: each commit writes the list of them anew."""
+    """No more of the writers' than these, whatever the days: each commit rewrites the list of them."""
     month_ends: bool
     """Whether the last of each month is kept for ever, by a tag `month-YYYY-MM`."""
 

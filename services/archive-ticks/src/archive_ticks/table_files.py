@@ -29,7 +29,7 @@ class Folder:
     """Whether what lies in folders below it is meant too."""
 
     def files(self, store: ObjectStore) -> Iterator[ObjectInfo]:
-        """All objects in it but the empty ones that stand for folders."""
+        """All objects in it but the empty ones that represent folders."""
         for found in store.list_objects(self.prefix):
             deeper = "/" in found.key.removeprefix(self.prefix)
             if not found.key.endswith("/") and (self.deep or not deeper):
@@ -120,7 +120,7 @@ def _keys(locations: Iterable[str], bucket: str) -> set[str]:
 
 
 def _check(there: Table, store: ObjectStore, listed: dict[str, ObjectInfo], live: set[str]) -> None:
-    """Refuse to judge files by a catalog that does not fit them."""
+    """Raise an error if the catalog does not fit the files that are judged by it."""
     name = ".".join(there.name())
     for key in sorted(live - listed.keys()):
         if store.metadata(key) is None:

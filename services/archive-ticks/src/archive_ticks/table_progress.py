@@ -1,4 +1,4 @@
-"""What the tables of live data say of themselves: up to which offsets of the archive's ledger a flow is in them.
+"""What the tables of live data record: up to which offsets of the archive's ledger a flow is in them.
 
 Each commit has a note among its snapshot's properties, so that note and rows take effect together, or not at all.
 """

@@ -31,7 +31,7 @@ class BarSettings(StageSettings):
 def make_bars(settings: BarSettings, hour: datetime, run_id: str) -> dict[str, object]:
     """Bring what arrived up to the end of the hour that begins at `hour` (UTC) into the tables, once.
 
-    A tick that came late makes the bars of its own hour anew. Whatever an earlier call left undone is done too.
+    A tick that came late has the bars of its own hour recomputed. Whatever an earlier call left undone is done too.
 
     Returns:
         what was read and written, in numbers.

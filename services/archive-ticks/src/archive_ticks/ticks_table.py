@@ -108,7 +108,7 @@ class Recording:
         rows = [row for found in ranges for row in self._gaps(found)]
         if not rows:
             return
-        # What stands there from the part's beginning on was left by a run that got no further.
+        # What is stored there from the part's beginning on was left by a run that got no further.
         starts: dict[tuple[str, int], int] = {}
         for found in ranges:
             first = found.before.offset if found.before else found.entry.first_offset

@@ -85,7 +85,7 @@ class Writer:
         """What was done since the last call; does not wait.
 
         Raises:
-            StageError: the writer met an error that no retry mends; it has ended.
+            StageError: the writer met an error that no retry resolves; it has ended.
         """
         found: list[WriteResult] = []
         while True:

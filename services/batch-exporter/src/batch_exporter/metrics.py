@@ -30,7 +30,7 @@ class Metrics:
         self.stages = counter("stages", "Stages that ended while this process watched", "stage", "outcome")
         self.rows = counter("rows", "Valid rows that left a stage", "stage")
         self.quarantined = counter("quarantined_rows", "Rows that a stage quarantined", "stage")
-        self.lake_errors = counter("lake_errors", "Failed looks into the lake")
+        self.lake_errors = counter("lake_errors", "Failed reads of the lake")
         self.unreadable = counter("unreadable_records", "Objects below lineage/ that are no readable record")
         self.lake_read = Gauge(
             f"{PREFIX}_lake_read_timestamp_seconds", "When the lake was last looked into", registry=registry
@@ -47,7 +47,7 @@ class Metrics:
             self.quarantined.labels(stage.program)
 
     def looked(self, news: News, *, first: bool) -> None:
-        """Take in a look into the lake; what the first one finds ended before this process watched."""
+        """Take in a read of the lake; what the first one finds ended before this process watched."""
         self.lake_read.set_to_current_time()
         self.unreadable.inc(news.unreadable)
         if first:
@@ -62,10 +62,10 @@ class Metrics:
 
 
 class BatchCollector(Collector):
-    """What the newest records say, made anew at each scrape.
+    """What the newest records say, recomputed at each scrape.
 
     Args:
-        current: the state as of the last look into the lake.
+        current: the state as of the last read of the lake.
         calendar: the exchange by whose sessions the batch runs.
     """
 

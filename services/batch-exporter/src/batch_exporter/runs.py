@@ -1,4 +1,4 @@
-"""The newest batch runs as their records in the lake tell them; only what is new or changed is read."""
+"""The newest batch runs as recorded in the lake; only what is new or changed is read."""
 
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from ticklake import logs
 from ticklake.lineage import RunLineage, StageFailure, StageRecord
 from ticklake.objects import ObjectInfo, ObjectStore
-from ticklake.runs import folder_of, kind_of, standing
+from ticklake.runs import folder_of, kind_of, unrecovered
 
 _READERS = 8
 _NEVER = datetime.min.replace(tzinfo=UTC)
@@ -48,8 +48,8 @@ class RunState:
 
     @property
     def failed(self) -> tuple[StageFailure, ...]:
-        """Failures that no later try of their stage has mended."""
-        return standing(self.records, self.failures)
+        """Failures that no later try of their stage has recovered."""
+        return unrecovered(self.records, self.failures)
 
     @property
     def state(self) -> State:
@@ -63,7 +63,7 @@ class RunState:
 
 @dataclass(frozen=True)
 class News:
-    """What one look into the lake found that was not there, or not so, before."""
+    """What one read of the lake found that was not there, or not so, before."""
 
     records: tuple[StageRecord, ...] = ()
     failures: tuple[StageFailure, ...] = ()

@@ -1,4 +1,4 @@
-"""Looks into the lake again and again, and serves what it finds."""
+"""Reads the lake periodically and serves what it finds."""
 
 import threading
 import time

@@ -21,7 +21,7 @@ class BatchSettings(BaseSettings):
     source: Source | None = None
     """Only runs of this source count as a session's run; unset is any."""
     refresh_seconds: float = Field(default=30, gt=0)
-    """Time between two looks into the lake."""
+    """Time between two reads of the lake."""
     recent_runs: int = Field(default=100, ge=1)
     """How many of the newest runs are read and kept."""
 

@@ -17,7 +17,7 @@ _LOOK_BACK = timedelta(days=60)
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What the metrics tell until the next look into the lake."""
+    """What the metrics show until the lake is read again."""
 
     last_run: RunState | None = None
     """The run that started last."""

@@ -28,7 +28,7 @@ class InvalidMessageError(Exception):
 def parse(value: bytes | None, key: bytes | None) -> DailyBar | BatchTrailer:
     """The record in a message.
 
-    Strict: a number in quotes or a volume with a fraction is refused, not converted.
+    Strict: a number in quotes or a volume with a fraction is rejected, not converted.
 
     Raises:
         InvalidMessageError: it is none.

@@ -1,7 +1,7 @@
 """Reads exactly the offset ranges that the stage before named.
 
 Partitions are assigned by hand: no second consumer of the group and no rebalance can take one away in the middle, and
-where the group stands does not matter. Its committed offset is for the monitoring of its lag.
+the group's position does not matter. Its committed offset is for the monitoring of its lag.
 """
 
 import time
@@ -29,7 +29,7 @@ _GROUP_IN_USE = (
 
 
 class RangeReader:
-    """Reads `ranges`, one per partition at most, and commits when told to."""
+    """Reads `ranges`, one per partition at most, and commits on request."""
 
     def __init__(self, settings: KafkaSettings, consumer: Any, ranges: Sequence[OffsetRange]) -> None:
         """Keep the parts; `opened` makes one."""
@@ -76,7 +76,7 @@ class RangeReader:
         return found
 
     def _check_log(self) -> None:
-        with translated_errors(self._settings, "tell what the log holds"):
+        with translated_errors(self._settings, "read the log's offsets"):
             begins = self._consumer.beginning_offsets(list(self._last))
             ends = self._consumer.end_offsets(list(self._last))
         for place, first in self._first.items():
@@ -89,7 +89,7 @@ class RangeReader:
                 raise IntegrityError(
                     f"{place.topic} partition {place.partition} no longer holds offsets {lost[0]} to {lost[1]} of this "
                     f"batch (the log reaches from {begins[place]} to {ends[place]}): its retention was shorter than "
-                    "the wait, or the topic was made anew; run fetch-historical again for this run"
+                    "the wait, or the topic was recreated; run fetch-historical again for this run"
                 )
 
     def _missing(self, pending: set[TopicPartition]) -> str:
@@ -99,7 +99,7 @@ class RangeReader:
         )
 
     def commit(self) -> str | None:
-        """Commit the ends of the ranges for the group, never behind where it stands.
+        """Commit the ends of the ranges for the group, never behind its position.
 
         Returns:
             a note where the group has members of its own, which the broker lets nobody commit beside; the batch is
@@ -109,8 +109,8 @@ class RangeReader:
             ends = self._consumer.end_offsets(list(self._last))
             offsets = {}
             for place, last in self._last.items():
-                stands = self._consumer.committed(place)
-                if stands is None or stands <= last or stands > ends[place]:
+                committed = self._consumer.committed(place)
+                if committed is None or committed <= last or committed > ends[place]:
                     offsets[place] = OffsetAndMetadata(last + 1, "", -1)
             try:
                 if offsets:

@@ -41,13 +41,13 @@ def run_stage(settings: ConsumeSettings, run: Run) -> tuple[StageRecord, ObjectS
     ranges = tuple(part for part in fetched.offsets if part.topic == BATCH_TOPIC)
     assembly = Assembly(fetched.batch_id)
     with opened(settings.kafka, ranges) as reader:
-        refused = [
+        rejected = [
             message
             for record in reader.records(settings.consume_deadline_seconds)
             if (message := _take(assembly, record, run)) is not None
         ]
         read = time.perf_counter()
-        _keep_refused(settings.kafka, store, refused)
+        _keep_rejected(settings.kafka, store, rejected)
         whole = assembly.finish()
         _compare(whole, fetched)
         objects = _write(store, whole)
@@ -55,13 +55,13 @@ def run_stage(settings: ConsumeSettings, run: Run) -> tuple[StageRecord, ObjectS
         written = time.perf_counter()
         note = reader.commit()
     notes = [] if note is None else [note]
-    if refused:
-        notes.append(f"{len(refused)} invalid messages quarantined, the first because of {refused[0].reason}")
+    if rejected:
+        notes.append(f"{len(rejected)} invalid messages quarantined, the first because of {rejected[0].reason}")
     for line in notes:
         log.warning(line)
-    log.info("read", repeated=assembly.repeated, of_other_batches=assembly.foreign, invalid=len(refused))
+    log.info("read", repeated=assembly.repeated, of_other_batches=assembly.foreign, invalid=len(rejected))
     timings = {"read": read - begun, "write": written - read, "commit": time.perf_counter() - written}
-    record = _record(settings, fetched, started_at, whole, objects, actions, len(refused), notes, timings, ranges)
+    record = _record(settings, fetched, started_at, whole, objects, actions, len(rejected), notes, timings, ranges)
     return record, store
 
 
@@ -78,12 +78,12 @@ def _take(assembly: Assembly, record: Any, run: Run) -> QuarantinedMessage | Non
     return None
 
 
-def _keep_refused(kafka: KafkaSettings, store: ObjectStore, refused: list[QuarantinedMessage]) -> None:
+def _keep_rejected(kafka: KafkaSettings, store: ObjectStore, rejected: list[QuarantinedMessage]) -> None:
     """Invalid messages to the lake and the quarantine topic; the topic gets them again on a retry."""
-    if not refused:
+    if not rejected:
         return
     with ConfirmedProducer(kafka, CONSUME.program) as producer:
-        quarantine.keep(store, producer, refused)
+        quarantine.keep(store, producer, rejected)
 
 
 def _compare(whole: dict[str, SymbolBatch], fetched: StageRecord) -> None:

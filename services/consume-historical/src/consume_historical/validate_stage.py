@@ -84,7 +84,7 @@ def validate_run(settings: ValidateSettings, run: Run) -> tuple[StageRecord, Obj
     held = {symbol: reasons for symbol, reasons in broken.items() if symbol not in releases}
     record = finish_validation(store, VALIDATE_RAW.program, consumed, checks, started_at, settings.code_version, held)
     notes = [
-        f"{symbol} goes on, as it was {releases[symbol].told()}: {'; '.join(reasons)}"
+        f"{symbol} goes on, as it was {releases[symbol].description()}: {'; '.join(reasons)}"
         for symbol, reasons in broken.items() if symbol in releases
     ]  # fmt: skip
     record = record.model_copy(update={"notes": (*record.notes, *notes)})
@@ -114,7 +114,7 @@ def judge(
     broken: dict[str, tuple[str, ...]] = {}
     for check in judged:
         for symbol in sorted(check.broken):
-            broken[symbol] = (*broken.get(symbol, ()), check.said(symbol))
+            broken[symbol] = (*broken.get(symbol, ()), check.message(symbol))
     held = {symbol: reasons for symbol, reasons in broken.items() if symbol not in released}
     return [*_batch_checks(limits, consumed, held), *(check.without(broken) for check in judged)], broken
 
@@ -137,7 +137,7 @@ def _releases(store: ObjectStore, fetched: StageRecord) -> dict[str, Decision]:
 def _with_changes(record: StageRecord, changes: Changes) -> StageRecord:
     """`record` with what each symbol's answer changed, and a line on each kind of change that a person should see."""
     notes = [
-        f"{symbol}: {part.revised} known sessions revised, as {_told(changes, symbol)}"
+        f"{symbol}: {part.revised} known sessions revised, as {_describe(changes, symbol)}"
         for symbol, part in sorted(changes.symbols.items())
         if part.revised
     ]
@@ -156,7 +156,7 @@ def _with_changes(record: StageRecord, changes: Changes) -> StageRecord:
     )  # fmt: skip
 
 
-def _told(changes: Changes, symbol: str) -> str:
+def _describe(changes: Changes, symbol: str) -> str:
     """The value of `symbol` that changed most, with its session and what it was before."""
     rows = changes.revisions[changes.revisions["symbol"] == symbol]
     moves = {name: (rows[name] - rows[f"{name}_before"]).abs() / rows[f"{name}_before"].clip(lower=1e-9)
@@ -189,7 +189,7 @@ class SymbolCheck:
         """The symbols above the limit."""
         return {symbol for symbol, value in self.values.items() if value > self.limit}
 
-    def said(self, symbol: str) -> str:
+    def message(self, symbol: str) -> str:
         """Why `symbol` is held."""
         return over(self.name, self.values[symbol], self.limit, self.unit)
 

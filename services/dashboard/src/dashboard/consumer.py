@@ -60,7 +60,7 @@ class LiveConsumer(threading.Thread):
         }
         self._stopping = threading.Event()
         self._next: dict[TopicPartition, int] = {}
-        """Offset to go on from after the client had to be made anew."""
+        """Offset to go on from after the client had to be recreated."""
         self.failure = "not asked yet"
         """Why the broker cannot be read; empty while it can."""
         self.away = False
@@ -100,7 +100,7 @@ class LiveConsumer(threading.Thread):
         with contextlib.closing(_Closing(consumer)):
             places = self._partitions(consumer)
             consumer.assign(list(places))
-            with translated_errors(self._kafka, "say where the live topics stand"):
+            with translated_errors(self._kafka, "look up the offsets of the live topics"):
                 self._seek(consumer, places)
             log.info("reading", partitions=len(places), missing=list(self.missing))
             checked = listed = time.monotonic()
@@ -175,7 +175,7 @@ class LiveConsumer(threading.Thread):
                 batches: Mapping[TopicPartition, list[Any]] = consumer.poll(timeout_ms=int(_POLL_SECONDS * 1000))
         except StageError as error:
             if isinstance(error.__cause__, kafka_errors.OffsetOutOfRangeError):
-                self._next.clear()  # the log was cut or made anew: begin as after a start
+                self._next.clear()  # the log was cut or recreated: begin as after a start
             raise
         news = False
         for place, records in batches.items():

@@ -35,7 +35,7 @@ _HEADERS = {
 _STRICT_TRANSPORT = "max-age=31536000; includeSubDomains"
 
 
-class Refused(Exception):
+class Rejected(Exception):
     """A request that is answered at once."""
 
     def __init__(self, status: int, detail: str, headers: dict[str, str] | None = None) -> None:
@@ -78,11 +78,11 @@ class Gate:
 
         try:
             self._check(scope)
-        except Refused as refused:
-            body, headers = problem(refused.status, refused.detail, scope["path"], refused.headers)
+        except Rejected as rejected:
+            body, headers = problem(rejected.status, rejected.detail, scope["path"], rejected.headers)
             raw = [(name.encode(), value.encode()) for name, value in headers.items()]
             raw.append((b"content-length", str(len(body)).encode()))
-            await answer({"type": "http.response.start", "status": refused.status, "headers": raw})
+            await answer({"type": "http.response.start", "status": rejected.status, "headers": raw})
             await answer({"type": "http.response.body", "body": body})
         else:
             # The routes know GET only; a HEAD is a GET whose body stays here.
@@ -95,13 +95,13 @@ class Gate:
 
     def _check(self, scope: Scope) -> None:
         if scope["method"] not in ("GET", "HEAD"):
-            raise Refused(405, "this service is read-only: GET and HEAD only", {"allow": "GET, HEAD"})
+            raise Rejected(405, "this service is read-only: GET and HEAD only", {"allow": "GET, HEAD"})
         if len(scope["query_string"]) > _MOST_QUERY or len(scope["path"]) > _MOST_PATH:
-            raise Refused(414, f"at most {_MOST_PATH} bytes of path and {_MOST_QUERY} of parameters")
+            raise Rejected(414, f"at most {_MOST_PATH} bytes of path and {_MOST_QUERY} of parameters")
         if sum(len(name) + len(value) for name, value in scope["headers"]) > _MOST_HEADERS:
-            raise Refused(431, f"at most {_MOST_HEADERS} bytes of headers")
+            raise Rejected(431, f"at most {_MOST_HEADERS} bytes of headers")
         if self._sign_in is not None and not self._signed_in(Headers(scope=scope).get("authorization", "")):
-            raise Refused(
+            raise Rejected(
                 401, "sign in with the user and password of this dashboard",
                 {"www-authenticate": 'Basic realm="ticklake", charset="UTF-8"'},
             )  # fmt: skip
@@ -112,7 +112,7 @@ class Gate:
             credentials = base64.b64decode(given.strip(), validate=True)
         except (binascii.Error, ValueError):
             credentials = b""
-        # Digests are of one length: the comparison tells nothing of the password's.
+        # Digests are of one length: the comparison reveals nothing of the password's.
         equal = hmac.compare_digest(_digest(credentials), self._sign_in or b"")
         return equal and scheme.lower() == "basic"
 

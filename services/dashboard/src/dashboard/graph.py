@@ -27,7 +27,7 @@ def build(records: Sequence[StageRecord], table: str | None) -> dict[str, Any]:
     edges: list[dict[str, Any]] = []
     place = nodes[0]["id"]
     for record in records:
-        stage = _node("stage", record.stage, "stage", record.stage, _told(record))
+        stage = _node("stage", record.stage, "stage", record.stage, _describe(record))
         nodes.append(stage)
         edges.append({"from_": place, "to": stage["id"], "rows": record.rows_in})
         if (written := _written(record, table)) is not None:
@@ -41,7 +41,7 @@ def _node(kind: str, name: str, shown_kind: str, label: str, detail: str) -> dic
     return {"id": f"{kind}:{name}", "kind": shown_kind, "label": label, "detail": detail}
 
 
-def _told(record: StageRecord) -> str:
+def _describe(record: StageRecord) -> str:
     seconds = (record.finished_at - record.started_at).total_seconds()
     quarantined = f", {record.quarantined:,} quarantined" if record.quarantined else ""
     failed = [check.name for check in record.checks if not check.passed]
@@ -58,16 +58,16 @@ def _written(record: StageRecord, table: str | None) -> dict[str, str] | None:
         folder = _common_folder([ref.key for ref in record.objects])
         size = sum(ref.size for ref in record.objects)
         return _node("objects", folder, "object_group", folder, f"{len(record.objects)} objects, {size:,} bytes")
-    if record.stage in _TABLES and (told := _put_in(record)):
+    if record.stage in _TABLES and (text := _put_in(record)):
         name = f"{namespace_of(record.source)}.{_TABLES[record.stage].name}"
-        return _node("table", name, "table", name, told)
+        return _node("table", name, "table", name, text)
     if record.stage == LOAD.program:
         return _node("table", table or "warehouse", "table", table or "warehouse", f"{len(record.symbols)} symbols")
     return None
 
 
 def _put_in(record: StageRecord) -> str:
-    """What a stage put into its table; empty for none: facts of a batch that is refused are not recorded."""
+    """What a stage put into its table; empty for none: facts of a batch that is rejected are not recorded."""
     if record.stage == PROCESS.program:
         return f"{len(record.symbols)} symbols"
     if all(part.changes is None for part in record.symbols.values()):

@@ -1,4 +1,4 @@
-"""An answer that is asked for at most every so often, however many pages look."""
+"""An answer that is asked for at a limited rate, however many pages are open."""
 
 import threading
 import time

@@ -20,7 +20,7 @@ FLUSH_SECONDS = 0.2
 STATUS_SECONDS = 5.0
 HEARTBEAT_SECONDS = 15.0
 _QUEUE_FRAMES = 32
-"""Frames that wait for a page. One that is further behind gets the whole state anew instead."""
+"""Frames that wait for a page. One that is further behind gets the whole state again instead."""
 _HELLO_SECONDS = 0.25
 """How long the opening message may be shared by pages that come at once."""
 
@@ -85,7 +85,7 @@ class Hub:
         return len(self._clients)
 
     def wake(self) -> None:
-        """Tell that something changed; to be called from any thread."""
+        """Notify that something changed; to be called from any thread."""
         with contextlib.suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(self._news.set)
 
@@ -133,7 +133,7 @@ class Hub:
     async def run(self) -> None:
         """Serve until cancelled."""
         async with asyncio.TaskGroup() as group:
-            for work in (self._flush, self._tell_status, self._beat):
+            for work in (self._flush, self._send_status, self._beat):
                 group.create_task(self._forever(work))
 
     async def _forever(self, work: Callable[[], Awaitable[None]]) -> None:
@@ -150,7 +150,7 @@ class Hub:
         self._send_changes()
         await asyncio.sleep(FLUSH_SECONDS)
 
-    async def _tell_status(self) -> None:
+    async def _send_status(self) -> None:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._status_due.wait(), STATUS_SECONDS)
         self._status_due.clear()

@@ -43,7 +43,7 @@ class LagReader:
     def read(self) -> list[dict[str, Any]]:
         """One item per group and partition, as `models_platform.LagItem` has it.
 
-        A group whose coordinator is not there yet, or just moves, is waited for a moment and then told as unknown.
+        A group whose coordinator is not there yet, or just moves, is waited for a moment and then reported as unknown.
 
         Raises:
             StageError: the broker does not answer.
@@ -53,7 +53,7 @@ class LagReader:
     def _ask(self) -> list[dict[str, Any]]:
         consumer = make_consumer(self._kafka, "dashboard-lag")
         try:
-            with translated_errors(self._kafka, "tell where its topics end"):
+            with translated_errors(self._kafka, "read its topics' end offsets"):
                 topics = consumer.topics()
                 places = [
                     TopicPartition(topic, number)
@@ -65,7 +65,7 @@ class LagReader:
                 )
         finally:
             consumer.close(autocommit=False, timeout_ms=500)
-        with admin(self._kafka, "dashboard-lag") as client, translated_errors(self._kafka, "tell the groups' offsets"):
+        with admin(self._kafka, "dashboard-lag") as client, translated_errors(self._kafka, "read the groups' offsets"):
             committed = _committed(client, self._groups)
         return [
             _item(group, place, committed[group], ends[place])

@@ -76,7 +76,7 @@ class DailyLake:
         """Look for new rows, unless that was done a moment ago.
 
         Raises:
-            StageError: store or catalog does not answer or refuses.
+            StageError: store or catalog does not answer or denies access.
         """
         with self._refreshing:
             if not force and self._looked is not None and time.monotonic() - self._looked < self._refresh_seconds:

@@ -14,7 +14,7 @@ _DAY_MS = 86_400_000
 _OTHER_SOURCE_MS = 30_000
 """Silence of a symbol's source after which another one takes its place; two at once never mix nor alternate."""
 _REMEMBERED = 2000
-"""Identities by which a tick that was sent twice is told; it comes again soon or never."""
+"""Identities by which a tick that was sent twice is recognised; it comes again soon or never."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -21,7 +21,7 @@ class Failure(Model):
     )
     started_at: UtcMs
     failed_at: UtcMs
-    mended_at: UtcMs | None = Field(description="End of the later try that went well; null where there is none")
+    recovered_at: UtcMs | None = Field(description="End of the later try that went well; null where there is none")
     code_version: str
 
 
@@ -44,7 +44,7 @@ class RunItem(Model):
     stages_done: int
     stages_total: int
     reconciled: bool | None = Field(description="Whether all places hold the same rows; null before that was checked")
-    failures: list[Failure] = Field(description="In the order of the stages; those that a retry mended stay")
+    failures: list[Failure] = Field(description="In the order of the stages; those that a retry recovered stay")
 
 
 class Runs(Model):
@@ -92,7 +92,7 @@ class RunSymbol(Model):
     quarantined: int
     missing_sessions: int
     new: int | None = Field(description="Rows of sessions not known before; null before that was checked")
-    unchanged: int | None = Field(description="Rows that say what was known, but for noise")
+    unchanged: int | None = Field(description="Rows equal to what was known, but for noise")
     revised: int | None = Field(description="Rows with another value than was known")
     facts: int | None = Field(description="Sessions known, of any batch; null before the run was reconciled")
     analytics: int | None = Field(description="Rows of the table of analytics, of any batch")
@@ -205,7 +205,7 @@ class PlatformAlert(Model):
     state: str = Field(description="active, or suppressed where it was silenced or inhibited")
     summary: str
     description: str
-    runbook: str | None = Field(description="Where it stands what to do")
+    runbook: str | None = Field(description="Where the remedy is described")
     since: UtcMs
     labels: dict[str, str]
 

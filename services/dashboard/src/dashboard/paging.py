@@ -25,7 +25,7 @@ def decode(cursor: str, *types: type) -> tuple[object, ...]:
     except (binascii.Error, ValueError, RecursionError):
         found = None
     if not isinstance(found, list) or [type(part) for part in found] != list(types):
-        raise HTTPException(422, "cursor: not one that this route gave; leave it out to begin anew")
+        raise HTTPException(422, "cursor: not one that this route gave; leave it out to start over")
     return tuple(found)
 
 
@@ -37,4 +37,4 @@ def decode_session(cursor: str) -> tuple[str, date]:
             return str(direction), date.fromisoformat(str(day))
     except ValueError:
         pass
-    raise HTTPException(422, "cursor: not one that this route gave; leave it out to begin anew")
+    raise HTTPException(422, "cursor: not one that this route gave; leave it out to start over")

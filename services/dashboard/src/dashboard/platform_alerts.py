@@ -1,4 +1,4 @@
-"""What is wrong with the platform itself, as Alertmanager (or check-rules, which speaks like it) tells it."""
+"""What is wrong with the platform itself, as Alertmanager (or check-rules, which has the same API) reports it."""
 
 import json
 import urllib.request

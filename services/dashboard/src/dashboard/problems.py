@@ -39,7 +39,7 @@ def _answer(request: Request, status: int, detail: str, headers: dict[str, str] 
 
 
 def install(app: FastAPI) -> None:
-    """Turn every error of `app` into a problem; what this service itself got wrong tells nothing of its insides."""
+    """Turn every error of `app` into a problem; what this service itself got wrong reveals nothing of its internals."""
 
     async def on_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101 - what it is registered for

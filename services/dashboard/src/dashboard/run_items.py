@@ -1,4 +1,4 @@
-"""What the API tells of a run, from the records of its stages and of their failures."""
+"""What the API reports of a run, from the records of its stages and of their failures."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ from pydantic import BaseModel
 from dashboard import graph
 from ticklake.lineage import StageFailure, StageRecord, SymbolLineage, elapsed_seconds
 from ticklake.pipeline import BATCH_STAGES
-from ticklake.runs import mended, standing
+from ticklake.runs import recovered, unrecovered
 
-_TOLD = ("stage", "kind", "reason", "exit_code", "times", "started_at", "failed_at", "code_version")
+_FIELDS = ("stage", "kind", "reason", "exit_code", "times", "started_at", "failed_at", "code_version")
 
 
 class Summary(BaseModel):
@@ -33,7 +33,7 @@ class RunParts:
     records: dict[str, StageRecord]
     """By stage, in the pipeline's order."""
     failures: dict[str, StageFailure]
-    """The same of the latest failures, also of those that a later try mended."""
+    """The same of the latest failures, also of those that a later try recovered."""
     summary: Summary | None
 
     @classmethod
@@ -63,7 +63,7 @@ class RunParts:
         """As `models_platform.RunItem.state` says."""
         judged = all(check.passed for record in self.records.values() for check in record.checks)
         reconciled = self.summary.reconciled if self.summary else None
-        if standing(self.records, self.failures) or reconciled is False or not judged:
+        if unrecovered(self.records, self.failures) or reconciled is False or not judged:
             return "failed"
         return "succeeded" if reconciled and len(self.records) == len(BATCH_STAGES) else "incomplete"
 
@@ -74,7 +74,7 @@ def short(run: RunParts) -> dict[str, Any]:
     tries: list[StageRecord | StageFailure] = [*records, *failures]
     started = min(each.started_at for each in tries)
     finished = max([*(each.finished_at for each in records), *(each.failed_at for each in failures)])
-    failed = {failure.stage for failure in standing(run.records, run.failures)}
+    failed = {failure.stage for failure in unrecovered(run.records, run.failures)}
     return {
         "run_id": tries[0].run_id, "batch_date": tries[0].batch_date,
         "source": records[0].source.value if records else None, "state": run.state,
@@ -99,8 +99,8 @@ def detail(run: RunParts) -> dict[str, Any]:
 
 
 def _failure(failure: StageFailure, record: StageRecord | None) -> dict[str, Any]:
-    told = {name: getattr(failure, name) for name in _TOLD}
-    return told | {"mended_at": record.finished_at if record is not None and mended(failure, record) else None}
+    fields = {name: getattr(failure, name) for name in _FIELDS}
+    return fields | {"recovered_at": record.finished_at if record is not None and recovered(failure, record) else None}
 
 
 def _stage(record: StageRecord) -> dict[str, Any]:

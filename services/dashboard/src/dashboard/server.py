@@ -62,7 +62,7 @@ def run(settings: DashboardSettings, stop: threading.Event) -> None:
 
 
 def _run(settings: DashboardSettings, stop: threading.Event, rejected: Rejected) -> None:
-    # Its lines on starting and stopping stand beside ours and say less.
+    # Its lines on starting and stopping are printed beside ours and say less.
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     service = Service(settings, Metrics())
     static, pulse = StaticFiles(), _Pulse()

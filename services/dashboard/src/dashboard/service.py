@@ -32,7 +32,7 @@ from ticklake.objects import ObjectStore
 _HELLO_ALERTS = 20
 _STOP_SECONDS = 2.0
 _BUSY_SECONDS = 60.0
-"""How long after a request the store is looked at as often as while a page is open."""
+"""How long after a request the store is checked as often as while a page is open."""
 
 
 class Service:
@@ -137,7 +137,7 @@ class Service:
         return Status.model_validate(self.watcher.status())
 
     def changes(self) -> list[tuple[str, Any]]:
-        """What to tell the pages, as (event, data); everything since the last call."""
+        """Events for the pages, as (event, data); everything since the last call."""
         found: list[tuple[str, Any]] = []
         changed = self.live.take_changed()
         if changed:

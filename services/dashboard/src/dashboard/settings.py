@@ -31,7 +31,7 @@ class DashboardOptions(BaseSettings):
     trusted_proxies: str = "127.0.0.1"
     """Addresses, comma-separated, whose X-Forwarded-Proto and -For are believed; `*` is all."""
     alertmanager: HttpUrl | None = None
-    """Address of Alertmanager, or of what speaks like it; its alerts about the platform are shown."""
+    """Address of Alertmanager, or of what has the same API; its alerts about the platform are shown."""
     stale_seconds: float = Field(default=30, gt=0)
     """Age of the newest tick, by arrival, from which the page calls the prices stale."""
     refresh_seconds: float = Field(default=5, gt=0)

@@ -20,7 +20,7 @@ log = logs.get(__name__)
 
 _LOOK_AHEAD = timedelta(days=14)
 _IDLE_SECONDS = 30.0
-"""Time between two looks at the store while no page is open."""
+"""Time between two checks of the store while no page is open."""
 
 _SAME_KIND = {Source.ALPHA_VANTAGE.value: Source.YAHOO.value}
 """Live source to the daily one whose closes its changes are measured against; the others go by their own name."""
@@ -44,9 +44,9 @@ class Watcher(threading.Thread):
         self._stopping = threading.Event()
         self._market: dict[str, Any] | None = None
         self._zone: ZoneInfo | None = None
-        self._told: tuple[object, ...] = ()
+        self._reported: tuple[object, ...] = ()
         self.consumer: LiveConsumer | None = None
-        """The reader of the live topics, whose failure is told."""
+        """The reader of the live topics, whose failure is reported."""
 
     def stop(self) -> None:
         """Ask the thread to end."""
@@ -62,7 +62,7 @@ class Watcher(threading.Thread):
                     self._refresh_lake()
                     looked = time.monotonic()
                 self._update_market()
-                self._tell_changes()
+                self._notify_changes()
             except Exception as error:
                 log.error("looking after the state failed", exc_info=error)
             self._stopping.wait(1)
@@ -86,11 +86,11 @@ class Watcher(threading.Thread):
             log.error("no exchange hours", error=str(error))
             self._stopping.wait(_IDLE_SECONDS)
 
-    def _tell_changes(self) -> None:
+    def _notify_changes(self) -> None:
         state = (self._lake.failure == "", self.broker()["state"], self.live_state()["state"])
-        if self._told and state != self._told:
+        if self._reported and state != self._reported:
             self._on_change()
-        self._told = state
+        self._reported = state
 
     def previous_close(self, symbol: str) -> float | None:
         """The last daily close before the session of a symbol's newest tick, as far as it is known by now."""

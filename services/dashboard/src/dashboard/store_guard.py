@@ -38,7 +38,7 @@ class StoreGuard(Generic[S]):
         """`work` done with the store.
 
         Raises:
-            StageError: the store is away or refuses, now or a moment ago.
+            StageError: the store is away or denies access, now or a moment ago.
         """
         with self._lock:
             if self._failure:

@@ -51,7 +51,7 @@ class WindowLake:
         """The newest `limit` windows of a symbol whose start lies in `first` to `last` (both included), oldest first.
 
         Raises:
-            StageError: store or catalog does not answer or refuses.
+            StageError: store or catalog does not answer or denies access.
         """
         asked = _Asked(symbol, length, limit, first, last, source)
         with self._asking:

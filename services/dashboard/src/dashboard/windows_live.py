@@ -98,7 +98,7 @@ class WindowState:
         return [_shown(window) for window in fullest if window is not None]
 
     def take_changed(self) -> list[dict[str, Any]]:
-        """Windows to tell of since the last call: every closed one, and of the running ones the fullest."""
+        """Windows to report since the last call: every closed one, and of the running ones the fullest."""
         with self._lock:
             changed, self._changed = self._changed, {}
             fullest = {series: _fullest(self._windows[series]) for series, _ in changed}
@@ -109,7 +109,7 @@ def _fullest(held: dict[datetime, WindowMessage]) -> WindowMessage | None:
     running = [window for window in held.values() if not window.final]
     if not running:
         return None
-    # One that never heard of its end (its flow stopped) is not running any more.
+    # One whose end was never reported (its flow stopped) is not running any more.
     newest = max(held)
     closed = max((start for start, window in held.items() if window.final), default=None)
     length = LENGTHS[running[0].window_length]

@@ -22,7 +22,7 @@ from ticklake.bar_quality import UNUSUAL_TRADING, trading_ratio
 Floats = npt.NDArray[np.float64]
 
 MOST = 5
-"""Reasons that are told; prices that flip between two units every day would give hundreds."""
+"""Reasons that are reported; prices that flip between two units every day would give hundreds."""
 LATE_SESSIONS = 10
 """The first bar may be this many sessions behind the first trade: a thinly traded share begins with days without one.
 An answer that was cut off begins far later."""
@@ -35,7 +35,7 @@ DAILY_SHARE = 0.5
 LEAST_SESSIONS = 10
 """Over fewer sessions that share says nothing."""
 SPLIT_LEAST = 0.18
-"""Logarithm of the smallest ratio (6:5) whose missing adjustment can be told from a day's move."""
+"""Logarithm of the smallest ratio (6:5) whose missing adjustment can be distinguished from a day's move."""
 SPLIT_NEAR = 0.2
 """How far, as a logarithm, the move over a split may be from its ratio to count as that ratio: a day's own move beside
 it. For small ratios half the logarithm, so that a move is taken for what it is nearer to."""
@@ -225,17 +225,17 @@ def _splits(symbol: str, rows: _Columns, meta: Meta) -> Iterator[str]:
         size = abs(log(ratio)) if ratio else 0.0
         if size >= SPLIT_LEAST and abs(abs(move) - size) <= min(SPLIT_NEAR, size / 2):
             yield (
-                f"prices move by {exp(move) - 1:+.1%} over the split {_said(ratio)} of {rows.days[place]}: "
+                f"prices move by {exp(move) - 1:+.1%} over the split {_as_text(ratio)} of {rows.days[place]}: "
                 "they are not adjusted for it"
             )
-        elif usual is not None and not _no_company(symbol, meta) and _quiet(rows, place):
+        elif usual is not None and not _no_company(symbol, meta) and _calm(rows, place):
             yield (
-                f"the close moves by {exp(move) - 1:+.1%} on {rows.days[place]}, as over a split {_said(usual)}, "
+                f"the close moves by {exp(move) - 1:+.1%} on {rows.days[place]}, as over a split {_as_text(usual)}, "
                 "without such a split and without unusual trading"
             )
 
 
-def _quiet(rows: _Columns, place: int) -> bool:
+def _calm(rows: _Columns, place: int) -> bool:
     return trading_ratio(rows.close.tolist(), rows.volume.tolist(), place) < UNUSUAL_TRADING
 
 
@@ -247,7 +247,7 @@ def _usual_ratio(move: float) -> float | None:
     return nearest if abs(move + log(nearest)) <= near else None
 
 
-def _said(ratio: float) -> str:
+def _as_text(ratio: float) -> str:
     return f"{ratio:g}:1" if ratio >= 1 else f"1:{1 / ratio:g}"
 
 

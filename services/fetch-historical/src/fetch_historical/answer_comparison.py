@@ -35,7 +35,7 @@ class Compared:
 
     @property
     def verdict(self) -> str:
-        """How the answer stands to what is known: `new`, `gone`, by how much the close differs, or nothing."""
+        """How the answer relates to what is known: `new`, `gone`, by how much the close differs, or nothing."""
         if self.known_close is None:
             return "new"
         if self.close is None:

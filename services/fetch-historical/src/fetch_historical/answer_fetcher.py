@@ -1,4 +1,4 @@
-"""Gets the answers of a run: the stored ones, else the source's; tells one odd symbol from a source that is away."""
+"""Gets the answers of a run: the stored ones, else the source's; separates odd symbols from a source that is away."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ from ticklake.records import Source, SymbolStatus
 log = logs.get(__name__)
 
 _SILENT = 2
-"""After so many symbols in a row without an answer, another one tells whether the source still answers at all."""
+"""After this many symbols in a row without an answer, another one shows whether the source still answers at all."""
 
 
 @dataclass(frozen=True)

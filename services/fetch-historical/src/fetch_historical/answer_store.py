@@ -35,15 +35,15 @@ class Scope(StrEnum):
     """What a missing answer is about."""
 
     SYMBOL = "symbol"
-    """The source is there and refuses this symbol."""
+    """The source is there and rejects this symbol."""
     SOURCE = "source"
     """The source answers nobody just now."""
     UNCLEAR = "unclear"
-    """Either; whether it answers for another symbol tells."""
+    """Either; whether it answers for another symbol decides."""
 
 
 class SourceUnavailableError(StageError):
-    """The source gives no answer (rate limit, timeout, server error, a refusal): nothing is stored, a retry asks again.
+    """The source gives no answer (rate limit, timeout, server error, rejection): nothing is stored, a retry asks again.
 
     Args:
         retry_after: seconds that it asks to wait.
@@ -73,7 +73,7 @@ class Action:
 
 @dataclass(frozen=True)
 class Reply:
-    """What a source says of one symbol."""
+    """A source's answer for one symbol."""
 
     status: SymbolStatus
     rows: pa.Table
@@ -205,9 +205,11 @@ class AnswerStore:
             raise IntegrityError(f"{key} is damaged ({error}): start a new run") from error
         differing = sorted(name for name in self.request | answer.request if self._differs(answer, name))
         if differing:
-            said = ", ".join(f"{name} {answer.request.get(name)}, not {self.request.get(name)}" for name in differing)
+            differences = ", ".join(
+                f"{name} {answer.request.get(name)}, not {self.request.get(name)}" for name in differing
+            )
             raise ConfigurationError(
-                f"run {self.run_id} began with {said}: repeat it as it began, or use a new --run-id"
+                f"run {self.run_id} began with {differences}: repeat it as it began, or use a new --run-id"
             )
         return answer
 

@@ -18,7 +18,7 @@ from ticklake.quarantine import reason_of
 from ticklake.records import CorporateAction, DailyBar, Source
 
 _EXACT = 2**53
-"""Above it an answer's number, a double, no longer tells one share from the next."""
+"""Above it an answer's number, a double, no longer distinguishes one share from the next."""
 DUST = 1e-9
 """Relative error that a source's adjustment can leave on a price; a tick is never that small."""
 
@@ -38,7 +38,7 @@ class BatchFields:
 
 
 @dataclass(frozen=True)
-class RefusedRow:
+class RejectedRow:
     """A raw row that is no valid bar."""
 
     position: int
@@ -49,7 +49,7 @@ class RefusedRow:
 
 
 @dataclass(frozen=True)
-class RefusedAction(RefusedRow):
+class RejectedAction(RejectedRow):
     """A split or dividend that cannot be, or that the prices cannot be adjusted for; its row, without it, is a bar."""
 
     kind: str
@@ -57,26 +57,26 @@ class RefusedAction(RefusedRow):
 
 @dataclass(frozen=True)
 class Cleaned:
-    """One symbol's rows, judged: each is a bar, refused, or outside what was asked for."""
+    """One symbol's rows, judged: each is a bar, rejected, or outside what was asked for."""
 
     bars: tuple[DailyBar, ...]
-    refused: tuple[RefusedRow, ...]
+    rejected: tuple[RejectedRow, ...]
     left_out: int
     """Rows outside the period, or of a session that had not closed when the source was asked."""
     widened: int
     """Bars whose high or low was moved by dust, see `widened_range`."""
     missing: tuple[date, ...]
     """Sessions between the first and the last bar that have none."""
-    refused_actions: tuple[RefusedAction, ...] = ()
+    rejected_actions: tuple[RejectedAction, ...] = ()
     no_volume: bool = False
-    """Whether no row has any volume, so that 0 stands for it."""
+    """Whether no row has any volume, so that 0 is used for it."""
     actions: tuple[CorporateAction, ...] = ()
     """The possible splits and dividends from the first bar on, one per day and kind, in order."""
 
     @property
     def fetched(self) -> int:
         """Rows that were asked for and came."""
-        return len(self.bars) + len(self.refused)
+        return len(self.bars) + len(self.rejected)
 
 
 def clean(
@@ -86,62 +86,62 @@ def clean(
     """Judge one symbol's rows.
 
     A row must first be a valid bar by itself; only such rows are then held against each other, so that a broken row
-    never displaces a good one of the same session. An action that cannot be is refused without its bar, and so is a
+    never displaces a good one of the same session. An action that cannot be is rejected without its bar, and so is a
     dividend in another currency than the prices, or not below the close before it. A symbol that has no volume in any
-    row, as an index has none, gets 0 for what is missing; of any other, a row without is refused.
+    row, as an index has none, gets 0 for what is missing; of any other, a row without is rejected.
 
     Args:
         rows: with the columns of `answers.ROWS`, as they came.
         wanted: days whose rows are taken; see `wanted_days`.
         sessions: the exchange's sessions in the period, in order.
-        actions: as they came, for what is kept of a refused one.
+        actions: as they came, for what is kept of a rejected one.
     """
     no_volume = bool(rows) and not any(row["volume"] and math.isfinite(row["volume"]) for row in rows)
-    refused_actions: list[RefusedAction] = []
+    rejected_actions: list[RejectedAction] = []
     good: list[tuple[int, DailyBar]] = []
-    refused: list[RefusedRow] = []
+    rejected: list[RejectedRow] = []
     left_out = widened = 0
     for position, row in enumerate(rows):
         if row["session_date"] is not None and row["session_date"] not in wanted:
             left_out += 1
             continue
-        mended = widened_range(row)
-        widens = mended is not row
+        repaired = widened_range(row)
+        widens = repaired is not row
         if no_volume and (row["volume"] is None or math.isnan(row["volume"])):
-            mended = {**mended, "volume": 0}
-        mended, odd = _without_impossible(position, mended, actions, fields.currency)
+            repaired = {**repaired, "volume": 0}
+        repaired, odd = _without_impossible(position, repaired, actions, fields.currency)
         try:
-            _refuse_inexact(mended["volume"])
+            _reject_inexact(repaired["volume"])
             bar = DailyBar(
                 symbol=fields.symbol, source=fields.source, batch_id=fields.batch_id, batch_date=fields.batch_date,
-                fetched_at=fields.fetched_at, sequence=len(good), currency=fields.currency, **mended,
+                fetched_at=fields.fetched_at, sequence=len(good), currency=fields.currency, **repaired,
             )  # fmt: skip
         except ValueError as error:
             reason = reason_of(error) if isinstance(error, ValidationError) else str(error)
-            refused.append(RefusedRow(position, reason, raw_json(row)))
+            rejected.append(RejectedRow(position, reason, raw_json(row)))
             continue
         widened += widens
-        refused_actions += odd
+        rejected_actions += odd
         good.append((position, bar))
     defects = session_defects((bar.session_date for _, bar in good), frozenset(sessions))
     bars: list[DailyBar] = []
     for (position, bar), defect in zip(good, defects, strict=True):
         if defect is not None:
-            refused.append(RefusedRow(position, defect, raw_json(rows[position])))
+            rejected.append(RejectedRow(position, defect, raw_json(rows[position])))
         else:
             place = len(bars)
             bars.append(bar if bar.sequence == place else bar.model_copy(update={"sequence": place}))
-    refused.sort(key=lambda row: row.position)
+    rejected.sort(key=lambda row: row.position)
     missing = missing_sessions([bar.session_date for bar in bars], sessions)
-    gone = {row.position for row in refused}
-    kept_actions = tuple(action for action in refused_actions if action.position not in gone)
+    gone = {row.position for row in rejected}
+    kept_actions = tuple(action for action in rejected_actions if action.position not in gone)
     known = corporate_actions(actions, rows, bars[0].session_date, fields.currency) if bars else ()
     great = _not_below_close(known, bars)
     days = [action.ex_date for action in great]
     bars = [bar.model_copy(update={"dividends": 0.0}) if bar.session_date in days else bar for bar in bars]
     known = tuple(action for action in known if action not in great)
-    kept_actions += tuple(_refused_dividend(action, rows) for action in great)
-    return Cleaned(tuple(bars), tuple(refused), left_out, widened, missing, kept_actions, no_volume, known)
+    kept_actions += tuple(_rejected_dividend(action, rows) for action in great)
+    return Cleaned(tuple(bars), tuple(rejected), left_out, widened, missing, kept_actions, no_volume, known)
 
 
 def corporate_actions(
@@ -191,20 +191,20 @@ def _not_below_close(actions: Sequence[CorporateAction], bars: Sequence[DailyBar
     return found
 
 
-def _refused_dividend(action: CorporateAction, rows: Sequence[RawRow]) -> RefusedAction:
+def _rejected_dividend(action: CorporateAction, rows: Sequence[RawRow]) -> RejectedAction:
     """`action`, at the row of its day, the next one, or the last."""
     days = [row["session_date"] for row in rows]
     later = (place for place, day in enumerate(days) if day is not None and day >= action.ex_date)
     original = raw_json({"session_date": action.ex_date, "dividends": action.value, "came": []})
     reason = "a dividend that is not below the close before it"
-    return RefusedAction(next(later, len(days) - 1), reason, original, "dividend")
+    return RejectedAction(next(later, len(days) - 1), reason, original, "dividend")
 
 
 def _without_impossible(
     position: int, row: RawRow, actions: Sequence[Action], currency: str | None
-) -> tuple[RawRow, list[RefusedAction]]:  # fmt: skip
+) -> tuple[RawRow, list[RejectedAction]]:  # fmt: skip
     """`row` without the actions that cannot be and dividends that are not in the prices' `currency`, and these."""
-    refused = []
+    rejected = []
     kept = dict(row)
     for kind, name in (("dividend", "dividends"), ("split", "stock_splits")):
         value = row[name]
@@ -215,12 +215,12 @@ def _without_impossible(
             reason = f"a dividend in {foreign[0]}, prices in {currency}"
         if reason is not None:
             original = raw_json({"session_date": day, name: value, "came": [action.original for action in came]})
-            refused.append(RefusedAction(position, reason, original, kind))
+            rejected.append(RejectedAction(position, reason, original, kind))
             kept[name] = 0.0
-    return (kept, refused) if refused else (row, refused)
+    return (kept, rejected) if rejected else (row, rejected)
 
 
-def _refuse_inexact(volume: float | None) -> None:
+def _reject_inexact(volume: float | None) -> None:
     if volume is not None and math.isfinite(volume) and volume > _EXACT:
         raise ValueError(f"volume: above {_EXACT} it is not known to the share")
 
@@ -228,7 +228,7 @@ def _refuse_inexact(volume: float | None) -> None:
 def wanted_days(days: Iterable[date], sessions: Iterable[date], closed: Iterable[date]) -> frozenset[date]:
     """The calendar days whose rows are taken: all but the sessions that had not closed yet.
 
-    A day on which the exchange was closed is among them: a row for it is refused, not silently dropped.
+    A day on which the exchange was closed is among them: a row for it is rejected, not silently dropped.
     """
     return frozenset(days) - (frozenset(sessions) - frozenset(closed))
 

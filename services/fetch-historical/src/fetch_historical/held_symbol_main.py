@@ -38,6 +38,7 @@ def _decide(settings: HeldSettings, given: argparse.Namespace) -> dict[str, obje
     found = held_symbols.decide(ObjectStore(settings.store), given.action, given.symbol, given.by, given.run)
     decision = found.decision
     return {
-        "action": decision.action, "symbol": decision.symbol, "held_by": decision.run_id, "told": decision.told(),
+        "action": decision.action, "symbol": decision.symbol, "held_by": decision.run_id,
+        "description": decision.description(),
         "batch_date": found.batch_date.isoformat(), "release_run_id": found.release_run_id, "done": found.done,
     }  # fmt: skip

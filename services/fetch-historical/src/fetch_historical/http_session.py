@@ -15,7 +15,7 @@ _EXCERPT = 60
 
 @dataclass
 class ChartFacts:
-    """What Yahoo's chart service said of one symbol.
+    """What Yahoo's chart service answered for one symbol.
 
     yfinance turns many different answers into the same error, so the outcome is judged by these instead.
     """
@@ -45,7 +45,7 @@ class ChartFacts:
         self.status, self.retry_after = status, retry_after
         try:
             answer = json.loads(body)
-            # What stands before the chart service, such as the check of the crumb, answers under another name.
+            # What is in front of the chart service, such as the check of the crumb, answers under another name.
             root = answer["chart"] if "chart" in answer else answer["finance"]
             error, result = root["error"], root["result"]
             if error:

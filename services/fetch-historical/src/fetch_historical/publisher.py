@@ -1,7 +1,7 @@
-"""Bars and trailers to Kafka, refused rows to quarantine."""
+"""Bars and trailers to Kafka, rejected rows to quarantine."""
 
 from fetch_historical.answer_store import Answer
-from fetch_historical.bar_cleaning import Cleaned, RefusedAction
+from fetch_historical.bar_cleaning import Cleaned, RejectedAction
 from ticklake import quarantine
 from ticklake.batch_stage import Run
 from ticklake.kafka import ConfirmedProducer
@@ -45,18 +45,18 @@ class BatchSender:
         self._producer.send(BATCH_TOPIC, key=key, value=trailer.model_dump_json().encode())
         self._quarantine(answer, cleaned)
         return SymbolResult(
-            status=answer.status, rows=len(cleaned.bars), checksum=checksum, quarantined=len(cleaned.refused),
-            actions_quarantined=len(cleaned.refused_actions), missing_sessions=cleaned.missing,
+            status=answer.status, rows=len(cleaned.bars), checksum=checksum, quarantined=len(cleaned.rejected),
+            actions_quarantined=len(cleaned.rejected_actions), missing_sessions=cleaned.missing,
             held=answer.rows.num_rows if answer.status is SymbolStatus.HELD else 0, reasons=answer.reasons,
         )  # fmt: skip
 
     def _quarantine(self, answer: Answer, cleaned: Cleaned) -> None:
-        refused = [
+        rejected = [
             quarantined(
                 FETCH.program, row.reason, row.original, run_id=self._run.run_id, symbol=answer.symbol,
-                position=row.position, part=row.kind if isinstance(row, RefusedAction) else None,
+                position=row.position, part=row.kind if isinstance(row, RejectedAction) else None,
                 record_time=answer.fetched_at,
             )
-            for row in (*cleaned.refused, *cleaned.refused_actions)
+            for row in (*cleaned.rejected, *cleaned.rejected_actions)
         ]  # fmt: skip
-        quarantine.keep(self._store, self._producer, refused)
+        quarantine.keep(self._store, self._producer, rejected)

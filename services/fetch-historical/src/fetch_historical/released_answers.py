@@ -36,7 +36,7 @@ def replayed(store: ObjectStore, held_by: str, symbols: Sequence[str], run: Run)
     period = Period(*(date.fromisoformat(answer.request[name]) for name in ("first", "last")))
     if period.last != run.batch_date:
         raise ConfigurationError(f"run {held_by} asked up to {period.last}, not up to --date {run.batch_date}")
-    note = f"held by run {held_by} ({'; '.join(decision.reasons)}), {decision.told()}"
+    note = f"held by run {held_by} ({'; '.join(decision.reasons)}), {decision.description()}"
     return (
         replace(answer, status=SymbolStatus.OK, reasons=(), notes=(*answer.notes, note), stored=ref), period
     )  # fmt: skip

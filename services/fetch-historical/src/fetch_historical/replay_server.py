@@ -179,7 +179,7 @@ def _error(code: str, description: str) -> dict[str, Any]:
 
 
 def chart_json(symbol: str, bars: AdjustedBars, chosen: list[int]) -> dict[str, Any]:
-    """Yahoo's answer with the bars at the positions `chosen`; their splits and dividends stand apart, as events."""
+    """Yahoo's answer with the bars at the positions `chosen`; splits and dividends are separate events."""
     last = bars.sessions[-1]
     closes_at = int(datetime.combine(last, time(16), _ZONE).timestamp())
     meta = {

@@ -72,7 +72,7 @@ def run_stage(settings: FetchSettings, run: Run) -> tuple[StageRecord, ObjectSto
         answers = [_answer(symbol, collected, book, started_at) for symbol in symbols]
     with clock.step("calendar"):
         sessions = calendar.sessions(settings.calendar, period.first, period.last)
-    _refuse_nothing(answers, [answer for answer in answers if answer.rows.num_rows], collected)
+    _reject_nothing(answers, [answer for answer in answers if answer.rows.num_rows], collected)
     results: dict[str, SymbolResult] = {}
     notes: list[str] = []
     with clock.step("send"), ConfirmedProducer(settings.kafka, FETCH.program) as producer:
@@ -82,7 +82,7 @@ def run_stage(settings: FetchSettings, run: Run) -> tuple[StageRecord, ObjectSto
             notes += _notes(answer, cleaned, sessions)
             results[answer.symbol] = sender.send(answer, cleaned)
         offsets = producer.confirm()
-    _refuse_nothing(answers, [a for a in answers if results[a.symbol].rows or results[a.symbol].held], collected)
+    _reject_nothing(answers, [a for a in answers if results[a.symbol].rows or results[a.symbol].held], collected)
     for note in notes:
         log.warning(note)
     rows_out, quarantined, held = (
@@ -132,12 +132,12 @@ def _notes(answer: Answer, cleaned: Cleaned, sessions: tuple[date, ...]) -> list
     notes = [f"{symbol}: {note}" for note in answer.notes]
     if answer.status is not SymbolStatus.OK:
         notes.append(f"{symbol} is {answer.status}: {answer.reason.removeprefix(f'{symbol}: ')}")
-    if cleaned.refused:
-        first = cleaned.refused[0]
-        notes.append(f"{symbol}: {len(cleaned.refused)} rows quarantined, the first because of {first.reason}")
-    if cleaned.refused_actions:
-        said = ", ".join(f"{action.reason} ({action.original.decode()})" for action in cleaned.refused_actions[:3])
-        notes.append(f"{symbol}: {len(cleaned.refused_actions)} actions quarantined, their bars kept: {said}")
+    if cleaned.rejected:
+        first = cleaned.rejected[0]
+        notes.append(f"{symbol}: {len(cleaned.rejected)} rows quarantined, the first because of {first.reason}")
+    if cleaned.rejected_actions:
+        reasons = ", ".join(f"{action.reason} ({action.original.decode()})" for action in cleaned.rejected_actions[:3])
+        notes.append(f"{symbol}: {len(cleaned.rejected_actions)} actions quarantined, their bars kept: {reasons}")
     if cleaned.no_volume:
         notes.append(f"{symbol}: has no volume in any row, which is taken as 0")
     if cleaned.missing:
@@ -153,12 +153,12 @@ def _notes(answer: Answer, cleaned: Cleaned, sessions: tuple[date, ...]) -> list
     return notes
 
 
-def _refuse_nothing(answers: Sequence[Answer], usable: Sequence[Answer], collected: Collected) -> None:
+def _reject_nothing(answers: Sequence[Answer], usable: Sequence[Answer], collected: Collected) -> None:
     if usable:
         return
-    said = "; ".join(f"{answer.symbol} is {answer.status}" for answer in answers[:10])
+    statuses = "; ".join(f"{answer.symbol} is {answer.status}" for answer in answers[:10])
     if collected.unanswered:
         reason = next(iter(collected.unanswered.values()))
-        raise SourceUnavailableError(f"no symbol has any row ({said}); {reason}; a retry asks again for those held")
+        raise SourceUnavailableError(f"no symbol has any row ({statuses}); {reason}; a retry asks again for those held")
     first = next((answer.reason for answer in answers if answer.reason), "every row is invalid, see the quarantine")
-    raise ConfigurationError(f"no symbol has any valid row ({said}); {first}: check TICKLAKE_SYMBOLS and --date")
+    raise ConfigurationError(f"no symbol has any valid row ({statuses}); {first}: check TICKLAKE_SYMBOLS and --date")

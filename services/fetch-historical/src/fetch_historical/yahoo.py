@@ -3,9 +3,9 @@
 Each outcome is decided by what Yahoo's chart service answered:
 
 - a rate limit (HTTP 429), a server error (5xx), a timeout, no connection, an answer that is no chart, any other
-  refusal: repeated with exponential back-off and full jitter, not before a `Retry-After`; then
+  rejection: repeated with exponential back-off and full jitter, not before a `Retry-After`; then
   `SourceUnavailableError`;
-- a refused crumb (HTTP 401, 403): the same, with new cookies and a new crumb;
+- a rejected crumb (HTTP 401, 403): the same, with new cookies and a new crumb;
 - rows that contradict the question or themselves: repeated too; then the symbol is held (see `doubts`);
 - HTTP 404, "No data found, symbol may be delisted": once confirmed, the symbol is unknown (Yahoo says the same of one
   that it has dropped); no bars in the period: once confirmed, delisted where its last trade lies before the period,
@@ -46,7 +46,7 @@ log = logs.get(__name__)
 
 _CHART = "https://query2.finance.yahoo.com/v8/finance/chart/"
 _EVENTS = {"interval": "1d", "includePrePost": "false", "events": "div,splits,capitalGains"}
-_REFUSED = (401, 403)
+_REJECTED = (401, 403)
 _CONFIRMED = 2
 """Answers that say the same before a symbol counts as unknown, delisted or empty."""
 
@@ -103,7 +103,7 @@ class YahooSource:
 
     def ask(self, symbol: str, period: Period) -> Reply:
         """See `DataSource.ask`."""
-        said: Counter[SymbolStatus] = Counter()
+        counts: Counter[SymbolStatus] = Counter()
         attempts = self._settings.attempts
         for attempt in range(attempts):
             wait = 0.0
@@ -113,11 +113,11 @@ class YahooSource:
             except SourceUnavailableError as error:
                 outcome, why, wait = error, str(error), error.retry_after or 0.0
             else:
-                said[outcome.status] += 1
+                counts[outcome.status] += 1
                 if outcome.status is SymbolStatus.OK:
                     return outcome
                 why = "; ".join(outcome.reasons) or outcome.reason
-                if outcome.status is not SymbolStatus.HELD and said[outcome.status] >= min(_CONFIRMED, attempts):
+                if outcome.status is not SymbolStatus.HELD and counts[outcome.status] >= min(_CONFIRMED, attempts):
                     return self._if_possible(symbol, period, outcome)
             pause = full_jitter(
                 attempt, self._settings.backoff_base_seconds, self._settings.backoff_cap_seconds, self._rng
@@ -130,7 +130,7 @@ class YahooSource:
         if isinstance(outcome, SourceUnavailableError):
             raise outcome
         if outcome.status is not SymbolStatus.HELD:
-            raise SourceUnavailableError(f"only one of {attempts} answers said: {outcome.reason}")
+            raise SourceUnavailableError(f"only one of {attempts} answers reported: {outcome.reason}")
         return outcome
 
     def _ask_once(self, symbol: str, period: Period) -> Reply:
@@ -161,7 +161,7 @@ class YahooSource:
         return Reply(status, empty_rows(), asked_at, f"{symbol}: {reason}")
 
     def _description(self, symbol: str) -> dict[str, Any]:
-        """What an answer without bars may not say of its symbol, and what tells a delisted one from an empty one."""
+        """What an answer without bars may not claim about its symbol, and what distinguishes delisted from empty."""
         facts = self._session.facts = ChartFacts()
         self._get(symbol, {"range": "1d", "interval": "1d"})
         return facts.meta
@@ -199,12 +199,12 @@ class YahooSource:
         except Exception as error:
             return error
         finally:
-            if self._session.facts.status in _REFUSED:
+            if self._session.facts.status in _REJECTED:
                 self._forget_cookies(data)
         return None
 
     def _forget_cookies(self, data: YfData) -> None:
-        # yfinance keeps cookie and crumb for the process, and the cookie in its cache: it would use the refused again.
+        # yfinance keeps cookie and crumb for the process, the cookie in its cache too: it would reuse a rejected one.
         self._session.cookies.clear()
         get_cookie_cache().store("curlCffi", None)
         data._cookie = data._crumb = None
@@ -241,9 +241,9 @@ def judge(
         raise SourceUnavailableError(
             f"Yahoo failed with HTTP {facts.status}", retry_after=retry_after_seconds(facts.retry_after, now)
         )
-    if facts.status in _REFUSED:
+    if facts.status in _REJECTED:
         raise SourceUnavailableError(
-            f"Yahoo refuses cookie and crumb, new ones too (HTTP {facts.status}: {facts.error_code or 'no reason'}, "
+            f"Yahoo rejects cookie and crumb, new ones too (HTTP {facts.status}: {facts.error_code or 'no reason'}, "
             f"{facts.error_text or _brief(problem)})"
         )
     if facts.error_code == "Not Found":

@@ -1,7 +1,7 @@
 """Reads Yahoo's chart format: rows and actions with their numbers as they came.
 
 yfinance's own reading of it changes numbers without a word: a volume that is missing becomes 0, one with a fraction is
-cut, a dividend's currency is dropped, and one odd number refuses the whole answer.
+cut, a dividend's currency is dropped, and one odd number rejects the whole answer.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ _NAN = float("nan")
 
 @dataclass(frozen=True)
 class Meta:
-    """What an answer says of its symbol; None for what it does not say."""
+    """An answer's description of its symbol; None for what it lacks."""
 
     symbol: str | None
     granularity: str | None
@@ -43,7 +43,7 @@ class Chart:
 
 
 def read_meta(meta: Mapping[str, Any], default_zone: str) -> Meta:
-    """The description in an answer; what is of another type than it should be counts as not said.
+    """The description in an answer; what is of another type than it should be counts as missing.
 
     Args:
         default_zone: where it does not say its exchange's time zone.
@@ -133,7 +133,7 @@ def _place(rows: list[dict[str, Any]], actions: tuple[Action, ...]) -> list[str]
         if row is None:
             continue
         if row["session_date"] != action.day:
-            moved.append(f"the {action.kind} of {action.day} has no bar and stands at that of {row['session_date']}")
+            moved.append(f"the {action.kind} of {action.day} has no bar and is moved to that of {row['session_date']}")
         if action.kind == "dividend":
             row["dividends"] += action.value
         else:

@@ -204,11 +204,11 @@ class Comparison:
             return None
 
     def _against_record(self, stage: str, symbol: str, rows: int, checksum: str, what: str) -> None:
-        said = self.records[stage].symbols.get(symbol) or NO_ROWS
-        if said.rows != rows:
-            self.faults.append(f"{stage} {symbol}: its record says {said.rows} rows, {what} {rows}")
-        elif said.checksum != checksum:
-            self.faults.append(f"{stage} {symbol}: {what} {said.rows} rows of another checksum than its record")
+        recorded = self.records[stage].symbols.get(symbol) or NO_ROWS
+        if recorded.rows != rows:
+            self.faults.append(f"{stage} {symbol}: its record says {recorded.rows} rows, {what} {rows}")
+        elif recorded.checksum != checksum:
+            self.faults.append(f"{stage} {symbol}: {what} {recorded.rows} rows of another checksum than its record")
 
     def _against_table(self, stage: Stage, symbol: str, hashes: dict[date, str], what: str) -> None:
         """Where a later run has changed the analytics, the record can only say how many rows there are at least."""
@@ -216,15 +216,15 @@ class Comparison:
         if record.snapshots.get(DAILY_ANALYTICS.name) == self.lake.snapshot(DAILY_ANALYTICS):
             self._against_record(stage.program, symbol, len(hashes), _checksum(hashes), what)
         elif len(hashes) < record.symbols.get(symbol, NO_ROWS).rows:
-            said = record.symbols[symbol].rows
-            self.faults.append(f"{stage.program} {symbol}: its record says {said} rows, {what} {len(hashes)}")
+            recorded = record.symbols[symbol].rows
+            self.faults.append(f"{stage.program} {symbol}: its record says {recorded} rows, {what} {len(hashes)}")
 
     def _differ(
         self, stage: str, symbol: str, place: str, before: Mapping[Any, Hashable], after: Mapping[Any, Hashable]
     ) -> list[str]:  # fmt: skip
         """What `stage` lost, added or changed in a table, in a line; keys are days, or tuples that begin with one."""
         changed = {key for key in before.keys() & after.keys() if before[key] != after[key]}
-        told = [
+        differences = [
             f"{len(keys)} {what} ({_first({key[0] if isinstance(key, tuple) else key for key in keys})})"
             for what, keys in (
                 ("missing", before.keys() - after.keys()), ("extra", after.keys() - before.keys()),
@@ -232,7 +232,7 @@ class Comparison:
             ) if keys
         ]  # fmt: skip
         counts = f"{stage} {symbol}: {place}: {len(after)} rows against {len(before)} before"
-        return [f"{counts}: {', '.join(told)}"] if told else []
+        return [f"{counts}: {', '.join(differences)}"] if differences else []
 
 
 _HASH = DAILY.compared.index("ROW_HASH")

@@ -220,10 +220,10 @@ def _named(row: tuple[Any, ...]) -> str:
 def _check_recorded(processed: StageRecord, counts: dict[str, int]) -> None:
     """Facts are only added, so whatever a later run did, the lake has no fewer rows than were recorded."""
     for symbol in fit_symbols(processed):
-        said, found = processed.symbols[symbol].rows, counts.get(symbol, 0)
-        if found < said:
+        recorded, found = processed.symbols[symbol].rows, counts.get(symbol, 0)
+        if found < recorded:
             raise IntegrityError(
-                f"{processed.stage} {symbol}: its record says {said} rows, the table daily_analytics has {found}: "
+                f"{processed.stage} {symbol}: its record says {recorded} rows, the table daily_analytics has {found}: "
                 "run it again"
             )
 

@@ -52,12 +52,12 @@ def _sign_in_error(settings: WarehouseSettings, error: Any) -> StageError:
     where, number = _where(settings), int(error.errno or 0)
     if number in _BAD_PASSWORD and settings.private_key_file is None:
         return ConfigurationError(
-            f"{where} refuses the sign-in of user {settings.user}: check TICKLAKE_WAREHOUSE_USER and "
+            f"{where} rejects the sign-in of user {settings.user}: check TICKLAKE_WAREHOUSE_USER and "
             f"TICKLAKE_WAREHOUSE_PASSWORD ({number})"
         )
     if number in _BAD_KEY or number in _BAD_PASSWORD:
         return ConfigurationError(
-            f"{where} refuses the key of user {settings.user}: is the public half of "
+            f"{where} rejects the key of user {settings.user}: is the public half of "
             f"{settings.private_key_file} the user's RSA_PUBLIC_KEY? ({number})"
         )
     if number in _BAD_ROLE:
@@ -70,7 +70,7 @@ def _sign_in_error(settings: WarehouseSettings, error: Any) -> StageError:
             f"{where}: {_message(error)}: check TICKLAKE_WAREHOUSE_WAREHOUSE and TICKLAKE_WAREHOUSE_ROLE ({number})"
         )
     if number in _SIGN_IN and number not in _TRY_AGAIN:
-        return ConfigurationError(f"{where} refuses the sign-in of user {settings.user}: {_message(error)} ({number})")
+        return ConfigurationError(f"{where} rejects the sign-in of user {settings.user}: {_message(error)} ({number})")
     if type(error).__name__ == "ForbiddenError":
         return ConfigurationError(
             f"{where} forbids the sign-in (HTTP 403): check TICKLAKE_WAREHOUSE_ACCOUNT and the account's network rules"

@@ -1,4 +1,4 @@
-"""What the stages' own records say of each other, before any stored row is read."""
+"""Whether the stages' records agree with each other, before any stored row is read."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -90,6 +90,6 @@ def quarantine_faults(store: ObjectStore, fetch: StageRecord) -> Iterator[str]:
     stored = Counter(found.key.removeprefix(prefix).partition("/")[0] for found in store.list_objects(prefix))
     for symbol in sorted(fetch.symbols.keys() | stored.keys()):
         part = fetch.symbols.get(symbol)
-        said = part.quarantined + part.actions_quarantined if part else 0
-        if stored[symbol] != said:
-            yield f"{fetch.stage} {symbol}: {said} rows quarantined, but {stored[symbol]} in {prefix}{symbol}/"
+        recorded = part.quarantined + part.actions_quarantined if part else 0
+        if stored[symbol] != recorded:
+            yield f"{fetch.stage} {symbol}: {recorded} rows quarantined, but {stored[symbol]} in {prefix}{symbol}/"

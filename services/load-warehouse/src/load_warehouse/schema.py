@@ -78,7 +78,7 @@ ACTIONS = Table(
 DAILY = Table(
     warehouse_tables.DAILY_TABLE, DAILY_ANALYTICS.columns, ("SYMBOL", "SOURCE", "SESSION_DATE"),
     f"{DAILY_ANALYTICS.comment}; known_at, fact_versions and batch are those that last changed the row",
-    # A new session makes all of a symbol's rows be computed anew, most of them to what they were.
+    # A new session makes all of a symbol's rows be recomputed, most of them to what they were.
     remembered=("KNOWN_AT", "FACT_VERSIONS", "BATCH_ID", "BATCH_DATE"),
 )  # fmt: skip
 ADJUSTED_PRICES = View(
@@ -106,7 +106,7 @@ WINDOWS = Table(
     warehouse_tables.WINDOWS_TABLE,
     tables.WINDOWS.columns,
     ("FLOW", "SYMBOL", "SOURCE", "WINDOW_LENGTH", "WINDOW_START"),
-    f"{tables.WINDOWS.comment}; one that was computed anew replaces what it was",
+    f"{tables.WINDOWS.comment}; one that was recomputed replaces what it was",
 )
 LIVE_BARS = Table(
     warehouse_tables.LIVE_BARS_TABLE,
@@ -143,7 +143,7 @@ AUDIT = Table(
 
 
 def schema_of(source: Source) -> str:
-    """The schema for rows from `source`: nothing recorded or simulated stands beside the real."""
+    """The schema for rows from `source`: nothing recorded or simulated is stored beside the real."""
     return warehouse_tables.SCHEMA_YAHOO if source.is_real else warehouse_tables.SCHEMA_OTHER
 
 

@@ -28,7 +28,7 @@ class Session:
         """Sign in.
 
         Args:
-            tag: stands beside every statement in the warehouse's query history.
+            tag: recorded with every statement in the warehouse's query history.
         """
         connector = _connector()
         self.settings = settings
@@ -54,7 +54,7 @@ class Session:
         return self.settings.database.upper()
 
     def run(self, sql: str, parameters: Sequence[Any] | None = None, *, body: IO[bytes] | None = None) -> "Answer":
-        """Run one statement; `%s` in it stand for `parameters`, `body` is what a PUT uploads."""
+        """Run one statement; `%s` in it are replaced by `parameters`, `body` is what a PUT uploads."""
         with explain(self.settings, self._errors):
             cursor = self._connection.cursor()
             # A percent sign is the connector's own only where there are parameters.

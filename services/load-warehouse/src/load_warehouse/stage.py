@@ -54,5 +54,5 @@ def load_run(settings: LoadSettings, run: Run) -> tuple[StageRecord, ObjectStore
 
 
 def _notes(results: list[LoadResult]) -> tuple[str, ...]:
-    told = "; ".join(f"{result.kind}: {result.counts()}" for result in results)
-    return (f"{told}; load {results[0].load_id}",)
+    counts = "; ".join(f"{result.kind}: {result.counts()}" for result in results)
+    return (f"{counts}; load {results[0].load_id}",)

@@ -1,6 +1,6 @@
 """The rows of a batch and of its symbols' history as each place stores them.
 
-Hashes are recomputed from the stored values; the hash that stands beside a row is only compared with that.
+Hashes are recomputed from the stored values; the hash that is stored with a row is only compared with that.
 """
 # ruff: noqa: S608 - identifiers are this package's own and the checked database name; values are parameters
 

@@ -27,7 +27,7 @@ def provision(settings: ProvisionSettings, stop: threading.Event) -> None:
     """Wait for the store and carry out the plan.
 
     Raises:
-        ConfigurationError: the plan is unusable, or the store refuses the administrator's keys.
+        ConfigurationError: the plan is unusable, or the store rejects the administrator's keys.
         StageError: the store did not come up in time, or fails.
     """
     wanted = store_plan.read(settings.provision_dir)
@@ -88,7 +88,7 @@ def _explained(user: User, error: MinioAdminException) -> StageError:
     if "403" in text or "AccessDenied" in text:
         return ConfigurationError(f"the store lets these keys make no users (user {user.name}): use an administrator's")
     if "MalformedPolicy" in text or "XMinioMalformed" in text:
-        return ConfigurationError(f"the store refuses the policy of user {user.name}: {text}")
+        return ConfigurationError(f"the store rejects the policy of user {user.name}: {text}")
     return StageError(f"the store failed to make user {user.name}: {text}")
 
 

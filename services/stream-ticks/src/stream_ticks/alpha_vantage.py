@@ -19,7 +19,7 @@ _ERROR_WAIT_FIRST, _ERROR_WAIT_LAST = 2.0, 300.0
 
 @dataclass(frozen=True)
 class Quote:
-    """What GLOBAL_QUOTE says of a symbol."""
+    """GLOBAL_QUOTE's data of a symbol."""
 
     price: float
     day_volume: int
@@ -125,7 +125,7 @@ class Client:
 
 
 def _wrong_key(text: str) -> str:
-    return f"Alpha Vantage refuses the key ({text[:200]}): check TICKLAKE_ALPHA_VANTAGE_API_KEY"
+    return f"Alpha Vantage rejects the key ({text[:200]}): check TICKLAKE_ALPHA_VANTAGE_API_KEY"
 
 
 class Pace:

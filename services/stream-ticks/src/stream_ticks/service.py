@@ -30,7 +30,7 @@ def run(settings: StreamSettings, stop: threading.Event, metrics: Metrics | None
     """Stream until `stop` is set or the settings' end is reached, then confirm everything.
 
     Raises:
-        ConfigurationError: the settings contradict each other, or the source refuses the key.
+        ConfigurationError: the settings contradict each other, or the source rejects the key.
         CredentialsError: Kafka rejected the credentials for too long.
         StageError: a tick cannot be delivered.
     """

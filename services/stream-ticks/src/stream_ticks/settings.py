@@ -48,7 +48,7 @@ class StreamOptions(BaseSettings):
     interval: float = Field(default=2, gt=0)
     """Seconds of event time between two rounds; a round has one tick of each symbol."""
     rate: float | None = Field(default=None, gt=0)
-    """Ticks per second of the clock, all symbols together; goes before `interval`."""
+    """Ticks per second of the clock, all symbols together; takes precedence over `interval`."""
     speed_up: float = Field(default=1, ge=1)
     """How many times as fast as the clock event time runs."""
     start_event_time: AwareDatetime | None = None

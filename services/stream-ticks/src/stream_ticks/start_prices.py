@@ -51,7 +51,7 @@ def last_closes(tables: LakeTables, symbols: Sequence[str]) -> dict[str, Start]:
     """Last close and 20-session volatility of each symbol that has a daily history, the real one where there is.
 
     Raises:
-        StageError: catalog or store does not answer or refuses.
+        StageError: catalog or store does not answer or denies access.
     """
     columns = ("symbol", "source", "session_date", "close", "volatility_20")
     found: dict[str, Start] = {}

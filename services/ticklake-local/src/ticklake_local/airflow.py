@@ -72,7 +72,7 @@ def _running_platform(stack: ExitStack, folder: DataFolder, cache: Path, say: Sa
 
 
 def _asked(options: AirflowOptions, say: Say) -> dict[str, str]:
-    """The variables by which fetch-historical is told what the user asked for."""
+    """The variables that pass what the user asked for to fetch-historical."""
     source = Source.YAHOO if options.source == "auto" else Source(options.source)
     if options.source == "auto":
         reason: list[str] = []

@@ -136,10 +136,10 @@ def _print(found: "pa.Table", options: BarsOptions, source: Source) -> None:
         table.add_row(str(row["session_date"]), *values)
     console = plain_console()
     console.print(table)
-    told = f"{found.num_rows:,} sessions of {options.symbol} from {source}, {_ADJUSTED[options.adjust]}"
+    line = f"{found.num_rows:,} sessions of {options.symbol} from {source}, {_ADJUSTED[options.adjust]}"
     if found.num_rows:
-        told += f"; the source's latest answer is of {iso_ms(found['known_at'][0].as_py())}"
-    console.print(told)
+        line += f"; the source's latest answer is of {iso_ms(found['known_at'][0].as_py())}"
+    console.print(line)
 
 
 def _number(value: float, name: str) -> str:

@@ -23,12 +23,12 @@ _TAIL_BYTES = 64 * 1024
 class StageFailed(StageError):
     """A stage ended with an exit code other than 0."""
 
-    def __init__(self, stage: Stage | None, program: str, code: int, log: Path, said: str) -> None:
+    def __init__(self, stage: Stage | None, program: str, code: int, log: Path, output: str) -> None:
         """Keep which stage it was, its exit code and the last lines of its log."""
-        self.stage, self.code, self.log, self.said = stage, code, log, said
+        self.stage, self.code, self.log, self.output = stage, code, log, output
         name = stage.task_id if stage else program
         super().__init__(f"{name} failed with exit code {code}; its log is {log}")
-        self.details = said
+        self.details = output
         if code == ExitCode.UNUSABLE:
             self.exit_code = ExitCode.UNUSABLE
 
@@ -69,26 +69,26 @@ def run_program(
         program=program, arguments=arguments, environment=platform.stage_env() | environment, log=str(log)
     )
     host.wait_ready()
-    said = ""
+    output = ""
     for attempt in range(_ATTEMPTS):
         if attempt:
-            say(f"  … {stage.task_id if stage else program} failed and is tried once more: {_last_line(said)}")
+            say(f"  … {stage.task_id if stage else program} failed and is tried once more: {_last_line(output)}")
         start = log.stat().st_size if log.exists() else 0
         code = host.run(request, platform.check)
         if code == ExitCode.DONE:
             return
         platform.check()
-        said = tail(log, start)
+        output = tail(log, start)
         if code == UNKNOWN_EXIT:
-            said = f"{said}\n{host.tail()}".strip()
+            output = f"{output}\n{host.tail()}".strip()
             host.restart(platform.check)
         elif code == ExitCode.UNUSABLE:
             break
-    raise StageFailed(stage, program, code, log, said)
+    raise StageFailed(stage, program, code, log, output)
 
 
-def _last_line(said: str) -> str:
-    return said.splitlines()[-1] if said else "it said nothing"
+def _last_line(output: str) -> str:
+    return output.splitlines()[-1] if output else "it printed nothing"
 
 
 def tail(log: Path, start: int) -> str:

@@ -28,7 +28,7 @@ class BatchInput:
     """Run that held the symbol, where its stored answer is sent."""
 
     def environment(self) -> dict[str, str]:
-        """The variables by which fetch-historical is told."""
+        """The variables that configure fetch-historical."""
         given = {"TICKLAKE_SYMBOLS": self.symbols, "TICKLAKE_RELEASED_FROM": self.released_from}
         return {"TICKLAKE_SOURCE": str(self.source), **{name: value for name, value in given.items() if value}}
 
@@ -42,7 +42,7 @@ def choose(choice: Choice, batch_date: date | None, symbols: str | None, say: Ca
 
 
 def fall_back(wanted: BatchInput, batch_date: date | None, reason: str, say: Callable[[str], None]) -> BatchInput:
-    """The recorded bars in place of Yahoo's, said in plain sight. Symbols asked for by name are kept."""
+    """The recorded bars in place of Yahoo's; the output says so. Symbols asked for by name are kept."""
     say(f"Yahoo Finance cannot be used ({reason}): taking recorded real bars of 2000 to 2013 instead (source replay)")
     return replace(wanted, source=Source.REPLAY, batch_date=batch_date or default_date(Source.REPLAY))
 

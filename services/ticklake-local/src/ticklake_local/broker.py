@@ -1,4 +1,4 @@
-"""A Kafka broker: KRaft, broker and controller in one process; on the loopback interface unless told otherwise."""
+"""A Kafka broker: KRaft, broker and controller in one process; on the loopback interface by default."""
 
 import base64
 import fcntl
@@ -58,7 +58,7 @@ class Broker(Part):
     """The broker. Topics and offsets live in `data_dir` and survive a restart, on the same or on another port.
 
     `jars_dir` is the folder of the jar set `kafka`. `address` is the interface that it listens on, `advertised` the
-    host name that clients are told to come to.
+    host name that is advertised to clients.
     """
 
     name = "kafka"

@@ -31,7 +31,7 @@ class Ports(BaseModel):
 
 
 class Running(BaseModel):
-    """What a background platform says of itself in `running.json`."""
+    """What a background platform records in `running.json`."""
 
     pid: int
     created: float

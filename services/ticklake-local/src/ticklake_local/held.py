@@ -101,7 +101,7 @@ def decide(options: HeldOptions, action: Action) -> None:
 
     Raises:
         ConfigurationError: it cannot be decided so, see `ticklake.held_symbols.decide`.
-        StageError: a stage failed; the release stands, and the same command goes on with it.
+        StageError: a stage failed; the release is kept, and the same command goes on with it.
     """
     console = plain_console()
     say: Say = console.print
@@ -110,9 +110,9 @@ def decide(options: HeldOptions, action: Action) -> None:
         found = held_symbols.decide(ObjectStore(here.store), action, options.symbol, by, options.run_id)
     decision = found.decision
     what = f"{decision.symbol} of run {decision.run_id}"
-    say(f"{what} is {decision.told()}" if found.made else f"{what} was {decision.told()} already")
+    say(f"{what} is {decision.description()}" if found.made else f"{what} was {decision.description()} already")
     if found.done:
-        say("its answer stays aside; the next run asks afresh" if action == "drop" else "nothing is left to do")
+        say("its answer stays aside; the next run asks again" if action == "drop" else "nothing is left to do")
         return
     folder = DataFolder.at(options.folder)
     asked = BatchInput(found.source, found.batch_date, decision.symbol, decision.run_id)
@@ -140,7 +140,7 @@ def _since(hold: Hold) -> str:
 def _state(hold: Hold) -> tuple[str, ...]:
     if hold.decision is None:
         return ()
-    return (f"{hold.decision.told()}, but its run is not done: release it again to go on",)
+    return (f"{hold.decision.description()}, but its run is not done: release it again to go on",)
 
 
 def _number(value: float | None) -> str:

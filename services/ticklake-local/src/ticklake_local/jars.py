@@ -42,7 +42,7 @@ class JarsError(StageError):
 def ensure_jars(java: Java, cache: Path, on_progress: Progress = lambda *_: None) -> dict[str, Path]:
     """Return each set's folder in `cache`, fetching what is missing or damaged.
 
-    `on_progress` is told set, jars done, and jars in all, from one thread at a time, and only while fetching.
+    `on_progress` is called with set, jars done, and jars in all, from one thread at a time, and only while fetching.
     Callers at the same time wait for each other. Raises JarsError; what was fetched by then shortens the next try.
     """
     sums = _read_sums()
@@ -114,7 +114,7 @@ def _install(java: Java, name: str, folder: Path, sums: dict[str, str], report: 
 
 
 def _fetch(java: Java, name: str, ivy_cache: Path, target: Path, on_count: Callable[[int], None], lock: int) -> None:
-    """Have Ivy copy the set's jars to `target`; `on_count` is told the number of jars downloaded so far."""
+    """Have Ivy copy the set's jars to `target`; `on_count` is called with the number of jars downloaded so far."""
     command = [
         java.executable, "-XX:TieredStopAtLevel=1", "-Djava.net.useSystemProxies=true",
         *truststore_options(java, ivy_cache),
@@ -196,7 +196,7 @@ def _lock(cache: Path) -> Iterator[int]:
 
 
 def write_sums(java: Java) -> int:
-    """Fetch every set afresh and write SHA256SUMS. Returns the number of jars."""
+    """Fetch every set again and write SHA256SUMS. Returns the number of jars."""
     lines = []
     with tempfile.TemporaryDirectory() as folder:
         for name in SETS:
@@ -217,10 +217,10 @@ def fetch_set(java: Java, name: str, folder: Path) -> int:
 
 
 def main() -> None:
-    """Write the sums anew, or fetch one set; exit code 1 with one line where that fails."""
+    """Rewrite the sums, or fetch one set; exit code 1 with one line where that fails."""
     parser = argparse.ArgumentParser(description="The jars that the platform's Java programs need")
     task = parser.add_mutually_exclusive_group(required=True)
-    task.add_argument("--write-sums", action="store_true", help="fetch all, write SHA256SUMS anew")
+    task.add_argument("--write-sums", action="store_true", help="fetch all, rewrite SHA256SUMS")
     task.add_argument("--fetch", choices=SETS, metavar="SET", help=f"fetch one set ({', '.join(SETS)}) into --into")
     parser.add_argument("--into", type=Path, metavar="DIR", help="the folder to fill")
     arguments = parser.parse_args()

@@ -36,7 +36,7 @@ class JavaError(ConfigurationError):
 class Java:
     """A Java run-time: its home folder, its major version (17 or 21), and whether it is the one from the wheel.
 
-    `skipped` says, one line each, which other Java installations were looked at first and why they were not taken.
+    `skipped` says, one line each, which other Java installations were tried first and why they were not taken.
     """
 
     home: Path
@@ -53,7 +53,7 @@ class Java:
 def find_java(preferred: Path | None = None, environ: Mapping[str, str] | None = None) -> Java:
     """Return the first suitable Java of: `preferred` (a home folder), JAVA_HOME, `java` on PATH, the bundled one.
 
-    `environ` stands in for the process's environment in tests.
+    `environ` replaces the process's environment in tests.
     Raises JavaError if none is suitable, which can only be where the wheel has no build for the machine.
     """
     skipped: list[str] = []
@@ -115,7 +115,7 @@ def class_archive_options(java: Java, folder: Path) -> list[str]:
     """JVM options that write or use an archive of loaded classes in `folder`, which halves the start of a server.
 
     The first run writes the archive as it exits; `keep_class_archive` then puts it in place for the next. Empty for
-    a Java without the base archive that such an archive stands on, as the bundled one is.
+    a Java without the base archive that such an archive is based on, as the bundled one is.
     """
     if not (java.home / "lib" / "server" / "classes.jsa").is_file():
         return []
@@ -126,7 +126,7 @@ def class_archive_options(java: Java, folder: Path) -> list[str]:
     # Complaints about a class that cannot be archived are of no use to anyone.
     quiet = ["-Xlog:disable", "-Xlog:all=error:stderr"]
     for archive in folder.glob(f"{stem}-*.jsa"):
-        # A JVM that maps a truncated archive crashes, so its name tells its size.
+        # A JVM that maps a truncated archive crashes, so its name has its size.
         if archive.name == f"{stem}-{archive.stat().st_size}.jsa":
             return [f"-XX:SharedArchiveFile={archive}", *quiet]
         archive.unlink(missing_ok=True)
@@ -174,7 +174,7 @@ def _major(home: Path) -> tuple[int | None, str]:
     found = re.search(r'^JAVA_VERSION="([\d.]+)', text, re.MULTILINE)
     found = found or re.search(r"^\s*java\.specification\.version = ([\d.]+)", _properties(executable), re.MULTILINE)
     if not found:
-        return None, "it does not tell its version"
+        return None, "it does not report its version"
     numbers = found[1].split(".")
     return int(numbers[1] if numbers[0] == "1" else numbers[0]), ""  # Java 8 calls itself 1.8
 

@@ -127,23 +127,23 @@ class _Loop:
     say: Callable[[str], None]
     stop: threading.Event
     asked: batch_source.BatchInput | None
-    """Of the first batch; later ones ask anew."""
+    """Of the first batch; later ones ask again."""
     next_batch: datetime = field(default_factory=lambda: datetime.now(UTC))
     next_load: datetime = field(default_factory=lambda: datetime.now(UTC) + _LOAD_EVERY)
     job: Future[None] | None = None
 
     def run(self) -> None:
-        said = time.monotonic()
+        reported = time.monotonic()
         while not self.stop.wait(0.5):
             self.platform.check()
             for each in self.watched:
-                self._mend(each)
+                self._restart(each)
             self._schedule()
-            if time.monotonic() - said >= _SAY_EVERY_SECONDS:
-                said = time.monotonic()
+            if time.monotonic() - reported >= _SAY_EVERY_SECONDS:
+                reported = time.monotonic()
                 self.say(self._status())
 
-    def _mend(self, each: _Watched) -> None:
+    def _restart(self, each: _Watched) -> None:
         """Start a service again that ended, later each time it does."""
         service = each.service
         if each.start_at is not None:

@@ -143,7 +143,7 @@ class LivePart:
         self.say(f"  ✓ {LOAD_LIVE}  {loaded:,} windows in {seconds:.1f} s")
 
     def _stop(self, service: Service) -> None:
-        """Stop `service`, which has to end with exit code 0; where a server died, that is what is said."""
+        """Stop `service`, which has to end with exit code 0; where a server died, that is reported."""
         if service.stop() != ExitCode.DONE:
             self.platform.check()
             raise service.failure()

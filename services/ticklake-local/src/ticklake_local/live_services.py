@@ -50,7 +50,7 @@ class Service:
         """Wait until the service says that it is ready.
 
         Args:
-            check: called again and again meanwhile; what it raises ends the wait.
+            check: called repeatedly meanwhile; what it raises ends the wait.
 
         Raises:
             PartError: it ended, or was not ready within `timeout` seconds.

@@ -228,7 +228,7 @@ def _add_held(parser: argparse.ArgumentParser) -> None:
         ("list", "the symbols that are held now, since when and why"),
         ("show", "the rows of the stored answer, beside what is known, and why it is held"),
         ("release", "send the stored answer through the stages"),
-        ("drop", "set the stored answer aside for good; the next run asks afresh"),
+        ("drop", "set the stored answer aside for good; the next run asks again"),
     ):
         added = actions.add_parser(name, help=text, description=text)
         # Also after the action, where people write it.

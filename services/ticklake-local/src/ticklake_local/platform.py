@@ -93,7 +93,7 @@ class Platform:
     def stage_env(self) -> dict[str, str]:
         """The `TICKLAKE_…` variables, and JAVA_HOME, by which a stage program reaches this platform.
 
-        What the user set for a stage is kept; what the platform decides goes before it, but for the warehouse: an
+        What the user set for a stage is kept; what the platform decides overrides it, but for the warehouse: an
         account of the user's own takes the place of the local one.
         """
         own = {name: value for name, value in os.environ.items() if name.startswith("TICKLAKE_")}
@@ -181,7 +181,7 @@ def started(platform: Platform, say: Say) -> Iterator[None]:
 
     Raises:
         PartError: a server ended or was not ready in time; the message has the tail of its log.
-        StageError: whatever else fails, in the block too, is said to be the full disk's doing where the disk is full.
+        StageError: whatever else fails, in the block too, is reported as a full disk where the disk is full.
     """
     folder, tools, ports = platform.folder, platform.tools, platform.ports
     keys = folder.credentials()

@@ -1,6 +1,6 @@
 """A PostgreSQL server on a folder, for Airflow's own records.
 
-Airflow's processes write at the same time, which its SQLite does not stand: "database is locked".
+Airflow's processes write at the same time, which its SQLite cannot do: "database is locked".
 """
 
 import os

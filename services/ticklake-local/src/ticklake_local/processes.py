@@ -22,7 +22,7 @@ _POLL_SECONDS = 0.03
 _TAIL_BYTES = 64 * 1024
 
 # The shell becomes the program; a second shell in the same process group waits on a pipe that the runner holds open.
-# However the runner ends, SIGKILL included, the pipe closes and the group is told to stop, then made to. Unlike
+# However the runner ends, SIGKILL included, the pipe closes and the group is asked to stop, then killed. Unlike
 # Linux's parent-death signal this does not depend on which thread started the child, and it works on macOS.
 _GUARDED = """
 exec 3<&0 0</dev/null

@@ -64,8 +64,8 @@ def run(options: RunOptions) -> None:
                 raise
             if failure.code != ExitCode.FAILED:
                 raise
-            said = failure.said.strip() or str(failure)
-            asked = batch_source.fall_back(asked, options.batch_date, said.splitlines()[-1], say)
+            output = failure.output.strip() or str(failure)
+            asked = batch_source.fall_back(asked, options.batch_date, output.splitlines()[-1], say)
             journal = Journal(new_run_id())
             run_into(journal, here, hosts, asked, say)
         with ThreadPoolExecutor(1) as aside:

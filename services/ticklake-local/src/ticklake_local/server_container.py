@@ -37,7 +37,7 @@ class PartSettings(BaseSettings):
     port: int | None = Field(default=None, ge=1, le=65535)
     """Unset means the part's own: kafka 9092, store 9000, warehouse 8080."""
     host: str = Field(default_factory=socket.gethostname)
-    """Name under which clients reach Kafka, which tells it to them: the Service's."""
+    """Name under which clients reach Kafka, which advertises it to them: the Service's."""
     data: Path = Path("/data")
     """Folder of all data."""
     jars: Path = Path("/opt/ticklake/jars")

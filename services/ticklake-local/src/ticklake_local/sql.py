@@ -60,7 +60,7 @@ def _ask(settings: WarehouseSettings, statement: str, most: int | None) -> tuple
     from load_warehouse.errors import explain_sign_in
     from load_warehouse.session import connection_arguments
 
-    # A database that no load has made yet is no reason to refuse the sign-in.
+    # A database that no load has made yet is no reason to reject the sign-in.
     arguments = connection_arguments(settings, "ticklake sql") | {
         "database": settings.database, "validate_default_parameters": False
     }  # fmt: skip

@@ -69,7 +69,7 @@ class Host:
         """Run one stage and return its exit code; 255 where the host itself ended meanwhile.
 
         Args:
-            check: called again and again while the stage runs; what it raises ends the call, not the stage.
+            check: called repeatedly while the stage runs; what it raises ends the call, not the stage.
         """
         with socket.socket(socket.AF_UNIX) as client:
             try:
@@ -164,7 +164,7 @@ def make_hosts(platform: Platform, *, warm: bool = False, label: str = "") -> Ho
 
     Args:
         warm: whether the Spark host does some work before it takes requests.
-        label: tells several pairs of hosts on one platform apart.
+        label: distinguishes several pairs of hosts on one platform.
     """
     sockets, environment = socket_folder(platform.folder), platform.stage_env()
 

@@ -1,4 +1,4 @@
-"""An S3 server over a folder: s3proxy; on the loopback interface unless told otherwise."""
+"""An S3 server over a folder: s3proxy; on the loopback interface by default."""
 
 import http.client
 import os
@@ -75,7 +75,7 @@ class Store(Part):
         ]  # fmt: skip
 
     def ready(self) -> bool:
-        """Whether the server answers S3: a request without a signature must be refused in S3's own terms."""
+        """Whether the server answers S3: a request without a signature must be rejected in S3's own terms."""
         connection = http.client.HTTPConnection(LOOPBACK, self.port, timeout=2)
         try:
             connection.request("GET", "/")

@@ -1,6 +1,6 @@
 """A warehouse that speaks Snowflake's protocol: fakesnow, with DuckDB underneath.
 
-It listens on the loopback interface unless told otherwise.
+It listens on the loopback interface by default.
 
 fakesnow's own server keeps its databases in memory; a client can ask for files, but then gets a DuckDB of its own over
 them, and two such clients cannot work at once. So this module is also the server's program: it gives all clients

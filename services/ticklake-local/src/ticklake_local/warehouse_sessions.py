@@ -67,7 +67,7 @@ class AbandonedSessions:
             if client.connections or client.running:
                 client.seen = now
             elif now - client.seen > GRACE_SECONDS:
-                del self._clients[token]  # looked at again after its next request, if there ever is one
+                del self._clients[token]  # checked again after its next request, if there ever is one
                 if _rolled_back(self._sessions.get(token)):
                     self._sessions.pop(token).close()
                     print("ended a session whose client was gone and rolled its transaction back", flush=True)

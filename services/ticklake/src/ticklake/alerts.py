@@ -1,4 +1,4 @@
-"""Market alerts as they stand on the alerts topic, and the rules that are in force."""
+"""Market alerts as stored on the alerts topic, and the rules that are in force."""
 
 import json
 from enum import StrEnum
@@ -71,7 +71,7 @@ def read_rules(kafka: KafkaSettings, live: LiveNames) -> list[dict[str, Any]]:
 def read_state_topic(kafka: KafkaSettings, live: LiveNames, partition: int) -> dict[bytes, bytes]:
     """Everything in a partition of the state topic: per key the value that reaches furthest.
 
-    That is the one with the greatest `next_offset`, which is in general the newest: only a writer that stood still
+    That is the one with the greatest `next_offset`, which is in general the newest: only a writer that stalled
     while another took over can have written an older one after it.
 
     Raises:

@@ -1,6 +1,6 @@
 """What is expected of a batch as a whole, and how a validation stage says that it is not so.
 
-Single rows are judged where they are read (`records`, `quality`); here stand the limits for shares and counts, which a
+Single rows are judged where they are read (`records`, `quality`); here are the limits for shares and counts, which a
 source can break while every row of it is in order.
 """
 
@@ -76,7 +76,7 @@ def finish_validation(
         held: symbols that this stage holds, with the reasons.
 
     Raises:
-        QualityError: one did not; the record is in the lake all the same, for whoever looks into it.
+        QualityError: one did not; the record is in the lake all the same, for whoever reads it.
     """
     record = StageRecord.of_checks(stage, before, checks, started_at, code_version, held)
     failed = [check for check in checks if not check.passed]
@@ -86,7 +86,7 @@ def finish_validation(
         log.warning(note)
     if failed:
         lineage.write(store, record)
-        raise QualityError(f"run {record.run_id} is not fit for the next stage: {'; '.join(map(_told, failed))}")
+        raise QualityError(f"run {record.run_id} is not fit for the next stage: {'; '.join(map(_describe, failed))}")
     return record
 
 
@@ -95,6 +95,6 @@ def over(name: str, observed: float, limit: float, unit: str) -> str:
     return f"{name}: {observed:g} {unit}, at most {limit:g} allowed"
 
 
-def _told(check: CheckResult) -> str:
+def _describe(check: CheckResult) -> str:
     detail = f" ({check.detail})" if check.detail else ""
     return over(check.name, check.observed, check.limit, check.unit) + detail

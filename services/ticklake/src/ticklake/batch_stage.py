@@ -32,7 +32,7 @@ class Arguments(argparse.ArgumentParser):
     """An argument parser that answers a wrong call with one line and exit code 2."""
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong and end the process."""
+        """Print what is wrong and end the process."""
         _say(self.prog, f"{message}; see {self.prog} --help")
         sys.exit(ExitCode.UNUSABLE)
 
@@ -96,8 +96,8 @@ def _keep_failure(name: str, settings: StageSettings, run: Run, error: Exception
         runs.write_failure(ObjectStore(where.model_copy(update={"timeout_seconds": _NOTE_SECONDS})), failure)
     except StageError as second:
         # A store that fails is what the stage's own line says already.
-        tell = log.debug if str(error).startswith("the store ") else log.warning
-        tell("the failure is not noted in the lake", reason=str(second))
+        report = log.debug if str(error).startswith("the store ") else log.warning
+        report("the failure is not noted in the lake", reason=str(second))
 
 
 def hand_over(settings: StageSettings, result: dict[str, object]) -> None:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import exchange_calendars
 
 _FIRST = date(1980, 1, 1)
-"""exchange_calendars starts twenty years back unless told otherwise, and recorded bars begin earlier."""
+"""exchange_calendars starts twenty years back by default, and recorded bars begin earlier."""
 
 
 @lru_cache

@@ -115,8 +115,8 @@ class LakeTables:
     """The tables of one catalog.
 
     Every method raises `CredentialsError` where the catalog rejects the sign-in, `ConfigurationError` where catalog or
-    store refuses or a table is not as `ticklake.tables` has it, `IntegrityError` where a file of the table is gone, and
-    `StageError` where one of the two is out of reach or fails.
+    store denies access or a table is not as `ticklake.tables` has it, `IntegrityError` where a file of the table is
+    gone, and `StageError` where one of the two is out of reach or fails.
     """
 
     def __init__(self, settings: CatalogSettings, store: StoreSettings) -> None:
@@ -287,8 +287,8 @@ class LakeTables:
     ) -> int:  # fmt: skip
         """Append the rows of `missing` in one commit, and return their number; none for no rows.
 
-        A commit fails where the table changed since the snapshot that `missing` is told, so what held for that one
-        still does when the rows are added: of two writers of the same run the second finds nothing missing.
+        A commit fails where the table changed since the snapshot that `missing` is called with, so what held for that
+        one still does when the rows are added: of two writers of the same run the second finds nothing missing.
 
         Args:
             run_id: goes into the snapshot's properties.
@@ -321,7 +321,7 @@ class LakeTables:
         Args:
             run_id: goes into the snapshots' properties.
             properties: further ones.
-            check: told the id of the snapshot that the commit follows; what it raises keeps the table as it is.
+            check: called with the id of the snapshot that the commit follows; what it raises keeps the table as it is.
 
         Raises:
             ConflictError: another writer committed meanwhile; maintenance, which changes no row, is none.
@@ -400,7 +400,9 @@ class LakeTables:
         try:
             yield
         except (UnauthorizedError, ForbiddenError) as error:
-            raise ConfigurationError(f"{where} refuses to {action}: check TICKLAKE_CATALOG_… and its rights") from error
+            raise ConfigurationError(
+                f"{where} denies permission to {action}: check TICKLAKE_CATALOG_… and its rights"
+            ) from error
         except DBAPIError as error:
             raise _database_error(error, where, action) from error
         except (RESTError, RequestException) as error:
@@ -517,7 +519,7 @@ def _plain(field: pa.Field) -> pa.Field:
 
 
 def _check(there: Table, table: IcebergTable) -> None:
-    """Refuse a table that is not the one described.
+    """Reject a table that is not the one described.
 
     Raises:
         ConfigurationError: a newer version made it, or someone changed it.
@@ -575,7 +577,7 @@ _SIGN_IN = ("password authentication failed", "no password supplied", "role", "p
 def _database_error(error: DBAPIError, where: str, action: str) -> StageError:
     text = _line(error.orig or error)
     if "permission denied" in text or "readonly database" in text:
-        return ConfigurationError(f"{where} refuses to {action}: the user has no right to ({text})")
+        return ConfigurationError(f"{where} denies permission to {action}: the user has no right to ({text})")
     if isinstance(error, OperationalError) and any(word in text for word in _SIGN_IN):
         return CredentialsError(
             f"{where} rejects the sign-in: check TICKLAKE_CATALOG_USER and TICKLAKE_CATALOG_PASSWORD"
@@ -588,7 +590,9 @@ def _database_error(error: DBAPIError, where: str, action: str) -> StageError:
 def _file_error(error: Exception, action: str) -> StageError:
     text = _line(error)
     if "ACCESS_DENIED" in text or "403" in text:
-        return ConfigurationError(f"the store refuses to {action}: check the rights of TICKLAKE_STORE_ACCESS_KEY")
+        return ConfigurationError(
+            f"the store denies permission to {action}: check the rights of TICKLAKE_STORE_ACCESS_KEY"
+        )
     if "NETWORK_CONNECTION" in text:
         return StageError(f"the store does not answer ({action}): {text}")
     return StageError(f"the store failed to {action}: {text}")

@@ -91,7 +91,7 @@ def _checks(store: StoreSettings | None, prefix: str, kafka: KafkaSettings | Non
 
 
 class SignIn:
-    """What one server's answers say of the credentials."""
+    """What one server's answers show about the credentials."""
 
     def __init__(self, settings: ServiceSettings, clock: Callable[[], float] = time.monotonic) -> None:
         """Know nothing yet.

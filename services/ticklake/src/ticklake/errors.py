@@ -28,7 +28,7 @@ class StageError(Exception):
 
 
 class ConfigurationError(StageError):
-    """Wrong settings, rights or input: the same call will fail again until a person mends it."""
+    """Wrong settings, rights or input: the same call will fail again until a person fixes it."""
 
     exit_code = ExitCode.UNUSABLE
     final = True
@@ -50,4 +50,4 @@ class IntegrityError(StageError):
 
 
 class ConflictError(StageError):
-    """Other writers committed to the same table again and again meanwhile, or changed what was to be changed."""
+    """Other writers kept committing to the same table meanwhile, or changed what was to be changed."""

@@ -127,7 +127,7 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # the libra
             StageError: the broker does not answer.
         """
         places = [TopicPartition(self._topic, partition) for partition in partitions]
-        with translated_errors(self._kafka, f"say where {self._topic} ends"):
+        with translated_errors(self._kafka, f"read the end offsets of {self._topic}"):
             found = self._consumer.end_offsets(places, timeout_ms=int(seconds * 1000)) if places else {}
         return {place.partition: offset for place, offset in found.items()}
 

@@ -52,7 +52,7 @@ class Decision(BaseModel):
     answer: ObjectRef | None
     """The answer that was decided on; None where there was none."""
 
-    def told(self) -> str:
+    def description(self) -> str:
         """Who decided what, in words."""
         return f"{_DONE[self.action]} by {self.by} at {self.decided_at:%Y-%m-%d %H:%M:%S} UTC"
 
@@ -86,7 +86,7 @@ class Hold:
 
 @dataclass(frozen=True)
 class Answered:
-    """What a run's records say of its symbols, as far as holding goes."""
+    """What a run's records have of its symbols, as far as holding goes."""
 
     run_id: str
     source: Source
@@ -154,7 +154,7 @@ def held_now(runs: Iterable[Answered], decisions: Iterable[Decision]) -> list[Ho
 
 
 class HeldSymbols:
-    """Tells what is held, again and again; only what is new or changed is read. Not for several threads."""
+    """Lists what is held whenever it is called; only what is new or changed is read. Not for several threads."""
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
@@ -268,8 +268,10 @@ def _before(store: ObjectStore, decision: Decision, action: Action) -> Decided:
     """What came of a decision that had been made before."""
     where = f"{decision.symbol} of run {decision.run_id}"
     if decision.action != action:
-        more = "; the next run asks afresh" if decision.action == "drop" else ""
-        raise ConfigurationError(f"{where} cannot be {_DONE[action]}: it was {decision.told()}, which stands{more}")
+        more = "; the next run asks again" if decision.action == "drop" else ""
+        raise ConfigurationError(
+            f"{where} cannot be {_DONE[action]}: it was {decision.description()}, which cannot be changed{more}"
+        )
     record = lineage.read(store, decision.run_id, FETCH.program)
     done = action == "drop"
     if not done:
@@ -322,7 +324,7 @@ def check_answer(store: ObjectStore, hold: Hold) -> bytes:
 
 def _stored(store: ObjectStore, answer: ObjectRef) -> bytes:
     try:
-        return lineage.fetch(store, answer, "it cannot be released; drop it, and the next run asks afresh")
+        return lineage.fetch(store, answer, "it cannot be released; drop it, and the next run asks again")
     except IntegrityError as error:
         raise ConfigurationError(str(error)) from error  # no retry brings it back
 
@@ -348,7 +350,7 @@ def released(store: ObjectStore, run_id: str, symbol: str) -> tuple[Decision, Ob
     """
     decision = decision_on(store, run_id, symbol)
     if decision.action != "release" or decision.answer is None:
-        raise ConfigurationError(f"{symbol} of run {run_id} was {decision.told()}, not released")
+        raise ConfigurationError(f"{symbol} of run {run_id} was {decision.description()}, not released")
     return decision, decision.answer
 
 

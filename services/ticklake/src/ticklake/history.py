@@ -101,7 +101,7 @@ def read(tables: "LakeTables", symbols: Collection[str], source: Source) -> dict
     from ticklake.catalog import matching
 
     rows, namespace = matching(symbol=symbols, source=[source.value]), namespace_of(source)
-    # Actions last: they are written first, so none is missing that a bar read before stands behind.
+    # Actions last: they are written first, so none is missing that a bar read before depends on.
     found = [
         tables.read(namespace, table, rows, columns).select(columns).to_pandas(date_as_object=False)
         for table, columns in ((DAILY_BARS, _OF_BARS), (CORPORATE_ACTIONS, _OF_ACTIONS))

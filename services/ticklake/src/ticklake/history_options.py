@@ -9,7 +9,7 @@ ADJUSTMENTS: tuple[Adjust, ...] = get_args(Adjust)
 
 
 def moment(text: str, now: datetime | None = None) -> datetime:
-    """The moment that `text` stands for, in UTC: a date for the end of that day in UTC, or a time with its offset.
+    """The moment that `text` denotes, in UTC: a date for the end of that day in UTC, or a time with its offset.
 
     Args:
         now: the present; None for the clock's.

@@ -184,7 +184,7 @@ class ConfirmedProducer:
 
 
 def make_consumer(settings: KafkaSettings, client_id: str, **options: Any) -> Any:
-    """A `KafkaConsumer` that commits only when told to and never skips: a lost position is an error."""
+    """A `KafkaConsumer` that commits only on request and never skips: a lost position is an error."""
     defaults: dict[str, Any] = {
         "client_id": client_id,
         "metrics_enabled": False,
@@ -231,7 +231,7 @@ def delete_topics(settings: KafkaSettings, topics: Iterable[str]) -> None:
 
 
 def topic_id(settings: KafkaSettings, topic: str) -> str:
-    """The topic's id (a UUID): a topic made anew under the same name has another.
+    """The topic's id (a UUID): a topic recreated under the same name has another.
 
     Raises:
         ConfigurationError: there is no such topic.
@@ -247,7 +247,7 @@ def end_offsets(settings: KafkaSettings, topic: str) -> dict[int, int]:
     """Per partition of `topic` the offset that the next message will get."""
     consumer = make_consumer(settings, "ticklake-offsets")
     try:
-        with translated_errors(settings, f"tell the end of {topic}"):
+        with translated_errors(settings, f"read the end offset of {topic}"):
             partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
             found = consumer.end_offsets(partitions)
         return {place.partition: offset for place, offset in found.items()}

@@ -80,9 +80,9 @@ def failure_key(run_id: str, stage: str) -> str:
 
 
 def quarantine_key(topic: str, partition: int, offset: int, digest: str) -> str:
-    """Key of a quarantined Kafka message: a function of where it stood and of its bytes' SHA-256.
+    """Key of a quarantined Kafka message: a function of its position and of its bytes' SHA-256.
 
-    The digest keeps the messages of a topic that was made anew apart from the old one's at the same offset.
+    The digest keeps the messages of a topic that was recreated apart from the old one's at the same offset.
     """
     return f"quarantine/topic={topic}/partition={partition}/{offset:020d}-{digest[:8]}.json"
 

@@ -22,7 +22,7 @@ from ticklake.records import UtcMs
 from ticklake.topics import LiveNames
 
 PARQUET_METADATA = b"ticklake.ledger"
-"""Key in the Parquet file's own metadata under which the whole `LedgerRange` stands as JSON."""
+"""Key in the Parquet file's own metadata under which the whole `LedgerRange` is stored as JSON."""
 
 _INVALID_LIMIT = 1000
 """Longest text of invalid offsets in an object's user metadata, which S3 limits to 2 KB in all."""
@@ -49,7 +49,7 @@ class LedgerRange(BaseModel):
     schema_version: Literal[1] = 1
     topic: str
     topic_id: str
-    """The topic's UUID: a topic made anew under the same name has another, and with it a chain of its own."""
+    """The topic's UUID: a topic recreated under the same name has another, and with it a chain of its own."""
     partition: int = Field(ge=0)
     first_offset: int = Field(ge=0)
     last_offset: int = Field(ge=0)
@@ -115,7 +115,7 @@ class LedgerRange(BaseModel):
 
 @dataclass(frozen=True, order=True)
 class RangeKey:
-    """What an object's key says of its range."""
+    """An object's range, as in its key."""
 
     partition: int
     first_offset: int
@@ -136,7 +136,7 @@ class RangeKey:
 
 
 def short_id(topic_id: str) -> str:
-    """The part of a topic's id that stands in keys."""
+    """The part of a topic's id that is used in keys."""
     return topic_id.replace("-", "").lower()[:12]
 
 

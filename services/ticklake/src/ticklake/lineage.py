@@ -190,7 +190,7 @@ def read(store: ObjectStore, run_id: str, stage: str) -> StageRecord:
 class StageFailure(_Part):
     """That a stage ended with an error, and why; under `failures/` beside the run's records, the latest one only.
 
-    It stands until a record of the same stage and run is newer: a retry that went well. A stage that was killed, or
+    It remains until a record of the same stage and run is newer: a retry that went well. A stage that was killed, or
     that could not reach the store, leaves none.
     """
 

@@ -14,7 +14,7 @@ _NOISY = {
 
 
 def configure(level: str = "INFO", log_format: Literal["auto", "json", "console"] = "auto", **context: Any) -> None:
-    """Set up logging for this process; `context` (stage, run_id, …) stands on every line."""
+    """Set up logging for this process; `context` (stage, run_id, …) is on every line."""
     readable = log_format == "console" or (log_format == "auto" and sys.stdout.isatty())
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,

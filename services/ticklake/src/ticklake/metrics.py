@@ -48,7 +48,7 @@ def served(
     Args:
         port: 0 picks a free one.
         host: the address to listen on; the empty one is all of them, as a probe needs.
-        pages: further pages of JSON by path, made anew at each request.
+        pages: further pages of JSON by path, built at each request.
 
     Raises:
         ConfigurationError: the port is in use.

@@ -32,7 +32,7 @@ _LOST_RACE = {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}
 
 @dataclass(frozen=True)
 class ObjectInfo:
-    """What a listing says of an object."""
+    """An object's entry in a listing."""
 
     key: str
     size: int
@@ -96,7 +96,7 @@ class ObjectStore:
             )
         if code in _FORBIDDEN:
             return ConfigurationError(
-                f"the store at {self._where} refuses to {action} ({code}): "
+                f"the store at {self._where} denies permission to {action} ({code}): "
                 "check TICKLAKE_STORE_ACCESS_KEY, TICKLAKE_STORE_SECRET_KEY and the rights of that user"
             )
         if code == "NoSuchBucket":

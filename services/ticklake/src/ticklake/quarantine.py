@@ -1,4 +1,4 @@
-"""What fails validation: kept with its original bytes, where it came from and why it was refused."""
+"""What fails validation: kept with its original bytes, where it came from and why it was rejected."""
 
 import base64
 import hashlib
@@ -20,7 +20,7 @@ _UPLOADS = 8
 
 
 class QuarantinedMessage(BaseModel):
-    """A refused message or row, as it goes to the quarantine topic and below `quarantine/` in the lake."""
+    """A rejected message or row, as it goes to the quarantine topic and below `quarantine/` in the lake."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -37,19 +37,19 @@ class QuarantinedMessage(BaseModel):
     position: int | None = None
     """Position of a row in its symbol's answer, from 0; None for a message."""
     part: str | None = None
-    """What of the row was refused, `split` or `dividend`; None for all of it."""
+    """What of the row was rejected, `split` or `dividend`; None for all of it."""
     symbol: str | None = None
     record_time: UtcMs | None = None
     """The record's Kafka timestamp or the fetch's time, so that a retry writes the same bytes."""
 
     @property
     def original(self) -> bytes:
-        """The refused bytes, unchanged."""
+        """The rejected bytes, unchanged."""
         return base64.b64decode(self.original_base64)
 
     @property
     def lake_key(self) -> str:
-        """The object's key: a function of where the message stood and what it was, so a retry writes the same one."""
+        """The object's key: a function of the message's position and content, so a retry writes the same one."""
         if self.topic is None:
             return lake_keys.quarantine_row_key(self.run_id or "", self.symbol or "", self.position or 0, self.part)
         digest = hashlib.sha256(self.original).hexdigest()
@@ -57,7 +57,7 @@ class QuarantinedMessage(BaseModel):
 
     @property
     def origin(self) -> str:
-        """Where it came from, as the key in the quarantine topic, by which readers tell a repeated one."""
+        """Where it came from, as the key in the quarantine topic, by which readers recognise a repeated one."""
         parts = (
             (self.run_id, self.symbol, self.position, *([self.part] if self.part else []))
             if self.topic is None
@@ -79,7 +79,7 @@ def quarantined(
     partition: int | None = None, offset: int | None = None, run_id: str | None = None, symbol: str | None = None,
     position: int | None = None, part: str | None = None, record_time: datetime | None = None,
 ) -> QuarantinedMessage:  # fmt: skip
-    """Wrap what was refused by `stage`; None as `original` (a Kafka tombstone) is kept as no bytes."""
+    """Wrap what was rejected by `stage`; None as `original` (a Kafka tombstone) is kept as no bytes."""
     return QuarantinedMessage(
         stage=stage, reason=reason, original_base64=base64.b64encode(original or b"").decode(),
         key_base64=None if key is None else base64.b64encode(key).decode(),
@@ -91,7 +91,7 @@ def quarantined(
 def keep(store: ObjectStore, producer: ConfirmedProducer, messages: Sequence[QuarantinedMessage]) -> None:
     """Put `messages` into the lake and hand them to `producer`, whose caller confirms the deliveries.
 
-    The lake has each once. The topic can have one again after a crash; its key, the origin, tells.
+    The lake has each once. The topic can have one again after a crash; its key, the origin, identifies it.
     """
     with ThreadPoolExecutor(_UPLOADS) as pool:
         # The list makes the first error come out here.
@@ -101,7 +101,7 @@ def keep(store: ObjectStore, producer: ConfirmedProducer, messages: Sequence[Qua
 
 
 def reason_of(error: ValidationError) -> str:
-    """All that is wrong with a record, in one line without the refused values themselves."""
+    """All that is wrong with a record, in one line without the rejected values themselves."""
     found = []
     for item in error.errors(include_url=False, include_context=False, include_input=False):
         where = ".".join(str(part) for part in item["loc"])

@@ -24,7 +24,7 @@ _CONNECT_SECONDS = 3.0
 def wait(settings: BaseSettings, seconds: float, stop: threading.Event | None = None) -> None:
     """Wait at most `seconds`, or until `stop` is set, for every server in `settings`: of several brokers for one.
 
-    Nothing is raised: who uses a server that stays away says so more clearly than a connection can.
+    Nothing is raised: who uses a server that stays away reports it more clearly than a connection can.
     """
     stop = stop or threading.Event()
     deadline = time.monotonic() + seconds

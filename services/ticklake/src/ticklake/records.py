@@ -87,7 +87,7 @@ def known_at(source: Source, fetched_at: datetime, batch_date: date) -> datetime
 
 
 class SymbolStatus(StrEnum):
-    """What the source said of a symbol."""
+    """The source's description of a symbol."""
 
     OK = "ok"
     EMPTY = "empty"

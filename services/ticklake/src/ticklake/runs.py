@@ -1,4 +1,4 @@
-"""What a run leaves below `lineage/`: told apart by key, and its failures counted and weighed against its records."""
+"""What a run leaves below `lineage/`: distinguished by key; its failures counted and weighed against its records."""
 
 from collections.abc import Mapping
 
@@ -34,17 +34,17 @@ def kind_of(key: str) -> type[StageRecord] | type[StageFailure] | type[RunLineag
     return StageRecord if folder == place else StageFailure
 
 
-def mended(failure: StageFailure, record: StageRecord | None) -> bool:
+def recovered(failure: StageFailure, record: StageRecord | None) -> bool:
     """Whether `record`, its stage's in the same run, came of a later try that went well.
 
-    A validation writes its record of what it measured before it fails, so one from before the failure mends nothing.
+    A validation writes its record of what it measured before it fails, so one from before the failure recovers nothing.
     """
     return record is not None and record.finished_at > failure.failed_at
 
 
-def standing(records: Mapping[str, StageRecord], failures: Mapping[str, StageFailure]) -> tuple[StageFailure, ...]:
-    """The failures that no later try has mended; both are of one run, by stage."""
-    return tuple(failure for stage, failure in failures.items() if not mended(failure, records.get(stage)))
+def unrecovered(records: Mapping[str, StageRecord], failures: Mapping[str, StageFailure]) -> tuple[StageFailure, ...]:
+    """The failures that no later try has recovered; both are of one run, by stage."""
+    return tuple(failure for stage, failure in failures.items() if not recovered(failure, records.get(stage)))
 
 
 def write_failure(store: ObjectStore, failure: StageFailure) -> None:

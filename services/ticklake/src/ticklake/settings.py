@@ -25,8 +25,8 @@ def _split(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     given = tuple(part.strip() for part in value.split(",") if part.strip())
-    if refused := [symbol for symbol in given if not re.fullmatch(SYMBOL, symbol.upper())]:
-        raise ValueError(f"no symbol in Yahoo's notation (pattern {SYMBOL}): {', '.join(map(repr, refused))}")
+    if rejected := [symbol for symbol in given if not re.fullmatch(SYMBOL, symbol.upper())]:
+        raise ValueError(f"no symbol in Yahoo's notation (pattern {SYMBOL}): {', '.join(map(repr, rejected))}")
     return tuple(symbol.upper() for symbol in given)
 
 
@@ -77,7 +77,7 @@ class WarehouseSettings(BaseSettings):
     user: str = "ticklake"
     password: SecretStr | None = None
     private_key_file: Path | None = None
-    """PEM (PKCS #8) for key-pair sign-in; goes before the password."""
+    """PEM (PKCS #8) for key-pair sign-in; takes precedence over the password."""
     private_key_passphrase: SecretStr | None = None
     host: str | None = None
     """Unset means the account's own address."""
@@ -117,7 +117,7 @@ class CatalogSettings(BaseSettings):
         return {"type": "rest", "uri": self.uri, **{name: value for name, value in given.items() if value}}
 
     def database(self) -> str:
-        """`HOST:PORT/DATABASE?OPTIONS` of PostgreSQL, without a user that stands in `uri`."""
+        """`HOST:PORT/DATABASE?OPTIONS` of PostgreSQL, without a user that is part of `uri`."""
         parts = urlsplit(self.uri)
         query = f"?{parts.query}" if parts.query else ""
         return f"{parts.netloc.rpartition('@')[2]}{parts.path}{query}"

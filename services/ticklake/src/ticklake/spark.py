@@ -61,7 +61,7 @@ def start_jvm(app_name: str, spark: SparkSettings, options: Sequence[str] = ()) 
     spark-submit, or where this process has a JVM already.
 
     Args:
-        options: JVM options that suit the application; those of the settings go before them.
+        options: JVM options that suit the application; those of the settings override them.
     """
     global _jvm
     if spark.master is None or (_jvm is not None and _jvm.alive):
@@ -76,7 +76,7 @@ def build_session(app_name: str, spark: SparkSettings, store: StoreSettings, **c
     """A session that reads and writes the lake through S3A; the one that is there already where there is one.
 
     Args:
-        conf: further Spark configuration, `_` in a name standing for `.`; goes before the defaults here.
+        conf: further Spark configuration, `_` in a name meaning `.`; overrides the defaults here.
     """
     from pyspark import SparkContext
     from pyspark.sql import SparkSession
@@ -123,7 +123,7 @@ def _not_of_py4j(record: logging.LogRecord) -> bool:
 
 
 def _same_store(session: "SparkSession", store: StoreSettings) -> "SparkSession":
-    # A session keeps the store that it was made for, whatever it is told later.
+    # A session keeps the store that it was made for, whatever it is given later.
     theirs = session.sparkContext.getConf().get("spark.hadoop.fs.s3a.endpoint")
     if theirs != store.endpoint:
         raise ConfigurationError(f"the running Spark session works with the store at {theirs}: restart it")
@@ -135,7 +135,7 @@ def translated_errors(action: str) -> Iterator[None]:
     """Turn Spark's errors into the stage's, with one line that names the cause.
 
     Raises:
-        ConfigurationError: the store refuses the key.
+        ConfigurationError: the store rejects the key.
         StageError: anything else that Spark failed with.
     """
     from py4j.protocol import Py4JError, Py4JJavaError, Py4JNetworkError
@@ -163,7 +163,7 @@ def _lost(action: str) -> StageError:
 def _explained(action: str, cause: str) -> StageError:
     line = " ".join(cause.split())[:500]
     if any(word in cause for word in ("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch")):
-        return ConfigurationError(f"the store refuses to let Spark {action}: check its key and rights ({line})")
+        return ConfigurationError(f"the store denies Spark permission to {action}: check its key and rights ({line})")
     return StageError(f"Spark failed to {action}: {line}")
 
 
@@ -242,7 +242,7 @@ def s3a_options(store: StoreSettings) -> dict[str, str]:
 def with_catalog(session: "SparkSession", catalog: CatalogSettings, store: StoreSettings) -> "SparkSession":
     """A session of the same application that knows the lake's tables as `ticklake.NAMESPACE.TABLE`.
 
-    A session keeps a catalog that it has opened, whatever it is told later, so each call makes one of its own.
+    A session keeps a catalog that it has opened, whatever it is given later, so each call makes one of its own.
     """
     found = session.newSession()
     prefix = f"spark.sql.catalog.{CATALOG}"
@@ -251,7 +251,7 @@ def with_catalog(session: "SparkSession", catalog: CatalogSettings, store: Store
         f"{prefix}.io-impl": "org.apache.iceberg.hadoop.HadoopFileIO",
         f"{prefix}.warehouse": f"s3a://{store.bucket}/{catalog.location}",
         f"{prefix}.cache-enabled": "false",
-        # A column that is computed counts as nullable; the table itself refuses a null where it must not have one.
+        # A column that is computed counts as nullable; the table itself rejects a null where it must not have one.
         "spark.sql.iceberg.check-nullability": "false",
         **{f"{prefix}.{name}": value for name, value in _catalog_options(catalog).items()},
     }

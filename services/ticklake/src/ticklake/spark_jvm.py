@@ -108,16 +108,18 @@ class SparkJvm:
         """Wait until the JVM takes calls and have PySpark connect to it, rather than start one, inside the block.
 
         Raises:
-            StageError: the JVM ended or is not ready within a minute; the message has what it said.
+            StageError: the JVM ended or is not ready within a minute; the message has its output.
         """
         deadline = time.monotonic() + _START_SECONDS
         while not self._connection_file.exists():
             if not self.alive or time.monotonic() > deadline:
                 if not self.alive:
-                    self._reader.join(_LAST_WORDS_SECONDS)  # what it said last may still be on its way
-                said = next((line for line in self._output if line.strip()), "it said nothing")
+                    self._reader.join(_LAST_WORDS_SECONDS)  # its last output may still be on its way
+                output = next((line for line in self._output if line.strip()), "it printed nothing")
                 self.close()
-                raise StageError(f"Java did not start Spark: {said} (check TICKLAKE_SPARK_JAVA_OPTIONS and the memory)")
+                raise StageError(
+                    f"Java did not start Spark: {output} (check TICKLAKE_SPARK_JAVA_OPTIONS and the memory)"
+                )
             time.sleep(0.01)
         raw = self._connection_file.read_bytes()
         port, length = struct.unpack_from("!ii", raw)

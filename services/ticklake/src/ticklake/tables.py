@@ -62,12 +62,12 @@ NAMESPACES = ("market", "market_test")
 
 
 def namespace_of(source: Source) -> str:
-    """The namespace for rows from `source`: nothing recorded or simulated stands beside the real."""
+    """The namespace for rows from `source`: nothing recorded or simulated is stored beside the real."""
     return NAMESPACES[0] if source.is_real else NAMESPACES[1]
 
 
 def sources_of(namespace: str) -> list[str]:
-    """The sources whose rows stand in `namespace`."""
+    """The sources whose rows are in `namespace`."""
     return [source.value for source in Source if namespace_of(source) == namespace]
 
 
@@ -191,7 +191,7 @@ DAILY_ANALYTICS = IcebergTable(
         Column("batch_date", "date", "Date of that batch", nullable=False),
     ),
     ("symbol", "session_date"),
-    "Daily bars with indicators, a row per session; all rows of a symbol stand on one basis and are replaced together",
+    "Daily bars with indicators, a row per session; all rows of a symbol have one basis and are replaced together",
     partitions=(("batch_date", "date"), ("symbol", "symbol")),
     folder=lake_keys.PROCESSED_DAILY,
 )  # fmt: skip
@@ -288,7 +288,7 @@ TICK_GAPS = IcebergTable(
         FLOW,
         Column("kind", "string", "silent (minutes of trading without a tick of the symbol), lost (offsets that the "
                "archive lacks) or invalid (offsets of messages that went to quarantine)", nullable=False),
-        Column("symbol", "string", "Ticker that was silent; null where offsets do not tell"),
+        Column("symbol", "string", "Ticker that was silent; null where offsets do not show it"),
         Column("gap_start", "timestamp", "Start, included (UTC); of offsets the broker's time of the last record "
                "before them or with them", nullable=False),
         Column("gap_end", "timestamp", "End, excluded (UTC); of offsets the broker's time of the first record after "

@@ -95,8 +95,8 @@ def live_topics(names: LiveNames) -> tuple[TopicSpec, ...]:
         TopicSpec(names.topic, 4, {"retention.ms": str(7 * _DAY_MS), "message.timestamp.type": "LogAppendTime"}),
         TopicSpec(names.analytics_topic, 4, {"retention.ms": str(_DAY_MS), "cleanup.policy": "compact,delete"}),
         TopicSpec(names.alerts_topic, 1, {"retention.ms": str(7 * _DAY_MS)}),
-        # One partition for states, one for the rules. Each symbol's state is written again and again: small segments
-        # keep short what a start reads. The lag keeps what a writer that stood still may have overwritten.
+        # One partition for states, one for the rules. Each symbol's state is written repeatedly: small segments
+        # keep short what a start reads. The lag keeps what a writer that stalled may have overwritten.
         TopicSpec(
             names.alerts_state_topic, 2,
             {

@@ -1,4 +1,4 @@
-"""The stage's tables: which symbols have facts that their analytics do not stand on yet, and the commit of new rows."""
+"""The stage's tables: which symbols have facts that their analytics do not include yet, and the commit of new rows."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Basis(NamedTuple):
-    """The facts that one symbol has, or that its analytics stand on: equal ones are the same, as none ever goes."""
+    """The facts that one symbol has, or that its analytics are based on: equal ones are the same, as none ever goes."""
 
     versions: int
     known_at: datetime
@@ -75,7 +75,7 @@ class Lake:
         return found
 
     def analytics(self) -> dict[str, Basis]:
-        """By symbol what its analytics stand on; a symbol whose files disagree on that is left out."""
+        """By symbol what its analytics are based on; a symbol whose files disagree on that is left out."""
         wanted = matching(symbol=self.symbols, source=[str(self.source)])
         snapshot = self.snapshots.get(DAILY_ANALYTICS.name)
         found: dict[str, Basis] = {}

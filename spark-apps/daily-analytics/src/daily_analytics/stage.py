@@ -59,7 +59,7 @@ def run_stage(settings: AnalyticsSettings, run: Run) -> tuple[StageRecord, Objec
         judged = lineage.read(store, run.run_id, VALIDATE_RAW.program)
         if judged.batch_date != run.batch_date:
             raise ConfigurationError(f"run {run.run_id} is of {judged.batch_date}, not of --date {run.batch_date}")
-        _refuse_former_lake(store)
+        _reject_former_lake(store)
         fit = sorted(symbol for symbol, part in judged.symbols.items() if part.rows)
         lake = Lake(LakeTables(settings.catalog, settings.store), judged.source, fit)
         lake.tables.ensure(lake.namespace, DAILY_ANALYTICS)
@@ -85,7 +85,7 @@ def run_stage(settings: AnalyticsSettings, run: Run) -> tuple[StageRecord, Objec
     return _record(settings, run, judged, lake, stored, behind, started_at, clock), store
 
 
-def _refuse_former_lake(store: ObjectStore) -> None:
+def _reject_former_lake(store: ObjectStore) -> None:
     """Versions before the tables kept the analytics in files that manifests named; nobody reads those any more."""
     former = f"{lake_keys.PROCESSED_DAILY}/_manifests/"
     if next(store.list_objects(former), None) is not None:

@@ -1,8 +1,8 @@
 """What is known of each checkpoint: a record in the lake, under the id of its query, which Spark keeps in it.
 
 A record is written before its query first starts, so whatever offsets a checkpoint holds, they are of the topic that
-its record names. The record of the query of closed windows also has what `history` needs to tell complete windows from
-partial ones.
+its record names. The record of the query of closed windows also has what `history` needs to distinguish complete
+windows from partial ones.
 """
 
 import uuid

@@ -33,7 +33,7 @@ class ClosedWindows:
         query_id: goes into the snapshots' properties, with the number of the micro-batch.
         confirm: raises where what was read may be of another topic, or the lake is away; asked before anything is
             written.
-        on_closed: is told how many windows of a length became visible to readers.
+        on_closed: called with how many windows of a length became visible to readers.
     """
 
     def __init__(

@@ -64,7 +64,7 @@ class History:
         record: the checkpoint's record.
         written_until: see `lake.WindowLake`; kept up to date by who writes.
         save: keeps a changed record in the lake.
-        on_skipped: is told how many windows of a length were left out, and why.
+        on_skipped: called with how many windows of a length were left out, and why.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class History:
         self._save = save
         self._on_skipped = on_skipped
         self._skipped: dict[tuple[str, Reason], LeftOut] = {}
-        """What no line of the log has told of yet."""
+        """What no line of the log has reported yet."""
 
     def reason(self) -> Column:
         """Why a closed window (the columns of `ticklake.tables.WINDOW_COLUMNS`) is left out; null for one to write.
@@ -135,7 +135,7 @@ def missing_until(settings: StreamAnalyticsSettings, gap: Gap) -> datetime | Non
         StageError: the broker did not answer.
     """
     tolerance = settings.live.future_tolerance
-    # Where the append time tells, any message will do.
+    # Where the append time decides, any message will do.
     usable = (lambda _: True) if tolerance is not None else (lambda record: _event_time(record) is not None)
     records = first_records(settings.kafka, settings.live.names.topic, gap, usable)
     if not records:

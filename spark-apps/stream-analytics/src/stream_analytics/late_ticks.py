@@ -5,8 +5,9 @@ others. Its own count, `numRowsDroppedByWatermark`, is taken after partial aggre
 ticks and in how many groups, not how many ticks. So where it is not 0, the batch's offset range is read once more and
 the ticks in it are held against the watermark that the batch was filtered with, which is the one of the batch before.
 
-Exact per finished micro-batch, and free of cost where nothing was late. What it counts is told at most once: a process
-killed between a batch's commit and its count reports nothing for that batch. The ticks themselves are in the archive.
+Exact per finished micro-batch, and free of cost where nothing was late. What it counts is reported at most once: a
+process killed between a batch's commit and its count reports nothing for that batch. The ticks themselves are in the
+archive.
 """
 
 import json

@@ -68,8 +68,8 @@ def raise_final(error: StageError, settings: StreamAnalyticsSettings, spark: Spa
 def check_sign_in(settings: StreamAnalyticsSettings, spark: SparkSession) -> None:
     """Sign in to Kafka by the client that Spark uses, where there is a sign-in.
 
-    Other clients of this application repeat a rejected sign-in until their time is over, and then cannot tell it from a
-    broker that is away.
+    Other clients of this application repeat a rejected sign-in until their time is over, and then cannot distinguish it
+    from a broker that is away.
 
     Raises:
         ProcessError: Kafka rejects the credentials.

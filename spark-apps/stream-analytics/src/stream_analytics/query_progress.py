@@ -1,4 +1,4 @@
-"""What Spark tells of the queries as they run, and the Prometheus metrics made of it."""
+"""What Spark reports of the queries as they run, and the Prometheus metrics made of it."""
 
 import contextlib
 import queue
@@ -38,7 +38,7 @@ class Events(StreamingQueryListener):
         self.received: queue.SimpleQueue[StreamingQueryProgress | None] = queue.SimpleQueue()
         """Progress of finished micro-batches; None where a query ended."""
         self.last_sign = time.monotonic()
-        """When Spark last told anything, a finished batch or that there was nothing to do."""
+        """When Spark last reported anything, a finished batch or that there was nothing to do."""
         self._connections: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def onQueryStarted(self, event: "QueryStartedEvent") -> None:  # noqa: N802, ARG002 - Spark's name

@@ -1,4 +1,4 @@
-"""Runs the queries until told to stop, until there is enough, or until one fails."""
+"""Runs the queries until asked to stop, until there is enough, or until one fails."""
 
 import queue
 import threading

@@ -27,7 +27,7 @@ def run(settings: StreamAnalyticsSettings, stop: threading.Event) -> None:
     """Run until `stop` is set or the wanted windows are written.
 
     Raises:
-        ConfigurationError: a topic or the bucket is missing, or refuses us.
+        ConfigurationError: a topic or the bucket is missing, or denies access.
         CheckpointError: a person has to start with new checkpoints.
         StageError: what another try in this process cannot help; what was not finished is repeated by the next one.
     """
@@ -38,7 +38,7 @@ def run(settings: StreamAnalyticsSettings, stop: threading.Event) -> None:
     health = Health(alive=lambda: _alive(settings, events), ready=lambda: any(each.ready for each in running))
     with ExitStack() as stack:
         port = stack.enter_context(served(health, settings.metrics_port))
-        # The broker and the store are looked at while the JVM starts.
+        # The broker and the store are checked while the JVM starts.
         checked = in_background(lambda: check_servers(settings))
         spark = stack.enter_context(_session(settings, stop))
         spark.streams.addListener(events)
@@ -61,7 +61,7 @@ def _hold(seconds: float, events: Events, stop: threading.Event, reason: str) ->
 
 
 def _alive(settings: StreamAnalyticsSettings, events: Events) -> bool:
-    # Spark tells at least every ten seconds that there is nothing to read; a large backlog may take minutes.
+    # Spark reports at least every ten seconds that there is nothing to read; a large backlog may take minutes.
     return time.monotonic() - events.last_sign < 900 + 3 * settings.stream.trigger_seconds
 
 
@@ -73,7 +73,7 @@ def _session(settings: StreamAnalyticsSettings, stop: threading.Event) -> Iterat
         spark = with_catalog(plain, settings.catalog, settings.store)
     try:
         yield spark
-        # Told to stop, there is no time to write an archive of the classes that were loaded.
+        # Asked to stop, there is no time to write an archive of the classes that were loaded.
         done = not stop.is_set()
     finally:
         # Not waited for where there is no time: a JVM that is ended in the middle of a batch loses nothing.

@@ -1,6 +1,6 @@
 """What the queries read: ticks from Kafka and, where the clock is event time, heartbeats.
 
-**Heartbeats.** The watermark follows the greatest event time seen, so without ticks it stands still and the last
+**Heartbeats.** The watermark follows the greatest event time seen, so without ticks it does not advance and the last
 windows stay open. In the real flow, where event time is the clock's, each micro-batch therefore also gets rows without
 a symbol from Spark's rate source, one per second, whose event time is the clock's. They move the watermark and are in
 no window.
@@ -32,8 +32,8 @@ from ticklake.spark import kafka_options
 _AT_ONCE = 10_000
 """Messages that one task reads: no query holds a core for long while another one's tasks wait."""
 _FETCH_WAIT_MS = 10
-"""How long the broker holds a fetch for which it has nothing yet. A task's consumer asks ahead for what no batch wants so
-far, and its next request, for the offsets of its partition, waits behind that: 500 ms by Kafka's default."""
+"""How long the broker holds a fetch for which it has nothing yet. A task's consumer fetches ahead, beyond its batch, and
+its next request, for the offsets of its partition, waits behind that: 500 ms by Kafka's default."""
 
 
 def windowed_input(

@@ -39,7 +39,7 @@ log = logs.get(__name__)
 
 @dataclass(frozen=True)
 class Servers:
-    """What the broker, the store and the catalog said before a start."""
+    """What the broker, the store and the catalog reported before a start."""
 
     store: ObjectStore
     lake: WindowLake

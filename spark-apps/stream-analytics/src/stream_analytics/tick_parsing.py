@@ -71,7 +71,7 @@ def _is_valid() -> Column:
         F.is_valid_utf8("tick.text")
         & F.col("tick.types").rlike(_FIELD_TYPES)
         & ~F.col("tick.several")
-        # A bracket can only stand in a producer's name; anywhere else it closed ours early and hid what follows.
+        # A bracket can only be in a producer's name; anywhere else it closed ours early and hid what follows.
         & (~F.contains(F.col("tick.text"), F.lit("]")) | F.contains(F.col("tick.producer_run"), F.lit("]")))
         & (F.coalesce("tick.schema_version", F.lit(1)) == 1)
         & F.col("tick.symbol").rlike(_SYMBOL)

@@ -20,7 +20,7 @@ def offset_bounds(kafka: KafkaSettings, topic: str) -> dict[int, tuple[int, int]
     Raises:
         StageError: the broker did not answer.
     """
-    with closing(make_consumer(kafka, _CLIENT)) as consumer, translated_errors(kafka, f"say what {topic} holds"):
+    with closing(make_consumer(kafka, _CLIENT)) as consumer, translated_errors(kafka, f"read the offsets of {topic}"):
         places = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
         begins, ends = consumer.beginning_offsets(places), consumer.end_offsets(places)
         return {place.partition: (begins[place], ends[place]) for place in places}

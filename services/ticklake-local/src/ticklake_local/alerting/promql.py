@@ -203,7 +203,7 @@ def _matches(matcher: Any, value: str) -> bool:
 
 
 def _equalities(node: Any) -> Labels:
-    """What `absent` can tell of the series that is not there."""
+    """What `absent` can infer about the series that is not there."""
     if not isinstance(node, parser.VectorSelector):
         return NO_LABELS
     return frozenset((each.name, each.value) for each in node.matchers.matchers if each.op == parser.MatchOp.Equal)

@@ -9,7 +9,7 @@ Points = Sequence[tuple[float, float]]
 def increase(points: Points, first: float, last: float) -> float | None:
     """How much a counter grew between `first` and `last`; None with fewer than two samples.
 
-    A fall is a counter that began anew. The growth between the first and last sample is carried on to the ends of the
+    A fall is a counter that was reset. The growth between the first and last sample is carried on to the ends of the
     range, unless a sample is farther from its end than samples usually are from each other: then by half of that
     distance. A counter is never carried back below 0.
     """

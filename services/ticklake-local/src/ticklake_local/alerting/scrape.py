@@ -16,7 +16,7 @@ from ticklake_local.alerting.series import Labels, Samples
 _TIMEOUT_SECONDS = 2.0
 _AT_ONCE = 8
 
-Told = dict[tuple[str, Labels], float]
+Exported = dict[tuple[str, Labels], float]
 
 
 def scrape(samples: Samples, targets: Mapping[str, str]) -> None:
@@ -26,17 +26,17 @@ def scrape(samples: Samples, targets: Mapping[str, str]) -> None:
         targets: addresses by component; a target's job is `ticklake-` and its component.
     """
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        for name, told in zip(targets, pool.map(_ask, targets.values()), strict=True):
+        for name, exported in zip(targets, pool.map(_ask, targets.values()), strict=True):
             place = {"job": f"ticklake-{name}", "instance": urlsplit(targets[name]).netloc}
             now = time.time()
             labelled = {
-                (metric, frozenset({*labels, *place.items()})): value for (metric, labels), value in told.items()
+                (metric, frozenset({*labels, *place.items()})): value for (metric, labels), value in exported.items()
             }
             samples.scraped(name, now, labelled)
-            samples.add("up", frozenset(place.items()), now, float(bool(told)))
+            samples.add("up", frozenset(place.items()), now, float(bool(exported)))
 
 
-def _ask(address: str) -> Told:
+def _ask(address: str) -> Exported:
     try:
         with urllib.request.urlopen(address, timeout=_TIMEOUT_SECONDS) as answer:  # noqa: S310 - settings, http only
             families = list(text_string_to_metric_families(answer.read().decode()))

@@ -58,7 +58,7 @@ class Samples:
         series.values.append(value)
 
     def scraped(self, target: str, time: float, samples: Mapping[tuple[str, Labels], float]) -> None:
-        """Take all that one target told; what it told before and does not any more has ended."""
+        """Take all that one target exported; what it exported before and does not any more has ended."""
         now = {key for key in samples if key[0] in self._names}
         for name, labels in self._from.get(target, set()) - now:
             self.add(name, labels, time, None)

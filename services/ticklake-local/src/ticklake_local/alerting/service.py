@@ -1,4 +1,4 @@
-"""Asks the targets, checks the rules, and tells which alerts are active, in the words of Alertmanager's API."""
+"""Asks the targets, checks the rules, and serves the active alerts, as Alertmanager's API does."""
 
 import hashlib
 import json
@@ -68,7 +68,7 @@ class RuleChecker:
             self._alerts.labels(severity).set(severities.count(severity))
 
     def _page(self) -> bytes:
-        return json.dumps([_told(alert) for alert in self._active if alert.firing]).encode()
+        return json.dumps([_as_json(alert) for alert in self._active if alert.firing]).encode()
 
 
 def _without_name(labels: Labels) -> dict[str, str]:
@@ -76,8 +76,8 @@ def _without_name(labels: Labels) -> dict[str, str]:
     return {("alert" if name == "alertname" else name): value for name, value in sorted(labels)}
 
 
-def _told(alert: Alert) -> dict[str, object]:
-    """As Alertmanager tells of it: it ends when it is told no more."""
+def _as_json(alert: Alert) -> dict[str, object]:
+    """As Alertmanager reports it: it ends when it is reported no more."""
     since = datetime.fromtimestamp(alert.since, UTC).isoformat()
     return {
         "labels": dict(sorted(alert.labels)),

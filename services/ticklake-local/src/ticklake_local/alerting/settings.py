@@ -28,7 +28,7 @@ class RulesSettings(BaseSettings):
     targets: Annotated[dict[str, HttpUrl], NoDecode, BeforeValidator(_pairs), Field(min_length=1)]
     """Addresses of metrics by component, `archive-ticks=http://127.0.0.1:9100/metrics,…` in a variable."""
     interval_seconds: float = Field(default=5, gt=0)
-    """Time between two looks at them."""
+    """Time between two scrapes of them."""
     disk: Path | None = None
     """A folder whose disk is watched too."""
 

@@ -5,9 +5,9 @@ import { current, go, hash } from "./router.js";
 
 /** What a chart's prices can be adjusted for, by the API's names. */
 export const ADJUSTMENTS = {
-  none: { label: "As traded", told: "As traded, adjusted for nothing" },
-  splits: { label: "Splits", told: "Adjusted for splits" },
-  all: { label: "Splits + dividends", told: "Adjusted for splits and dividends" },
+  none: { label: "As traded", text: "As traded, adjusted for nothing" },
+  splits: { label: "Splits", text: "Adjusted for splits" },
+  all: { label: "Splits + dividends", text: "Adjusted for splits and dividends" },
 };
 
 /** Dates before it are years that are still being typed. */
@@ -16,7 +16,7 @@ const FIRST = "1900-01-01";
 /** The day or moment that an address asks for. @returns {string | null} null for all that is known */
 export const asOf = (route) => route.params.get("as_of");
 
-/** A date picker that stays where it is while its view is drawn anew: whoever types a date keeps the focus. */
+/** A date picker that stays where it is while its view is redrawn: whoever types a date keeps the focus. */
 export class KnownChoice {
   constructor() {
     const set = (day) => {

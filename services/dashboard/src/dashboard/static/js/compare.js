@@ -160,9 +160,9 @@ class CompareView {
     this.panes.show(-0.5, times.length * 1.06);
     this.write(items, null);
     const ranked = [...items].sort((a, b) => last(b) - last(a));
-    const told = ranked.map((item) => `${item.symbol} ${percent(last(item) - 100)}`).join(", ");
+    const changes = ranked.map((item) => `${item.symbol} ${percent(last(item) - 100)}`).join(", ");
     const span = `From ${session(times[0])} to ${session(times.at(-1))}, ${times.length} sessions`;
-    this.summary.textContent = `${span}: ${told}.`;
+    this.summary.textContent = `${span}: ${changes}.`;
     publish("compare", () => ({
       series: Object.fromEntries(items.map((item, at) => [item.symbol, lines[at].data()])),
     }));

@@ -1,4 +1,4 @@
-/** Loads daily bars and indicators, keeps them, and tells in words what the chart shows. */
+/** Loads daily bars and indicators, keeps them, and describes what the chart shows. */
 
 import { history } from "./api.js";
 import { ADJUSTMENTS } from "./as-known.js";
@@ -135,7 +135,7 @@ export class DailyPart {
         `lowest ${price(least.low)} on ${session(least.session_date)}. ` +
         (values.length ? `At the last close: ${values.join(", ")}. ` : "") +
         (values.length && adjust !== "all" ? "Indicators are of prices adjusted for splits and dividends. " : "") +
-        `${ADJUSTMENTS[adjust].told}, as known on ${session((asOf ?? knownAt).slice(0, 10))}` +
+        `${ADJUSTMENTS[adjust].text}, as known on ${session((asOf ?? knownAt).slice(0, 10))}` +
         `${asOf ? ` by the source's answer of ${session(knownAt.slice(0, 10))}` : ""}. `,
       h("a", { href: "https://www.tradingview.com/", rel: "noreferrer noopener" }, "Charts by TradingView"),
     );

@@ -41,9 +41,9 @@ export function card(title, ...children) {
   return h("section", { class: "card", "aria-labelledby": id }, h("header", {}, h("h2", { id }, title)), children);
 }
 
-const said = () => document.getElementById("said");
+const announcement = () => document.getElementById("announcement");
 
-/** Tell a screen reader `text`, politely. */
+/** Announce `text` to screen readers, politely. */
 export function say(text) {
-  said().textContent = text;
+  announcement().textContent = text;
 }

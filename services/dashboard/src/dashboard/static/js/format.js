@@ -1,4 +1,4 @@
-/** Numbers and times as people read them. Times stand in the exchange's zone, with UTC as a tooltip. */
+/** Numbers and times as people read them. Times are in the exchange's zone, with UTC as a tooltip. */
 
 import { h } from "./dom.js";
 
@@ -133,7 +133,7 @@ export function session(date) {
   return date ? format("date", "UTC").format(new Date(`${date}T00:00:00Z`)) : NONE;
 }
 
-/** A session on a time axis: 2026, Jan or 31 Jan by the library's kind of mark, so that no day stands without its month. */
+/** A session on a time axis: 2026, Jan or 31 Jan by the library's kind of mark, so that each day has its month. */
 export function sessionMark(date, kind) {
   const style = ["year", "month"][kind] ?? "day";
   return format(style, "UTC").format(new Date(`${date}T00:00:00Z`));

@@ -33,7 +33,7 @@ export class IntradayPart {
     place.append(this.notice, this.box, this.summary, this.facts, this.details);
     this.stop = new AbortController();
     this.timer = 0;
-    // The stream tells of the fullest running window only; the others come with a look at all.
+    // The stream has the fullest running window only; the others come with a request for all.
     const refill = setInterval(() => this.refill(), REFILL_MS);
     this.ends = [
       () => clearInterval(refill),
@@ -108,7 +108,7 @@ export class IntradayPart {
     }, REDRAW_MS);
   }
 
-  /** What was missed while the stream was away is loaded anew. */
+  /** What was missed while the stream was away is reloaded. */
   back() {
     if (state.connection === "open" && this.asked) this.show(this.asked);
   }

@@ -114,7 +114,7 @@ function drawEdge({ from, to, rows }, placed) {
   );
 }
 
-/** `text` cut in its middle to what the box holds: both the start and the end of a path tell. */
+/** `text` cut in its middle to what the box holds: both the start and the end of a path matter. */
 function fitted(text, size, width) {
   ruler.font = `${size}px ${getComputedStyle(document.body).fontFamily}`;
   const fits = (each) => ruler.measureText(each).width <= width - 2 * INSET;

@@ -43,7 +43,7 @@ let stuck = false;
 async function route() {
   const asked = current();
   const mine = ++turn;
-  // The watchlist is a view of its own only where it does not stand beside the others.
+  // The watchlist is a view of its own only where it is not shown beside the others.
   const view = asked.view === "watchlist" && !phone.matches ? "chart" : asked.view;
   document.body.dataset.view = view;
   // On a phone the watchlist is what the page is about while it is open.
@@ -101,7 +101,7 @@ async function loadSymbols() {
     if (!items.some((each) => each.sessions > 0)) again = SYMBOLS_RETRY_MS;
     if (before !== JSON.stringify(items)) emit("symbols");
   } catch {
-    // What is wrong stands in the banner, from the stream's status.
+    // What is wrong is shown in the banner, from the stream's status.
     again = SYMBOLS_RETRY_MS;
     if (!state.symbolsKnown) emit("symbols");
   }

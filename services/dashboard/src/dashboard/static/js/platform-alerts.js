@@ -52,7 +52,7 @@ function platformAlertTable(items) {
   return scrolling("Platform alerts", table({ caption, columns, rows }));
 }
 
-/** What to do, where the rule says where that stands; other schemes than the web's are not followed. */
+/** Link to the remedy, where the rule has one; other schemes than the web's are not followed. */
 function guide(runbook) {
   if (!/^https?:\/\//.test(runbook ?? "")) return null;
   return h("small", { class: "under" }, h("a", { href: runbook, rel: "noreferrer noopener" }, "what to do"));

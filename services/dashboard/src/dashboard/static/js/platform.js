@@ -8,7 +8,7 @@ import { empty, loaded } from "./panel.js";
 import { mountPlatformAlerts } from "./platform-alerts.js";
 import { hash } from "./router.js";
 import { mountRun, rowsOf } from "./run-detail.js";
-import { standing, verdict, word } from "./run-failures.js";
+import { unrecovered, verdict, word } from "./run-failures.js";
 import { on, state } from "./state.js";
 import { scrolling, table } from "./tables.js";
 
@@ -103,7 +103,7 @@ function platformFacts(run, behind) {
       h("dd", {}, kind ? h("span", { class: `dot ${kind}` }, value) : value, more ? h("small", {}, more) : null),
     );
   const known = status?.live?.last_tick;
-  // Counted here between two statuses, so that the age does not stand still.
+  // Counted here between two statuses, so that the age goes on.
   const age = known ? Math.max((Date.now() - Date.parse(known)) / 1000, 0) : null;
   const part = (value) =>
     value
@@ -130,7 +130,7 @@ function platformFacts(run, behind) {
 }
 
 function lastRun(run) {
-  const failed = standing(run).map((failure) => failure.stage);
+  const failed = unrecovered(run).map((failure) => failure.stage);
   return [...failed, session(run.batch_date), seconds(run.seconds)].join(" · ");
 }
 
@@ -208,7 +208,7 @@ function lagTable(items) {
   );
 }
 
-/** What the groups together have still to read, and what to say of it. @returns {[number | null, string]} */
+/** What the groups together have still to read, and its description. @returns {[number | null, string]} */
 function lagInAll(items) {
   const known = items.filter((item) => item.lag !== null);
   if (known.length) return [known.reduce((sum, item) => sum + item.lag, 0), "messages, all groups"];

@@ -33,7 +33,7 @@ export class PriceChart {
   }
 
   /**
-   * Draw `data` anew.
+   * Draw `data` again.
    * @param {Daily} data
    * @param {{from: number, to: number} | null} range positions to show; null for all
    */
@@ -112,16 +112,16 @@ export class PriceChart {
     const pane = this.panes.panes.find((each) => each.name === where) ?? this.panes.add(where);
     for (const line of lines) {
       const values = this.column(line.name, times);
-      const quiet = {
+      const unlabelled = {
         priceLineVisible: false,
         lastValueVisible: false,
         crosshairMarkerVisible: false,
         ...(where === "rsi" ? RSI_SCALE : {}),
       };
       const series = line.histogram
-        ? pane.add("Histogram", { ...quiet, base: 0 })
+        ? pane.add("Histogram", { ...unlabelled, base: 0 })
         : pane.add("Line", {
-            ...quiet,
+            ...unlabelled,
             color: colour(line.colour),
             lineWidth: line.name.startsWith("bb") ? 1 : 1.5,
             lineStyle: line.dashed ? 2 : 0,

@@ -76,7 +76,7 @@ export function mount(root, route) {
 }
 
 function figures(items) {
-  // What is the same of all symbols is told once, below.
+  // What is the same of all symbols is stated once, below.
   const [sources, spans] = [distinct(items, (item) => item.source), distinct(items, period)];
   const beside = (item) => [
     sources.length > 1 ? h("span", { class: "under" }, sourceBadge(item.source, "History")) : null,
@@ -136,7 +136,7 @@ function explanation(data) {
   );
 }
 
-const told = ({ names, value }) => `${names} (${two(value)})`;
+const describe = ({ names, value }) => `${names} (${two(value)})`;
 
 function correlation({ symbols, matrix, sessions }) {
   const cell = (value, row, column) => {
@@ -165,7 +165,7 @@ function correlation({ symbols, matrix, sessions }) {
     )
     .filter((pair) => pair.value !== null);
   pairs.sort((a, b) => b.value - a.value);
-  const ends = pairs.length ? `Most alike: ${told(pairs[0])}; least: ${told(pairs.at(-1))}. ` : "";
+  const ends = pairs.length ? `Most alike: ${describe(pairs[0])}; least: ${describe(pairs.at(-1))}. ` : "";
   return h(
     "div",
     {},

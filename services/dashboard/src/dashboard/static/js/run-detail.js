@@ -10,7 +10,7 @@ import { scrolling, table } from "./tables.js";
 
 const EVERY_MS = 5_000;
 
-/** Show run `id` in `place`; one that has not succeeded is looked at again and again. @returns {{end: () => void}} */
+/** Show run `id` in `place`; one that has not succeeded is polled. @returns {{end: () => void}} */
 export function mountRun(place, id) {
   let settled = false;
   const part = loaded(
@@ -50,7 +50,7 @@ function stages(run) {
     { label: "Rows", number: true },
     { label: "Objects", number: true },
   ];
-  const said = (run.disagreements ?? []).map((line) => h("p", { class: "fail" }, line));
+  const disagreements = (run.disagreements ?? []).map((line) => h("p", { class: "fail" }, line));
   const notes = run.stages.flatMap((stage) => stage.notes.map((note) => `${stage.stage}: ${note}`));
   const versions = [...new Set(tries.map((each) => each.code_version))].join(", ");
   const section = card(
@@ -60,7 +60,7 @@ function stages(run) {
       "div",
       { class: "summary" },
       h("p", {}, `${reconciliation(run)} Code ${versions}.`),
-      said,
+      disagreements,
       notes.map((line) => h("p", {}, line)),
     ),
   );
@@ -169,7 +169,7 @@ function symbols(run) {
   );
   const columns = [
     { label: "Symbol" },
-    { label: "Source said" },
+    { label: "Source reported" },
     ...Object.values(COUNTS).map((label) => ({ label, number: true })),
   ];
   return card(

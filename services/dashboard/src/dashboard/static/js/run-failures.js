@@ -6,21 +6,21 @@ import { scrolling, table } from "./tables.js";
 
 const RETRY = { 1: "a retry may help", 2: "a retry does not help: a setting or the input is wrong" };
 
-/** Failures that no later try has mended. @param {{failures: object[]}} run @returns {object[]} */
-export const standing = (run) => run.failures.filter((failure) => !failure.mended_at);
+/** Failures that no later try has recovered. @param {{failures: object[]}} run @returns {object[]} */
+export const unrecovered = (run) => run.failures.filter((failure) => !failure.recovered_at);
 
-/** How a run ended or stands, in word and sign. @returns {Node[]} */
+/** How a run ended or its current state, in word and sign. @returns {Node[]} */
 export function verdict(run) {
-  const failed = standing(run).map((failure) => failure.stage);
-  const mended = run.failures.length - failed.length;
-  const after = mended ? h("small", { class: "muted under" }, `after ${tries(run)}`) : null;
+  const failed = unrecovered(run).map((failure) => failure.stage);
+  const recovered = run.failures.length - failed.length;
+  const after = recovered ? h("small", { class: "muted under" }, `after ${tries(run)}`) : null;
   return [word(run), failed.length ? h("small", { class: "under" }, failed.join(", ")) : after].filter(Boolean);
 }
 
 /** The same in a word. @returns {Node} */
 export function word(run) {
   if (run.reconciled === false) return h("span", { class: "fail nowrap" }, "✖ not reconciled");
-  if (standing(run).length) return h("span", { class: "fail nowrap" }, "✖ failed");
+  if (unrecovered(run).length) return h("span", { class: "fail nowrap" }, "✖ failed");
   if (run.state === "failed") return h("span", { class: "fail" }, "✖ a check failed");
   if (run.state === "succeeded") return h("span", { class: "pass" }, "✔ reconciled");
   return h("span", { class: "muted" }, `◔ ${run.stages_done} of ${run.stages_total} stages`);
@@ -31,7 +31,7 @@ function tries(run) {
   return count === 1 ? "1 failed try" : `${count} failed tries`;
 }
 
-/** The failures of a run, those that stand and those that a retry mended; nothing where there is none. */
+/** The failures of a run, open ones and those that a retry recovered; nothing where there is none. */
 export function failures(run) {
   if (!run.failures.length) return null;
   const rows = run.failures.map((failure) =>
@@ -55,12 +55,12 @@ export function failures(run) {
       h(
         "td",
         {},
-        failure.mended_at
+        failure.recovered_at
           ? [
               h("span", { class: "pass" }, "✔ a retry went well"),
-              h("small", { class: "muted under" }, "at ", time(failure.mended_at, "time")),
+              h("small", { class: "muted under" }, "at ", time(failure.recovered_at, "time")),
             ]
-          : h("span", { class: "fail nowrap" }, "✖ stands"),
+          : h("span", { class: "fail nowrap" }, "✖ open"),
       ),
     ),
   );

@@ -78,7 +78,7 @@ function linkState() {
 function drawBanner(place) {
   const lines = [...problems()];
   const text = lines.map(({ key }) => key).join("|");
-  // Drawn anew only when something else is wrong: a live region repeats what changes.
+  // Redrawn only when something else is wrong: a live region repeats what changes.
   if (place.dataset.shown === text) return;
   place.dataset.shown = text;
   place.replaceChildren(...lines.map(({ kind, parts }) => h("div", { class: kind }, parts)));

@@ -1,4 +1,4 @@
-/** What the page knows, and who is told when it changes. */
+/** What the page knows, and who is notified when it changes. */
 
 /** @type {{quotes: Map<string, object>, sparks: Map<string, number[]>, windows: Map<string, object>, alerts: object[],
  *   status: object | null, symbols: object[], symbolsKnown: boolean,
@@ -23,7 +23,7 @@ export const state = {
 const bus = new EventTarget();
 
 /**
- * Be told of changes: "quotes" (symbols), "window", "alert", "alerts", "status", "connection", "symbols", "selected".
+ * Subscribe to changes: "quotes" (symbols), "window", "alert", "alerts", "status", "connection", "symbols", "selected".
  * @param {string} name
  * @param {(detail: any) => void} listener
  * @returns {() => void} ends it
@@ -34,7 +34,7 @@ export function on(name, listener) {
   return () => bus.removeEventListener(name, wrapped);
 }
 
-/** Tell of a change. */
+/** Notify of a change. */
 export function emit(name, detail) {
   bus.dispatchEvent(new CustomEvent(name, { detail }));
 }

@@ -67,7 +67,7 @@ function hello(data) {
   state.connection = "open";
   state.lostAt = null;
   status(data.status);
-  // A hello is everything anew: also when this page was too slow and the server started over.
+  // A hello is everything again: also when this page was too slow and the server started over.
   state.windows.clear();
   takeQuotes(data.quotes ?? []);
   for (const window of data.windows ?? []) oneWindow(window);

@@ -1,4 +1,4 @@
-/** A market alert as it arrives: shown for a while, told to screen readers once. */
+/** A market alert as it arrives: shown for a while, announced to screen readers once. */
 
 import { h } from "./dom.js";
 import { time } from "./format.js";

@@ -145,7 +145,7 @@ function drawSpark({ line, base }, points, quote) {
 
 function flash(cell, kind) {
   cell.classList.remove("flash-up", "flash-down");
-  void cell.offsetWidth; // Starts the animation anew.
+  void cell.offsetWidth; // Restarts the animation.
   cell.classList.add(`flash-${kind}`);
 }
 

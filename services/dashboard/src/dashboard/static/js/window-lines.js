@@ -27,7 +27,7 @@ export function lay(ticks, windows, { step, start }) {
     // Of the windows that are still running, the one that ends next is nearly full; the others lie ahead of the price.
     if (end < start || (!window.final && end > next)) continue;
     ends.set(up(end), window);
-    // Before the first tick that is held in memory the windows' last prices stand in.
+    // Before the first tick that is held in memory the windows' last prices are used.
     if (window.final && end <= firstTick) prices.set(up(end), window.close);
   }
   for (const [at, value] of ticks) if (at >= start) prices.set(up(at), value);
