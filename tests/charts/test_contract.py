@@ -11,7 +11,7 @@ import yaml
 from chart_objects import CHART, VALUE_SETS, Manifest, find, pods, render, tasks
 
 from market_alerts.rules import KINDS
-from ticklake import lake_keys, topics
+from ticklake import keys, topics
 from ticklake.pipeline import BATCH_STAGES, Kind
 from ticklake.settings import CatalogSettings, KafkaSettings, StoreSettings, WarehouseSettings
 
@@ -185,7 +185,7 @@ def test_settings_load_from_the_environment(
     assert store.secret_key
     assert (kafka.ca_file is not None) == (kafka.security_protocol == "SASL_SSL")
     assert (store.ca_file is not None) == store.endpoint.startswith("https")
-    assert store.bucket == lake_keys.BUCKET
+    assert store.bucket == keys.BUCKET
     catalog = loaded("validate-raw", CatalogSettings)
     host = "catalog.example.com" if name == "external" else "ticklake-catalog.ticklake.svc:5432"
     assert catalog.uri == f"postgresql://{host}/catalog"

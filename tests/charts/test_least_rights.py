@@ -20,7 +20,7 @@ from table_rows import rows_of
 from waiting import ENDS_SECONDS, wait_until
 
 from archive_ticks.table_files import orphans
-from ticklake import lake_keys, ledger, lineage, maintenance, topics
+from ticklake import keys, ledger, lineage, maintenance, topics
 from ticklake.catalog import LakeTables, matching
 from ticklake.errors import ConfigurationError, StageError
 from ticklake.kafka import ensure_topics, topic_id
@@ -102,11 +102,11 @@ def environment(
     catalog = tmp_path_factory.mktemp("catalog") / "catalog.db"
 
     def of(stage: str) -> dict[str, str]:
-        keys = _secret(objects, f"ticklake-store-{stage}")
+        secret = _secret(objects, f"ticklake-store-{stage}")
         kept = {name: value for name, value in os.environ.items() if not name.startswith("TICKLAKE_")}
         return kept | local_platform.stage_env() | {
-            "TICKLAKE_STORE_ENDPOINT": minio.endpoint or "", "TICKLAKE_STORE_ACCESS_KEY": keys["access-key"],
-            "TICKLAKE_STORE_SECRET_KEY": keys["secret-key"], "TICKLAKE_LIVE_NAMESPACE": FLOW,
+            "TICKLAKE_STORE_ENDPOINT": minio.endpoint or "", "TICKLAKE_STORE_ACCESS_KEY": secret["access-key"],
+            "TICKLAKE_STORE_SECRET_KEY": secret["secret-key"], "TICKLAKE_LIVE_NAMESPACE": FLOW,
             "TICKLAKE_WAREHOUSE_DATABASE": "RIGHTS", "TICKLAKE_METRICS_PORT": "0",
             "TICKLAKE_CATALOG_URI": f"sqlite:///{catalog}",
             "TICKLAKE_SOURCE": "replay", "TICKLAKE_SYMBOLS": "AAPL,MSFT",
@@ -219,7 +219,7 @@ def test_the_live_flow_runs_with_the_least_rights(
         done = stage("stream-analytics", **until)
         assert done.returncode == 0, done.stderr[-3000:] + done.stdout[-2000:]
         until["TICKLAKE_WINDOWS_UNTIL_CLOSED_WINDOWS"], until["TICKLAKE_WINDOWS_UNTIL_SECONDS"] = "0", "15"
-    assert list(store.list_objects(f"{lake_keys.PROCESSED_LIVE}/flow={FLOW}/window_length=1h/"))
+    assert list(store.list_objects(f"{keys.PROCESSED_LIVE}/flow={FLOW}/window_length=1h/"))
     _file_an_hour_earlier(store, live)
     for hour in map(ledger.hour_of, ledger.hours(store, live)):
         named = ("--date", f"{hour:%Y-%m-%d}", "--hour", str(hour.hour), "--run-id", "rights")
@@ -250,9 +250,9 @@ def _file_an_hour_earlier(store: ObjectStore, live: topics.LiveNames) -> None:
 def test_a_stage_may_not_touch_what_is_anothers(
     provisioned: StoreSettings, objects: list[Manifest], stage: Stage
 ) -> None:
-    keys = _secret(objects, "ticklake-store-stream-ticks")
+    secret = _secret(objects, "ticklake-store-stream-ticks")
     user = provisioned.model_copy(
-        update={"access_key": SecretStr(keys["access-key"]), "secret_key": SecretStr(keys["secret-key"])}
+        update={"access_key": SecretStr(secret["access-key"]), "secret_key": SecretStr(secret["secret-key"])}
     )
     store = ObjectStore(user)
     assert list(store.list_objects("processed/historical/")) is not None
@@ -264,8 +264,8 @@ def test_a_stage_may_not_touch_what_is_anothers(
     ):
         with pytest.raises(ConfigurationError, match="denies permission to"):
             attempt()
-    done = stage("fetch-historical", *BATCH[:3], "other", TICKLAKE_STORE_ACCESS_KEY=keys["access-key"],
-                 TICKLAKE_STORE_SECRET_KEY=keys["secret-key"])  # fmt: skip
+    done = stage("fetch-historical", *BATCH[:3], "other", TICKLAKE_STORE_ACCESS_KEY=secret["access-key"],
+                 TICKLAKE_STORE_SECRET_KEY=secret["secret-key"])  # fmt: skip
     assert done.returncode == 2
     assert "check TICKLAKE_STORE_ACCESS_KEY, TICKLAKE_STORE_SECRET_KEY and the rights of that user" in done.stderr
 
@@ -290,12 +290,12 @@ def test_tables_are_written_and_read_with_the_least_rights(
     provisioned: StoreSettings, objects: list[Manifest], tmp_path: Path
 ) -> None:
     def catalog(stage: str) -> SqlCatalog:
-        keys = _secret(objects, f"ticklake-store-{stage}")
+        secret = _secret(objects, f"ticklake-store-{stage}")
         return SqlCatalog(
-            "ticklake", uri=f"sqlite:///{tmp_path}/catalog.db", warehouse=f"s3://{lake_keys.BUCKET}/tables",
+            "ticklake", uri=f"sqlite:///{tmp_path}/catalog.db", warehouse=f"s3://{keys.BUCKET}/tables",
             **{"py-io-impl": "pyiceberg.io.pyarrow.PyArrowFileIO", "s3.endpoint": provisioned.endpoint or "",
-               "s3.region": provisioned.region, "s3.access-key-id": keys["access-key"],
-               "s3.secret-access-key": keys["secret-key"], "s3.force-virtual-addressing": "false"},
+               "s3.region": provisioned.region, "s3.access-key-id": secret["access-key"],
+               "s3.secret-access-key": secret["secret-key"], "s3.force-virtual-addressing": "false"},
         )  # fmt: skip
 
     rows = pa.table({"symbol": ["AAPL", "MSFT"], "volume": [1, 2]})
@@ -323,8 +323,8 @@ def test_tables_are_maintained_with_the_least_rights(
     provisioned: StoreSettings, objects: list[Manifest], stage: Stage, tmp_path: Path
 ) -> None:
     def user(name: str) -> StoreSettings:
-        keys = _secret(objects, f"ticklake-store-{name}")
-        own = {"access_key": SecretStr(keys["access-key"]), "secret_key": SecretStr(keys["secret-key"])}
+        secret = _secret(objects, f"ticklake-store-{name}")
+        own = {"access_key": SecretStr(secret["access-key"]), "secret_key": SecretStr(secret["secret-key"])}
         return provisioned.model_copy(update=own)
 
     catalog = CatalogSettings(uri=f"sqlite:///{tmp_path}/catalog.db")

@@ -10,7 +10,7 @@ from chart_rights import StorePolicy
 
 from stream_analytics.query_failures import RESET
 from stream_analytics.settings import StreamAnalyticsSettings, StreamSettings
-from ticklake import lake_keys, maintenance, topics
+from ticklake import keys, maintenance, topics
 from ticklake.ledger import csv_key, range_key
 from ticklake.settings import CatalogSettings
 from ticklake.tables import TICK_TABLES
@@ -19,13 +19,13 @@ DAY = date(2026, 1, 30)
 MOMENT = datetime(2026, 1, 30, 21, 5, 7, tzinfo=UTC)
 LIVE = topics.live_names()
 
-SOURCE = lake_keys.source_answer_key("run-1", "AAPL")
-ACTIONS = lake_keys.raw_actions_key("run-1", DAY)
-RAW = lake_keys.raw_daily_key("AAPL", DAY, MOMENT)
-PROCESSED = f"{lake_keys.PROCESSED_DAILY}/date=2026-01-30/symbol=AAPL/00000-0.parquet"
+SOURCE = keys.source_answer_key("run-1", "AAPL")
+ACTIONS = keys.raw_actions_key("run-1", DAY)
+RAW = keys.raw_daily_key("AAPL", DAY, MOMENT)
+PROCESSED = f"{keys.PROCESSED_DAILY}/date=2026-01-30/symbol=AAPL/00000-0.parquet"
 TABLE = "tables/market/daily_bars/metadata/00001.metadata.json"
 TICKS = range_key(LIVE, "0f3c2d1b-aaaa-bbbb-cccc-000000000000", 2, 17, MOMENT)
-WINDOWS = f"{lake_keys.PROCESSED_LIVE}/flow=/window_length=15m/00000-0.parquet"
+WINDOWS = f"{keys.PROCESSED_LIVE}/flow=/window_length=15m/00000-0.parquet"
 TICK_FILES = tuple(
     f"{table.folder}/{'/'.join(f'{folder}=x' for _, folder in table.partitions)}/00000-0.parquet"
     for table in TICK_TABLES
@@ -33,30 +33,30 @@ TICK_FILES = tuple(
 MAINTENANCE = maintenance.KEY
 CHECKPOINT_RECORD = f"{LIVE.processed_prefix}/_checkpoints/q.json"
 CHECKPOINT = f"{LIVE.checkpoint_prefix}/closed/offsets/7"
-QUARANTINED_ROW = lake_keys.quarantine_row_key("run-1", "AAPL", 3)
-QUARANTINED_BATCH = lake_keys.quarantine_key(topics.BATCH_TOPIC, 0, 5, "ab" * 32)
-QUARANTINED_TICK = lake_keys.quarantine_key(topics.LIVE_TOPIC, 0, 5, "ab" * 32)
+QUARANTINED_ROW = keys.quarantine_row_key("run-1", "AAPL", 3)
+QUARANTINED_BATCH = keys.quarantine_key(topics.BATCH_TOPIC, 0, 5, "ab" * 32)
+QUARANTINED_TICK = keys.quarantine_key(topics.LIVE_TOPIC, 0, 5, "ab" * 32)
 TRIAL = f"{topics.live_names('trial').raw_prefix}/year=2026/month=01/day=30/hour=21/x.parquet"
-DECISION = lake_keys.held_decision_key("run-1", "AAPL")
+DECISION = keys.held_decision_key("run-1", "AAPL")
 CHECK = "checks/1"
 BACKUP = "backups/airflow/1.dump"
 EVENTS = "spark-events/eventlog_v2_1/events_1"
 
 
 def _record(program: str) -> str:
-    return lake_keys.lineage_key("run-1", program)
+    return keys.lineage_key("run-1", program)
 
 
 PROGRAMS = (
     "fetch-historical", "consume-historical", "validate-raw", "daily-analytics", "load-warehouse", "validate-loaded",
     "reconcile-run", "run",
 )  # fmt: skip
-FAILURES = tuple(lake_keys.failure_key("run-1", program) for program in PROGRAMS[:-1])
+FAILURES = tuple(keys.failure_key("run-1", program) for program in PROGRAMS[:-1])
 
 
 def _results(program: str) -> tuple[str, str]:
     """What a stage leaves of a run: its record, or why it failed."""
-    return _record(program), lake_keys.failure_key("run-1", program)
+    return _record(program), keys.failure_key("run-1", program)
 
 
 RECORDS = (*(_record(program) for program in PROGRAMS), *FAILURES)
@@ -138,7 +138,7 @@ def policies(rendered: Callable[[str], list[Manifest]]) -> dict[str, StorePolicy
     """The policies in production, where every part is on."""
     data = find(rendered("production"), "ConfigMap", "ticklake-store-policies")["data"]
     return {
-        key.removesuffix(".json"): StorePolicy(text, lake_keys.BUCKET)
+        key.removesuffix(".json"): StorePolicy(text, keys.BUCKET)
         for key, text in data.items() if key != "bucket.json"
     }  # fmt: skip
 
@@ -159,8 +159,8 @@ def test_rights_in_the_store(policies: dict[str, StorePolicy], action: str, want
 
 def test_what_can_be_read_can_be_listed(policies: dict[str, StorePolicy]) -> None:
     # Without the right to list, a key that is not there is "forbidden" on Amazon S3, not "absent".
-    for user, keys in READS.items():
-        for key in keys:
+    for user, readable in READS.items():
+        for key in readable:
             assert policies[user].may_list(f"{key.rpartition('/')[0]}/"), (user, key)
     assert not policies["fetch-historical"].may_list("processed/historical/")
     assert not any(policy.may_list("") for policy in policies.values())
@@ -168,9 +168,9 @@ def test_what_can_be_read_can_be_listed(policies: dict[str, StorePolicy]) -> Non
 
 @pytest.mark.parametrize(
     ("user", "folder"),
-    [("daily-analytics", lake_keys.PROCESSED_DAILY), ("daily-analytics", "tables"), ("stream-analytics", "tables"),
-     ("rebuild-windows", LIVE.raw_prefix), ("rebuild-windows", lake_keys.PROCESSED_LIVE), ("rebuild-windows", "tables"),
-     ("stream-analytics", LIVE.checkpoint_prefix), ("stream-analytics", lake_keys.PROCESSED_LIVE),
+    [("daily-analytics", keys.PROCESSED_DAILY), ("daily-analytics", "tables"), ("stream-analytics", "tables"),
+     ("rebuild-windows", LIVE.raw_prefix), ("rebuild-windows", keys.PROCESSED_LIVE), ("rebuild-windows", "tables"),
+     ("stream-analytics", LIVE.checkpoint_prefix), ("stream-analytics", keys.PROCESSED_LIVE),
      ("daily-analytics", "spark-events"), ("stream-analytics", "spark-events")],
 )  # fmt: skip
 def test_s3a_may_look_at_the_parents_of_what_it_makes(policies: dict[str, StorePolicy], user: str, folder: str) -> None:
@@ -192,9 +192,9 @@ def test_new_checkpoints_lie_where_their_stage_may_write(helm: Path) -> None:
     stream = StreamSettings(checkpoint=variables["TICKLAKE_WINDOWS_CHECKPOINT"])
     settings = StreamAnalyticsSettings(stream=stream, catalog=CatalogSettings(uri="sqlite:////data/catalog.db"))
     policies = find(objects, "ConfigMap", "ticklake-store-policies")["data"]
-    policy = StorePolicy(policies["stream-analytics.json"], lake_keys.BUCKET)
+    policy = StorePolicy(policies["stream-analytics.json"], keys.BUCKET)
     for query in settings.queries:
-        key = settings.checkpoint(query).removeprefix(f"s3a://{lake_keys.BUCKET}/")
+        key = settings.checkpoint(query).removeprefix(f"s3a://{keys.BUCKET}/")
         assert "/reset-1/" in key
         for action in ("GetObject", "PutObject", "DeleteObject"):
             assert policy.may(action, f"{key}/metadata")

@@ -5,7 +5,7 @@ from typing import Any
 
 from airflow.sdk import DAG, CronTriggerTimetable, Param
 
-from ticklake.lake_keys import slug
+from ticklake.keys import slug
 from ticklake_airflow.notifications import notify_failure
 from ticklake_airflow.settings import ScheduleSettings
 

@@ -29,7 +29,7 @@ from waiting import ENDS_SECONDS, wait_until
 
 from load_warehouse.session import Session as Warehouse
 from ticklake import lineage
-from ticklake.lake_keys import slug
+from ticklake.keys import slug
 from ticklake.objects import ObjectStore
 from ticklake.settings import StoreSettings
 from ticklake_local.processes import free_port

@@ -15,7 +15,7 @@ from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from waiting import wait_until
 
 from fetch_historical.settings import SimulatedSettings
-from ticklake import lake_keys, lineage, topics
+from ticklake import keys, lineage, topics
 from ticklake.errors import ConfigurationError, ExitCode, IntegrityError, StageError
 from ticklake.objects import ObjectStore
 from ticklake.records import Source
@@ -127,8 +127,8 @@ def test_a_missing_bar_is_named_and_nothing_is_written(fetch, consume, store):
 
 def test_a_batch_of_another_run_in_the_same_second_gets_a_key_of_its_own(fetch, consume, store, run_id):
     fetch(symbols=("IBM",))
-    answer = store.get(lake_keys.source_answer_key(run_id, "IBM"))
-    store.put_if_absent(lake_keys.source_answer_key("other", "IBM"), answer)
+    answer = store.get(keys.source_answer_key(run_id, "IBM"))
+    store.put_if_absent(keys.source_answer_key("other", "IBM"), answer)
     fetch(symbols=("IBM",), the_run="other")
     first, second = consume(), consume(the_run="other")
     suffix = hashlib.sha256(b"other").hexdigest()[:8]

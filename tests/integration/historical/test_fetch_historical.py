@@ -10,7 +10,7 @@ from pydantic import HttpUrl
 from fetch_historical.answer_store import SourceUnavailableError, from_parquet
 from fetch_historical.replay_server import Faults, served
 from fetch_historical.settings import SimulatedSettings, YahooSettings
-from ticklake import lake_keys, symbols, topics
+from ticklake import keys, symbols, topics
 from ticklake.errors import ConfigurationError, ExitCode
 from ticklake.kafka import end_offsets
 from ticklake.lineage import OffsetRange
@@ -57,7 +57,7 @@ def test_replay_sends_the_recorded_bars_and_then_the_trailers(fetch, messages, r
     assert paid["MSFT", "2012-11-13"] == 0.23
     assert paid["IBM", "2012-05-08"] == 0.85
     assert all(part.topic == topics.BATCH_TOPIC for part in record.offsets)
-    metadata = store.metadata(lake_keys.source_answer_key(run_id, "AAPL"))
+    metadata = store.metadata(keys.source_answer_key(run_id, "AAPL"))
     assert (metadata["status"], metadata["source"], metadata["rows"]) == ("ok", "replay", "250")
 
 
@@ -144,7 +144,7 @@ def test_a_timeout_ends_with_exit_1_and_keeps_what_it_has(fetch, store, run_id):
             fetch(symbols=("IBM", "FB", "AAPL"), **options)
         # After two symbols without any answer the third is not tried.
         assert not any("AAPL" in request for request in server.chart_requests)
-        assert not list(store.list_objects(lake_keys.source_answer_key(run_id, "").removesuffix(".parquet")))
+        assert not list(store.list_objects(keys.source_answer_key(run_id, "").removesuffix(".parquet")))
 
 
 def test_only_what_is_missing_is_asked_again(fetch):
@@ -168,7 +168,7 @@ def test_bad_rows_are_quarantined_with_their_original(fetch, store, run_id, inje
     assert (record.rows_in, record.rows_out, record.quarantined) == (250, 247, 3)
     sent = messages((OffsetRange(topic=topics.QUARANTINE_TOPIC, partition=0, first=begin, last=begin + 2),))
     assert len(record.symbols["IBM"].missing_sessions) == 3
-    stored = [json.loads(store.get(lake_keys.quarantine_row_key(run_id, "IBM", place))) for place in positions]
+    stored = [json.loads(store.get(keys.quarantine_row_key(run_id, "IBM", place))) for place in positions]
     assert [json.loads(message.value) for message in sent] == stored
     originals = [json.loads(base64.b64decode(one["original_base64"])) for one in stored]
     assert (originals[0]["close"], originals[1]["high"], originals[2]["volume"]) == ("nan", 1.0, -5.0)
@@ -188,7 +188,7 @@ def test_the_ten_symbols_simulated(fetch, messages, run_id):
 
 def test_the_answer_is_stored_as_it_came(fetch, store, run_id, recorded):
     fetch(symbols=("GOOG",))
-    answer = from_parquet(store.get(lake_keys.source_answer_key(run_id, "GOOG")))
+    answer = from_parquet(store.get(keys.source_answer_key(run_id, "GOOG")))
     assert answer.rows.column("close").to_pylist() == [float(row["Close"]) for row in recorded("GOOG", *YEAR)]
 
 

@@ -11,7 +11,7 @@ from yahoo_rig import HttpAnswer, answering, case, chart
 from consume_historical.validate_stage import ValidateSettings, validate_run
 from fetch_historical.answer_store import SourceUnavailableError, from_parquet
 from fetch_historical.settings import YahooSettings
-from ticklake import calendar, history, lake_keys
+from ticklake import calendar, history, keys
 from ticklake.batch_checks import QualityError
 from ticklake.batch_stage import Run
 from ticklake.catalog import LakeTables
@@ -85,7 +85,7 @@ def test_a_doubtful_answer_is_held_and_stored(batch, messages, store, run_id, na
     assert any(reason in line for line in part.reasons)
     sent = trailer(messages, fetched, "AAPL")
     assert (sent["status"], sent["row_count"]) == ("held", 0)
-    answer = from_parquet(store.get(lake_keys.source_answer_key(run_id, "AAPL")))
+    answer = from_parquet(store.get(keys.source_answer_key(run_id, "AAPL")))
     assert (answer.status, answer.rows.num_rows, answer.reasons) == (SymbolStatus.HELD, rows, part.reasons)
     assert (fetched.rows_out, judged.rows_out) == (9 * len(DAYS), 9 * len(DAYS))
     assert judged.held_symbols() == {"AAPL": part.reasons}
@@ -106,7 +106,7 @@ def test_a_lasting_error_holds_its_symbol_and_a_retry_recovers_it(batch, message
     assert reason in fetched.symbols["ODD"].reasons[0]
     assert trailer(messages, fetched, "ODD")["row_count"] == 0
     assert judged.held_symbols().keys() == {"ODD"}
-    assert lake_keys.source_answer_key(run_id, "ODD") not in {info.key for info in store.list_objects("raw/source/")}
+    assert keys.source_answer_key(run_id, "ODD") not in {info.key for info in store.list_objects("raw/source/")}
     fetched, judged = batch({"ODD": good("ODD")})
     assert (fetched.symbols["ODD"].status, judged.rows_out) == (SymbolStatus.OK, 10 * len(DAYS))
 
@@ -135,7 +135,7 @@ def test_an_impossible_action_is_quarantined_and_its_bar_kept(batch, store, run_
     fetched, judged = batch({"AAPL": case("split_1_to_0")})
     part = fetched.symbols["AAPL"]
     assert (part.rows, part.quarantined, part.actions_quarantined) == (15, 0, 1)
-    kept = json.loads(store.get(lake_keys.quarantine_row_key(run_id, "AAPL", 5, "split")))
+    kept = json.loads(store.get(keys.quarantine_row_key(run_id, "AAPL", 5, "split")))
     assert (kept["reason"], kept["part"]) == ("a split without a finite value", "split")
     assert judged.held_symbols() == {}
     assert (fetched.rows_in, fetched.rows_out) == (10 * 15, 10 * 15)

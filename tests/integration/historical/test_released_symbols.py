@@ -11,7 +11,7 @@ from yahoo_rig import HttpAnswer, answering, case, changed, chart
 from consume_historical.validate_stage import ValidateSettings, validate_run
 from fetch_historical.answer_comparison import compared
 from fetch_historical.settings import YahooSettings
-from ticklake import calendar, held_symbols, history, lake_keys, lineage
+from ticklake import calendar, held_symbols, history, keys, lineage
 from ticklake.batch_checks import QualitySettings
 from ticklake.batch_stage import Run
 from ticklake.catalog import LakeTables, matching
@@ -150,8 +150,8 @@ def test_the_same_release_again_adds_nothing(stages, release, bars, store):
     assert (again.made, again.decision) == (False, first.decision)
     assert repeated.symbols == record.symbols
     assert bars() == rows
-    assert [info.key for info in store.list_objects("held/")] == [lake_keys.held_decision_key("odd", "AAPL")]
-    assert json.loads(store.get(lake_keys.held_decision_key("odd", "AAPL")))["by"] == "kim"
+    assert [info.key for info in store.list_objects("held/")] == [keys.held_decision_key("odd", "AAPL")]
+    assert json.loads(store.get(keys.held_decision_key("odd", "AAPL")))["by"] == "kim"
 
 
 def test_a_release_cut_short_is_still_held_and_goes_on(stages, release, bars, now, store):
@@ -196,7 +196,7 @@ def test_a_drop_sets_the_answer_aside_and_the_next_run_asks(stages, store, now, 
     assert bars() == []
     with pytest.raises(ConfigurationError, match=r"cannot be released: it was dropped by kim at .*asks again"):
         held_symbols.decide(store, "release", "AAPL", "lee")
-    assert store.get(lake_keys.source_answer_key("odd", "AAPL"))
+    assert store.get(keys.source_answer_key("odd", "AAPL"))
     assert stages("next", answers={"AAPL": good("AAPL")}).symbols["AAPL"].rows == len(DAYS)
 
 
@@ -228,12 +228,12 @@ def test_an_answer_that_is_gone_or_changed(stages, release, store, bars, spoil, 
     stages("odd", answers={"AAPL": jumped("AAPL", 300.0)})
     if decided:
         held_symbols.decide(store, "release", "AAPL", "kim")
-    key = lake_keys.source_answer_key("odd", "AAPL")
+    key = keys.source_answer_key("odd", "AAPL")
     if spoil == "gone":
         store.delete(key)
     else:
         stages("other", answers={"AAPL": good("AAPL")}, judged=False)
-        store.put(key, store.get(lake_keys.source_answer_key("other", "AAPL")))
+        store.put(key, store.get(keys.source_answer_key("other", "AAPL")))
         store.delete("lineage/run_id=other/fetch-historical.json")
     with pytest.raises(ConfigurationError, match=f"{key} .*drop it, and the next run asks again") as caught:
         release()
@@ -245,7 +245,7 @@ def test_an_answer_that_is_gone_or_changed(stages, release, store, bars, spoil, 
 
 def test_nothing_is_sent_that_nobody_released(stages, store):
     stages("odd", answers={"AAPL": jumped("AAPL", 300.0)})
-    the_run = lake_keys.release_run_id("odd", "AAPL")
+    the_run = keys.release_run_id("odd", "AAPL")
     with pytest.raises(ConfigurationError, match="nobody has decided on AAPL of run odd"):
         stages(the_run, symbols=("AAPL",), released_from="odd")
     with pytest.raises(ConfigurationError, match=r"is the run odd\.release-AAPL, not mine"):

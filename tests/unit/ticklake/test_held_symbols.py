@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ticklake.held_symbols import Answered, Decision, Hold, held_now
-from ticklake.lake_keys import release_run_id
+from ticklake.keys import release_run_id
 from ticklake.lineage import ObjectRef, StageRecord, SymbolChanges, SymbolResult
 from ticklake.records import Source, SymbolStatus
 

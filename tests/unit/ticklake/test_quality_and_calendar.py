@@ -6,8 +6,8 @@ import pytest
 from exchange_calendars.calendar_utils import _default_calendar_factories, get_calendar_names
 
 from ticklake import calendar
-from ticklake.bar_quality import missing_sessions, session_defects, trading_ratio, unsupported_move
 from ticklake.errors import ConfigurationError, ExitCode
+from ticklake.quality import missing_sessions, session_defects, trading_ratio, unsupported_move
 
 # The New York Stock Exchange was closed on 29 and 30 October 2012 for Hurricane Sandy.
 SANDY = (date(2012, 10, 26), date(2012, 10, 31), date(2012, 11, 1))

@@ -8,7 +8,7 @@ from datetime import date
 
 from consume_historical.batch_assembly import Row, SymbolBatch
 from ticklake.errors import IntegrityError
-from ticklake.lake_keys import raw_actions_key, raw_daily_key, slug
+from ticklake.keys import raw_actions_key, raw_daily_key, slug
 from ticklake.lineage import ObjectRef
 from ticklake.objects import ObjectStore
 from ticklake.tables import BAR_COLUMNS

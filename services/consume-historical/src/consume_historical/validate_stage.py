@@ -16,7 +16,6 @@ from pydantic import Field
 
 from consume_historical.fact_recorder import FactRecorder, read_bars
 from ticklake import calendar, facts, lineage, logs
-from ticklake.bar_quality import missing_sessions, unsupported_move
 from ticklake.batch_checks import QualitySettings, finish_validation, most, over, some
 from ticklake.batch_stage import Run
 from ticklake.catalog import LakeTables
@@ -26,6 +25,7 @@ from ticklake.held_symbols import Decision, released
 from ticklake.lineage import CheckResult, ObjectRef, StageRecord
 from ticklake.objects import ObjectStore
 from ticklake.pipeline import CONSUME, FETCH, VALIDATE_RAW
+from ticklake.quality import missing_sessions, unsupported_move
 from ticklake.records import SymbolStatus
 from ticklake.settings import CatalogSettings, StageSettings, StoreSettings
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from dashboard.row_cache import RowCache
 from dashboard.store_guard import StoreGuard
-from ticklake import lake_keys
+from ticklake import keys
 from ticklake.catalog import LakeTables, matching
 from ticklake.errors import IntegrityError
 from ticklake.history import ANALYTICS, PREFERRED, shaped
@@ -82,7 +82,7 @@ class DailyLake:
             if not force and self._looked is not None and time.monotonic() - self._looked < self._refresh_seconds:
                 return
             # A catalog without the table would say nothing of a store that is away.
-            self._store.call(lambda store: store.check_sign_in(f"{lake_keys.PROCESSED_DAILY}/"))
+            self._store.call(lambda store: store.check_sign_in(f"{keys.PROCESSED_DAILY}/"))
             with self._asking:
                 self._listing = self._tables.call(self._look)
             self._looked = time.monotonic()

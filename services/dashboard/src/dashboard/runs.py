@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from dashboard import run_items
 from dashboard.run_items import Part, RunParts, Summary
 from dashboard.store_guard import StoreGuard
-from ticklake.lake_keys import lineage_prefix
+from ticklake.keys import lineage_prefix
 from ticklake.lineage import RunLineage, StageFailure, StageRecord
 from ticklake.objects import ObjectInfo, ObjectStore
 from ticklake.runs import PREFIX, folder_of, kind_of

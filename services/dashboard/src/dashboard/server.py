@@ -16,7 +16,7 @@ from dashboard.metrics import Metrics
 from dashboard.service import Service
 from dashboard.settings import DashboardSettings
 from dashboard.static_files import StaticFiles
-from ticklake import credentials, lake_keys, logs
+from ticklake import credentials, keys, logs
 from ticklake.credentials import Rejected
 from ticklake.errors import ConfigurationError
 from ticklake.metrics import Health, served
@@ -57,7 +57,7 @@ def run(settings: DashboardSettings, stop: threading.Event) -> None:
     """
     credentials.watched(
         settings, stop, lambda rejected: _run(settings, stop, rejected),
-        store=settings.store, prefix=f"{lake_keys.PROCESSED_DAILY}/", kafka=settings.kafka,
+        store=settings.store, prefix=f"{keys.PROCESSED_DAILY}/", kafka=settings.kafka,
     )  # fmt: skip
 
 

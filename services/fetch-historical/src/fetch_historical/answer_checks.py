@@ -17,7 +17,7 @@ import pyarrow as pa
 from fetch_historical.answer_store import Action
 from fetch_historical.batch_period import Period
 from fetch_historical.yahoo_chart import Chart, Meta
-from ticklake.bar_quality import UNUSUAL_TRADING, trading_ratio
+from ticklake.quality import UNUSUAL_TRADING, trading_ratio
 
 Floats = npt.NDArray[np.float64]
 

@@ -8,8 +8,8 @@ from typing import Any
 from fetch_historical.answer_store import from_parquet
 from fetch_historical.bar_cleaning import corporate_actions
 from ticklake import facts
-from ticklake.bar_quality import NOISE
 from ticklake.catalog import LakeTables, matching
+from ticklake.quality import NOISE
 from ticklake.records import Source
 from ticklake.tables import DAILY_BARS, namespace_of
 

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from fetch_historical.batch_period import Period
 from ticklake.errors import ConfigurationError, IntegrityError, StageError
-from ticklake.lake_keys import source_answer_key
+from ticklake.keys import source_answer_key
 from ticklake.lineage import ObjectRef
 from ticklake.objects import ObjectStore
 from ticklake.records import Source, SymbolStatus, iso_ms

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from fetch_historical.answer_checks import impossible
 from fetch_historical.answer_store import Action
 from ticklake.adjustment import CLOSE_BEFORE
-from ticklake.bar_quality import missing_sessions, session_defects
+from ticklake.quality import missing_sessions, session_defects
 from ticklake.quarantine import reason_of
 from ticklake.records import CorporateAction, DailyBar, Source
 

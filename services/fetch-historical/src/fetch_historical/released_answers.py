@@ -9,7 +9,7 @@ from fetch_historical.batch_period import Period
 from ticklake import held_symbols
 from ticklake.batch_stage import Run
 from ticklake.errors import ConfigurationError
-from ticklake.lake_keys import release_run_id
+from ticklake.keys import release_run_id
 from ticklake.objects import ObjectStore
 from ticklake.records import SymbolStatus
 

@@ -19,7 +19,7 @@ from ticklake import lineage, logs
 from ticklake.batch_stage import Run
 from ticklake.catalog import LakeTables
 from ticklake.errors import ConfigurationError, IntegrityError
-from ticklake.lake_keys import lineage_key
+from ticklake.keys import lineage_key
 from ticklake.lineage import RunLineage, StageRecord, SymbolResult
 from ticklake.objects import ObjectStore
 from ticklake.pipeline import CONSUME, FETCH, LOAD, PROCESS, SUCCESS, VALIDATE_RAW

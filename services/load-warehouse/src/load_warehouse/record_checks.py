@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from ticklake import lake_keys
+from ticklake import keys
 from ticklake.lineage import StageRecord, SymbolChanges
 from ticklake.objects import ObjectStore
 from ticklake.pipeline import CONSUME, FETCH, LOAD, PROCESS, VALIDATE_RAW
@@ -86,7 +86,7 @@ def _handed_on(before: StageRecord, after: StageRecord, exact: bool) -> Iterator
 
 def quarantine_faults(store: ObjectStore, fetch: StageRecord) -> Iterator[str]:
     """Where the rows in quarantine are not as many as the fetch's record says."""
-    prefix = f"quarantine/run_id={lake_keys.slug(fetch.run_id)}/"
+    prefix = f"quarantine/run_id={keys.slug(fetch.run_id)}/"
     stored = Counter(found.key.removeprefix(prefix).partition("/")[0] for found in store.list_objects(prefix))
     for symbol in sorted(fetch.symbols.keys() | stored.keys()):
         part = fetch.symbols.get(symbol)

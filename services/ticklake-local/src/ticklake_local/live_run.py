@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from load_warehouse.live_load import NAME as LOAD_LIVE
 from load_warehouse.session import Session
-from ticklake import kafka, lake_keys
+from ticklake import kafka, keys
 from ticklake.catalog import LakeTables
 from ticklake.errors import ExitCode, IntegrityError, StageError
 from ticklake.objects import ObjectStore
@@ -115,7 +115,7 @@ class LivePart:
         for stage, rows_out, quarantined, where in (
             (STREAM_TICKS, sent, 0, f"topic {live.topic}"),
             (ARCHIVE_TICKS, counts.archived, counts.quarantined, f"{live.raw_prefix}/"),
-            (STREAM_ANALYTICS, counts.windows, late, f"{lake_keys.PROCESSED_LIVE}/flow={flow.namespace}/"),
+            (STREAM_ANALYTICS, counts.windows, late, f"{keys.PROCESSED_LIVE}/flow={flow.namespace}/"),
         ):
             self.journal.rows.append(
                 Row(stage=stage, seconds=round(seconds, 2), rows_in=sent, rows_out=rows_out,

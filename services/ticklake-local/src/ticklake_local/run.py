@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-from ticklake import lake_keys, topics, warehouse_tables
+from ticklake import keys, topics, warehouse_tables
 from ticklake.errors import ConfigurationError, ExitCode
 from ticklake.lineage import StageRecord
 from ticklake.pipeline import FETCH, Stage
@@ -104,7 +104,7 @@ def _where(stage: Stage, asked: BatchInput) -> str:
     space = namespace_of(asked.source)
     return {
         "fetch_historical_data": f"topic {topics.BATCH_TOPIC}",
-        "consume_historical_data": lake_keys.partition_day("raw/historical", day) + "/",
+        "consume_historical_data": keys.partition_day("raw/historical", day) + "/",
         "validate_raw_data": f"tables {' and '.join(f'{space}.{table.name}' for table in FACT_TABLES)}",
         "process_data": f"table {space}.{DAILY_ANALYTICS.name}",
         "load_to_snowflake": f"{schema}.{warehouse_tables.DAILY_TABLE}",
@@ -122,7 +122,7 @@ def _where_to_look(given: Path, folder: DataFolder, asked: BatchInput, say: Call
     )
     place = "" if given == DEFAULT_FOLDER else f"--data {given} "
     say("Everything is stopped; what was made stays:" if folder.running() is None else "What was made:")
-    say(f"  lake       {folder.store / 'buckets' / lake_keys.BUCKET} (plain files; over S3 while `ticklake up` runs)")
+    say(f"  lake       {folder.store / 'buckets' / keys.BUCKET} (plain files; over S3 while `ticklake up` runs)")
     say(f'  warehouse  .venv/bin/ticklake sql {place}"{statement}"')
     say(f"  logs       {folder.logs}")
     more = f' ARGS="--data {given}"' if place else ""

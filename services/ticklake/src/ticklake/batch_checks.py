@@ -12,10 +12,10 @@ from pydantic import Field
 from pydantic_settings import BaseSettings
 
 from ticklake import lineage, logs
-from ticklake.bar_quality import NOISE
 from ticklake.errors import ConfigurationError
 from ticklake.lineage import CheckResult, StageRecord
 from ticklake.objects import ObjectStore
+from ticklake.quality import NOISE
 from ticklake.settings import settings_config
 
 log = logs.get(__name__)

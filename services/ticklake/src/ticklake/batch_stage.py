@@ -14,7 +14,7 @@ from typing import NoReturn, TypeVar
 
 from ticklake import lineage, logs, readiness, runs
 from ticklake.errors import ExitCode, StageError
-from ticklake.lake_keys import MAX_RUN_ID
+from ticklake.keys import MAX_RUN_ID
 from ticklake.lineage import StageFailure, StageRecord
 from ticklake.objects import ObjectStore
 from ticklake.settings import StageSettings, StoreSettings, load

@@ -15,8 +15,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from ticklake.adjustment import Actions, dividend_shares, later_splits
-from ticklake.bar_quality import NOISE
 from ticklake.lineage import SymbolChanges
+from ticklake.quality import NOISE
 from ticklake.records import value_hash
 from ticklake.tables import CORPORATE_ACTIONS, DAILY_BARS
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ticklake import lineage, logs
 from ticklake.errors import ConfigurationError, IntegrityError
-from ticklake.lake_keys import HELD_DECISIONS, held_decision_key, release_run_id
+from ticklake.keys import HELD_DECISIONS, held_decision_key, release_run_id
 from ticklake.lineage import ObjectRef, StageRecord
 from ticklake.objects import ObjectInfo, ObjectStore
 from ticklake.pipeline import FETCH, VALIDATE_RAW

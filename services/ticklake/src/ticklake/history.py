@@ -10,10 +10,10 @@ import pyarrow as pa
 
 from ticklake import indicators
 from ticklake.adjustment import Actions, adjusted, with_events
-from ticklake.bar_quality import NOISE
 from ticklake.errors import ConfigurationError, IntegrityError
 from ticklake.facts import ACTION_KEY, BAR_KEY, Facts, in_force, split_actions
 from ticklake.history_options import Adjust
+from ticklake.quality import NOISE
 from ticklake.records import Source, iso_ms
 from ticklake.tables import CORPORATE_ACTIONS, DAILY_ANALYTICS, DAILY_BARS, NAMESPACES, arrow_schema, namespace_of
 

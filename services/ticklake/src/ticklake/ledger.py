@@ -16,7 +16,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from ticklake.errors import IntegrityError
-from ticklake.lake_keys import partition_day
+from ticklake.keys import partition_day
 from ticklake.objects import ObjectStore
 from ticklake.records import UtcMs
 from ticklake.topics import LiveNames

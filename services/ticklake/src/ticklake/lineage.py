@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ticklake.errors import ConfigurationError, IntegrityError, StageError
-from ticklake.lake_keys import lineage_key
+from ticklake.keys import lineage_key
 from ticklake.objects import ObjectStore
 from ticklake.pipeline import BATCH_STAGES, VALIDATE_RAW
 from ticklake.records import Source, SymbolStatus, UtcMs, batch_checksum

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ticklake import lake_keys, topics
+from ticklake import keys, topics
 from ticklake.kafka import ConfirmedProducer
 from ticklake.objects import ObjectStore
 from ticklake.records import UtcMs
@@ -51,9 +51,9 @@ class QuarantinedMessage(BaseModel):
     def lake_key(self) -> str:
         """The object's key: a function of the message's position and content, so a retry writes the same one."""
         if self.topic is None:
-            return lake_keys.quarantine_row_key(self.run_id or "", self.symbol or "", self.position or 0, self.part)
+            return keys.quarantine_row_key(self.run_id or "", self.symbol or "", self.position or 0, self.part)
         digest = hashlib.sha256(self.original).hexdigest()
-        return lake_keys.quarantine_key(self.topic, self.partition or 0, self.offset or 0, digest)
+        return keys.quarantine_key(self.topic, self.partition or 0, self.offset or 0, digest)
 
     @property
     def origin(self) -> str:

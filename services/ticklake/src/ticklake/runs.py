@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pydantic import ValidationError
 
 from ticklake.errors import ConfigurationError
-from ticklake.lake_keys import failure_key
+from ticklake.keys import failure_key
 from ticklake.lineage import RUN, RunLineage, StageFailure, StageRecord
 from ticklake.objects import ObjectStore
 from ticklake.pipeline import BATCH_STAGES

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from ticklake import lake_keys, topics
+from ticklake import keys, topics
 from ticklake.errors import ConfigurationError
 from ticklake.records import SYMBOL, Symbol
 
@@ -59,7 +59,7 @@ class StoreSettings(BaseSettings):
     endpoint: str | None = None
     """`http(s)://host:port`; unset means Amazon S3."""
     region: str = "us-east-1"
-    bucket: str = lake_keys.BUCKET
+    bucket: str = keys.BUCKET
     access_key: SecretStr | None = None
     """Unset means the environment's own credentials (instance role, web identity, …)."""
     secret_key: SecretStr | None = None

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from ticklake import lake_keys
+from ticklake import keys
 from ticklake.records import Source
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ DAILY_ANALYTICS = IcebergTable(
     ("symbol", "session_date"),
     "Daily bars with indicators, a row per session; all rows of a symbol have one basis and are replaced together",
     partitions=(("batch_date", "date"), ("symbol", "symbol")),
-    folder=lake_keys.PROCESSED_DAILY,
+    folder=keys.PROCESSED_DAILY,
 )  # fmt: skip
 
 _TICKER_COLUMN = Column("symbol", "string", "Ticker", nullable=False)
@@ -235,7 +235,7 @@ WINDOWS = IcebergTable(
     ("window_start", "window_length", "symbol"),
     "Closed sliding windows of the live ticks, each once",
     partitions=(("flow", "flow"), ("window_length", "window_length")),
-    folder=lake_keys.PROCESSED_LIVE,
+    folder=keys.PROCESSED_LIVE,
 )
 
 TICKS = IcebergTable(
@@ -260,7 +260,7 @@ TICKS = IcebergTable(
     ("symbol", "event_time", "sequence"),
     "Archived live ticks by event time, each once; a snapshot's properties have the offsets that it covers",
     partitions=(("flow", "flow"), ("event_date", "date")),
-    folder=f"{lake_keys.PROCESSED_LIVE}/ticks",
+    folder=f"{keys.PROCESSED_LIVE}/ticks",
 )  # fmt: skip
 
 TICK_BARS = IcebergTable(
@@ -278,7 +278,7 @@ TICK_BARS = IcebergTable(
     ("bar_length", "symbol", "bar_start"),
     "Bars of the archived live ticks; those of an hour are replaced together where a tick came late",
     partitions=(("flow", "flow"), ("bar_date", "date")),
-    folder=f"{lake_keys.PROCESSED_LIVE}/bars",
+    folder=f"{keys.PROCESSED_LIVE}/bars",
 )  # fmt: skip
 """The key is (flow, symbol, source, bar_length, bar_start)."""
 
@@ -302,7 +302,7 @@ TICK_GAPS = IcebergTable(
     ("gap_start", "kind", "symbol"),
     "Where live ticks are missing: one row per symbol and span, which ends with its hour",
     partitions=(("flow", "flow"),),
-    folder=f"{lake_keys.PROCESSED_LIVE}/gaps",
+    folder=f"{keys.PROCESSED_LIVE}/gaps",
 )  # fmt: skip
 
 TICK_TABLES = (TICKS, TICK_BARS, TICK_GAPS)

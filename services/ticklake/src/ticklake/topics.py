@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ticklake.lake_keys import slug
+from ticklake.keys import slug
 
 BATCH_TOPIC = "stock_market_batch"
 BATCH_GROUP = "stock-market-batch-consumer-group"

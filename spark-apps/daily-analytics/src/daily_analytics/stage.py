@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from daily_analytics.lake import Basis, Lake, Stored
 from daily_analytics.settings import AnalyticsSettings
-from ticklake import lake_keys, lineage
+from ticklake import keys, lineage
 from ticklake.batch_stage import Run
 from ticklake.catalog import LakeTables
 from ticklake.errors import ConfigurationError, IntegrityError
@@ -87,7 +87,7 @@ def run_stage(settings: AnalyticsSettings, run: Run) -> tuple[StageRecord, Objec
 
 def _reject_former_lake(store: ObjectStore) -> None:
     """Versions before the tables kept the analytics in files that manifests named; nobody reads those any more."""
-    former = f"{lake_keys.PROCESSED_DAILY}/_manifests/"
+    former = f"{keys.PROCESSED_DAILY}/_manifests/"
     if next(store.list_objects(former), None) is not None:
         raise ConfigurationError(
             f"bucket {store.bucket} was filled by a version without tables ({former}): use an empty bucket or folder"

@@ -23,7 +23,7 @@ from stream_analytics.topic_monitor import LiveTopic
 from stream_analytics.windows_table import WindowLake, WrittenUntil
 from ticklake import logs
 from ticklake.errors import StageError
-from ticklake.lake_keys import PROCESSED_LIVE
+from ticklake.keys import PROCESSED_LIVE
 from ticklake.objects import ObjectStore
 from ticklake.spark import kafka_options, translated_errors
 
