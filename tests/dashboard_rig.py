@@ -70,15 +70,26 @@ def fill_lake(
 
 
 def run_batch(
-    platform: Platform, programs: Path, lake: Lake, symbols: Sequence[str], day: date, run_id: str,
+    platform: Platform,
+    programs: Path,
+    lake: Lake,
+    symbols: Sequence[str],
+    day: date,
+    run_id: str,
     stages: int | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Run the batch pipeline's programs on recorded real bars, one year up to `day`."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("TICKLAKE_")}
-    environment = kept | platform.stage_env() | lake.env | {
-        "TICKLAKE_SOURCE": "replay", "TICKLAKE_SYMBOLS": ",".join(symbols),
-        "TICKLAKE_WAREHOUSE_DATABASE": f"TEST_{uuid.uuid4().hex[:12].upper()}",
-    }  # fmt: skip
+    environment = (
+        kept
+        | platform.stage_env()
+        | lake.env
+        | {
+            "TICKLAKE_SOURCE": "replay",
+            "TICKLAKE_SYMBOLS": ",".join(symbols),
+            "TICKLAKE_WAREHOUSE_DATABASE": f"TEST_{uuid.uuid4().hex[:12].upper()}",
+        }
+    )
     for stage in BATCH_STAGES[:stages]:
         command = [programs / stage.program, "--date", str(day), "--run-id", run_id]
         subprocess.run(command, env=environment, check=True, timeout=300, stdout=subprocess.DEVNULL)
@@ -144,9 +155,11 @@ def dashboard_running(programs: Path, environment: dict[str, str], folder: Path,
     own = {"DASHBOARD_PORT": str(port), "METRICS_PORT": str(metrics_port), "DASHBOARD_REFRESH_SECONDS": "1"} | more
     with log.open("wb") as target:
         process = subprocess.Popen(
-            [programs / "dashboard"], stdout=target, stderr=subprocess.STDOUT,
+            [programs / "dashboard"],
+            stdout=target,
+            stderr=subprocess.STDOUT,
             env=environment | {f"TICKLAKE_{name}": value for name, value in own.items()},
-        )  # fmt: skip
+        )
     server = Dashboard(process, f"http://127.0.0.1:{port}", f"http://127.0.0.1:{metrics_port}", log)
     try:
         wait_until(server.ready, log.read_text, alive=lambda: process.poll() is None)
@@ -173,9 +186,14 @@ class TickSender:
         with ConfirmedProducer(self.kafka, "test", linger_ms=0) as producer:
             for symbol, price in prices:
                 tick = Tick(
-                    symbol=symbol, price=price, volume=volume, event_time=at or datetime.now(UTC),
-                    sequence=self.sequence, producer_run=self.producer_run, source=self.source,
-                )  # fmt: skip
+                    symbol=symbol,
+                    price=price,
+                    volume=volume,
+                    event_time=at or datetime.now(UTC),
+                    sequence=self.sequence,
+                    producer_run=self.producer_run,
+                    source=self.source,
+                )
                 self.sequence += 1
                 producer.send(self.topic, key=symbol.encode(), value=tick.model_dump_json().encode())
                 sent.append(tick)

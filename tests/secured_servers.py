@@ -88,9 +88,13 @@ def _bindings(user: str, acl: Manifest) -> list[AclBinding]:
     resource = acl["resource"]
     return [
         AclBinding(
-            ResourceType[resource["type"].upper()], resource["name"],
-            ResourcePatternType[resource["patternType"].upper()], f"User:{user}", "*",
-            AclOperation[operation.upper()], AclPermissionType.ALLOW,
+            ResourceType[resource["type"].upper()],
+            resource["name"],
+            ResourcePatternType[resource["patternType"].upper()],
+            f"User:{user}",
+            "*",
+            AclOperation[operation.upper()],
+            AclPermissionType.ALLOW,
         )
         for operation in acl["operations"]
-    ]  # fmt: skip
+    ]

@@ -27,10 +27,14 @@ def rows_of(table: IcebergTable, numbers: Iterable[int], **same: Any) -> pa.Tabl
         if column.name in same:
             return same[column.name]
         return {
-            "string": f"{column.name} {number}", "date": date(2000, 1, 1) + timedelta(days=number),
-            "timestamp": NOON + timedelta(seconds=number), "double": number / 7, "bigint": number * 1000,
-            "int": number, "boolean": bool(number % 2),
-        }[column.type]  # fmt: skip
+            "string": f"{column.name} {number}",
+            "date": date(2000, 1, 1) + timedelta(days=number),
+            "timestamp": NOON + timedelta(seconds=number),
+            "double": number / 7,
+            "bigint": number * 1000,
+            "int": number,
+            "boolean": bool(number % 2),
+        }[column.type]
 
     rows = [{column.name: value(column, number) for column in table.columns} for number in numbers]
     return pa.Table.from_pylist(rows, arrow_schema(table.columns))

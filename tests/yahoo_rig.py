@@ -32,22 +32,34 @@ def case(name: str) -> HttpAnswer:
 
 
 def chart(
-    symbol: str, days: Sequence[date], closes: Sequence[float], *, volumes: Sequence[Any] | int = 1000,
-    adj_closes: Sequence[float] | None = None, events: dict[str, Any] | None = None, **meta: Any,
-) -> HttpAnswer:  # fmt: skip
+    symbol: str,
+    days: Sequence[date],
+    closes: Sequence[float],
+    *,
+    volumes: Sequence[Any] | int = 1000,
+    adj_closes: Sequence[float] | None = None,
+    events: dict[str, Any] | None = None,
+    **meta: Any,
+) -> HttpAnswer:
     """A good answer with these bars; what is None in `meta` is left out of it."""
     zone = ZoneInfo("America/New_York")
     stamps = [int(datetime.combine(day, time(9, 30), zone).timestamp()) for day in days]
     described = {
-        "currency": "USD", "symbol": symbol, "instrumentType": "EQUITY", "firstTradeDate": stamps[0],
-        "regularMarketTime": stamps[-1] + 23_400, "exchangeTimezoneName": zone.key, "dataGranularity": "1d",
-    } | meta  # fmt: skip
+        "currency": "USD",
+        "symbol": symbol,
+        "instrumentType": "EQUITY",
+        "firstTradeDate": stamps[0],
+        "regularMarketTime": stamps[-1] + 23_400,
+        "exchangeTimezoneName": zone.key,
+        "dataGranularity": "1d",
+    } | meta
     quote: dict[str, Any] = {name: list(closes) for name in ("open", "high", "low", "close")}
     quote["volume"] = [volumes] * len(days) if isinstance(volumes, int) else list(volumes)
     result: dict[str, Any] = {
-        "meta": {name: value for name, value in described.items() if value is not None}, "timestamp": stamps,
+        "meta": {name: value for name, value in described.items() if value is not None},
+        "timestamp": stamps,
         "indicators": {"quote": [quote], "adjclose": [{"adjclose": list(adj_closes or closes)}]},
-    }  # fmt: skip
+    }
     if events:
         result["events"] = {
             kind: {str(number): at | {"date": stamps[at["at"]]} for number, at in enumerate(found)}

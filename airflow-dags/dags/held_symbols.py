@@ -24,22 +24,28 @@ tasks = load(TaskSettings)
 
 DECIDED = "ti.xcom_pull(task_ids='decide')"
 SENT = {
-    "TICKLAKE_RELEASED_FROM": f"{{{{ {DECIDED}['held_by'] }}}}", "TICKLAKE_SYMBOLS": f"{{{{ {DECIDED}['symbol'] }}}}",
-}  # fmt: skip
+    "TICKLAKE_RELEASED_FROM": f"{{{{ {DECIDED}['held_by'] }}}}",
+    "TICKLAKE_SYMBOLS": f"{{{{ {DECIDED}['symbol'] }}}}",
+}
 
 PARAMS = {
     "action": Param(
-        type="string", enum=["release", "drop"], title="Action",
+        type="string",
+        enum=["release", "drop"],
+        title="Action",
         description="release: the stored answer goes through the stages; drop: it is set aside for good",
     ),
     "symbol": Param(
         type="string", pattern=r"^[A-Za-z0-9^][A-Za-z0-9.^=&-]*$", title="Symbol", description="One ticker"
     ),
     "run": Param(
-        None, type=["null", "string"], maxLength=250, title="Run",
+        None,
+        type=["null", "string"],
+        maxLength=250,
+        title="Run",
         description="The run that holds it; empty: the newest",
     ),
-}  # fmt: skip
+}
 
 
 @task.short_circuit(**retried(tasks))
@@ -60,11 +66,14 @@ with stage_dag(
         Stage("decide", "fetch-historical", "held-symbol"),
         tasks,
         arguments=(
-            "{{ params.action }}", "{{ params.symbol }}",
-            "--run", "{{ params.run | stage_run_id if params.run else '' }}",
-            "--by", "{{ dag_run.triggering_user_name or 'airflow' }}",
+            "{{ params.action }}",
+            "{{ params.symbol }}",
+            "--run",
+            "{{ params.run | stage_run_id if params.run else '' }}",
+            "--by",
+            "{{ dag_run.triggering_user_name or 'airflow' }}",
         ),
-    )  # fmt: skip
+    )
     batch = ("--date", f"{{{{ {DECIDED}['batch_date'] }}}}", "--run-id", f"{{{{ {DECIDED}['release_run_id'] }}}}")
     stages = (
         stage_task(stage, tasks, arguments=batch, overrides=SENT if stage is FETCH else None) for stage in BATCH_STAGES

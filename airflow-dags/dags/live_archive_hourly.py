@@ -29,7 +29,12 @@ with stage_dag(
         Stage("make_tick_bars", "archive-ticks", "tick-bars"),
         settings,
         arguments=(
-            "--date", f"{{{{ {HOUR_OF_RUN}.date() }}}}", "--hour", f"{{{{ {HOUR_OF_RUN}.hour }}}}", "--run-id", RUN_ID,
+            "--date",
+            f"{{{{ {HOUR_OF_RUN}.date() }}}}",
+            "--hour",
+            f"{{{{ {HOUR_OF_RUN}.hour }}}}",
+            "--run-id",
+            RUN_ID,
         ),
-    )  # fmt: skip
+    )
     bars >> stage_task(LOAD_LIVE, settings, arguments=("--run-id", RUN_ID))

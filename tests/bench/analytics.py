@@ -42,10 +42,15 @@ def compare_analytics(platform: Platform, work: Path, rounds: int, symbols: int,
     rows = _bars(names)
     tables.append("market_test", DAILY_BARS, _RUN, lambda _: rows)
     _judge(store, names)
-    environment = os.environ | platform.stage_env() | {
-        "TICKLAKE_STORE_BUCKET": settings.bucket, "TICKLAKE_CATALOG_URI": catalog.uri,
-        "POLARS_ICEBERG_PLANNER": "pyiceberg",
-    }  # fmt: skip
+    environment = (
+        os.environ
+        | platform.stage_env()
+        | {
+            "TICKLAKE_STORE_BUCKET": settings.bucket,
+            "TICKLAKE_CATALOG_URI": catalog.uri,
+            "POLARS_ICEBERG_PLANNER": "pyiceberg",
+        }
+    )
     program = [str(Path(sys.executable).parent / PROCESS.program), "--date", str(_DAY), "--run-id", _RUN]
     contenders = {"daily-analytics": program, "Polars": [sys.executable, "-m", "tests.bench.polars_analytics"]}
     found: dict[str, list[float]] = {}
@@ -67,8 +72,15 @@ def compare_analytics(platform: Platform, work: Path, rounds: int, symbols: int,
 def _bars(symbols: list[str]) -> pa.Table:
     days = pd.bdate_range(end=_DAY, periods=SESSIONS).date
     random = np.random.default_rng(1)
-    plain = {"known_at": datetime(2025, 12, 30, 22, tzinfo=UTC), "currency": "USD", "source": str(Source.SIMULATED),
-             "batch_id": _RUN, "batch_date": _DAY, "row_hash": "0" * 32, "change": "first"}  # fmt: skip
+    plain = {
+        "known_at": datetime(2025, 12, 30, 22, tzinfo=UTC),
+        "currency": "USD",
+        "source": str(Source.SIMULATED),
+        "batch_id": _RUN,
+        "batch_date": _DAY,
+        "row_hash": "0" * 32,
+        "change": "first",
+    }
     frames = []
     for symbol in symbols:
         close = 100 * np.exp(np.cumsum(random.normal(0, 0.01, SESSIONS)))
@@ -80,8 +92,20 @@ def _bars(symbols: list[str]) -> pa.Table:
 
 def _judge(store: ObjectStore, symbols: list[str]) -> None:
     now, rows = datetime.now(UTC), len(symbols) * SESSIONS
-    lineage.write(store, StageRecord(
-        stage=VALIDATE_RAW.program, run_id=_RUN, batch_id=_RUN, batch_date=_DAY, source=Source.SIMULATED, rows_in=rows,
-        rows_out=rows, quarantined=0, symbols={s: SymbolResult(rows=SESSIONS, checksum="") for s in symbols},
-        started_at=now, finished_at=now, code_version="bench",
-    ))  # fmt: skip
+    lineage.write(
+        store,
+        StageRecord(
+            stage=VALIDATE_RAW.program,
+            run_id=_RUN,
+            batch_id=_RUN,
+            batch_date=_DAY,
+            source=Source.SIMULATED,
+            rows_in=rows,
+            rows_out=rows,
+            quarantined=0,
+            symbols={s: SymbolResult(rows=SESSIONS, checksum="") for s in symbols},
+            started_at=now,
+            finished_at=now,
+            code_version="bench",
+        ),
+    )

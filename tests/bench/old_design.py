@@ -23,9 +23,12 @@ def _s3() -> Any:
     import boto3
 
     return boto3.client(
-        "s3", endpoint_url=os.environ["OLD_S3"], aws_access_key_id=os.environ["OLD_KEY"],
-        aws_secret_access_key=os.environ["OLD_SECRET"], region_name="us-east-1",
-    )  # fmt: skip
+        "s3",
+        endpoint_url=os.environ["OLD_S3"],
+        aws_access_key_id=os.environ["OLD_KEY"],
+        aws_secret_access_key=os.environ["OLD_SECRET"],
+        region_name="us-east-1",
+    )
 
 
 def produce(rows_file: str) -> None:
@@ -47,9 +50,12 @@ def consume(expected: str) -> None:
     from kafka import KafkaConsumer
 
     consumer = KafkaConsumer(
-        TOPIC, bootstrap_servers=os.environ["OLD_KAFKA"], group_id="old-batch-consumer", auto_offset_reset="earliest",
+        TOPIC,
+        bootstrap_servers=os.environ["OLD_KAFKA"],
+        group_id="old-batch-consumer",
+        auto_offset_reset="earliest",
         consumer_timeout_ms=60_000,
-    )  # fmt: skip
+    )
     by_symbol: dict[str, list[dict[str, Any]]] = {}
     for count, message in enumerate(consumer, start=1):
         row = json.loads(message.value)
@@ -107,9 +113,13 @@ def load() -> None:
     client = _s3()
     bucket = os.environ["OLD_BUCKET"]
     connection = snowflake.connector.connect(
-        account="old", user="old", password="old", host="127.0.0.1", port=int(os.environ["OLD_WAREHOUSE"]),
+        account="old",
+        user="old",
+        password="old",
+        host="127.0.0.1",
+        port=int(os.environ["OLD_WAREHOUSE"]),
         protocol="http",
-    )  # fmt: skip
+    )
     cursor = connection.cursor()
     cursor.execute("CREATE DATABASE IF NOT EXISTS OLD_DESIGN")
     cursor.execute("CREATE SCHEMA IF NOT EXISTS OLD_DESIGN.MARKET")
@@ -127,9 +137,19 @@ def load() -> None:
             for row in pq.read_table(io.BytesIO(body)).to_pylist():
                 cursor.execute(
                     "INSERT INTO DAILY VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
-                    (symbol, str(row["date"]), row["open"], row["high"], row["low"], row["close"], row["volume"],
-                     row["daily_change"], row["sma_5"], row["sma_20"]),
-                )  # fmt: skip
+                    (
+                        symbol,
+                        str(row["date"]),
+                        row["open"],
+                        row["high"],
+                        row["low"],
+                        row["close"],
+                        row["volume"],
+                        row["daily_change"],
+                        row["sma_5"],
+                        row["sma_20"],
+                    ),
+                )
     connection.close()
 
 

@@ -12,10 +12,12 @@ from ticklake.tables import DAILY_BARS
 
 store = StoreSettings()
 options: dict[str, Any] = {
-    "aws_endpoint_url": store.endpoint, "aws_allow_http": "true", "aws_region": store.region,
+    "aws_endpoint_url": store.endpoint,
+    "aws_allow_http": "true",
+    "aws_region": store.region,
     "aws_access_key_id": store.access_key.get_secret_value() if store.access_key else None,
     "aws_secret_access_key": store.secret_key.get_secret_value() if store.secret_key else None,
-}  # fmt: skip
+}
 table = LakeTables(CatalogSettings(), store)._load("market_test", DAILY_BARS)
 bars = pl.scan_iceberg(table, reader_override="native", storage_options=options).collect()
 parts = []

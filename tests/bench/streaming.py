@@ -43,14 +43,28 @@ class Measured:
 
 def compare_streaming(platform: Platform, rates: list[int], console: Console) -> None:
     """Measure each rate, in ticks per second, and print what was seen."""
-    table = Table("ticks/s", "sent/s", "p50 s", "p99 s", "closed behind", "running behind", "SIGTERM s",
-                  title="Running windows behind their ticks", title_justify="left")  # fmt: skip
+    table = Table(
+        "ticks/s",
+        "sent/s",
+        "p50 s",
+        "p99 s",
+        "closed behind",
+        "running behind",
+        "SIGTERM s",
+        title="Running windows behind their ticks",
+        title_justify="left",
+    )
     for rate in rates:
         found = _measure(platform, rate)
         table.add_row(
-            f"{rate:,}", f"{found.rate:,}", f"{found.p50:.2f}", f"{found.p99:.2f}", f"{found.behind['closed']:,.0f}",
-            f"{found.behind['running']:,.0f}", f"{found.stop:.1f}",
-        )  # fmt: skip
+            f"{rate:,}",
+            f"{found.rate:,}",
+            f"{found.p50:.2f}",
+            f"{found.p99:.2f}",
+            f"{found.behind['closed']:,.0f}",
+            f"{found.behind['running']:,.0f}",
+            f"{found.stop:.1f}",
+        )
     console.print(table)
 
 
@@ -60,9 +74,13 @@ def _measure(platform: Platform, rate: int) -> Measured:
     live, checkpoints = live_names(namespace), platform.folder.root / "checkpoints" / namespace
     # As in the real flow, whose topics others may have filled.
     analytics = Service(
-        STREAM_ANALYTICS, platform, namespace, WINDOWS_CHECKPOINT=checkpoints.as_uri(), WINDOWS_HEARTBEAT="true",
+        STREAM_ANALYTICS,
+        platform,
+        namespace,
+        WINDOWS_CHECKPOINT=checkpoints.as_uri(),
+        WINDOWS_HEARTBEAT="true",
         LIVE_FUTURE_TOLERANCE_SECONDS="60",
-    )  # fmt: skip
+    )
     archive = Service(ARCHIVE_TICKS, platform, namespace)
     seconds = _WARM_SECONDS + _MEASURED_SECONDS
     sent = multiprocessing.Value("q", 0)
@@ -78,9 +96,8 @@ def _measure(platform: Platform, rate: int) -> Measured:
         stack.callback(producer.join)
         ages = _ages(platform.kafka, live.analytics_topic, began + _WARM_SECONDS, began + seconds)
         behind = {
-            query: analytics.metric("ticklake_stream_analytics_lag", query=query)
-            for query in ("closed", "running")
-        }  # fmt: skip
+            query: analytics.metric("ticklake_stream_analytics_lag", query=query) for query in ("closed", "running")
+        }
         asked = time.monotonic()
         analytics.stop()
         stop = time.monotonic() - asked
@@ -110,9 +127,16 @@ def _send(
     kafka: KafkaSettings, topic: str, rate: int, seconds: float, sent: "multiprocessing.sharedctypes.Synchronized[int]"
 ) -> None:
     tick = Tick.model_validate(
-        {"symbol": "AAPL", "price": 187.1234, "volume": 1200, "event_time": "2026-01-30T14:30:00.123Z", "sequence": 0,
-         "producer_run": "bench", "source": Source.SIMULATED}
-    )  # fmt: skip
+        {
+            "symbol": "AAPL",
+            "price": 187.1234,
+            "volume": 1200,
+            "event_time": "2026-01-30T14:30:00.123Z",
+            "sequence": 0,
+            "producer_run": "bench",
+            "source": Source.SIMULATED,
+        }
+    )
     text = tick.model_dump_json()
     before, after = text.split("2026-01-30T14:30:00.123Z")
     began, count = time.monotonic(), 0

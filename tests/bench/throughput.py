@@ -66,9 +66,16 @@ def _show(console: Console, title: str, found: dict[str, list[float]]) -> None:
 def _ticks(count: int) -> list[tuple[bytes, bytes]]:
     """Keys and values of `count` ticks."""
     tick = Tick.model_validate(
-        {"symbol": "AAPL", "price": 187.1234, "volume": 1200, "event_time": "2026-01-30T14:30:00.123Z", "sequence": 0,
-         "producer_run": "bench", "source": Source.SIMULATED}
-    )  # fmt: skip
+        {
+            "symbol": "AAPL",
+            "price": 187.1234,
+            "volume": 1200,
+            "event_time": "2026-01-30T14:30:00.123Z",
+            "sequence": 0,
+            "producer_run": "bench",
+            "source": Source.SIMULATED,
+        }
+    )
     made = []
     for number in range(count):
         symbol = LIVE_SYMBOLS[number % len(LIVE_SYMBOLS)]
@@ -114,9 +121,12 @@ def _produce_librdkafka(platform: Platform) -> float:
 
     began = time.perf_counter()
     producer = confluent_kafka.Producer(
-        {"bootstrap.servers": platform.kafka.bootstrap_servers, "enable.idempotence": True,
-         "queue.buffering.max.messages": 2 * _PRODUCED}
-    )  # fmt: skip
+        {
+            "bootstrap.servers": platform.kafka.bootstrap_servers,
+            "enable.idempotence": True,
+            "queue.buffering.max.messages": 2 * _PRODUCED,
+        }
+    )
     for key, value in ticks:
         producer.produce(topic, key=key, value=value, on_delivery=confirmed)
         producer.poll(0)
@@ -154,9 +164,11 @@ def _archive(platform: Platform, namespace: str) -> float:
 def _read_default(platform: Platform, live: LiveNames) -> float:
     began = time.perf_counter()
     consumer = KafkaConsumer(
-        live.topic, bootstrap_servers=platform.kafka.bootstrap_servers, auto_offset_reset="earliest",
+        live.topic,
+        bootstrap_servers=platform.kafka.bootstrap_servers,
+        auto_offset_reset="earliest",
         group_id=f"bench-{uuid.uuid4().hex[:8]}",
-    )  # fmt: skip
+    )
     for count, message in enumerate(consumer, start=1):
         json.loads(message.value)
         if count == _ARCHIVED:
@@ -168,9 +180,12 @@ def _read_default(platform: Platform, live: LiveNames) -> float:
 def _read_librdkafka(platform: Platform, live: LiveNames) -> float:
     began = time.perf_counter()
     consumer = confluent_kafka.Consumer(
-        {"bootstrap.servers": platform.kafka.bootstrap_servers, "auto.offset.reset": "earliest",
-         "group.id": f"bench-{uuid.uuid4().hex[:8]}"}
-    )  # fmt: skip
+        {
+            "bootstrap.servers": platform.kafka.bootstrap_servers,
+            "auto.offset.reset": "earliest",
+            "group.id": f"bench-{uuid.uuid4().hex[:8]}",
+        }
+    )
     consumer.subscribe([live.topic])
     count = 0
     while count < _ARCHIVED:

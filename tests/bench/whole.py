@@ -76,9 +76,14 @@ class Whole:
             rows.extend(csv.DictReader(io.StringIO(store.get(raw.key).decode())))
         with (self.work / "rows.jsonl").open("w") as file:
             for row in rows:
-                plain = {name: row.get(name) for name in ("symbol", "batch_id", "batch_date")} | {
-                    "date": row["session_date"], "volume": int(row["volume"]),
-                } | {name: float(row[name]) for name in ("open", "high", "low", "close")}  # fmt: skip
+                plain = (
+                    {name: row.get(name) for name in ("symbol", "batch_id", "batch_date")}
+                    | {
+                        "date": row["session_date"],
+                        "volume": int(row["volume"]),
+                    }
+                    | {name: float(row[name]) for name in ("open", "high", "low", "close")}
+                )
                 file.write(json.dumps(plain) + "\n")
         self.rows = len(rows)
         return self.rows

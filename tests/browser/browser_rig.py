@@ -81,7 +81,7 @@ class Page:
         self.tab.wait_for_function(
             "([s, part]) => [...document.querySelectorAll(s)].some((e) => e.innerText.includes(part))",
             arg=[selector, part],
-        )  # fmt: skip
+        )
 
     def picture(self, name: str) -> None:
         """Save a picture where pictures are asked for."""
@@ -109,11 +109,21 @@ class Site:
         now = datetime.now(UTC)
         alert = Alert(
             **{
-                "alert_id": uuid.uuid4().hex, "rule": "big-move", "symbol": "AAPL", "kind": "change_percent",
-                "severity": "warning", "message": "AAPL rose 1.4 % within 15 minutes", "value": 1.4, "threshold": 1.0,
-                "event_time": now, "raised_at": now, "source": Source.SIMULATED, "state": "raised",
-            } | more
-        )  # fmt: skip
+                "alert_id": uuid.uuid4().hex,
+                "rule": "big-move",
+                "symbol": "AAPL",
+                "kind": "change_percent",
+                "severity": "warning",
+                "message": "AAPL rose 1.4 % within 15 minutes",
+                "value": 1.4,
+                "threshold": 1.0,
+                "event_time": now,
+                "raised_at": now,
+                "source": Source.SIMULATED,
+                "state": "raised",
+            }
+            | more
+        )
         self.put(self.live.names.alerts_topic, alert.symbol, alert.model_dump_json())
         return alert
 
@@ -125,13 +135,25 @@ class Site:
                 end = now - timedelta(minutes=closed - 1 - n)
                 mean = PRICES[symbol] + n / 20
                 value = {
-                    "symbol": symbol, "window_length": "15m", "window_start": iso_ms(end - timedelta(minutes=15)),
-                    "window_end": iso_ms(end), "open": mean - 0.2, "high": mean + 0.6, "low": mean - 0.5,
-                    "close": mean + 0.1, "vwap": mean, "volume": 3000 + n, "tick_count": 450, "moving_average": mean,
-                    "volatility": 0.25, "first_event_time": iso_ms(end - timedelta(minutes=15)),
-                    "last_event_time": iso_ms(end - timedelta(seconds=2)), "source": "simulated",
-                    "version": n + 1, "final": n < closed,
-                }  # fmt: skip
+                    "symbol": symbol,
+                    "window_length": "15m",
+                    "window_start": iso_ms(end - timedelta(minutes=15)),
+                    "window_end": iso_ms(end),
+                    "open": mean - 0.2,
+                    "high": mean + 0.6,
+                    "low": mean - 0.5,
+                    "close": mean + 0.1,
+                    "vwap": mean,
+                    "volume": 3000 + n,
+                    "tick_count": 450,
+                    "moving_average": mean,
+                    "volatility": 0.25,
+                    "first_event_time": iso_ms(end - timedelta(minutes=15)),
+                    "last_event_time": iso_ms(end - timedelta(seconds=2)),
+                    "source": "simulated",
+                    "version": n + 1,
+                    "final": n < closed,
+                }
                 producer.send(
                     self.live.names.analytics_topic, key=f"{symbol}{n}".encode(), value=json.dumps(value).encode()
                 )
@@ -146,10 +168,14 @@ def _past(kafka: KafkaSettings, topic: str) -> None:
             walk = list(itertools.accumulate(chance.gauss(0, price / 4000) for _ in range(60)))
             for n, step in enumerate(walk):
                 tick = Tick(
-                    symbol=symbol, price=round(price + 0.04 + step - walk[-1] * n / 59, 2), volume=100,
-                    event_time=start + timedelta(seconds=10 * n), sequence=n, producer_run="past",
+                    symbol=symbol,
+                    price=round(price + 0.04 + step - walk[-1] * n / 59, 2),
+                    volume=100,
+                    event_time=start + timedelta(seconds=10 * n),
+                    sequence=n,
+                    producer_run="past",
                     source=Source.SIMULATED,
-                )  # fmt: skip
+                )
                 producer.send(topic, key=symbol.encode(), value=tick.model_dump_json().encode())
 
 

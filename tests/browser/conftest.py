@@ -82,9 +82,12 @@ def empty_lake(store_settings: StoreSettings, catalog_settings: CatalogSettings)
 
 @pytest.fixture(scope="module")
 def site(
-    chromium: Any, local_platform: Platform, programs: Path, filled_lake: FilledLake,
+    chromium: Any,
+    local_platform: Platform,
+    programs: Path,
+    filled_lake: FilledLake,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Site]:  # fmt: skip
+) -> Iterator[Site]:
     """A dashboard with everything: history, ticks and windows."""
     folder = tmp_path_factory.mktemp("site")
     # Nobody sends ticks between the tests.
@@ -96,9 +99,7 @@ def site(
 
 
 @pytest.fixture
-def new_site(
-    chromium: Any, local_platform: Platform, programs: Path, tmp_path: Path
-) -> Iterator[Callable[..., Site]]:  # fmt: skip
+def new_site(chromium: Any, local_platform: Platform, programs: Path, tmp_path: Path) -> Iterator[Callable[..., Site]]:
     """Starts a dashboard of the test's own; keywords are variables without TICKLAKE_."""
     with ExitStack() as stack:
         yield lambda lake, **more: stack.enter_context(site_running(local_platform, programs, lake, tmp_path, **more))

@@ -17,18 +17,34 @@ OPEN, RECOVERED = "manual__2026-01-30T22:30:00+00:00", "scheduled__2026-01-29T22
 def failure(run: str, stage: str, minute: int, kind: str, reason: str, code: int) -> StageFailure:
     at = START + timedelta(minutes=minute)
     return StageFailure(
-        stage=stage, run_id=run, batch_date=date(2026, 1, 30), kind=kind, reason=reason, exit_code=code,
-        started_at=at, failed_at=at + timedelta(seconds=20), code_version="abc",
-    )  # fmt: skip
+        stage=stage,
+        run_id=run,
+        batch_date=date(2026, 1, 30),
+        kind=kind,
+        reason=reason,
+        exit_code=code,
+        started_at=at,
+        failed_at=at + timedelta(seconds=20),
+        code_version="abc",
+    )
 
 
 def record(run: str, stage: str, minute: int) -> StageRecord:
     at = START + timedelta(minutes=minute)
     return StageRecord(
-        stage=stage, run_id=run, batch_id=run, batch_date=date(2026, 1, 30), source=Source.YAHOO, rows_in=10,
-        rows_out=10, quarantined=0, symbols={}, started_at=at, finished_at=at + timedelta(seconds=30),
+        stage=stage,
+        run_id=run,
+        batch_id=run,
+        batch_date=date(2026, 1, 30),
+        source=Source.YAHOO,
+        rows_in=10,
+        rows_out=10,
+        quarantined=0,
+        symbols={},
+        started_at=at,
+        finished_at=at + timedelta(seconds=30),
         code_version="abc",
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture
@@ -69,8 +85,10 @@ def test_a_failure_that_is_open_and_one_that_recovered(failed_site, visit, size)
         assert part in text
     stages = page.tab.locator("[aria-labelledby=card-stages] tbody th").all_inner_texts()
     assert [stage.split("\n")[0] for stage in stages] == [
-        "fetch-historical", "consume-historical", "consume-historical",
-    ]  # fmt: skip
+        "fetch-historical",
+        "consume-historical",
+        "consume-historical",
+    ]
     assert ["failed try" in stage for stage in stages] == [False, True, False], "in the order of time"
     found = Axe().run(page.tab).response["violations"]
     assert [each["id"] for each in found if each["impact"] in ("serious", "critical")] == []

@@ -22,11 +22,24 @@ def held_site(new_site, empty_lake):
         for symbol, reason in odd.items()
     }
     answer = ObjectRef(key="raw/source/run_id=night/AAPL.parquet", rows=251, size=9, sha256="x", symbol="AAPL")
-    lineage.write(ObjectStore(empty_lake.store), StageRecord(
-        stage="fetch-historical", run_id="night", batch_id="night", batch_date=date(2026, 1, 30), source=Source.YAHOO,
-        rows_in=0, rows_out=0, quarantined=0, symbols=symbols, objects=(answer,), started_at=AT, finished_at=AT,
-        code_version="x",
-    ))  # fmt: skip
+    lineage.write(
+        ObjectStore(empty_lake.store),
+        StageRecord(
+            stage="fetch-historical",
+            run_id="night",
+            batch_id="night",
+            batch_date=date(2026, 1, 30),
+            source=Source.YAHOO,
+            rows_in=0,
+            rows_out=0,
+            quarantined=0,
+            symbols=symbols,
+            objects=(answer,),
+            started_at=AT,
+            finished_at=AT,
+            code_version="x",
+        ),
+    )
     return new_site(empty_lake)
 
 

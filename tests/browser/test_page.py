@@ -56,9 +56,14 @@ def test_a_tick_is_on_the_page_within_a_second(site, visit):
         for n in range(60):
             price = 30 + n / 100
             tick = Tick(
-                symbol="MSFT", price=price, volume=100, event_time=datetime.now(UTC), sequence=n,
-                producer_run="delay", source=Source.SIMULATED,
-            )  # fmt: skip
+                symbol="MSFT",
+                price=price,
+                volume=100,
+                event_time=datetime.now(UTC),
+                sequence=n,
+                producer_run="delay",
+                source=Source.SIMULATED,
+            )
             sent[f"{price:.2f}"] = time.time() * 1000
             producer.send(site.live.names.topic, key=b"MSFT", value=tick.model_dump_json().encode())
             # The browser's events are taken while its client waits, so this is no sleep.
@@ -79,9 +84,17 @@ def test_candles_volume_and_indicators_are_drawn(site, visit):
     assert (chart["symbol"], chart["source"]) == ("AAPL", "replay")
     series = chart["series"]
     assert set(series) == {
-        "candles", "volume", "sma_20", "bb_upper", "bb_middle", "bb_lower", "rsi_14", "macd", "macd_signal",
+        "candles",
+        "volume",
+        "sma_20",
+        "bb_upper",
+        "bb_middle",
+        "bb_lower",
+        "rsi_14",
+        "macd",
+        "macd_signal",
         "macd_hist",
-    }  # fmt: skip
+    }
     candles = series["candles"]
     assert (len(candles), candles[0]["time"], candles[-1]["time"]) == (250, "2012-03-02", "2013-03-01")
     assert candles[-1]["close"] == LAST_CLOSE
@@ -167,9 +180,14 @@ def test_the_platform_view_shows_the_run(site, visit, filled_lake):
     assert "reconciled" in page.text(".runs tbody tr")
     stages = page.tab.locator("section:has(> header:has-text('Stages')) tbody th").all_inner_texts()
     assert stages == [
-        "fetch-historical", "consume-historical", "validate-raw", "daily-analytics", "load-warehouse",
-        "validate-loaded", "reconcile-run",
-    ]  # fmt: skip
+        "fetch-historical",
+        "consume-historical",
+        "validate-raw",
+        "daily-analytics",
+        "load-warehouse",
+        "validate-loaded",
+        "reconcile-run",
+    ]
     assert "passed" in page.text("section:has(> header:has-text('Quality checks'))")
     page.tab.click("summary:has-text('lineage as a list')")
     assert "fetch-historical → stock_market_batch: 750 rows" in page.text(".steps")

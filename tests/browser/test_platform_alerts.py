@@ -24,9 +24,12 @@ def alertmanager(tmp_path):
     (tmp_path / "alertmanager.yml").write_text(CONFIGURATION)
     address = f"{LOOPBACK}:{free_port()}"
     command = [
-        program, f"--config.file={tmp_path / 'alertmanager.yml'}", f"--storage.path={tmp_path / 'data'}",
-        f"--web.listen-address={address}", "--cluster.listen-address=",
-    ]  # fmt: skip
+        program,
+        f"--config.file={tmp_path / 'alertmanager.yml'}",
+        f"--storage.path={tmp_path / 'data'}",
+        f"--web.listen-address={address}",
+        "--cluster.listen-address=",
+    ]
     with (tmp_path / "alertmanager.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
     try:

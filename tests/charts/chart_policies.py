@@ -118,5 +118,13 @@ def own_node(pod: PodTemplate) -> Iterator[str]:
 
 
 POLICIES: tuple[Policy, ...] = (
-    non_root, read_only, no_capabilities, limits, probes, pinned, no_plain_secret, no_token, own_node,
-)  # fmt: skip
+    non_root,
+    read_only,
+    no_capabilities,
+    limits,
+    probes,
+    pinned,
+    no_plain_secret,
+    no_token,
+    own_node,
+)

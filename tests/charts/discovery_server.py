@@ -18,8 +18,9 @@ def discovery(kinds: Kinds) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             body = _answer(self.path.partition("?")[0].strip("/"), kinds)
-            text = json.dumps(body or {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound",
-                                       "code": 404}).encode()  # fmt: skip
+            text = json.dumps(
+                body or {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404}
+            ).encode()
             self.send_response(200 if body else 404)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(text)))

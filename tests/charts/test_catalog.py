@@ -9,12 +9,25 @@ from chart_objects import SNOWFLAKE, VALUE_SETS, Manifest, PodTemplate, find, po
 Rendered = Callable[[str], list[Manifest]]
 
 WRITERS = {
-    "validate-raw", "daily-analytics driver", "daily-analytics executor", "stream-analytics driver",
-    "stream-analytics executor", "rebuild-windows driver", "rebuild-windows executor", "tick-bars", "maintain-tables",
-}  # fmt: skip
+    "validate-raw",
+    "daily-analytics driver",
+    "daily-analytics executor",
+    "stream-analytics driver",
+    "stream-analytics executor",
+    "rebuild-windows driver",
+    "rebuild-windows executor",
+    "tick-bars",
+    "maintain-tables",
+}
 READERS = {
-    "load-warehouse", "load-live", "reconcile-run", "dashboard", "fetch-historical", "batch-exporter", "stream-ticks",
-}  # fmt: skip
+    "load-warehouse",
+    "load-live",
+    "reconcile-run",
+    "dashboard",
+    "fetch-historical",
+    "batch-exporter",
+    "stream-ticks",
+}
 
 
 def _component(pod: PodTemplate) -> str:
@@ -50,9 +63,10 @@ def test_writers_and_readers(rendered: Rendered) -> None:
 def test_an_external_postgresql(rendered: Rendered) -> None:
     found = _variables(rendered("external"))
     assert found["validate-raw"] == {
-        "URI": "postgresql://catalog.example.com/catalog", "USER": "catalog-writer/username",
+        "URI": "postgresql://catalog.example.com/catalog",
+        "USER": "catalog-writer/username",
         "PASSWORD": "catalog-writer/password",
-    }  # fmt: skip
+    }
     assert found["dashboard"]["PASSWORD"] == "catalog-reader/password"
     assert not [each for each in rendered("external") if each["metadata"]["name"].startswith("ticklake-catalog")]
 
@@ -61,15 +75,24 @@ REST = ("--set", "catalog.external.enabled=true,catalog.external.uri=https://pol
 
 
 def test_a_rest_catalog(helm: Path) -> None:
-    found = _variables(render(
-        helm, *SNOWFLAKE, *REST, "--set", "catalog.external.warehouse=lake",
-        "--set", "catalog.external.existingSecrets.writer=w,catalog.external.existingSecrets.reader=r",
-    ))  # fmt: skip
+    found = _variables(
+        render(
+            helm,
+            *SNOWFLAKE,
+            *REST,
+            "--set",
+            "catalog.external.warehouse=lake",
+            "--set",
+            "catalog.external.existingSecrets.writer=w,catalog.external.existingSecrets.reader=r",
+        )
+    )
     for component, secret in (("daily-analytics executor", "w"), ("fetch-historical", "r")):
         assert found[component] == {
-            "URI": "https://polaris.example.com/api/catalog", "WAREHOUSE": "lake",
-            "CREDENTIAL": f"{secret}/credential?", "TOKEN": f"{secret}/token?",
-        }  # fmt: skip
+            "URI": "https://polaris.example.com/api/catalog",
+            "WAREHOUSE": "lake",
+            "CREDENTIAL": f"{secret}/credential?",
+            "TOKEN": f"{secret}/token?",
+        }
 
 
 def test_a_rest_catalog_without_a_sign_in(helm: Path) -> None:

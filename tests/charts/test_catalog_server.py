@@ -51,16 +51,20 @@ class Server:
 
     def start(self, passwords: dict[str, str]) -> None:
         environment = {
-            "PATH": f"{postgres_programs()}{os.pathsep}{os.environ['PATH']}", "PGPORT": str(self.port),
-            "PGDATA": str(self.data), "PGHOST": str(self._folder),
-        } | {f"{role.upper()}_PASSWORD": password for role, password in passwords.items()}  # fmt: skip
+            "PATH": f"{postgres_programs()}{os.pathsep}{os.environ['PATH']}",
+            "PGPORT": str(self.port),
+            "PGDATA": str(self.data),
+            "PGHOST": str(self._folder),
+        } | {f"{role.upper()}_PASSWORD": password for role, password in passwords.items()}
         command = [*self._prefix, "/bin/sh", self._folder / "start.sh", "-c", f"listen_addresses={LOOPBACK}"]
         with (self._folder / "log").open("ab") as log:
             child = self._child = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
         wait_until(
-            lambda: not subprocess.run(self._probe, env=environment, check=False).returncode, lambda: self.log,
-            alive=lambda: child.poll() is None, pause=0.2,
-        )  # fmt: skip
+            lambda: not subprocess.run(self._probe, env=environment, check=False).returncode,
+            lambda: self.log,
+            alive=lambda: child.poll() is None,
+            pause=0.2,
+        )
 
     def end(self, by: signal.Signals = signal.SIGINT) -> None:
         """As the kubelet stops it: the image's stop signal is SIGINT."""
@@ -131,17 +135,24 @@ def test_users_may_do_nothing_else(server: Server) -> None:
     server.start(PASSWORDS)
     server.run("writer", "CREATE TABLE there (n int)")
     for role, statement in (
-        ("reader", "CREATE TABLE x (n int)"), ("reader", "CREATE TEMP TABLE x (n int)"),
-        ("reader", "CREATE SCHEMA x"), ("reader", "INSERT INTO there VALUES (1)"), ("reader", "DROP TABLE there"),
-        ("reader", "TRUNCATE there"), ("writer", "CREATE ROLE x"), ("writer", "CREATE SCHEMA x"),
-        ("writer", "SELECT * FROM pg_authid"), ("writer", "SET ROLE postgres"),
-    ):  # fmt: skip
+        ("reader", "CREATE TABLE x (n int)"),
+        ("reader", "CREATE TEMP TABLE x (n int)"),
+        ("reader", "CREATE SCHEMA x"),
+        ("reader", "INSERT INTO there VALUES (1)"),
+        ("reader", "DROP TABLE there"),
+        ("reader", "TRUNCATE there"),
+        ("writer", "CREATE ROLE x"),
+        ("writer", "CREATE SCHEMA x"),
+        ("writer", "SELECT * FROM pg_authid"),
+        ("writer", "SET ROLE postgres"),
+    ):
         with pytest.raises(psycopg2.errors.InsufficientPrivilege):
             server.run(role, statement)
     for role, word, database in (
-        ("reader", PASSWORDS["writer"], "catalog"), ("writer", PASSWORDS["writer"], "postgres"),
+        ("reader", PASSWORDS["writer"], "catalog"),
+        ("writer", PASSWORDS["writer"], "postgres"),
         ("owner", PASSWORDS["owner"], "postgres"),
-    ):  # fmt: skip
+    ):
         with pytest.raises(psycopg2.OperationalError, match=r"password authentication failed|no pg_hba\.conf entry"):
             server.run(role, "SELECT 1", password=word, database=database)
     assert server.run("owner", "SELECT rolname FROM pg_roles WHERE rolsuper OR rolcreatedb") == [("postgres",)]

@@ -17,8 +17,14 @@ from ticklake.settings import CatalogSettings, KafkaSettings, StoreSettings, War
 
 ROOT = CHART.parents[1]
 FURTHER = (
-    "held-symbol", "load-live", "rebuild-windows", "tick-bars", "apply-retention", "maintain-tables", "clean-metadata",
-)  # fmt: skip
+    "held-symbol",
+    "load-live",
+    "rebuild-windows",
+    "tick-bars",
+    "apply-retention",
+    "maintain-tables",
+    "clean-metadata",
+)
 """Programs that Airflow starts besides the pipeline's stages."""
 LIVE = ("stream-ticks", "archive-ticks", "market-alerts", "dashboard")
 
@@ -39,9 +45,11 @@ def test_topics_are_those_of_the_code(helm: Path, namespace: str) -> None:
     wanted = {
         spec.name: (spec.partitions, spec.config)
         for spec in (
-            *topics.batch_topics(), *topics.live_topics(topics.live_names(namespace)), *topics.check_topics(),
+            *topics.batch_topics(),
+            *topics.live_topics(topics.live_names(namespace)),
+            *topics.check_topics(),
         )
-    }  # fmt: skip
+    }
     assert _topics(objects) == wanted
 
 
@@ -109,8 +117,10 @@ def test_spark_applications_run_the_images_scripts(rendered: Callable[[str], lis
     assert daily["mainApplicationFile"] == "local:///opt/ticklake/run_daily_analytics.py"
     # The operator multiplies the intervals by all starts before, and never starts over.
     assert stream["restartPolicy"] == {
-        "type": "Always", "onFailureRetryInterval": 1, "onSubmissionFailureRetryInterval": 1,
-    }  # fmt: skip
+        "type": "Always",
+        "onFailureRetryInterval": 1,
+        "onSubmissionFailureRetryInterval": 1,
+    }
     assert rebuild["mainApplicationFile"] == "local:///opt/ticklake/run_rebuild_windows.py"
     for spec in (stream, daily, rebuild):
         script = Path(spec["mainApplicationFile"].removeprefix("local://")).name
@@ -214,9 +224,14 @@ def test_only_stages_that_need_it_know_a_secret(objects: list[Manifest]) -> None
                     users.add(program)
     assert secret["TICKLAKE_KAFKA_PASSWORD"] == {"fetch-historical", "consume-historical"}
     assert secret["TICKLAKE_CATALOG_PASSWORD"] == {
-        "fetch-historical", "validate-raw", "load-warehouse", "reconcile-run", "load-live", "tick-bars",
+        "fetch-historical",
+        "validate-raw",
+        "load-warehouse",
+        "reconcile-run",
+        "load-live",
+        "tick-bars",
         "maintain-tables",
-    }  # fmt: skip
+    }
     assert secret["TICKLAKE_METADATA_CONNECTION"] == {"clean-metadata"}
     assert "clean-metadata" not in secret["TICKLAKE_STORE_SECRET_KEY"]
 

@@ -85,9 +85,11 @@ def _kafka(broker: SecuredBroker, stage: str) -> dict[str, str]:
     user = f"ticklake-{stage}"
     return {
         "TICKLAKE_KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{broker.secured_port}",
-        "TICKLAKE_KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT", "TICKLAKE_KAFKA_SASL_MECHANISM": "SCRAM-SHA-512",
-        "TICKLAKE_KAFKA_USERNAME": user, "TICKLAKE_KAFKA_PASSWORD": user[::-1],
-    }  # fmt: skip
+        "TICKLAKE_KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
+        "TICKLAKE_KAFKA_SASL_MECHANISM": "SCRAM-SHA-512",
+        "TICKLAKE_KAFKA_USERNAME": user,
+        "TICKLAKE_KAFKA_PASSWORD": user[::-1],
+    }
 
 
 Stage = Callable[..., subprocess.CompletedProcess[str]]
@@ -95,22 +97,34 @@ Stage = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="module")
 def environment(
-    local_platform: Platform, minio: StoreSettings, broker: SecuredBroker, objects: list[Manifest],
+    local_platform: Platform,
+    minio: StoreSettings,
+    broker: SecuredBroker,
+    objects: list[Manifest],
     tmp_path_factory: pytest.TempPathFactory,
-) -> Callable[[str], dict[str, str]]:  # fmt: skip
+) -> Callable[[str], dict[str, str]]:
     """What a stage's process gets: the platform's addresses, the store's, and the keys of its own user."""
     catalog = tmp_path_factory.mktemp("catalog") / "catalog.db"
 
     def of(stage: str) -> dict[str, str]:
         secret = _secret(objects, f"ticklake-store-{stage}")
         kept = {name: value for name, value in os.environ.items() if not name.startswith("TICKLAKE_")}
-        return kept | local_platform.stage_env() | {
-            "TICKLAKE_STORE_ENDPOINT": minio.endpoint or "", "TICKLAKE_STORE_ACCESS_KEY": secret["access-key"],
-            "TICKLAKE_STORE_SECRET_KEY": secret["secret-key"], "TICKLAKE_LIVE_NAMESPACE": FLOW,
-            "TICKLAKE_WAREHOUSE_DATABASE": "RIGHTS", "TICKLAKE_METRICS_PORT": "0",
-            "TICKLAKE_CATALOG_URI": f"sqlite:///{catalog}",
-            "TICKLAKE_SOURCE": "replay", "TICKLAKE_SYMBOLS": "AAPL,MSFT",
-        } | _kafka(broker, stage)  # fmt: skip
+        return (
+            kept
+            | local_platform.stage_env()
+            | {
+                "TICKLAKE_STORE_ENDPOINT": minio.endpoint or "",
+                "TICKLAKE_STORE_ACCESS_KEY": secret["access-key"],
+                "TICKLAKE_STORE_SECRET_KEY": secret["secret-key"],
+                "TICKLAKE_LIVE_NAMESPACE": FLOW,
+                "TICKLAKE_WAREHOUSE_DATABASE": "RIGHTS",
+                "TICKLAKE_METRICS_PORT": "0",
+                "TICKLAKE_CATALOG_URI": f"sqlite:///{catalog}",
+                "TICKLAKE_SOURCE": "replay",
+                "TICKLAKE_SYMBOLS": "AAPL,MSFT",
+            }
+            | _kafka(broker, stage)
+        )
 
     return of
 
@@ -121,9 +135,13 @@ def stage(programs: Path, environment: Callable[[str], dict[str, str]]) -> Stage
 
     def run(name: str, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [programs / name, *arguments], env=environment(name) | more, capture_output=True, text=True, timeout=300,
+            [programs / name, *arguments],
+            env=environment(name) | more,
+            capture_output=True,
+            text=True,
+            timeout=300,
             check=False,
-        )  # fmt: skip
+        )
 
     return run
 
@@ -145,22 +163,33 @@ def provisioned(
     assert minio.access_key
     assert minio.secret_key
     done = subprocess.run(
-        [programs / "provision-store"], capture_output=True, text=True, check=False, timeout=300,
-        env=os.environ | {
-            "TICKLAKE_PROVISION_DIR": str(folder), "TICKLAKE_STORE_ENDPOINT": minio.endpoint or "",
+        [programs / "provision-store"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        env=os.environ
+        | {
+            "TICKLAKE_PROVISION_DIR": str(folder),
+            "TICKLAKE_STORE_ENDPOINT": minio.endpoint or "",
             "TICKLAKE_STORE_ACCESS_KEY": minio.access_key.get_secret_value(),
             "TICKLAKE_STORE_SECRET_KEY": minio.secret_key.get_secret_value(),
         },
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     return minio
 
 
 def test_the_batch_runs_with_the_least_rights(provisioned: StoreSettings, stage: Stage) -> None:
     for name in (
-        "fetch-historical", "consume-historical", "validate-raw", "daily-analytics", "load-warehouse",
-        "validate-loaded", "reconcile-run",
-    ):  # fmt: skip
+        "fetch-historical",
+        "consume-historical",
+        "validate-raw",
+        "daily-analytics",
+        "load-warehouse",
+        "validate-loaded",
+        "reconcile-run",
+    ):
         done = stage(name, *BATCH)
         assert done.returncode == 0, f"{name}: {done.stderr[-3000:]}{done.stdout[-1000:]}"
     run = lineage.read_run(ObjectStore(provisioned), "rights")
@@ -179,23 +208,31 @@ def test_a_held_symbol_is_released_with_the_least_rights(provisioned: StoreSetti
     assert done.returncode == 0, done.stderr
     for name in ("fetch-historical", "consume-historical", "validate-raw"):
         done = stage(
-            name, *BATCH[:3], "odd.release-AAPL", TICKLAKE_QUALITY_MAX_DAILY_MOVE="0.0001",
-            TICKLAKE_RELEASED_FROM="odd", TICKLAKE_SYMBOLS="AAPL",
-        )  # fmt: skip
+            name,
+            *BATCH[:3],
+            "odd.release-AAPL",
+            TICKLAKE_QUALITY_MAX_DAILY_MOVE="0.0001",
+            TICKLAKE_RELEASED_FROM="odd",
+            TICKLAKE_SYMBOLS="AAPL",
+        )
         assert done.returncode == 0, f"{name}: {done.stderr[-3000:]}"
     record = lineage.read(ObjectStore(provisioned), "odd.release-AAPL", "validate-raw")
     assert record.rows_out == record.symbols["AAPL"].rows == ROWS / 2
 
 
 def test_the_live_flow_runs_with_the_least_rights(
-    provisioned: StoreSettings, stage: Stage, programs: Path, broker: SecuredBroker,
+    provisioned: StoreSettings,
+    stage: Stage,
+    programs: Path,
+    broker: SecuredBroker,
     environment: Callable[[str], dict[str, str]],
-) -> None:  # fmt: skip
+) -> None:
     live, admin = topics.live_names(FLOW), KafkaSettings(bootstrap_servers=broker.bootstrap_servers)
     flowing = {
-        "TICKLAKE_STREAM_SPEED_UP": "600", "TICKLAKE_STREAM_DURATION_EVENT_SECONDS": "7200",
+        "TICKLAKE_STREAM_SPEED_UP": "600",
+        "TICKLAKE_STREAM_DURATION_EVENT_SECONDS": "7200",
         "TICKLAKE_STREAM_START_EVENT_TIME": "2026-01-30T10:00:00Z",
-    }  # fmt: skip
+    }
     done = stage("stream-ticks", **flowing)
     assert done.returncode == 0, done.stderr[-3000:]
     store = ObjectStore(provisioned)
@@ -213,8 +250,11 @@ def test_the_live_flow_runs_with_the_least_rights(
     finally:
         archive.send_signal(signal.SIGTERM)
         assert archive.wait(ENDS_SECONDS) == 0
-    until = {"TICKLAKE_WINDOWS_UNTIL_CLOSED_WINDOWS": "1", "TICKLAKE_WINDOWS_UNTIL_SECONDS": "240",
-             "TICKLAKE_WINDOWS_TRIGGER_SECONDS": "0"}  # fmt: skip
+    until = {
+        "TICKLAKE_WINDOWS_UNTIL_CLOSED_WINDOWS": "1",
+        "TICKLAKE_WINDOWS_UNTIL_SECONDS": "240",
+        "TICKLAKE_WINDOWS_TRIGGER_SECONDS": "0",
+    }
     for _ in range(2):  # from nothing, and from the checkpoint
         done = stage("stream-analytics", **until)
         assert done.returncode == 0, done.stderr[-3000:] + done.stdout[-2000:]
@@ -264,8 +304,13 @@ def test_a_stage_may_not_touch_what_is_anothers(
     ):
         with pytest.raises(ConfigurationError, match="denies permission to"):
             attempt()
-    done = stage("fetch-historical", *BATCH[:3], "other", TICKLAKE_STORE_ACCESS_KEY=secret["access-key"],
-                 TICKLAKE_STORE_SECRET_KEY=secret["secret-key"])  # fmt: skip
+    done = stage(
+        "fetch-historical",
+        *BATCH[:3],
+        "other",
+        TICKLAKE_STORE_ACCESS_KEY=secret["access-key"],
+        TICKLAKE_STORE_SECRET_KEY=secret["secret-key"],
+    )
     assert done.returncode == 2
     assert "check TICKLAKE_STORE_ACCESS_KEY, TICKLAKE_STORE_SECRET_KEY and the rights of that user" in done.stderr
 
@@ -292,11 +337,18 @@ def test_tables_are_written_and_read_with_the_least_rights(
     def catalog(stage: str) -> SqlCatalog:
         secret = _secret(objects, f"ticklake-store-{stage}")
         return SqlCatalog(
-            "ticklake", uri=f"sqlite:///{tmp_path}/catalog.db", warehouse=f"s3://{keys.BUCKET}/tables",
-            **{"py-io-impl": "pyiceberg.io.pyarrow.PyArrowFileIO", "s3.endpoint": provisioned.endpoint or "",
-               "s3.region": provisioned.region, "s3.access-key-id": secret["access-key"],
-               "s3.secret-access-key": secret["secret-key"], "s3.force-virtual-addressing": "false"},
-        )  # fmt: skip
+            "ticklake",
+            uri=f"sqlite:///{tmp_path}/catalog.db",
+            warehouse=f"s3://{keys.BUCKET}/tables",
+            **{
+                "py-io-impl": "pyiceberg.io.pyarrow.PyArrowFileIO",
+                "s3.endpoint": provisioned.endpoint or "",
+                "s3.region": provisioned.region,
+                "s3.access-key-id": secret["access-key"],
+                "s3.secret-access-key": secret["secret-key"],
+                "s3.force-virtual-addressing": "false",
+            },
+        )
 
     rows = pa.table({"symbol": ["AAPL", "MSFT"], "volume": [1, 2]})
     writer = catalog("validate-raw")

@@ -97,9 +97,19 @@ def test_the_rules_are_those_of_the_files(rendered: Rendered, tmp_path: Path) ->
 def test_alerts_are_only_about_what_there_is(helm: Path) -> None:
     everything = _components(render(helm, *ON))
     assert everything == {
-        "archive-ticks", "batch", "batch-exporter", "dashboard", "disks", "kafka", "market-alerts", "platform", "store",
-        "stream-analytics", "stream-ticks", "volumes",
-    }  # fmt: skip
+        "archive-ticks",
+        "batch",
+        "batch-exporter",
+        "dashboard",
+        "disks",
+        "kafka",
+        "market-alerts",
+        "platform",
+        "store",
+        "stream-analytics",
+        "stream-ticks",
+        "volumes",
+    }
     external = _components(render(helm, *VALUE_SETS["external"], "--set", "monitoring.enabled=true"))
     assert everything - external == {"kafka", "store"}
     fewer = _components(render(helm, *ON, "--set", "stages.dashboard.enabled=false"))
@@ -108,11 +118,21 @@ def test_alerts_are_only_about_what_there_is(helm: Path) -> None:
 
 def test_alerts_as_values_want_them(helm: Path) -> None:
     objects = render(
-        helm, *ON, "--set", "monitoring.rules.disabled={TicklakeNoTicks,TicklakeLateTicks}",
-        "--set", "monitoring.rules.labels.team=data", "--set", "monitoring.rules.runbookBase=https://example.com/",
-        "--set", "monitoring.thresholds.lag_messages=50000", "--set", "monitoring.thresholds.free_ratio=0.2",
-        "--set", "monitoring.labels.release=prom",
-    )  # fmt: skip
+        helm,
+        *ON,
+        "--set",
+        "monitoring.rules.disabled={TicklakeNoTicks,TicklakeLateTicks}",
+        "--set",
+        "monitoring.rules.labels.team=data",
+        "--set",
+        "monitoring.rules.runbookBase=https://example.com/",
+        "--set",
+        "monitoring.thresholds.lag_messages=50000",
+        "--set",
+        "monitoring.thresholds.free_ratio=0.2",
+        "--set",
+        "monitoring.labels.release=prom",
+    )
     names = {rule["alert"] for rule in _alerts(objects)}
     assert "TicklakeWindowsLate" in names
     assert not names & {"TicklakeNoTicks", "TicklakeLateTicks"}
@@ -124,8 +144,10 @@ def test_alerts_as_values_want_them(helm: Path) -> None:
     assert thresholds["metadata"]["labels"]["release"] == "prom"
     values = {rule["record"].rpartition(":")[2]: rule["expr"] for rule in thresholds["spec"]["groups"][0]["rules"]}
     assert (values["lag_messages"], values["free_ratio"], values["no_tick_seconds"]) == (
-        "vector(50000)", "vector(0.2)", "vector(30)",
-    )  # fmt: skip
+        "vector(50000)",
+        "vector(0.2)",
+        "vector(30)",
+    )
 
 
 def test_dashboards_reach_grafana_as_they_are(rendered: Rendered) -> None:
@@ -164,32 +186,48 @@ def test_prometheus_reaches_its_targets_and_a_stranger_does_not(rendered: Render
     policies = [each for each in objects if each["kind"] == "NetworkPolicy"]
     broker = {"strimzi.io/cluster": "ticklake", "strimzi.io/name": "ticklake-kafka"}
     endpoints = {
-        "prometheus": Endpoint({}, "monitoring"), "stranger": Endpoint({}, "default"),
-        "broker": Endpoint(broker), "store": Endpoint({"v1.min.io/tenant": "ticklake-store"}),
-    }  # fmt: skip
+        "prometheus": Endpoint({}, "monitoring"),
+        "stranger": Endpoint({}, "default"),
+        "broker": Endpoint(broker),
+        "store": Endpoint({"v1.min.io/tenant": "ticklake-store"}),
+    }
     endpoints |= {
         f"{pod.labels['app.kubernetes.io/component']} {pod.labels.get('spark-role', '')}".strip(): Endpoint(pod.labels)
         for pod in pods(objects)
     }
     found = flows(policies, endpoints, [("TCP", port) for port in (4040, 7078, 9000, 9090, 9093, 9100, 9404)])
     assert {flow for flow in found if flow[0] == "prometheus"} == {
-        ("prometheus", "broker", "TCP/9404"), ("prometheus", "store", "TCP/9000"),
-        ("prometheus", "daily-analytics driver", "TCP/4040"), ("prometheus", "stream-analytics driver", "TCP/4040"),
+        ("prometheus", "broker", "TCP/9404"),
+        ("prometheus", "store", "TCP/9000"),
+        ("prometheus", "daily-analytics driver", "TCP/4040"),
+        ("prometheus", "stream-analytics driver", "TCP/4040"),
         ("prometheus", "rebuild-windows driver", "TCP/4040"),
-        *(("prometheus", name, "TCP/9100") for name in (
-            "archive-ticks", "batch-exporter", "dashboard", "market-alerts", "stream-analytics driver", "stream-ticks",
-        )),
-    }  # fmt: skip
+        *(
+            ("prometheus", name, "TCP/9100")
+            for name in (
+                "archive-ticks",
+                "batch-exporter",
+                "dashboard",
+                "market-alerts",
+                "stream-analytics driver",
+                "stream-ticks",
+            )
+        ),
+    }
     assert not [flow for flow in found if flow[0] == "stranger"]
 
 
 def test_a_cluster_without_the_operator_is_reported(helm: Path) -> None:
     there = [
         argument
-        for kind in ("kafka.strimzi.io/v1/KafkaNodePool", "minio.min.io/v2/Tenant", "apiregistration.k8s.io/v1",
-                     "sparkoperator.k8s.io/v1beta2/SparkApplication")
+        for kind in (
+            "kafka.strimzi.io/v1/KafkaNodePool",
+            "minio.min.io/v2/Tenant",
+            "apiregistration.k8s.io/v1",
+            "sparkoperator.k8s.io/v1beta2/SparkApplication",
+        )
         for argument in ("--api-versions", kind)
-    ]  # fmt: skip
+    ]
     with pytest.raises(HelmFailed, match="this cluster lacks the Prometheus operator"):
         render(helm, *ON, *there)
     assert render(helm, *ON, *there, "--api-versions", "monitoring.coreos.com/v1/PodMonitor")

@@ -37,33 +37,100 @@ OTHERS = {
 OUTSIDE = ("kubernetes", "neighbour", "internet")
 BROKERS = ("broker", "broker-2")
 
-PORTS = [("TCP", port) for port in (
-    22, 53, 80, 443, 465, 587, 4040, 5432, 6443, 7078, 7079, 7080, 8080, 8443, 8793, 8794, 9000, 9090, 9091, 9092,
-    9093, 9094, 9100, 9404, 18080,
-)] + [("UDP", 53)]  # fmt: skip
+PORTS = [
+    ("TCP", port)
+    for port in (
+        22,
+        53,
+        80,
+        443,
+        465,
+        587,
+        4040,
+        5432,
+        6443,
+        7078,
+        7079,
+        7080,
+        8080,
+        8443,
+        8793,
+        8794,
+        9000,
+        9090,
+        9091,
+        9092,
+        9093,
+        9094,
+        9100,
+        9404,
+        18080,
+    )
+] + [("UDP", 53)]
 
 KAFKA_USERS = (
-    "fetch-historical", "consume-historical", "stream-ticks", "archive-ticks", "stream-analytics driver",
-    "stream-analytics executor", "check-platform", "dashboard", "market-alerts",
-)  # fmt: skip
+    "fetch-historical",
+    "consume-historical",
+    "stream-ticks",
+    "archive-ticks",
+    "stream-analytics driver",
+    "stream-analytics executor",
+    "check-platform",
+    "dashboard",
+    "market-alerts",
+)
 STORE_USERS = (
-    "fetch-historical", "consume-historical", "validate-raw", "daily-analytics driver", "daily-analytics executor",
-    "held-symbol", "load-warehouse", "validate-loaded", "reconcile-run", "load-live", "tick-bars", "apply-retention",
-    "maintain-tables", "stream-ticks", "archive-ticks", "stream-analytics driver", "stream-analytics executor",
-    "rebuild-windows driver", "rebuild-windows executor", "check-platform", "dashboard",
-)  # fmt: skip
+    "fetch-historical",
+    "consume-historical",
+    "validate-raw",
+    "daily-analytics driver",
+    "daily-analytics executor",
+    "held-symbol",
+    "load-warehouse",
+    "validate-loaded",
+    "reconcile-run",
+    "load-live",
+    "tick-bars",
+    "apply-retention",
+    "maintain-tables",
+    "stream-ticks",
+    "archive-ticks",
+    "stream-analytics driver",
+    "stream-analytics executor",
+    "rebuild-windows driver",
+    "rebuild-windows executor",
+    "check-platform",
+    "dashboard",
+)
 CATALOG_USERS = (
-    "fetch-historical", "validate-raw", "daily-analytics driver", "daily-analytics executor", "load-warehouse",
-    "load-live", "tick-bars", "reconcile-run", "maintain-tables", "stream-ticks", "stream-analytics driver",
-    "stream-analytics executor", "rebuild-windows driver", "rebuild-windows executor", "dashboard",
-)  # fmt: skip
+    "fetch-historical",
+    "validate-raw",
+    "daily-analytics driver",
+    "daily-analytics executor",
+    "load-warehouse",
+    "load-live",
+    "tick-bars",
+    "reconcile-run",
+    "maintain-tables",
+    "stream-ticks",
+    "stream-analytics driver",
+    "stream-analytics executor",
+    "rebuild-windows driver",
+    "rebuild-windows executor",
+    "dashboard",
+)
 WAREHOUSE_USERS = ("load-warehouse", "validate-loaded", "reconcile-run", "load-live")
 ASKS_THE_INTERNET = ("fetch-historical", "stream-ticks")
 SPARK_APPS = ("daily-analytics", "stream-analytics", "rebuild-windows")
 API_USERS = (
-    *(f"{app} driver" for app in SPARK_APPS), "scheduler", "entity-operator", "store", "store-2", "kafka-cluster-id",
+    *(f"{app} driver" for app in SPARK_APPS),
+    "scheduler",
+    "entity-operator",
+    "store",
+    "store-2",
+    "kafka-cluster-id",
     *BROKERS,
-)  # fmt: skip
+)
 METRICS = ("stream-ticks", "archive-ticks", "stream-analytics driver", "dashboard", "market-alerts")
 AIRFLOW_PODS = ("scheduler", "dag-processor", "api-server")
 
@@ -149,9 +216,16 @@ def test_the_flows_on_kind(rendered: Callable[[str], list[Manifest]]) -> None:
 
 def test_the_flows_with_external_parts(rendered: Callable[[str], list[Manifest]]) -> None:
     gone = {
-        "broker", "broker-2", "entity-operator", "store", "store-2", "minio-operator", "provision-store",
-        "kafka-cluster-id", "catalog",
-    }  # fmt: skip
+        "broker",
+        "broker-2",
+        "entity-operator",
+        "store",
+        "store-2",
+        "minio-operator",
+        "provision-store",
+        "kafka-cluster-id",
+        "catalog",
+    }
     wanted = {flow for flow in _table(9093) if not {*flow[:2]} & gone}
     wanted = {flow for flow in wanted if not (flow[0] in WAREHOUSE_USERS and flow[1] == "internet")}
     # No peers are set, so they may be anywhere: outside, or in another namespace.
@@ -196,16 +270,23 @@ CATALOGS = {
 @pytest.mark.parametrize("uri", CATALOGS)
 def test_an_external_catalog_is_reached_on_its_own_port_by_its_users(helm: Path, uri: str) -> None:
     objects = render(
-        helm, *SNOWFLAKE, "--set", f"catalog.external.enabled=true,catalog.external.uri={uri}",
-        "--set", "catalog.external.existingSecrets.writer=w,catalog.external.existingSecrets.reader=r",
-        "--set-json", 'catalog.external.peers=[{"ipBlock":{"cidr":"192.0.2.7/32"}}]',
-    )  # fmt: skip
+        helm,
+        *SNOWFLAKE,
+        "--set",
+        f"catalog.external.enabled=true,catalog.external.uri={uri}",
+        "--set",
+        "catalog.external.existingSecrets.writer=w,catalog.external.existingSecrets.reader=r",
+        "--set-json",
+        'catalog.external.peers=[{"ipBlock":{"cidr":"192.0.2.7/32"}}]',
+    )
     to = [{"ipBlock": {"cidr": "192.0.2.7/32"}}]
     found = {
         each["metadata"]["name"].removeprefix("ticklake-"): [port["port"] for port in rule["ports"]]
-        for each in objects if each["kind"] == "NetworkPolicy"
-        for rule in each["spec"].get("egress", ()) if rule.get("to") == to
-    }  # fmt: skip
+        for each in objects
+        if each["kind"] == "NetworkPolicy"
+        for rule in each["spec"].get("egress", ())
+        if rule.get("to") == to
+    }
     assert found == {user.partition(" ")[0]: [CATALOGS[uri]] for user in CATALOG_USERS}
 
 
@@ -213,8 +294,11 @@ def test_an_external_catalog_is_reached_on_its_own_port_by_its_users(helm: Path,
     "name", ["dns", "default-deny", "archive-ticks", "store", "catalog", "daily-analytics-executor"]
 )
 def test_a_missing_policy_is_noticed(rendered: Callable[[str], list[Manifest]], name: str) -> None:
-    fewer = [each for each in rendered("default") if each["metadata"]["name"] != f"ticklake-{name}"
-             or each["kind"] != "NetworkPolicy"]  # fmt: skip
+    fewer = [
+        each
+        for each in rendered("default")
+        if each["metadata"]["name"] != f"ticklake-{name}" or each["kind"] != "NetworkPolicy"
+    ]
     try:
         found = _computed(fewer)
     except AssertionError:

@@ -31,14 +31,24 @@ def test_every_pod_keeps_the_policy(objects: list[Manifest], policy: Policy) -> 
 def test_all_kinds_of_pods_are_looked_at(rendered: Callable[[str], list[Manifest]]) -> None:
     found = {pod.where for pod in pods(rendered("production"))}
     assert {
-        "Deployment/ticklake-archive-ticks", "Deployment/ticklake-stream-ticks", "Deployment/ticklake-spark-history",
-        "Deployment/ticklake-dashboard", "Deployment/ticklake-market-alerts",
-        "SparkApplication/ticklake-stream-analytics driver", "SparkApplication/ticklake-stream-analytics executor",
-        "task fetch-historical", "task reconcile-run", "task daily-analytics driver", "task daily-analytics executor",
-        "task rebuild-windows driver", "task rebuild-windows executor",
-        "CronJob/ticklake-airflow-backup", "Pod/ticklake-check-platform", "Job/ticklake-provision-store-1",
+        "Deployment/ticklake-archive-ticks",
+        "Deployment/ticklake-stream-ticks",
+        "Deployment/ticklake-spark-history",
+        "Deployment/ticklake-dashboard",
+        "Deployment/ticklake-market-alerts",
+        "SparkApplication/ticklake-stream-analytics driver",
+        "SparkApplication/ticklake-stream-analytics executor",
+        "task fetch-historical",
+        "task reconcile-run",
+        "task daily-analytics driver",
+        "task daily-analytics executor",
+        "task rebuild-windows driver",
+        "task rebuild-windows executor",
+        "CronJob/ticklake-airflow-backup",
+        "Pod/ticklake-check-platform",
+        "Job/ticklake-provision-store-1",
         "StatefulSet/ticklake-catalog",
-    } <= found  # fmt: skip
+    } <= found
 
 
 def _container(change: dict[str, Any]) -> Callable[[PodTemplate], None]:
@@ -116,9 +126,11 @@ def test_no_object_but_a_secret_holds_one(objects: list[Manifest]) -> None:
     """What was generated is in Secrets only: not in a ConfigMap, an argument or an annotation."""
     texts = [
         base64.b64decode(value).decode()
-        for each in objects if each["kind"] == "Secret"
-        for key, value in each["data"].items() if key not in ("access-key", "username")
-    ]  # fmt: skip
+        for each in objects
+        if each["kind"] == "Secret"
+        for key, value in each["data"].items()
+        if key not in ("access-key", "username")
+    ]
     lines = [line for text in texts for line in text.splitlines() if not line.startswith("export MINIO_ROOT_USER")]
     values = {line.removeprefix("export MINIO_ROOT_PASSWORD=") for line in lines}
     text = "\n".join(str(each) for each in objects if each["kind"] != "Secret")

@@ -145,7 +145,10 @@ def test_a_real_api_server_takes_everything(objects: list[Manifest], api_server:
             each["spec"]["serviceAccountName"] = "default"
     done = subprocess.run(
         [*api_server, "apply", "--dry-run=server", "--validate=strict", "--namespace", "default", "-f", "-"],
-        input=yaml.safe_dump_all(everything), capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        input=yaml.safe_dump_all(everything),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == len(everything)

@@ -48,9 +48,15 @@ def _record(program: str) -> str:
 
 
 PROGRAMS = (
-    "fetch-historical", "consume-historical", "validate-raw", "daily-analytics", "load-warehouse", "validate-loaded",
-    "reconcile-run", "run",
-)  # fmt: skip
+    "fetch-historical",
+    "consume-historical",
+    "validate-raw",
+    "daily-analytics",
+    "load-warehouse",
+    "validate-loaded",
+    "reconcile-run",
+    "run",
+)
 FAILURES = tuple(keys.failure_key("run-1", program) for program in PROGRAMS[:-1])
 
 
@@ -61,16 +67,42 @@ def _results(program: str) -> tuple[str, str]:
 
 RECORDS = (*(_record(program) for program in PROGRAMS), *FAILURES)
 KEYS = (
-    SOURCE, RAW, ACTIONS, TABLE, PROCESSED, TICKS, csv_key(TICKS), WINDOWS, CHECKPOINT_RECORD, *TICK_FILES,
-    MAINTENANCE, CHECKPOINT, QUARANTINED_ROW, QUARANTINED_BATCH, QUARANTINED_TICK, TRIAL, DECISION, CHECK, BACKUP,
-    EVENTS, *RECORDS,
-)  # fmt: skip
+    SOURCE,
+    RAW,
+    ACTIONS,
+    TABLE,
+    PROCESSED,
+    TICKS,
+    csv_key(TICKS),
+    WINDOWS,
+    CHECKPOINT_RECORD,
+    *TICK_FILES,
+    MAINTENANCE,
+    CHECKPOINT,
+    QUARANTINED_ROW,
+    QUARANTINED_BATCH,
+    QUARANTINED_TICK,
+    TRIAL,
+    DECISION,
+    CHECK,
+    BACKUP,
+    EVENTS,
+    *RECORDS,
+)
 
 REALTIME = {WINDOWS, CHECKPOINT_RECORD, *TICK_FILES}
 OF_TABLES = {TABLE, PROCESSED, *REALTIME}
 EXPIRING = {
-    SOURCE, RAW, ACTIONS, TICKS, csv_key(TICKS), QUARANTINED_ROW, QUARANTINED_BATCH, QUARANTINED_TICK, TRIAL,
-}  # fmt: skip
+    SOURCE,
+    RAW,
+    ACTIONS,
+    TICKS,
+    csv_key(TICKS),
+    QUARANTINED_ROW,
+    QUARANTINED_BATCH,
+    QUARANTINED_TICK,
+    TRIAL,
+}
 
 READS = {
     "fetch-historical": {SOURCE, DECISION, TABLE, *FAILURES},
@@ -80,7 +112,14 @@ READS = {
     "load-warehouse": {TABLE, PROCESSED, *RECORDS},
     "validate-loaded": {*RECORDS},
     "reconcile-run": {
-        SOURCE, RAW, TABLE, PROCESSED, QUARANTINED_ROW, QUARANTINED_BATCH, QUARANTINED_TICK, *RECORDS,
+        SOURCE,
+        RAW,
+        TABLE,
+        PROCESSED,
+        QUARANTINED_ROW,
+        QUARANTINED_BATCH,
+        QUARANTINED_TICK,
+        *RECORDS,
     },
     "held-symbol": {SOURCE, DECISION, *RECORDS},
     "load-live": {TABLE, *REALTIME},
@@ -93,12 +132,19 @@ READS = {
     "maintain-tables": OF_TABLES,
     "batch-exporter": {DECISION, TABLE, MAINTENANCE, *RECORDS},
     "dashboard": {
-        DECISION, TABLE, PROCESSED, *REALTIME, QUARANTINED_ROW, QUARANTINED_BATCH, QUARANTINED_TICK, *RECORDS,
+        DECISION,
+        TABLE,
+        PROCESSED,
+        *REALTIME,
+        QUARANTINED_ROW,
+        QUARANTINED_BATCH,
+        QUARANTINED_TICK,
+        *RECORDS,
     },
     "check-platform": {CHECK},
     "airflow-backup": {BACKUP},
     "spark-history": {EVENTS},
-}  # fmt: skip
+}
 WRITES = {
     "fetch-historical": {SOURCE, QUARANTINED_ROW, *_results("fetch-historical")},
     "consume-historical": {RAW, ACTIONS, QUARANTINED_BATCH, *_results("consume-historical")},
@@ -130,7 +176,7 @@ REMOVES = {
     "maintain-tables": OF_TABLES,
     "check-platform": {CHECK},
     "spark-history": {EVENTS},
-}  # fmt: skip
+}
 
 
 @pytest.fixture
@@ -138,9 +184,8 @@ def policies(rendered: Callable[[str], list[Manifest]]) -> dict[str, StorePolicy
     """The policies in production, where every part is on."""
     data = find(rendered("production"), "ConfigMap", "ticklake-store-policies")["data"]
     return {
-        key.removesuffix(".json"): StorePolicy(text, keys.BUCKET)
-        for key, text in data.items() if key != "bucket.json"
-    }  # fmt: skip
+        key.removesuffix(".json"): StorePolicy(text, keys.BUCKET) for key, text in data.items() if key != "bucket.json"
+    }
 
 
 def test_every_user_of_the_store_is_looked_at(policies: dict[str, StorePolicy]) -> None:
@@ -168,11 +213,19 @@ def test_what_can_be_read_can_be_listed(policies: dict[str, StorePolicy]) -> Non
 
 @pytest.mark.parametrize(
     ("user", "folder"),
-    [("daily-analytics", keys.PROCESSED_DAILY), ("daily-analytics", "tables"), ("stream-analytics", "tables"),
-     ("rebuild-windows", LIVE.raw_prefix), ("rebuild-windows", keys.PROCESSED_LIVE), ("rebuild-windows", "tables"),
-     ("stream-analytics", LIVE.checkpoint_prefix), ("stream-analytics", keys.PROCESSED_LIVE),
-     ("daily-analytics", "spark-events"), ("stream-analytics", "spark-events")],
-)  # fmt: skip
+    [
+        ("daily-analytics", keys.PROCESSED_DAILY),
+        ("daily-analytics", "tables"),
+        ("stream-analytics", "tables"),
+        ("rebuild-windows", LIVE.raw_prefix),
+        ("rebuild-windows", keys.PROCESSED_LIVE),
+        ("rebuild-windows", "tables"),
+        ("stream-analytics", LIVE.checkpoint_prefix),
+        ("stream-analytics", keys.PROCESSED_LIVE),
+        ("daily-analytics", "spark-events"),
+        ("stream-analytics", "spark-events"),
+    ],
+)
 def test_s3a_may_look_at_the_parents_of_what_it_makes(policies: dict[str, StorePolicy], user: str, folder: str) -> None:
     """It asks of each parent folder whether it is an object, and whether something lies in it."""
     parts = folder.split("/")
@@ -204,25 +257,35 @@ def test_new_checkpoints_lie_where_their_stage_may_write(helm: Path) -> None:
 TOPIC_RIGHTS = {
     "fetch-historical": {("write", topics.BATCH_TOPIC), ("write", topics.QUARANTINE_TOPIC)},
     "consume-historical": {
-        ("read", topics.BATCH_TOPIC), ("group", topics.BATCH_GROUP), ("write", topics.QUARANTINE_TOPIC),
+        ("read", topics.BATCH_TOPIC),
+        ("group", topics.BATCH_GROUP),
+        ("write", topics.QUARANTINE_TOPIC),
     },
     "stream-ticks": {("write", topics.LIVE_TOPIC)},
     "archive-ticks": {("read", topics.LIVE_TOPIC), ("group", topics.ARCHIVE_GROUP), ("write", topics.QUARANTINE_TOPIC)},
     # Spark assigns partitions itself and so joins no group.
     "stream-analytics": {("read", topics.LIVE_TOPIC), ("write", topics.ANALYTICS_TOPIC)},
     "dashboard": {
-        ("read", LIVE.topic), ("read", LIVE.analytics_topic),
-        ("read", LIVE.alerts_topic), ("read", LIVE.alerts_state_topic), ("look at topic", topics.BATCH_TOPIC),
-        ("look at group", topics.BATCH_GROUP), ("look at group", LIVE.archive_group),
+        ("read", LIVE.topic),
+        ("read", LIVE.analytics_topic),
+        ("read", LIVE.alerts_topic),
+        ("read", LIVE.alerts_state_topic),
+        ("look at topic", topics.BATCH_TOPIC),
+        ("look at group", topics.BATCH_GROUP),
+        ("look at group", LIVE.archive_group),
         ("look at group", LIVE.alerts_group),
     },
     "market-alerts": {
-        ("read", LIVE.topic), ("group", LIVE.alerts_group), ("read", LIVE.alerts_topic), ("write", LIVE.alerts_topic),
+        ("read", LIVE.topic),
+        ("group", LIVE.alerts_group),
+        ("read", LIVE.alerts_topic),
+        ("write", LIVE.alerts_topic),
         *(("group", LIVE.delivery_group(target)) for target in ("email", "slack", "webhook")),
-        ("read", LIVE.alerts_state_topic), ("write", LIVE.alerts_state_topic),
+        ("read", LIVE.alerts_state_topic),
+        ("write", LIVE.alerts_state_topic),
     },
     "check-platform": {("read", topics.CHECK_TOPIC), ("write", topics.CHECK_TOPIC)},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", ["default", "kind", "production"])
@@ -237,11 +300,14 @@ def test_rights_in_kafka(rendered: Callable[[str], list[Manifest]], name: str) -
         assert all(acl["resource"]["patternType"] == "literal" for acl in acls)
         found[user["metadata"]["name"].removeprefix("ticklake-")] = {
             ("group" if acl["resource"]["type"] == "group" else operation.lower(), acl["resource"]["name"])
-            for acl in acls for operation in acl["operations"] if operation != "Describe"
+            for acl in acls
+            for operation in acl["operations"]
+            if operation != "Describe"
         } | {
             (f"look at {acl['resource']['type']}", acl["resource"]["name"])
-            for acl in acls if acl["operations"] == ["Describe"]
-        }  # fmt: skip
+            for acl in acls
+            if acl["operations"] == ["Describe"]
+        }
     assert found == TOPIC_RIGHTS
 
 

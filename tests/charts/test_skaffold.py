@@ -72,8 +72,10 @@ def test_builds_are_those_of_make(image: str) -> None:
     text = (ROOT / docker["dockerfile"]).read_text()
     arguments = docker["buildArgs"]
     wanted = set(re.findall(r"^ARG (\w+)", text, re.MULTILINE)) - {
-        "PIP_INDEX_URL", "UV_DEFAULT_INDEX", "JAVA_TOOL_OPTIONS",
-    }  # fmt: skip
+        "PIP_INDEX_URL",
+        "UV_DEFAULT_INDEX",
+        "JAVA_TOOL_OPTIONS",
+    }
     assert set(arguments) == wanted
     assert arguments.get("SERVICE", image.removeprefix(OWN)) == image.removeprefix(OWN)
     for name in wanted - {"SERVICE"}:

@@ -14,8 +14,9 @@ Rendered = Callable[[str], list[Manifest]]
 def _pools(objects: list[Manifest]) -> dict[str, tuple[int, list[str]]]:
     return {
         each["metadata"]["name"]: (each["spec"]["replicas"], each["spec"]["roles"])
-        for each in objects if each["kind"] == "KafkaNodePool"
-    }  # fmt: skip
+        for each in objects
+        if each["kind"] == "KafkaNodePool"
+    }
 
 
 def test_kafka_in_production(rendered: Rendered) -> None:
@@ -64,8 +65,9 @@ def test_the_store_in_production(rendered: Rendered) -> None:
     assert {"name": "MINIO_STORAGE_CLASS_STANDARD", "value": "EC:4"} in spec["env"]
     assert spec["requestAutoCert"] is True
     assert {each["topologyKey"] for each in pool["topologySpreadConstraints"]} == {
-        "topology.kubernetes.io/zone", "kubernetes.io/hostname",
-    }  # fmt: skip
+        "topology.kubernetes.io/zone",
+        "kubernetes.io/hostname",
+    }
 
 
 def test_what_the_bucket_must_have(rendered: Rendered) -> None:
@@ -137,8 +139,11 @@ def test_kind_brings_a_warehouse_with_a_sign_in(rendered: Rendered) -> None:
     for program in ("load-warehouse", "validate-loaded", "reconcile-run", "load-live"):
         assert _variable(programs[program]["spec"], "TICKLAKE_WAREHOUSE_PASSWORD") == secret
     for name in ("default", "production", "external"):
-        assert not [each for each in rendered(name) if each["metadata"]["name"] == "ticklake-warehouse"
-                    and each["kind"] != "NetworkPolicy"]  # fmt: skip
+        assert not [
+            each
+            for each in rendered(name)
+            if each["metadata"]["name"] == "ticklake-warehouse" and each["kind"] != "NetworkPolicy"
+        ]
 
 
 def _variable(spec: Manifest, name: str) -> Manifest:

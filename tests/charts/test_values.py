@@ -74,23 +74,27 @@ def test_an_unknown_key(helm: Path, value: str) -> None:
 
 TOGETHER = {
     "kafka.external.enabled=true": "kafka.external.bootstrapServers: kafka.external.enabled needs the address",
-    "kafka.external.enabled=true,kafka.external.bootstrapServers=k:9093":
-        "kafka.external.existingSecret: SASL_SSL needs",
+    "kafka.external.enabled=true,kafka.external.bootstrapServers=k:9093": (
+        "kafka.external.existingSecret: SASL_SSL needs"
+    ),
     "catalog.external.enabled=true": "catalog.external.uri: catalog.external.enabled needs the address",
-    "catalog.external.enabled=true,catalog.external.uri=postgresql://host/catalog":
-        "catalog.external.existingSecrets.writer: PostgreSQL needs a user",
-    "catalog.external.enabled=true,catalog.external.uri=postgresql://h/c,catalog.external.existingSecrets.writer=w":
-        "catalog.external.existingSecrets.reader: PostgreSQL needs a user",
+    "catalog.external.enabled=true,catalog.external.uri=postgresql://host/catalog": (
+        "catalog.external.existingSecrets.writer: PostgreSQL needs a user"
+    ),
+    "catalog.external.enabled=true,catalog.external.uri=postgresql://h/c,"
+    "catalog.external.existingSecrets.writer=w": "catalog.external.existingSecrets.reader: PostgreSQL needs a user",
     "kafka.replicas=1": "kafka.replicationFactor: 3 replicas of each partition need as many brokers",
     "kafka.replicationFactor=1": "kafka.minInSyncReplicas: 2 is more than the 1 replicas",
     "store.tenant.volumesPerServer=2": "store.tenant: 1 servers with 2 volumes each are 2 drives; MinIO takes 1, or 4",
-    "stages.archive-ticks.autoscaling.enabled=true,stages.archive-ticks.autoscaling.maxReplicas=5":
-        "autoscaling.maxReplicas: 5 replicas, but the live topic has 4 partitions",
-    "stages.archive-ticks.autoscaling.enabled=true,stages.archive-ticks.autoscaling.minReplicas=5":
-        "stages.archive-ticks.autoscaling: minReplicas is above maxReplicas",
+    "stages.archive-ticks.autoscaling.enabled=true,stages.archive-ticks.autoscaling.maxReplicas=5": (
+        "autoscaling.maxReplicas: 5 replicas, but the live topic has 4 partitions"
+    ),
+    "stages.archive-ticks.autoscaling.enabled=true,stages.archive-ticks.autoscaling.minReplicas=5": (
+        "stages.archive-ticks.autoscaling: minReplicas is above maxReplicas"
+    ),
     "images.minio.tag=latest": "images.minio.tag: latest is another image every day",
     "warehouse.local.enabled=true": "warehouse.local.enabled: a local warehouse and another one",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("values", TOGETHER)

@@ -37,9 +37,12 @@ class Box:
     def start(self, *arguments: str, **more: str) -> "subprocess.Popen[str]":
         kept = {name: value for name, value in os.environ.items() if not name.startswith("TICKLAKE_")}
         return subprocess.Popen(
-            [self.programs / "ticklake", *arguments, "--data", str(self.folder)], env=kept | more, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
+            [self.programs / "ticklake", *arguments, "--data", str(self.folder)],
+            env=kept | more,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
 
     def __call__(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
         process = self.start(*arguments, **more)
@@ -49,10 +52,20 @@ class Box:
     def run(self, day: str, answers: dict[str, HttpAnswer]) -> subprocess.CompletedProcess[str]:
         with answering({symbol: good(symbol) for symbol in NINE} | answers) as (url, _):
             return self(
-                "run", "--source", "yahoo", "--date", day, "--symbols", SYMBOLS, "--no-live",
-                "--report", str(self.folder.parent / "report.json"), TICKLAKE_YAHOO_ENDPOINT=url,
-                TICKLAKE_YAHOO_ATTEMPTS="2", TICKLAKE_YAHOO_BACKOFF_BASE_SECONDS="0.01",
-            )  # fmt: skip
+                "run",
+                "--source",
+                "yahoo",
+                "--date",
+                day,
+                "--symbols",
+                SYMBOLS,
+                "--no-live",
+                "--report",
+                str(self.folder.parent / "report.json"),
+                TICKLAKE_YAHOO_ENDPOINT=url,
+                TICKLAKE_YAHOO_ATTEMPTS="2",
+                TICKLAKE_YAHOO_BACKOFF_BASE_SECONDS="0.01",
+            )
 
     def sql(self, statement: str) -> list[dict[str, str]]:
         done = self("sql", "--csv", statement)

@@ -70,9 +70,18 @@ def test_the_report_has_every_stage_and_the_recorded_rows(report: dict[str, Any]
     total = sum(recorded_rows().values())
     rows = {row["stage"]: row for row in report["rows"]}
     assert list(rows) == [
-        "fetch_historical_data", "consume_historical_data", "validate_raw_data", "process_data", "load_to_snowflake",
-        "validate_loaded_data", "pipeline_success", "stream-ticks", "archive-ticks", "stream-analytics", "load-live",
-    ]  # fmt: skip
+        "fetch_historical_data",
+        "consume_historical_data",
+        "validate_raw_data",
+        "process_data",
+        "load_to_snowflake",
+        "validate_loaded_data",
+        "pipeline_success",
+        "stream-ticks",
+        "archive-ticks",
+        "stream-analytics",
+        "load-live",
+    ]
     for stage in list(rows)[:7]:
         assert (rows[stage]["rows_in"], rows[stage]["rows_out"], rows[stage]["quarantined"]) == (total, total, 0), stage
     assert report["reconciled"] is True

@@ -34,16 +34,24 @@ class Box:
         command = [self._program, *arguments, "--data", self.folder]
         with self._output.open("w") as output:
             return subprocess.Popen(
-                command, stdout=output, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+                command,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                text=True,
+                start_new_session=True,
                 env={**os.environ, "BOX_OF_THE_TEST": self._mark, **environment},
-            )  # fmt: skip
+            )
 
     def call(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Run a command to its end."""
         return subprocess.run(
-            [self._program, *arguments, "--data", self.folder], capture_output=True, text=True, timeout=400,
-            check=False, env={**os.environ, "BOX_OF_THE_TEST": self._mark},
-        )  # fmt: skip
+            [self._program, *arguments, "--data", self.folder],
+            capture_output=True,
+            text=True,
+            timeout=400,
+            check=False,
+            env={**os.environ, "BOX_OF_THE_TEST": self._mark},
+        )
 
     def run(self, **environment: str) -> "subprocess.Popen[str]":
         """Start a run of three symbols."""
@@ -67,9 +75,10 @@ class Box:
     def process(self, *words: str) -> psutil.Process:
         """The one process with these words in its command, its guard apart."""
         (found,) = (
-            process for process in self.processes()
+            process
+            for process in self.processes()
             if process.name() != "sh" and all(any(word in part for part in process.cmdline()) for word in words)
-        )  # fmt: skip
+        )
         return found
 
     def host(self, kind: str) -> psutil.Process:

@@ -66,24 +66,36 @@ def processes(tmp_path: Path) -> Iterator[Processes]:
 def tick(symbol: str, sequence: int, run: str) -> bytes:
     return json.dumps(
         {
-            "schema_version": 1, "symbol": symbol, "price": 100.5, "volume": 1, "sequence": sequence,
-            "event_time": "2026-01-30T15:00:00.000Z", "producer_run": run, "source": "simulated",
+            "schema_version": 1,
+            "symbol": symbol,
+            "price": 100.5,
+            "volume": 1,
+            "sequence": sequence,
+            "event_time": "2026-01-30T15:00:00.000Z",
+            "producer_run": run,
+            "source": "simulated",
         }
-    ).encode()  # fmt: skip
+    ).encode()
 
 
 def archive_env(stage_env: Environment, roll_seconds: float, **more: str) -> dict[str, str]:
     return stage_env(
-        TICKLAKE_METRICS_PORT="0", TICKLAKE_ARCHIVE_ROLL_SECONDS=str(roll_seconds),
-        TICKLAKE_ARCHIVE_SESSION_TIMEOUT_SECONDS="6", **more,
-    )  # fmt: skip
+        TICKLAKE_METRICS_PORT="0",
+        TICKLAKE_ARCHIVE_ROLL_SECONDS=str(roll_seconds),
+        TICKLAKE_ARCHIVE_SESSION_TIMEOUT_SECONDS="6",
+        **more,
+    )
 
 
 def stream_env(stage_env: Environment, run: str, ticks: int, rate: int, **more: str) -> dict[str, str]:
     return stage_env(
-        TICKLAKE_METRICS_PORT="0", TICKLAKE_STREAM_SOURCE="simulated", TICKLAKE_STREAM_PRODUCER_RUN=run,
-        TICKLAKE_STREAM_MAX_TICKS=str(ticks), TICKLAKE_STREAM_RATE=str(rate), **more,
-    )  # fmt: skip
+        TICKLAKE_METRICS_PORT="0",
+        TICKLAKE_STREAM_SOURCE="simulated",
+        TICKLAKE_STREAM_PRODUCER_RUN=run,
+        TICKLAKE_STREAM_MAX_TICKS=str(ticks),
+        TICKLAKE_STREAM_RATE=str(rate),
+        **more,
+    )
 
 
 def archived_offsets(store: ObjectStore, live: LiveNames, topic_id: str) -> int:
@@ -104,14 +116,20 @@ def check_every_tick_once(store: ObjectStore, live: LiveNames, topic_id: str, ex
     assert set(seen.values()) == {1}
     assert seen.keys() == {
         (run, symbol, sequence)
-        for run, ticks in expected.items() for symbol in SYMBOLS for sequence in range(ticks // len(SYMBOLS))
-    }  # fmt: skip
+        for run, ticks in expected.items()
+        for symbol in SYMBOLS
+        for sequence in range(ticks // len(SYMBOLS))
+    }
 
 
 def test_archives_killed_in_the_middle_of_the_stream(
-    stage_env: Environment, programs: Path, processes: Processes,
-    kafka_settings: KafkaSettings, live: LiveSettings, store: ObjectStore,
-) -> None:  # fmt: skip
+    stage_env: Environment,
+    programs: Path,
+    processes: Processes,
+    kafka_settings: KafkaSettings,
+    live: LiveSettings,
+    store: ObjectStore,
+) -> None:
     topic_id = kafka.topic_id(kafka_settings, live.names.topic)
     archive = [str(programs / "archive-ticks")]
     environment = archive_env(stage_env, 0.4)
@@ -131,10 +149,14 @@ def test_archives_killed_in_the_middle_of_the_stream(
 
 @pytest.mark.parametrize("conditional", [True, False], ids=["conditional", "unconditional"])
 def test_an_archive_that_wakes_up_after_another_took_over(
-    stage_env: Environment, processes: Processes,
-    kafka_settings: KafkaSettings, live: LiveSettings, store: ObjectStore, conditional: bool,
+    stage_env: Environment,
+    processes: Processes,
+    kafka_settings: KafkaSettings,
+    live: LiveSettings,
+    store: ObjectStore,
+    conditional: bool,
     tmp_path: Path,
-) -> None:  # fmt: skip
+) -> None:
     topic_id = kafka.topic_id(kafka_settings, live.names.topic)
     archive = HELD if conditional else [*HELD, "unconditional"]
     hold = tmp_path / "hold"
@@ -182,9 +204,13 @@ def test_an_archive_that_wakes_up_after_another_took_over(
 
 
 def test_the_broker_killed_in_the_middle_of_the_stream(
-    stage_env: Environment, programs: Path, processes: Processes, tmp_path: Path,
-    local_tools: platform.Tools, store: ObjectStore,
-) -> None:  # fmt: skip
+    stage_env: Environment,
+    programs: Path,
+    processes: Processes,
+    tmp_path: Path,
+    local_tools: platform.Tools,
+    store: ObjectStore,
+) -> None:
     live = LiveSettings(namespace="broker-killed")
     broker = Broker(
         local_tools.java, local_tools.jars["kafka"], tmp_path / "data", tmp_path / "broker-log", free_port()

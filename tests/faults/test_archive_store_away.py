@@ -44,9 +44,13 @@ def kill(store: Store) -> None:
 
 
 def test_the_store_killed_in_the_middle_of_the_stream(
-    stage_env: Environment, programs: Path, tmp_path: Path,
-    kafka_settings: KafkaSettings, live: LiveSettings, own_store: Store,
-) -> None:  # fmt: skip
+    stage_env: Environment,
+    programs: Path,
+    tmp_path: Path,
+    kafka_settings: KafkaSettings,
+    live: LiveSettings,
+    own_store: Store,
+) -> None:
     settings = StoreSettings(
         endpoint=own_store.endpoint, access_key=SecretStr("key"), secret_key=SecretStr("secret-key"), bucket="bucket"
     )
@@ -54,11 +58,17 @@ def test_the_store_killed_in_the_middle_of_the_stream(
     store.create_bucket()
     topic_id = kafka.topic_id(kafka_settings, live.names.topic)
     environment = stage_env(
-        TICKLAKE_STORE_ENDPOINT=own_store.endpoint, TICKLAKE_STORE_ACCESS_KEY="key",
-        TICKLAKE_STORE_SECRET_KEY="secret-key", TICKLAKE_STORE_BUCKET="bucket", TICKLAKE_METRICS_PORT="0",
-        TICKLAKE_ARCHIVE_ROLL_SECONDS="0.2", TICKLAKE_ARCHIVE_BUFFER_BYTES="200000",
-        TICKLAKE_STREAM_SOURCE="simulated", TICKLAKE_STREAM_MAX_TICKS="4000", TICKLAKE_STREAM_RATE="1000",
-    )  # fmt: skip
+        TICKLAKE_STORE_ENDPOINT=own_store.endpoint,
+        TICKLAKE_STORE_ACCESS_KEY="key",
+        TICKLAKE_STORE_SECRET_KEY="secret-key",
+        TICKLAKE_STORE_BUCKET="bucket",
+        TICKLAKE_METRICS_PORT="0",
+        TICKLAKE_ARCHIVE_ROLL_SECONDS="0.2",
+        TICKLAKE_ARCHIVE_BUFFER_BYTES="200000",
+        TICKLAKE_STREAM_SOURCE="simulated",
+        TICKLAKE_STREAM_MAX_TICKS="4000",
+        TICKLAKE_STREAM_RATE="1000",
+    )
     log = tmp_path / "log"
 
     def archived() -> int:

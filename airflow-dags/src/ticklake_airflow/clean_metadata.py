@@ -45,7 +45,14 @@ def _clean(argv: Sequence[str] | None) -> None:
         os.environ[_CONNECTION] = settings.connection.get_secret_value()
     before = datetime.combine(arguments.date, time.min, UTC) - timedelta(days=arguments.days)
     command = [
-        sys.executable, "-m", "airflow", "db", "clean",
-        "--clean-before-timestamp", before.isoformat(), "--skip-archive", "--yes",
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "airflow",
+        "db",
+        "clean",
+        "--clean-before-timestamp",
+        before.isoformat(),
+        "--skip-archive",
+        "--yes",
+    ]
     os.execv(sys.executable, command)  # noqa: S606

@@ -12,21 +12,34 @@ from ticklake_airflow.settings import ScheduleSettings
 OWNER = "ticklake"
 
 DATE = Param(
-    None, type=["null", "string"], format="date", title="Date",
+    None,
+    type=["null", "string"],
+    format="date",
+    title="Date",
     description="YYYY-MM-DD; empty: the run's own date",
-)  # fmt: skip
+)
 SOURCE = Param(
-    None, type=["null", "string"], enum=[None, "yahoo", "replay", "simulated"], title="Source",
+    None,
+    type=["null", "string"],
+    enum=[None, "yahoo", "replay", "simulated"],
+    title="Source",
     description="Where the bars come from; empty: what the platform is set to",
-)  # fmt: skip
+)
 SYMBOLS = Param(
-    None, type=["null", "string"], pattern=r"^[A-Za-z0-9.^=-]+(\s*,\s*[A-Za-z0-9.^=-]+)*$", title="Symbols",
+    None,
+    type=["null", "string"],
+    pattern=r"^[A-Za-z0-9.^=-]+(\s*,\s*[A-Za-z0-9.^=-]+)*$",
+    title="Symbols",
     description="Tickers, comma-separated; empty: what the platform is set to",
-)  # fmt: skip
+)
 HOUR = Param(
-    None, type=["null", "integer"], minimum=0, maximum=23, title="Hour",
+    None,
+    type=["null", "integer"],
+    minimum=0,
+    maximum=23,
+    title="Hour",
     description="UTC; empty: the last full hour",
-)  # fmt: skip
+)
 
 
 def stage_dag(dag_id: str, *, doc: str | None, **more: Any) -> DAG:

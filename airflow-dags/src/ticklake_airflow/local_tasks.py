@@ -71,9 +71,14 @@ class LocalStageOperator(BaseOperator):
         self.log.info("Running %s %s", self.program, " ".join(self.arguments))
         kept: deque[str] = deque(maxlen=_LINES_KEPT)
         self._process = subprocess.Popen(
-            [script, *self.arguments], env={**os.environ, **given, **own}, text=True, errors="replace",
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
+            [script, *self.arguments],
+            env={**os.environ, **given, **own},
+            text=True,
+            errors="replace",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
         try:
             assert self._process.stdout is not None  # noqa: S101
             for line in self._process.stdout:

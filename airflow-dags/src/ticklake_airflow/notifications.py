@@ -90,9 +90,13 @@ def send_email(settings: NotifySettings, failure: Failure) -> None:
     from airflow.providers.smtp.hooks.smtp import SmtpHook
 
     rows = {
-        "DAG": failure.dag_id, "task": failure.task_id, "run": failure.run_id, "attempt": str(failure.attempt),
-        "reason": failure.reason, "log": failure.log_url,
-    }  # fmt: skip
+        "DAG": failure.dag_id,
+        "task": failure.task_id,
+        "run": failure.run_id,
+        "attempt": str(failure.attempt),
+        "reason": failure.reason,
+        "log": failure.log_url,
+    }
     body = "".join(f"<tr><th align=left>{name}</th><td>{html.escape(text)}</td></tr>" for name, text in rows.items())
     with SmtpHook(settings.smtp_connection) as smtp:
         smtp.send_email_smtp(

@@ -74,6 +74,10 @@ def _in_kubernetes(
     if stage.kind is Kind.SPARK:
         return StageSparkOperator(manifest=manifest, delete_on_termination=settings.on_finish != "keep_pod", **common)
     return StagePodOperator(
-        pod_template_file=str(manifest), labels={"ticklake/program": stage.program}, do_xcom_push=True,
-        on_finish_action=settings.on_finish, termination_message_policy="FallbackToLogsOnError", **common,
-    )  # fmt: skip
+        pod_template_file=str(manifest),
+        labels={"ticklake/program": stage.program},
+        do_xcom_push=True,
+        on_finish_action=settings.on_finish,
+        termination_message_policy="FallbackToLogsOnError",
+        **common,
+    )

@@ -21,13 +21,17 @@ def options() -> argparse.Namespace:
     )
     parser.add_argument("--skip-build", action="store_true", help="the images are there already")
     parser.add_argument(
-        "--plain", choices=("kafka", "store", "none"), action="append",
+        "--plain",
+        choices=("kafka", "store", "none"),
+        action="append",
         help="part to run as a plain pod (again for another, or none); by default what has no operator here",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--profile", choices=("kind", "production"), default="kind",
+        "--profile",
+        choices=("kind", "production"),
+        default="kind",
         help="the values to install with; production's with the resources of one small node",
-    )  # fmt: skip
+    )
     parser.add_argument("--values", action="append", default=[], help="further values for the platform's chart")
     parser.add_argument("--airflow-values", action="append", default=[], help="further values for Airflow's chart")
     parser.add_argument(

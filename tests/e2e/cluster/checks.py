@@ -80,11 +80,16 @@ def warehouse(port: int, password: str, batch_id: str) -> None:
 def _connected(port: int, password: str) -> Iterator[SnowflakeCursor]:
     with (
         snowflake.connector.connect(
-            account="trial", user="ticklake", password=password, host="127.0.0.1", port=port, protocol="http",
+            account="trial",
+            user="ticklake",
+            password=password,
+            host="127.0.0.1",
+            port=port,
+            protocol="http",
             database="STOCK_MARKET",
         ) as connection,
         connection.cursor() as cursor,
-    ):  # fmt: skip
+    ):
         yield cursor
 
 
@@ -111,9 +116,12 @@ def ticks(store: ObjectStore) -> pd.DataFrame:
     all_ticks = pd.concat(parts, ignore_index=True)
     identity = ["producer_run", "symbol"]
     runs = all_ticks.groupby(identity).agg(
-        rows=("sequence", "size"), different=("sequence", "nunique"),
-        least=("sequence", "min"), greatest=("sequence", "max"), topics=("topic", "nunique"),
-    )  # fmt: skip
+        rows=("sequence", "size"),
+        different=("sequence", "nunique"),
+        least=("sequence", "min"),
+        greatest=("sequence", "max"),
+        topics=("topic", "nunique"),
+    )
     same("ticks that are there twice", int((runs.rows - runs.different).sum()), 0)
     whole = runs[runs.topics == 1]
     same("ticks that are missing", int((whole.greatest - whole.least + 1 - whole.rows).sum()), 0)
@@ -159,9 +167,8 @@ def archived_by_topic(store: ObjectStore) -> dict[str, int]:
     """The same for each topic id that the live topic had."""
     live, found_rows = topics.live_names(), {}
     topic_ids = {
-        key.topic_id
-        for found in store.list_objects(f"{live.raw_prefix}/") if (key := ledger.RangeKey.parse(found.key))
-    }  # fmt: skip
+        key.topic_id for found in store.list_objects(f"{live.raw_prefix}/") if (key := ledger.RangeKey.parse(found.key))
+    }
     for topic in topic_ids:
         chains = ledger.verify_chain(store, live, topic).values()
         found_rows[topic] = sum(entry.rows for ranges in chains for entry in ranges)

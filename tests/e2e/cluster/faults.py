@@ -21,8 +21,9 @@ CHECKPOINT = "stages.stream-analytics.env.TICKLAKE_WINDOWS_CHECKPOINT"
 def of(trial: "Trial") -> dict[str, Callable[["Trial"], None]]:
     """The faults that can be tried, by what they are; those of operators only where these run the part."""
     found: dict[str, Callable[[Trial], None]] = {
-        "Every part is restarted in turn": restarted, "A task's pod is lost": lost_pod,
-    }  # fmt: skip
+        "Every part is restarted in turn": restarted,
+        "A task's pod is lost": lost_pod,
+    }
     if "store" not in trial.plain:
         found["A key of the store is rotated"] = rotated_store_key
     if "kafka" not in trial.plain:
@@ -71,10 +72,12 @@ def restarted(trial: "Trial") -> None:
 def _long_running(trial: "Trial") -> set[tuple[str, str]]:
     """Name and uid of each pod that serves; Kafka's entity operator and Airflow's database are left alone."""
     return {
-        (pod["metadata"]["name"], pod["metadata"]["uid"]) for pod in trial.platform.get("pods")["items"]
-        if pod["status"]["phase"] == "Running" and pod["metadata"].get("ownerReferences", [{}])[0].get("kind") != "Job"
+        (pod["metadata"]["name"], pod["metadata"]["uid"])
+        for pod in trial.platform.get("pods")["items"]
+        if pod["status"]["phase"] == "Running"
+        and pod["metadata"].get("ownerReferences", [{}])[0].get("kind") != "Job"
         and not re.search("entity-operator|airflow-postgresql", pod["metadata"]["name"])
-    }  # fmt: skip
+    }
 
 
 def _all_rolled_out(trial: "Trial") -> None:

@@ -55,9 +55,10 @@ def check(trial: "Trial") -> None:
             forbidden[stage].append(kafka)
         allowed["consume-historical"].append(kafka)
     found = _tried(
-        trial.platform, trial.options.tag,
+        trial.platform,
+        trial.options.tag,
         {stage: [*targets, *allowed.get(stage, [])] for stage, targets in forbidden.items()},
-    )  # fmt: skip
+    )
     # A pod that no policy is about: what it does not reach either, no policy has refused to the others.
     trial.parts.ensure_namespace()
     inner = [f"ticklake-{part}.{trial.platform.namespace}.svc:{port}" for part, port in _INNER.items()]
@@ -72,9 +73,10 @@ def check(trial: "Trial") -> None:
         print(f"  NOT PROVEN, as nothing answers there: {', '.join(unproven)}")
     wrong = [
         f"{stage} -> {target} is {state}"
-        for stage, states in found.items() for target, state in states.items()
+        for stage, states in found.items()
+        for target, state in states.items()
         if state != ("open" if target in allowed.get(stage, []) else "closed")
-    ]  # fmt: skip
+    ]
     wrong += [f"another namespace -> {target} is {free[target]}" for target in inner if free[target] != "closed"]
     if wrong:
         raise TrialFailed("network policies:\n  " + "\n  ".join(wrong))
@@ -98,19 +100,24 @@ def _tried(cluster: Cluster, tag: str, targets: dict[str, list[str]]) -> dict[st
 def _pod(name: str, stage: str, targets: list[str], tag: str) -> dict[str, Any]:
     labels = {"app.kubernetes.io/component": stage, "app.kubernetes.io/name": "ticklake"}
     container = {
-        "name": "try", "image": f"ticklake/provision-store:{tag}", "command": ["python", "-c", _CLIENT, *targets],
+        "name": "try",
+        "image": f"ticklake/provision-store:{tag}",
+        "command": ["python", "-c", _CLIENT, *targets],
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-    }  # fmt: skip
+    }
     return {
-        "apiVersion": "v1", "kind": "Pod",
+        "apiVersion": "v1",
+        "kind": "Pod",
         "metadata": {"name": name, "labels": labels | {"app.kubernetes.io/instance": "ticklake"}},
         "spec": {
-            "restartPolicy": "Never", "automountServiceAccountToken": False, "containers": [container],
+            "restartPolicy": "Never",
+            "automountServiceAccountToken": False,
+            "containers": [container],
             "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
             # So that the policies of a pod that is new are in force.
             "initContainers": [container | {"name": "wait", "command": ["sleep", "8"]}],
         },
-    }  # fmt: skip
+    }
 
 
 def _api_server() -> str:

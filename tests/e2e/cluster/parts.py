@@ -35,9 +35,11 @@ def _prepare(part: str, image: str, namespace: str) -> dict[str, Any]:
     del container["readinessProbe"]
     template = {"spec": _spec(container) | {"restartPolicy": "OnFailure"}}
     return {
-        "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": f"prepare-{part}"},
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": f"prepare-{part}"},
         "spec": {"backoffLimit": 10, "template": template},
-    }  # fmt: skip
+    }
 
 
 def _spec(container: dict[str, Any]) -> dict[str, Any]:
@@ -45,16 +47,21 @@ def _spec(container: dict[str, Any]) -> dict[str, Any]:
         "automountServiceAccountToken": False,
         "terminationGracePeriodSeconds": 5,
         "securityContext": {
-            "runAsNonRoot": True, "runAsUser": 10001, "fsGroup": 10001, "seccompProfile": {"type": "RuntimeDefault"},
+            "runAsNonRoot": True,
+            "runAsUser": 10001,
+            "fsGroup": 10001,
+            "seccompProfile": {"type": "RuntimeDefault"},
         },
         "containers": [container],
         "volumes": [{"name": name, "emptyDir": {}} for name in ("data", "tmp")],
-    }  # fmt: skip
+    }
 
 
 def _container(part: str, image: str, namespace: str) -> dict[str, Any]:
     return {
-        "name": part, "image": image, "command": ["local-server", part],
+        "name": part,
+        "image": image,
+        "command": ["local-server", part],
         "env": [
             {"name": "TICKLAKE_PART_HOST", "value": f"kafka.{namespace}.svc"},
             {"name": "TICKLAKE_KAFKA_BOOTSTRAP_SERVERS", "value": f"kafka.{namespace}.svc:{PORTS['kafka']}"},
@@ -65,10 +72,12 @@ def _container(part: str, image: str, namespace: str) -> dict[str, Any]:
         "readinessProbe": {"tcpSocket": {"port": PORTS[part]}, "periodSeconds": 3},
         "resources": {"requests": {"cpu": "50m", "memory": "384Mi"}, "limits": {"memory": "1Gi"}},
         "securityContext": {
-            "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
         },
         "volumeMounts": [{"name": "data", "mountPath": "/data"}, {"name": "tmp", "mountPath": "/tmp"}],
-    }  # fmt: skip
+    }
 
 
 def _key(variable: str, key: str) -> dict[str, Any]:

@@ -25,9 +25,19 @@ DAG = "stock_market_pipeline"
 # Recorded prices would do as well; Yahoo's change, and could not be counted beforehand.
 ASKED = {"date": "2024-06-28", "source": "simulated"}
 IMAGES = (
-    "fetch-historical", "consume-historical", "load-warehouse", "provision-store", "stream-ticks", "archive-ticks",
-    "market-alerts", "batch-exporter", "dashboard", "spark-apps", "airflow-dags", "local-servers",
-)  # fmt: skip
+    "fetch-historical",
+    "consume-historical",
+    "load-warehouse",
+    "provision-store",
+    "stream-ticks",
+    "archive-ticks",
+    "market-alerts",
+    "batch-exporter",
+    "dashboard",
+    "spark-apps",
+    "airflow-dags",
+    "local-servers",
+)
 
 
 class Trial:
@@ -265,9 +275,10 @@ class Trial:
             name = f"minio.{self.platform.namespace}.svc"
             authority = self.platform.get("configmap", "kube-root-ca.crt")["data"]["ca.crt"]
             with (
-                self.platform.forwarded("svc/minio", 443) as port, resolves_here(name),
+                self.platform.forwarded("svc/minio", 443) as port,
+                resolves_here(name),
                 tempfile.NamedTemporaryFile("w", suffix=".crt") as ca,
-            ):  # fmt: skip
+            ):
                 ca.write(authority)
                 ca.flush()
                 yield checks.store_at(port, *keys, endpoint=f"https://{name}", ca_file=Path(ca.name))

@@ -9,9 +9,14 @@ from tests.e2e.cluster.checks import same
 from tests.e2e.cluster.tools import Api, TrialFailed, until
 
 SERVICES = {
-    "ticklake-stream-ticks", "ticklake-archive-ticks", "ticklake-stream-analytics", "ticklake-market-alerts",
-    "ticklake-batch-exporter", "ticklake-dashboard", "spark-stream-analytics",
-}  # fmt: skip
+    "ticklake-stream-ticks",
+    "ticklake-archive-ticks",
+    "ticklake-stream-analytics",
+    "ticklake-market-alerts",
+    "ticklake-batch-exporter",
+    "ticklake-dashboard",
+    "spark-stream-analytics",
+}
 OPERATED = {"kafka": "ticklake-kafka", "store": "ticklake-store"}
 """Jobs of the parts that export metrics where an operator runs them."""
 
@@ -61,8 +66,9 @@ class Prometheus:
         alerts = self._ask("alerts")["alerts"]
         return {
             (each["labels"]["alertname"], each["labels"].get("component", ""))
-            for each in alerts if each["state"] == "firing"
-        }  # fmt: skip
+            for each in alerts
+            if each["state"] == "firing"
+        }
 
     def empty_panels(self, folder: Path, namespace: str) -> list[str]:
         """Ask what the Grafana dashboards in `folder` ask; returns the panels whose query has no answer."""

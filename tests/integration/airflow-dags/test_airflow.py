@@ -39,9 +39,14 @@ pytestmark = pytest.mark.timeout(1500)
 
 DAG = "stock_market_pipeline"
 STAGES = [
-    "fetch_historical_data", "consume_historical_data", "validate_raw_data", "process_data", "load_to_snowflake",
-    "validate_loaded_data", "pipeline_success",
-]  # fmt: skip
+    "fetch_historical_data",
+    "consume_historical_data",
+    "validate_raw_data",
+    "process_data",
+    "load_to_snowflake",
+    "validate_loaded_data",
+    "pipeline_success",
+]
 WAIT_SECONDS = 900
 
 
@@ -89,9 +94,11 @@ class Notices:
 
     def variables(self) -> dict[str, str]:
         smtp = {
-            "conn_type": "smtp", "host": "127.0.0.1", "port": self._mail.port,
+            "conn_type": "smtp",
+            "host": "127.0.0.1",
+            "port": self._mail.port,
             "extra": {"disable_ssl": True, "disable_tls": True, "from_email": "ticklake@example.com"},
-        }  # fmt: skip
+        }
         return {
             "TICKLAKE_NOTIFY_SLACK_WEBHOOK": f"http://127.0.0.1:{self._server.server_port}/services/secret",
             "TICKLAKE_NOTIFY_EMAIL": "desk@example.com, duty@example.com",
@@ -119,8 +126,10 @@ class Box:
         with self._output.open("wb") as output:
             self.process = psutil.Popen(
                 [program, "airflow", "--data", folder, "--source", "simulated"],
-                env=kept | variables, stdout=output, stderr=subprocess.STDOUT,
-            )  # fmt: skip
+                env=kept | variables,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
 
     def wait_ready(self) -> None:
         wait_until(lambda: "backfill create" in self.output(), self.output, alive=self.runs, seconds=WAIT_SECONDS)
@@ -203,10 +212,14 @@ class Asked:
         box.ask(
             "/api/v2/backfills",
             {
-                "dag_id": DAG, "from_date": "2024-07-03T00:00:00Z", "to_date": "2024-07-05T23:00:00Z",
-                "max_active_runs": 2, "dag_run_conf": {"symbols": "IBM,ORCL"}, "reprocess_behavior": "none",
+                "dag_id": DAG,
+                "from_date": "2024-07-03T00:00:00Z",
+                "to_date": "2024-07-05T23:00:00Z",
+                "max_active_runs": 2,
+                "dag_run_conf": {"symbols": "IBM,ORCL"},
+                "reprocess_behavior": "none",
             },
-        )  # fmt: skip
+        )
 
     def trigger(self, dag: str, run_id: str, conf: dict[str, Any]) -> None:
         self.box.ask(f"/api/v2/dags/{dag}/dagRuns", {"dag_run_id": run_id, "logical_date": None, "conf": conf})
@@ -220,9 +233,12 @@ class Asked:
             return found if found["state"] in ("success", "failed") else None
 
         return wait_until(
-            run, lambda: self.tasks(run_id, dag) if self.box.runs() else self.box.output(),
-            alive=self.box.runs, seconds=WAIT_SECONDS, pause=1,
-        )  # fmt: skip
+            run,
+            lambda: self.tasks(run_id, dag) if self.box.runs() else self.box.output(),
+            alive=self.box.runs,
+            seconds=WAIT_SECONDS,
+            pause=1,
+        )
 
     def tasks(self, run_id: str, dag: str = DAG) -> dict[str, dict[str, Any]]:
         path = f"/api/v2/dags/{dag}/dagRuns/{urllib.parse.quote(run_id)}/taskInstances"
@@ -331,8 +347,11 @@ def test_housekeeping_goes_to_green(asked: Asked) -> None:
 def test_airflows_own_command_works_beside_it(box: Box, asked: Asked, programs: Path) -> None:
     done = subprocess.run(
         [programs / "ticklake", "airflow", "--data", box.folder, "dags", "list", "--output", "json"],
-        capture_output=True, text=True, check=True, timeout=300,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
+    )
     listed = json.loads(done.stdout[done.stdout.index("[{") :])
     others = {"held_symbols", "live_archive_hourly", "rebuild_windows", "housekeeping"}
     assert {dag["dag_id"] for dag in listed} == {DAG, *others}

@@ -35,10 +35,15 @@ SYMBOLS = ("AAPL", "MSFT", "GOOGL", "AMZN", "META", "TSLA", "NVDA", "INTC")
 
 def tick(symbol: str, sequence: int, **changes: Any) -> bytes:
     values = {
-        "schema_version": 1, "symbol": symbol, "price": 100 + sequence / 64, "volume": sequence,
-        "event_time": f"2026-01-30T15:00:{sequence % 60:02d}.{sequence % 1000:03d}Z", "sequence": sequence,
-        "producer_run": "run-1", "source": "simulated",
-    }  # fmt: skip
+        "schema_version": 1,
+        "symbol": symbol,
+        "price": 100 + sequence / 64,
+        "volume": sequence,
+        "event_time": f"2026-01-30T15:00:{sequence % 60:02d}.{sequence % 1000:03d}Z",
+        "sequence": sequence,
+        "producer_run": "run-1",
+        "source": "simulated",
+    }
     return json.dumps(values | changes).encode()
 
 
@@ -94,15 +99,25 @@ def rows_in(store: ObjectStore, live: LiveNames, topic_id: str) -> int:
 
 
 def test_every_message_is_archived_once_with_its_place_and_time(
-    stage_env: Environment, programs: Path, tmp_path: Path,
-    kafka_settings: KafkaSettings, live: LiveSettings, store: ObjectStore,
-) -> None:  # fmt: skip
+    stage_env: Environment,
+    programs: Path,
+    tmp_path: Path,
+    kafka_settings: KafkaSettings,
+    live: LiveSettings,
+    store: ObjectStore,
+) -> None:
     messages: list[tuple[str | None, bytes]] = [(s, tick(s, n)) for n in range(400) for s in SYMBOLS]
     bad: list[tuple[str | None, bytes]] = [
-        ("AAPL", b"not json"), ("MSFT", tick("MSFT", 1, price=-1)), ("GOOGL", tick("AMZN", 1)), (None, tick("META", 1)),
-        ("TSLA", b""), ("NVDA", tick("NVDA", 1, volume=2**70)), ("INTC", tick("INTC", 1, extra=1)),
-        ("\xff", b"\xff\x00"), ("AMZN", LARGE),
-    ]  # fmt: skip
+        ("AAPL", b"not json"),
+        ("MSFT", tick("MSFT", 1, price=-1)),
+        ("GOOGL", tick("AMZN", 1)),
+        (None, tick("META", 1)),
+        ("TSLA", b""),
+        ("NVDA", tick("NVDA", 1, volume=2**70)),
+        ("INTC", tick("INTC", 1, extra=1)),
+        ("\xff", b"\xff\x00"),
+        ("AMZN", LARGE),
+    ]
     produce(kafka_settings, live.names.topic, messages[:1600] + bad + messages[1600:])
     topic_id = kafka.topic_id(kafka_settings, live.names.topic)
     environment = stage_env(TICKLAKE_ARCHIVE_ROLL_ROWS="500", TICKLAKE_METRICS_PORT="0")
@@ -139,11 +154,17 @@ def test_every_message_is_archived_once_with_its_place_and_time(
     for place, row in rows.items():
         sent = json.loads(truth[place].value)
         assert row == {
-            "symbol": sent["symbol"], "price": sent["price"], "volume": sent["volume"], "sequence": sent["sequence"],
-            "event_time": datetime.fromisoformat(sent["event_time"]), "producer_run": "run-1", "source": "simulated",
-            "partition": place[0], "offset": place[1],
+            "symbol": sent["symbol"],
+            "price": sent["price"],
+            "volume": sent["volume"],
+            "sequence": sent["sequence"],
+            "event_time": datetime.fromisoformat(sent["event_time"]),
+            "producer_run": "run-1",
+            "source": "simulated",
+            "partition": place[0],
+            "offset": place[1],
             "append_time": datetime.fromtimestamp(truth[place].timestamp / 1000, UTC),
-        }  # fmt: skip
+        }
 
     # Quarantine: in the lake and in the topic, original bytes and place.
     for partition, offset in quarantined:
@@ -180,9 +201,13 @@ def test_every_message_is_archived_once_with_its_place_and_time(
 
 
 def test_a_restart_goes_on_after_the_chain_and_repairs_copies(
-    stage_env: Environment, programs: Path, tmp_path: Path,
-    kafka_settings: KafkaSettings, live: LiveSettings, store: ObjectStore,
-) -> None:  # fmt: skip
+    stage_env: Environment,
+    programs: Path,
+    tmp_path: Path,
+    kafka_settings: KafkaSettings,
+    live: LiveSettings,
+    store: ObjectStore,
+) -> None:
     topic_id = kafka.topic_id(kafka_settings, live.names.topic)
     environment = stage_env(TICKLAKE_METRICS_PORT="0", TICKLAKE_ARCHIVE_ROLL_SECONDS="0.3")
     copies: dict[str, bytes] = {}
@@ -203,9 +228,13 @@ def _parquet(store: ObjectStore, live: LiveSettings) -> list[str]:
 
 
 def test_health_and_metrics(
-    stage_env: Environment, programs: Path, tmp_path: Path,
-    kafka_settings: KafkaSettings, live: LiveSettings, store: ObjectStore,
-) -> None:  # fmt: skip
+    stage_env: Environment,
+    programs: Path,
+    tmp_path: Path,
+    kafka_settings: KafkaSettings,
+    live: LiveSettings,
+    store: ObjectStore,
+) -> None:
     produce(kafka_settings, live.names.topic, [("AAPL", tick("AAPL", n)) for n in range(10)] + [("AAPL", b"x")])
     port = _free_port()
     environment = stage_env(TICKLAKE_METRICS_PORT=str(port), TICKLAKE_ARCHIVE_ROLL_SECONDS="0.2")
@@ -259,8 +288,12 @@ def test_what_a_user_can_cause_is_one_line(
     stage_env: Environment, programs: Path, live: LiveSettings, change: dict[str, str], code: int, message: str
 ) -> None:
     done = subprocess.run(
-        [programs / "archive-ticks"], env=os.environ | stage_env(TICKLAKE_METRICS_PORT="0") | change,
-        capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+        [programs / "archive-ticks"],
+        env=os.environ | stage_env(TICKLAKE_METRICS_PORT="0") | change,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
     assert (done.returncode, done.stderr.count("\n")) == (code, 1), done.stderr
     assert message in done.stderr

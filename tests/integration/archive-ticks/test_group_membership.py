@@ -70,19 +70,26 @@ def owners(settings: KafkaSettings, live: LiveNames) -> dict[str, list[int]]:
     with kafka.admin(settings) as client:
         group: dict[str, Any] = client.describe_groups([live.archive_group])[live.archive_group]
     return {
-        member["member_id"]: sorted(n for part in member["member_assignment"]["assigned_partitions"]
-                                    for n in part["partitions"])
+        member["member_id"]: sorted(
+            n for part in member["member_assignment"]["assigned_partitions"] for n in part["partitions"]
+        )
         for member in group["members"]
-    }  # fmt: skip
+    }
 
 
 def produce(settings: KafkaSettings, topic: str, partition: int, count: int) -> None:
     with kafka.ConfirmedProducer(settings, "test") as producer:
         for sequence in range(count):
             value = {
-                "schema_version": 1, "symbol": "AAPL", "price": 100.5, "volume": 1, "sequence": sequence,
-                "event_time": "2026-01-30T15:00:00.000Z", "producer_run": "run-1", "source": "simulated",
-            }  # fmt: skip
+                "schema_version": 1,
+                "symbol": "AAPL",
+                "price": 100.5,
+                "volume": 1,
+                "sequence": sequence,
+                "event_time": "2026-01-30T15:00:00.000Z",
+                "producer_run": "run-1",
+                "source": "simulated",
+            }
             producer.send(topic, key=b"AAPL", value=json.dumps(value).encode(), partition=partition)
 
 
@@ -94,9 +101,13 @@ def rows(store: ObjectStore, live: LiveNames, topic_id: str) -> dict[int, int]:
 
 @pytest.mark.parametrize("prepared", [True, False], ids=["prepared", "unprepared"])
 def test_a_slow_broker_leaves_no_partition_without_a_reader(
-    stage_env: Environment, tmp_path: Path, kafka_settings: KafkaSettings, live: LiveSettings, store: ObjectStore,
+    stage_env: Environment,
+    tmp_path: Path,
+    kafka_settings: KafkaSettings,
+    live: LiveSettings,
+    store: ObjectStore,
     prepared: bool,
-) -> None:  # fmt: skip
+) -> None:
     """With metadata that comes late and a slow answer to its join, the client library loses its place in the group."""
     command = SLOW_GROUP if prepared else [*SLOW_GROUP, "unprepared"]
     # Unprepared it depends on the moment of the library's next look at the topic, so that takes some tries.

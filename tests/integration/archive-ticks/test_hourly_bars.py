@@ -41,29 +41,52 @@ class Archive:
     keys: list[str] = field(default_factory=list)
 
     def __call__(
-        self, first: int, arrived: datetime, *rows: tuple[datetime, float, int], symbol: str = "AAPL",
-        source: str = "simulated", partition: int = 0, invalid: int = 0, sequences: tuple[int, ...] | None = None,
-        topic_id: str = TOPIC_ID, live: LiveSettings | None = None,
-    ) -> str:  # fmt: skip
+        self,
+        first: int,
+        arrived: datetime,
+        *rows: tuple[datetime, float, int],
+        symbol: str = "AAPL",
+        source: str = "simulated",
+        partition: int = 0,
+        invalid: int = 0,
+        sequences: tuple[int, ...] | None = None,
+        topic_id: str = TOPIC_ID,
+        live: LiveSettings | None = None,
+    ) -> str:
         """`invalid` offsets that went to quarantine follow the rows; returns the object's key."""
         names = (live or LiveSettings()).names
         ticks: list[Row] = [
             {
-                "symbol": symbol, "event_time": at, "sequence": sequences[n] if sequences else first + n,
-                "price": price, "volume": volume, "source": source, "producer_run": f"r{partition}",
-                "partition": partition, "offset": first + n, "append_time": arrived,
+                "symbol": symbol,
+                "event_time": at,
+                "sequence": sequences[n] if sequences else first + n,
+                "price": price,
+                "volume": volume,
+                "source": source,
+                "producer_run": f"r{partition}",
+                "partition": partition,
+                "offset": first + n,
+                "append_time": arrived,
             }
             for n, (at, price, volume) in enumerate(rows)
-        ]  # fmt: skip
+        ]
         table = ledger_table.sort(pa.Table.from_pylist(ticks, schema=ledger_table.SCHEMA))
         last = first + len(rows) + invalid - 1
         entry = LedgerRange(
-            topic=names.topic, topic_id=topic_id, partition=partition, first_offset=first, last_offset=last,
-            rows=len(rows), invalid_rows=invalid, invalid=((last - invalid + 1, last),) if invalid else (),
-            checksum=ledger_table.checksum(table), first_append_time=arrived, last_append_time=arrived,
+            topic=names.topic,
+            topic_id=topic_id,
+            partition=partition,
+            first_offset=first,
+            last_offset=last,
+            rows=len(rows),
+            invalid_rows=invalid,
+            invalid=((last - invalid + 1, last),) if invalid else (),
+            checksum=ledger_table.checksum(table),
+            first_append_time=arrived,
+            last_append_time=arrived,
             least_event_time=min((row[0] for row in rows), default=None),
             greatest_event_time=max((row[0] for row in rows), default=None),
-        )  # fmt: skip
+        )
         key = ledger.range_key(names, topic_id, partition, first, arrived)
         body = ledger_table.parquet_bytes(table, entry)
         assert self.store.put_if_absent(key, body, metadata=entry.user_metadata())
@@ -101,8 +124,9 @@ class Tables:
 
     def all(self) -> dict[tuple[str, str], list[Row]]:
         """Everything, for comparing."""
-        return {(space, table.name): self.rows(table, space)
-                for space in ("market", "market_test") for table in TICK_TABLES}  # fmt: skip
+        return {
+            (space, table.name): self.rows(table, space) for space in ("market", "market_test") for table in TICK_TABLES
+        }
 
     def versions(self) -> list[int | None]:
         return [self.lake.version(space, table) for space in ("market", "market_test") for table in TICK_TABLES]
@@ -133,17 +157,21 @@ def test_bars_of_an_hour(archive: Archive, settings: BarSettings, tables: Tables
     fill(archive)
     done = run(settings)
     assert {name: done[name] for name in ("hour", "ticks", "objects_read")} == {
-        "hour": "2024-06-28T14Z", "ticks": 6, "objects_read": 3,
-    }  # fmt: skip
+        "hour": "2024-06-28T14Z",
+        "ticks": 6,
+        "objects_read": 3,
+    }
     assert tables.ticks() == [0, 1, 2, 3, 4, 5]
-    assert {length: [(row["bar_start"], row["tick_count"]) for row in tables.bars(length)]
-            for length in ("1m", "5m", "15m", "1h", "1d")} == {
+    assert {
+        length: [(row["bar_start"], row["tick_count"]) for row in tables.bars(length)]
+        for length in ("1m", "5m", "15m", "1h", "1d")
+    } == {
         "1m": [(at(-5), 1), (at(0), 3), (at(1), 1), (at(59), 1)],
         "5m": [(at(-5), 1), (at(0), 4), (at(55), 1)],
         "15m": [(at(-15), 1), (at(0), 4), (at(45), 1)],
         "1h": [(at(-60), 1), (at(0), 5)],
         "1d": [],
-    }  # fmt: skip
+    }
     first, hour = tables.bars("1m")[1], tables.bars("1h")[1]
     assert [first[name] for name in ("open", "high", "low", "close", "volume")] == [10.0, 12.0, 9.0, 12.0, 20]
     assert first["vwap"] == (10 * 5 + 12 * 5 + 9 * 10) / 20
@@ -208,9 +236,7 @@ def test_each_commit_says_which_offsets_it_covers(archive: Archive, settings: Ba
     found = tables.lake.properties("market_test", TICKS)
     notes = [json.loads(each[LEDGER]) for each in found]
     assert [each["ticklake.run-id"] for each in found] == ["second", "first"]
-    assert [note["covers"] for note in notes] == [
-        {TOPIC_ID: {"0": [6, 7]}}, {TOPIC_ID: {"0": [0, 5], "3": [0, 0]}}
-    ]  # fmt: skip
+    assert [note["covers"] for note in notes] == [{TOPIC_ID: {"0": [6, 7]}}, {TOPIC_ID: {"0": [0, 5], "3": [0, 0]}}]
     assert {part: end["offset"] for part, end in notes[0]["ends"][TOPIC_ID].items()} == {"0": 8, "3": 1}
 
 
@@ -228,15 +254,18 @@ def test_the_snapshots_that_knew_have_expired(
         archive(4, at(61), (at(61), 12.0, 1))
         assert run(settings, 1)["ticks"] == 1
     assert [(row["symbol"], row["offset"]) for row in tables.rows(TICKS)] == [
-        ("AAPL", 0), ("AAPL", 1), ("AAPL", 4), ("MSFT", 0),
-    ]  # fmt: skip
+        ("AAPL", 0),
+        ("AAPL", 1),
+        ("AAPL", 4),
+        ("MSFT", 0),
+    ]
     assert sum(row["tick_count"] for row in tables.bars("1m")) == 4
     assert (tables.gaps("lost"), len(tables.gaps("invalid"))) == ([], 1)
 
 
 def test_files_that_were_put_together(
     archive: Archive, settings: BarSettings, tables: Tables, store: ObjectStore
-) -> None:  # fmt: skip
+) -> None:
     """Maintenance commits between the runs, and knows nothing of offsets."""
     for number in range(3):
         archive(number, at(1 + 60 * number), (at(1 + 60 * number), 10.0 + number, 1))
@@ -268,8 +297,13 @@ def test_a_session_has_its_bar_after_the_close(archive: Archive, settings: BarSe
     run(settings, 6)
     (day,) = tables.bars("1d")
     assert [day[name] for name in ("open", "high", "low", "close", "volume", "tick_count")] == [
-        10.0, 30.0, 10.0, 20.0, 60, 3,
-    ]  # fmt: skip
+        10.0,
+        30.0,
+        10.0,
+        20.0,
+        60,
+        3,
+    ]
     assert day["vwap"] == pytest.approx((10 * 10 + 30 * 30 + 20 * 20) / 60)
     # A day later, on a Saturday, one more.
     archive(5, at(24 * 60), (at(2), 5.0, 1))
@@ -371,9 +405,14 @@ def test_killed_before_any_commit_and_repeated(
         found = [(row["first_offset"], row["last_offset"]) for row in tables.gaps("invalid", namespace)]
         assert found == [(10, 11)]
     assert [(row["gap_start"], row["gap_end"]) for row in tables.gaps("silent")] == [
-        (at(-30), at(-5)), (at(-4), at(0)), (at(2), at(3)), (at(4), at(59)), (at(60), at(61)), (at(62), at(64)),
+        (at(-30), at(-5)),
+        (at(-4), at(0)),
+        (at(2), at(3)),
+        (at(4), at(59)),
+        (at(60), at(61)),
+        (at(62), at(64)),
         (at(65), at(120)),
-    ]  # fmt: skip
+    ]
     assert run(settings, 1)["bars"] == 0
 
 
@@ -420,8 +459,9 @@ def test_silent_minutes_are_rows(archive: Archive, settings: BarSettings, tables
     archive(0, at(1), *((at(n), 10.0, 5) for n in range(60)), symbol="MSFT", partition=1)
     run(settings)
     assert [(row["symbol"], row["gap_start"], row["gap_end"], row["count"]) for row in tables.gaps("silent")] == [
-        ("AAPL", at(2), at(58), 56), ("AAPL", at(59), at(60), 1),
-    ]  # fmt: skip
+        ("AAPL", at(2), at(58), 56),
+        ("AAPL", at(59), at(60), 1),
+    ]
     # The next hour both are silent for as long as the exchange trades; a late tick repairs a part of the first.
     archive(3, at(120), (at(30), 10.0, 5))
     run(settings, 1)
@@ -434,9 +474,7 @@ def test_silent_minutes_are_rows(archive: Archive, settings: BarSettings, tables
     assert max(row["gap_end"] for row in tables.gaps("silent")) == at(6 * 60)
 
 
-def test_lost_offsets_are_a_row_and_fail_their_hour(
-    archive: Archive, settings: BarSettings, tables: Tables
-) -> None:  # fmt: skip
+def test_lost_offsets_are_a_row_and_fail_their_hour(archive: Archive, settings: BarSettings, tables: Tables) -> None:
     archive(0, at(1), (at(1), 10.0, 5))
     archive(5, at(58), (at(58), 11.0, 5))
     for _ in range(2):
@@ -445,8 +483,12 @@ def test_lost_offsets_are_a_row_and_fail_their_hour(
     assert tables.ticks() == [0, 5]
     (row,) = tables.gaps("lost")
     assert [row[name] for name in ("topic_id", "partition", "first_offset", "last_offset", "count")] == [
-        TOPIC_ID, 0, 1, 4, 4,
-    ]  # fmt: skip
+        TOPIC_ID,
+        0,
+        1,
+        4,
+        4,
+    ]
     assert (row["gap_start"], row["gap_end"]) == (at(1), at(58))
     run(settings, 1)  # known by now
 
@@ -517,15 +559,16 @@ def test_another_days_partitions(archive: Archive, settings: BarSettings, tables
     run(settings)
     keys = [found.key for found in store.list_objects("processed/realtime/")]
     assert {key.rpartition("/")[0] for key in keys} == {
-        "processed/realtime/bars/flow=/date=2024-06-28", "processed/realtime/ticks/flow=/date=2024-06-28",
+        "processed/realtime/bars/flow=/date=2024-06-28",
+        "processed/realtime/ticks/flow=/date=2024-06-28",
         "processed/realtime/gaps/flow=",
-    }  # fmt: skip
+    }
     assert tables.rows(TICKS)[0]["event_date"] == date(2024, 6, 28)
 
 
 def test_the_program(
     archive: Archive, programs: Path, stage_env: Callable[..., dict[str, str]], tmp_path: Path
-) -> None:  # fmt: skip
+) -> None:
     fill(archive)
     xcom = tmp_path / "return.json"
     env = stage_env(TICKLAKE_XCOM_FILE=str(xcom))
@@ -538,8 +581,12 @@ def test_the_program(
     assert (done.returncode, done.stderr) == (0, "")
     result = json.loads(xcom.read_text())
     assert {name: result[name] for name in ("hour", "ticks", "objects_read", "bars", "run_id")} == {
-        "hour": "2024-06-28T14Z", "ticks": 6, "objects_read": 3, "bars": 12, "run_id": "r",
-    }  # fmt: skip
+        "hour": "2024-06-28T14Z",
+        "ticks": 6,
+        "objects_read": 3,
+        "bars": 12,
+        "run_id": "r",
+    }
     wrong = program("--date", "2024-06-28", "--hour", "24")
     assert wrong.returncode == 2
     assert wrong.stderr.startswith("tick-bars: argument --hour: '24' is no hour from 0 to 23")

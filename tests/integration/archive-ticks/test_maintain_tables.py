@@ -80,9 +80,13 @@ def fill(tables: LakeTables, table: IcebergTable, commits: int, rows: int = 3, *
 
 @pytest.mark.parametrize("table", ALL_TABLES, ids=lambda table: str(table.name))
 def test_compaction_changes_no_row(tables: LakeTables, store: ObjectStore, table: IcebergTable) -> None:
-    parts = [{"symbol": symbol, "flow": flow, "batch_date": date(2026, 1, 5)} for symbol, flow in (
-        ("^VIX", ""), ("M&M.NS", "a flow/with 100% odd=letters"),
-    )]  # fmt: skip
+    parts = [
+        {"symbol": symbol, "flow": flow, "batch_date": date(2026, 1, 5)}
+        for symbol, flow in (
+            ("^VIX", ""),
+            ("M&M.NS", "a flow/with 100% odd=letters"),
+        )
+    ]
     for same in parts:
         fill(tables, table, 6, **same)
     before, snapshot = content(tables, "market", table), tables.version("market", table)
@@ -119,9 +123,12 @@ def test_compaction_pays_only_for_many_small_files(tables: LakeTables, store: Ob
 
 
 def test_compaction_goes_on_after_a_conflict_and_gives_way_to_a_change(
-    tables: LakeTables, store: ObjectStore, catalog_settings: CatalogSettings, store_settings: StoreSettings,
+    tables: LakeTables,
+    store: ObjectStore,
+    catalog_settings: CatalogSettings,
+    store_settings: StoreSettings,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     other = LakeTables(catalog_settings, store_settings)
     fill(tables, DAILY_BARS, 5, symbol="A")
     before = keys(store)
@@ -169,9 +176,7 @@ def test_a_replacement_goes_on_after_maintenance(
     assert tables.read("market", WINDOWS).num_rows == 1
 
 
-def test_what_expires_and_what_stays(
-    tables: LakeTables, at: Callable[[datetime], None], store: ObjectStore
-) -> None:  # fmt: skip
+def test_what_expires_and_what_stays(tables: LakeTables, at: Callable[[datetime], None], store: ObjectStore) -> None:
     """Two commits every tenth day from 10 January to 20 May."""
     first, contents, days = datetime(2026, 1, 10, 9, tzinfo=UTC), {}, {}
     for number in range(0, 131, 10):
@@ -253,16 +258,24 @@ def test_orphans_go_and_nothing_else(
     before = keys(store)
     live = {key for key in before if not key.endswith(".metadata.json")}  # of those a writer removes its own old ones
     orphaned = {
-        "processed/realtime/flow=/left.parquet", "processed/realtime/flow=gone/left.parquet",
-        "processed/historical/date=2026-01-05/symbol=A/left.parquet", "tables/market/windows/metadata/left-m0.avro",
+        "processed/realtime/flow=/left.parquet",
+        "processed/realtime/flow=gone/left.parquet",
+        "processed/historical/date=2026-01-05/symbol=A/left.parquet",
+        "tables/market/windows/metadata/left-m0.avro",
         "tables/market/daily_bars/data/left.parquet",
-    }  # fmt: skip
+    }
     foreign = {
-        "processed/realtime/bars/symbol=A/part.parquet", "processed/realtime/_bars/1.json", "processed/realtime/x",
-        "processed/realtime/other/flow=x/left.parquet", "processed/historical/note.txt",
-        "tables/market/dropped/data/part.parquet", "tables/elsewhere/other/data/part.parquet",
-        "raw/historical/x.csv", "accelerated/a/flow=/x.parquet", "lineage/run_id=a/run.json",
-    }  # fmt: skip
+        "processed/realtime/bars/symbol=A/part.parquet",
+        "processed/realtime/_bars/1.json",
+        "processed/realtime/x",
+        "processed/realtime/other/flow=x/left.parquet",
+        "processed/historical/note.txt",
+        "tables/market/dropped/data/part.parquet",
+        "tables/elsewhere/other/data/part.parquet",
+        "raw/historical/x.csv",
+        "accelerated/a/flow=/x.parquet",
+        "lineage/run_id=a/run.json",
+    }
     for key in orphaned | foreign:
         store.put(key, b"12345")
     age(2.5)
@@ -294,9 +307,12 @@ def test_metadata_that_the_writers_may_not_remove_goes(
 
 
 def test_a_catalog_that_does_not_fit_the_files_removes_none(
-    tables: LakeTables, store: ObjectStore, settings: MaintenanceSettings, catalog_settings: CatalogSettings,
+    tables: LakeTables,
+    store: ObjectStore,
+    settings: MaintenanceSettings,
+    catalog_settings: CatalogSettings,
     age: Callable[[float], None],
-) -> None:  # fmt: skip
+) -> None:
     fill(tables, DAILY_BARS, 1)
     file = catalog_settings.uri.removeprefix("sqlite:///")
     with sqlite3.connect(file) as database:
@@ -384,9 +400,12 @@ def test_one_odd_table_does_not_keep_the_others_from_it(
 
 
 def test_catalog_or_store_away_or_without_rights(
-    tables: LakeTables, settings: MaintenanceSettings, catalog_settings: CatalogSettings, store_settings: StoreSettings,
+    tables: LakeTables,
+    settings: MaintenanceSettings,
+    catalog_settings: CatalogSettings,
+    store_settings: StoreSettings,
     store: ObjectStore,
-) -> None:  # fmt: skip
+) -> None:
     fill(tables, WINDOWS, 6, flow="")
     before = keys(store)
     nobody = CatalogSettings(uri=f"postgresql://127.0.0.1:{free_port()}/catalog", user="u", password=SecretStr("p"))
@@ -420,9 +439,7 @@ def test_the_program(
 
     def run(*arguments: str, **more: str) -> "subprocess.CompletedProcess[str]":
         command = [str(programs / "maintain-tables"), "--run-id", "r", *arguments]
-        return subprocess.run(
-            command, env=stage_env(**more), capture_output=True, text=True, timeout=300, check=False
-        )  # fmt: skip
+        return subprocess.run(command, env=stage_env(**more), capture_output=True, text=True, timeout=300, check=False)
 
     today = str(today_utc())
     result = tmp_path / "return.json"

@@ -81,8 +81,9 @@ class AgedFiles:
                 if file.exists():
                     os.utime(file, (LONG_AGO, LONG_AGO))
             self.rounds = [writer.rounds for writer in self.writers]
-            self.seen = [file for part in ("tables", "processed") for file in (self.folder / part).rglob("*")
-                         if file.is_file()]  # fmt: skip
+            self.seen = [
+                file for part in ("tables", "processed") for file in (self.folder / part).rglob("*") if file.is_file()
+            ]
 
 
 @pytest.mark.timeout(SECONDS + 300)
@@ -100,9 +101,13 @@ def test_every_row_once(
     writers = [both, appends, alone]
     files = AgedFiles(local_platform.folder.store / "buckets" / store.bucket, writers)
     settings = MaintenanceSettings(
-        store=store_settings, catalog=catalog_settings, keep_snapshots_days=1, keep_snapshots_least=10,
-        keep_month_ends=False, compact_least_files=2,
-    )  # fmt: skip
+        store=store_settings,
+        catalog=catalog_settings,
+        keep_snapshots_days=1,
+        keep_snapshots_least=10,
+        keep_month_ends=False,
+        compact_least_files=2,
+    )
     done, failed = [], []
     for writer in writers:
         writer.start()
@@ -140,14 +145,17 @@ def _worked(done: list[object], writers: list[Writer]) -> bool:
         all(writer.rounds > 10 for writer in writers)
         and sum(getattr(record, "orphans", 0) for record in done) > 10
         and all(sum(getattr(each, name) for each in parts) > 5 for name in ("compacted", "expired"))
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize("bug", ["keeps the old files", "loses the new ones"])
 def test_a_bug_would_be_seen(
-    catalog_settings: CatalogSettings, store_settings: StoreSettings, store: ObjectStore,
-    monkeypatch: pytest.MonkeyPatch, bug: str,
-) -> None:  # fmt: skip
+    catalog_settings: CatalogSettings,
+    store_settings: StoreSettings,
+    store: ObjectStore,
+    monkeypatch: pytest.MonkeyPatch,
+    bug: str,
+) -> None:
     tables = LakeTables(catalog_settings, store_settings)
     tables.ensure("market", DAILY_BARS)
     for number in range(6):

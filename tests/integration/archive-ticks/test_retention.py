@@ -25,14 +25,20 @@ def keys(store: ObjectStore) -> set[str]:
 @pytest.fixture
 def full(store: ObjectStore) -> set[str]:
     for key in (
-        "raw/source/run_id=a/AAPL.parquet", "raw/historical/year=2025/month=12/day=30/AAPL_210500.csv",
-        "raw/historical/year=2025/month=12/day=31/AAPL_210500.csv", OLD_ACTIONS,
+        "raw/source/run_id=a/AAPL.parquet",
+        "raw/historical/year=2025/month=12/day=30/AAPL_210500.csv",
+        "raw/historical/year=2025/month=12/day=31/AAPL_210500.csv",
+        OLD_ACTIONS,
         "quarantine/topic=t/partition=0/1.json",
-        OLD_TICKS.format(0), OLD_TICKS.format(5), TICKS.format(9),
+        OLD_TICKS.format(0),
+        OLD_TICKS.format(5),
+        TICKS.format(9),
         "accelerated/run-1/checkpoints/realtime/15m/offsets/0",
-        "accelerated/run-1/raw/realtime/x", "processed/historical/date=2020-01-01/symbol=AAPL/part.parquet",
-        "lineage/run_id=a/run.json", "checkpoints/realtime/15m/metadata",
-    ):  # fmt: skip
+        "accelerated/run-1/raw/realtime/x",
+        "processed/historical/date=2020-01-01/symbol=AAPL/part.parquet",
+        "lineage/run_id=a/run.json",
+        "checkpoints/realtime/15m/metadata",
+    ):
         store.put(key, b"12345")
     return keys(store)
 
@@ -51,14 +57,21 @@ def test_raw_goes_by_the_day_in_its_key(store_settings: StoreSettings, store: Ob
     done = apply_retention(settings, DAY)
     assert (done.objects, done.size) == (counted.objects, counted.size)
     assert done.objects == {
-        "source": 0, "raw bars": 1, "raw actions": 1, "raw ticks": 2, "quarantine": 0, "accelerated": 0,
-    }  # fmt: skip
+        "source": 0,
+        "raw bars": 1,
+        "raw actions": 1,
+        "raw ticks": 2,
+        "quarantine": 0,
+        "accelerated": 0,
+    }
     assert done.size == 20
     # The newest hour of ticks stays, old as it is: the next archive finds there where to go on.
     assert full - keys(store) == {
-        "raw/historical/year=2025/month=12/day=30/AAPL_210500.csv", OLD_ACTIONS, OLD_TICKS.format(0),
+        "raw/historical/year=2025/month=12/day=30/AAPL_210500.csv",
+        OLD_ACTIONS,
+        OLD_TICKS.format(0),
         OLD_TICKS.format(5),
-    }  # fmt: skip
+    }
 
 
 def test_the_rest_goes_by_when_it_was_written(
@@ -92,9 +105,12 @@ def test_more_objects_than_one_request_takes(store_settings: StoreSettings, stor
 
 
 def test_the_program(
-    programs: Path, stage_env: Callable[..., dict[str, str]], store_settings: StoreSettings, store: ObjectStore,
+    programs: Path,
+    stage_env: Callable[..., dict[str, str]],
+    store_settings: StoreSettings,
+    store: ObjectStore,
     full: set[str],
-) -> None:  # fmt: skip
+) -> None:
     env = stage_env(TICKLAKE_STORE_BUCKET=store_settings.bucket, TICKLAKE_KEEP_RAW_BARS_DAYS="10")
 
     def run(*arguments: str, **more: str) -> "subprocess.CompletedProcess[str]":

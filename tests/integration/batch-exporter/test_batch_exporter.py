@@ -34,9 +34,11 @@ def exporter(
     port = free_port()
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [programs / "batch-exporter"], stdout=output, stderr=output,
+            [programs / "batch-exporter"],
+            stdout=output,
+            stderr=output,
             env={**environment, "TICKLAKE_METRICS_PORT": str(port), "TICKLAKE_BATCH_REFRESH_SECONDS": "0.3"},
-        )  # fmt: skip
+        )
     try:
         meanwhile(port)
         wait_until(lambda: status(port, "/readyz") == 200, log.read_text)
@@ -63,18 +65,30 @@ def metrics(port: int) -> dict[tuple[str, ...], float]:
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
         families = text_string_to_metric_families(answer.read().decode())
         return {
-            (sample.name.removeprefix("ticklake_batch_"), *(sample.labels[key] for key in sorted(sample.labels))):
-                sample.value
-            for family in families for sample in family.samples
-        }  # fmt: skip
+            (
+                sample.name.removeprefix("ticklake_batch_"),
+                *(sample.labels[key] for key in sorted(sample.labels)),
+            ): sample.value
+            for family in families
+            for sample in family.samples
+        }
 
 
 def record(stage: str, run: str, minute: int, **changes: object) -> StageRecord:
     values = {
-        "stage": stage, "run_id": run, "batch_id": run, "batch_date": date(2026, 1, 30), "source": Source.SIMULATED,
-        "rows_in": 100, "rows_out": 97, "quarantined": 3, "symbols": {}, "code_version": "test",
-        "started_at": START + timedelta(minutes=minute), "finished_at": START + timedelta(minutes=minute, seconds=42),
-    }  # fmt: skip
+        "stage": stage,
+        "run_id": run,
+        "batch_id": run,
+        "batch_date": date(2026, 1, 30),
+        "source": Source.SIMULATED,
+        "rows_in": 100,
+        "rows_out": 97,
+        "quarantined": 3,
+        "symbols": {},
+        "code_version": "test",
+        "started_at": START + timedelta(minutes=minute),
+        "finished_at": START + timedelta(minutes=minute, seconds=42),
+    }
     return StageRecord.model_validate(values | changes)
 
 
@@ -141,9 +155,13 @@ def test_a_real_stages_failure_is_reported_until_its_retry_went_well(
     environment, log = stage_env(), tmp_path / "log"
     with exporter(programs, environment, log) as port:
         done = subprocess.run(
-            [programs / "consume-historical", "--date", "2026-01-30", "--run-id", "one/two"], env=environment,
-            capture_output=True, text=True, timeout=300, check=False,
-        )  # fmt: skip
+            [programs / "consume-historical", "--date", "2026-01-30", "--run-id", "one/two"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
         assert done.returncode == 2
         failed = ("stage_failed", "ConfigurationError", "consume-historical")
         wait_until(lambda: failed in metrics(port), log.read_text)
@@ -199,9 +217,13 @@ def test_a_stage_that_cannot_reach_the_store_ends_all_the_same(stage_env: Enviro
     environment = stage_env(TICKLAKE_STORE_ENDPOINT="http://127.0.0.1:1", TICKLAKE_STORE_TIMEOUT_SECONDS="2")
     started = time.monotonic()
     done = subprocess.run(
-        [programs / "validate-raw", "--date", "2026-01-30", "--run-id", "one"], env=environment,
-        capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+        [programs / "validate-raw", "--date", "2026-01-30", "--run-id", "one"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
     assert done.returncode == 1
     assert "127.0.0.1:1" in done.stderr
     assert time.monotonic() - started < 120
@@ -213,10 +235,15 @@ def test_the_tables_maintenance_is_reported(
     log = tmp_path / "log"
     before, after = TableSize(files=12, size=5000, snapshots=30), TableSize(files=2, size=4000, snapshots=10)
     done = Maintenance(
-        run_id="r", date=date(2026, 1, 30), orphans=7, orphan_size=700, code_version="test", started_at=START,
+        run_id="r",
+        date=date(2026, 1, 30),
+        orphans=7,
+        orphan_size=700,
+        code_version="test",
+        started_at=START,
         finished_at=START + timedelta(seconds=9),
         tables=(TableMaintenance(table="market.windows", before=before, after=after, compacted=11, expired=20),),
-    )  # fmt: skip
+    )
     with exporter(programs, stage_env(), log) as port:
         assert ("maintenance_last_success_timestamp_seconds",) not in metrics(port)
         maintenance.write(store, done)

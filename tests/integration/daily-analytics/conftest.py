@@ -45,18 +45,24 @@ def _answer(symbol: str, first: date, last: date) -> tuple[Frame, Frame]:
     known = adjust(recording()[symbol].until(last))
     bars = pd.DataFrame(
         {
-            "symbol": symbol, "session_date": pd.to_datetime(pd.Series(known.sessions)), "open": known.open,
-            "high": known.high, "low": known.low, "close": known.close, "volume": known.volume.astype("int64"),
-            "dividends": known.dividends, "splits": known.splits,
+            "symbol": symbol,
+            "session_date": pd.to_datetime(pd.Series(known.sessions)),
+            "open": known.open,
+            "high": known.high,
+            "low": known.low,
+            "close": known.close,
+            "volume": known.volume.astype("int64"),
+            "dividends": known.dividends,
+            "splits": known.splits,
         }
-    )  # fmt: skip
+    )
     bars = bars[bars["session_date"] >= pd.Timestamp(first)]
     parts = [
-        bars[bars[column] > 0].rename(columns={"session_date": "ex_date", column: "value"}).assign(kind=kind)[
-            ["symbol", "ex_date", "kind", "value"]
-        ]
+        bars[bars[column] > 0]
+        .rename(columns={"session_date": "ex_date", column: "value"})
+        .assign(kind=kind)[["symbol", "ex_date", "kind", "value"]]
         for column, kind in (("dividends", facts.DIVIDEND), ("splits", facts.SPLIT))
-    ]  # fmt: skip
+    ]
     return bars, pd.concat(parts, ignore_index=True)
 
 
@@ -69,18 +75,27 @@ def recorded(store: ObjectStore, tables: LakeTables) -> Callable[..., StageRecor
     """
 
     def put(
-        run_id: str, day: date, first: date, *symbols: str, source: Source = Source.REPLAY,
-        without: dict[str, SymbolStatus] | None = None, held: tuple[str, ...] = (),
-        change: Callable[[Frame], Frame] = lambda bars: bars, under: tuple[str, ...] = (),
-    ) -> StageRecord:  # fmt: skip
+        run_id: str,
+        day: date,
+        first: date,
+        *symbols: str,
+        source: Source = Source.REPLAY,
+        without: dict[str, SymbolStatus] | None = None,
+        held: tuple[str, ...] = (),
+        change: Callable[[Frame], Frame] = lambda bars: bars,
+        under: tuple[str, ...] = (),
+    ) -> StageRecord:
         namespace, answers = namespace_of(source), {symbol: _answer(symbol, first, day) for symbol in symbols}
         if under:
             (answer,) = answers.values()
             answers = dict.fromkeys(under, answer)
         stamp = {
-            "currency": "USD", "source": str(source), "batch_id": run_id, "batch_date": pd.Timestamp(day),
+            "currency": "USD",
+            "source": str(source),
+            "batch_id": run_id,
+            "batch_date": pd.Timestamp(day),
             "known_at": pd.Timestamp(datetime(day.year, day.month, day.day, 22, 30, tzinfo=UTC)),
-        }  # fmt: skip
+        }
         found = dict.fromkeys(without or {}, 0)
         for table in FACT_TABLES:
             tables.ensure(namespace, table)
@@ -105,9 +120,19 @@ def recorded(store: ObjectStore, tables: LakeTables) -> Callable[..., StageRecor
         }
         rows, now = sum(found.values()), datetime.now(UTC)
         consumed = StageRecord(
-            stage=CONSUME.program, run_id=run_id, batch_id=run_id, batch_date=day, source=source, rows_in=rows,
-            rows_out=rows, quarantined=0, symbols=results, started_at=now, finished_at=now, code_version="test",
-        )  # fmt: skip
+            stage=CONSUME.program,
+            run_id=run_id,
+            batch_id=run_id,
+            batch_date=day,
+            source=source,
+            rows_in=rows,
+            rows_out=rows,
+            quarantined=0,
+            symbols=results,
+            started_at=now,
+            finished_at=now,
+            code_version="test",
+        )
         reasons = dict.fromkeys(held, ("odd",))
         judged = StageRecord.of_checks(VALIDATE_RAW.program, consumed, (), now, "test", reasons)
         lineage.write(store, judged)

@@ -35,14 +35,24 @@ def check_against_talib(rows, symbol, first, last):
     high, low, close = ((part * factor)[start:] for part in (known.high, known.low, known.close))
     macd, signal, hist = talib.MACD(close)
     expected = {
-        "close": known.close[start:], "adj_close": close, "sma_5": talib.SMA(close, 5),
+        "close": known.close[start:],
+        "adj_close": close,
+        "sma_5": talib.SMA(close, 5),
         "sma_200": talib.SMA(close, 200),
-        "ema_26": talib.EMA(close, 26), "macd": macd, "macd_signal": signal, "macd_hist": hist,
-        "rsi_14": talib.RSI(close, 14), "atr_14": talib.ATR(high, low, close, 14), "high_52w": talib.MAX(high, 252),
-        "obv": talib.OBV(close, known.volume[start:].astype("float64")), "volume": known.volume[start:],
-        "history_sessions": np.arange(1.0, len(close) + 1), "dividends": known.dividends[start:],
-        "drawdown": close / np.maximum.accumulate(close) - 1, "stock_splits": known.splits[start:],
-    }  # fmt: skip
+        "ema_26": talib.EMA(close, 26),
+        "macd": macd,
+        "macd_signal": signal,
+        "macd_hist": hist,
+        "rsi_14": talib.RSI(close, 14),
+        "atr_14": talib.ATR(high, low, close, 14),
+        "high_52w": talib.MAX(high, 252),
+        "obv": talib.OBV(close, known.volume[start:].astype("float64")),
+        "volume": known.volume[start:],
+        "history_sessions": np.arange(1.0, len(close) + 1),
+        "dividends": known.dividends[start:],
+        "drawdown": close / np.maximum.accumulate(close) - 1,
+        "stock_splits": known.splits[start:],
+    }
     # The recording rounds its adjusted prices and dividends.
     for name, values in expected.items():
         np.testing.assert_allclose(
@@ -89,9 +99,14 @@ def test_a_run_without_new_facts_commits_nothing(recorded, process, stored, tabl
     before = stored()
     again = process("run 1", DAY)
     assert (again.symbols, again.snapshots) == (first.symbols, first.snapshots)
-    recorded("run 2", DAY + timedelta(days=1), START, "AAPL", "IBM", change=lambda bars: bars.assign(
-        close=bars["close"] * (1 + 4e-7)
-    ))  # fmt: skip
+    recorded(
+        "run 2",
+        DAY + timedelta(days=1),
+        START,
+        "AAPL",
+        "IBM",
+        change=lambda bars: bars.assign(close=bars["close"] * (1 + 4e-7)),
+    )
     other = process("run 2", DAY + timedelta(days=1))
     assert other.notes == ("2 of 2 symbols have nothing new and were left alone",)
     assert len(snapshots(tables)) == 1
@@ -177,8 +192,13 @@ def test_lost_analytics_are_computed_anew(recorded, process, stored, tables):
     recorded("run 1", DAY, START, "AAPL", "IBM")
     process("run 1", DAY)
     before = stored()
-    tables.replace("market_test", DAILY_ANALYTICS, "loss", arrow_schema(DAILY_ANALYTICS.columns).empty_table(),
-                   matching(symbol=["IBM"]))  # fmt: skip
+    tables.replace(
+        "market_test",
+        DAILY_ANALYTICS,
+        "loss",
+        arrow_schema(DAILY_ANALYTICS.columns).empty_table(),
+        matching(symbol=["IBM"]),
+    )
     assert process("run 1", DAY).notes == ("1 of 2 symbols have nothing new and were left alone",)
     assert stored().equals(before)
 
@@ -211,8 +231,13 @@ def test_a_batch_of_many_parts_writes_the_same_rows(recorded, process, stored, t
     recorded("run 1", DAY, START, "AAPL", "FB", "IBM", "MSFT")
     process("run 1", DAY)
     one = stored()
-    tables.replace("market_test", DAILY_ANALYTICS, "loss", arrow_schema(DAILY_ANALYTICS.columns).empty_table(),
-                   matching(source=["replay"]))  # fmt: skip
+    tables.replace(
+        "market_test",
+        DAILY_ANALYTICS,
+        "loss",
+        arrow_schema(DAILY_ANALYTICS.columns).empty_table(),
+        matching(source=["replay"]),
+    )
     process("run 1", DAY, rows_per_part=100)
     assert stored().equals(one)
 
@@ -283,10 +308,12 @@ def test_three_engines_read_the_same_rows(recorded, process, stored, tables, cat
     """PyIceberg, Spark, and Polars with its own Parquet reader, each before and after a symbol was replaced."""
     next_day = date(2012, 12, 31)
     options = {
-        "aws_endpoint_url": store_settings.endpoint, "aws_allow_http": "true", "aws_region": store_settings.region,
+        "aws_endpoint_url": store_settings.endpoint,
+        "aws_allow_http": "true",
+        "aws_region": store_settings.region,
         "aws_access_key_id": store_settings.access_key.get_secret_value(),
         "aws_secret_access_key": store_settings.secret_key.get_secret_value(),
-    }  # fmt: skip
+    }
     columns = [column.name for column in DAILY_ANALYTICS.columns]
     for run_id, day in (("run 1", DAY), ("run 2", next_day)):
         recorded(run_id, day, START, "AAPL", "IBM")
@@ -298,11 +325,11 @@ def test_three_engines_read_the_same_rows(recorded, process, stored, tables, cat
         there = tables._load("market_test", DAILY_ANALYTICS)
         frame = pl.scan_iceberg(there, reader_override="native", storage_options=options).collect()
         found = [
-            rows.select(columns).cast(arrow_schema(DAILY_ANALYTICS.columns)).sort_by(
-                [("symbol", "ascending"), ("session_date", "ascending")]
-            )
+            rows.select(columns)
+            .cast(arrow_schema(DAILY_ANALYTICS.columns))
+            .sort_by([("symbol", "ascending"), ("session_date", "ascending")])
             for rows in (tables.read("market_test", DAILY_ANALYTICS), spark, frame.to_arrow())
-        ]  # fmt: skip
+        ]
         assert found[0].num_rows == len(stored())
         assert found[0].equals(found[1])
         assert found[0].equals(found[2])

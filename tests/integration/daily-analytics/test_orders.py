@@ -32,9 +32,12 @@ def early(bars):
 
 
 BATCHES = (
-    (PROVISIONAL, date(2002, 11, 1), provisional), (BEFORE, date(2002, 11, 15), None),
-    (SPLIT, date(2002, 11, 1), None), (DIVIDEND, date(2002, 12, 2), None), (LATER, date(2002, 10, 1), early),
-)  # fmt: skip
+    (PROVISIONAL, date(2002, 11, 1), provisional),
+    (BEFORE, date(2002, 11, 15), None),
+    (SPLIT, date(2002, 11, 1), None),
+    (DIVIDEND, date(2002, 12, 2), None),
+    (LATER, date(2002, 10, 1), early),
+)
 """Date, first session and what is odd of each; the last one fills history up that the others do not have."""
 ORDERS = {f"O{number}": order for number, order in enumerate(list(itertools.permutations(range(len(BATCHES))))[::5])}
 """By the name that the symbol has in this order; every batch is at every place. Facts alone are tried in all 120."""
@@ -64,9 +67,13 @@ def test_orders_of_batches_give_the_same_tables(
     assert (basis["stock_splits"][SPLIT], basis["dividends"][DIVIDEND]) == (2.0, pytest.approx(0.08))
     assert (basis["close"].pct_change().iloc[1:].abs() < 0.2).all()
     with snowflake.connector.connect(
-        account="other", user="other", password="other", host=warehouse_settings.host, port=warehouse_settings.port,
+        account="other",
+        user="other",
+        password="other",
+        host=warehouse_settings.host,
+        port=warehouse_settings.port,
         protocol="http",
-    ) as connection:  # fmt: skip
+    ) as connection:
 
         def read(table):
             cursor = connection.cursor().execute(f"select * from {warehouse_settings.database}.MARKET_TEST.{table}")
@@ -74,10 +81,11 @@ def test_orders_of_batches_give_the_same_tables(
             return pd.DataFrame.from_records(cursor.fetchall(), columns=names)
 
         for found, lake in (
-            (the_same(read("DAILY_ANALYTICS")), rows), (the_same(read("ADJUSTED_PRICES")), rows),
+            (the_same(read("DAILY_ANALYTICS")), rows),
+            (the_same(read("ADJUSTED_PRICES")), rows),
             (the_same(in_force(read("DAILY_BARS"), BAR_KEY)), bars),
             (the_same(in_force(read("CORPORATE_ACTIONS"), ACTION_KEY), "ex_date"), actions),
-        ):  # fmt: skip
+        ):
             names = [name for name in found if name in lake]
             assert len(names) > 3
             pd.testing.assert_frame_equal(found[names], lake[names], check_exact=True, check_dtype=False)

@@ -29,8 +29,9 @@ def put_daily(
     """
     rows = [
         {"symbol": symbol, "source": source.value, "session_date": session, "close": close, "adj_close": close, **more}
-        for symbol, mine in closes.items() for session, close in mine.items()
-    ]  # fmt: skip
+        for symbol, mine in closes.items()
+        for session, close in mine.items()
+    ]
     space = namespace_of(source)
     tables.ensure(space, DAILY_ANALYTICS)
     where = matching(symbol=closes, source=[source.value])
@@ -40,9 +41,16 @@ def put_daily(
 def put_windows(tables: LakeTables, flow: str, rows: Sequence[dict[str, Any]]) -> None:
     """One micro-batch of closed 15-minute windows: symbol, window_start and what differs from a plain window."""
     whole = [
-        {"flow": flow, "window_length": "15m", "window_end": row["window_start"] + timedelta(minutes=15),
-         "source": "simulated", "first_event_time": row["window_start"], "last_event_time": row["window_start"], **row}
+        {
+            "flow": flow,
+            "window_length": "15m",
+            "window_end": row["window_start"] + timedelta(minutes=15),
+            "source": "simulated",
+            "first_event_time": row["window_start"],
+            "last_event_time": row["window_start"],
+            **row,
+        }
         for row in rows
-    ]  # fmt: skip
+    ]
     tables.ensure("market_test", WINDOWS)
     tables.append("market_test", WINDOWS, "run", lambda _: _table(whole, WINDOWS.columns))

@@ -42,7 +42,7 @@ def traded(seed: int, splits: dict[int, float], dividends: dict[int, float]) -> 
 
 def answer(
     symbol: str, bars: Bars, day: date, *, revised: dict[int, float] | None = None, without: int | None = None
-) -> Facts:  # fmt: skip
+) -> Facts:
     """What the source says of `symbol` after the close of `day`, prices with its jitter, as traded again.
 
     Args:
@@ -71,9 +71,12 @@ def answer(
         ignore_index=True,
     )
     stamps = {
-        "currency": "USD", "source": SOURCE.value, "batch_id": f"night {day}", "batch_date": pd.Timestamp(day),
+        "currency": "USD",
+        "source": SOURCE.value,
+        "batch_id": f"night {day}",
+        "batch_date": pd.Timestamp(day),
         "known_at": pd.Timestamp(asked_at(day)),
-    }  # fmt: skip
+    }
     return facts.as_traded(frame.assign(**stamps), actions.assign(**stamps))
 
 
@@ -91,9 +94,11 @@ def record(tables: LakeTables, *answers: Facts) -> facts.Changes:
         tables.append(space, table, run_id, lambda _, arrow=arrow: arrow)
     new = {*changes.rows.bars["symbol"], *changes.rows.actions["symbol"]}
     more: dict[str, Any] = {
-        "source": SOURCE.value, "row_hash": "x", "batch_id": run_id,
+        "source": SOURCE.value,
+        "row_hash": "x",
+        "batch_id": run_id,
         "batch_date": answered.bars["batch_date"].iloc[0].date(),
-    }  # fmt: skip
+    }
     computed = [
         row | more | {"symbol": symbol}
         for symbol, versions in history.read(tables, new, SOURCE).items()

@@ -28,8 +28,9 @@ WITHDRAWN = 20
 """The night from which on the source no longer has the dividend of night 15."""
 EXPORTS = [
     *(f"bars?format={form}&adjust={adjust}" for adjust in ADJUSTMENTS for form in ("csv", "parquet")),
-    "indicators?format=parquet", "indicators?format=csv&names=obv,volatility_20,fact_versions,adj_close",
-]  # fmt: skip
+    "indicators?format=parquet",
+    "indicators?format=csv&names=obv,volatility_20,fact_versions,adj_close",
+]
 
 
 def answers(day):
@@ -117,25 +118,21 @@ def test_what_is_known_later_does_not_change_what_is_read_as_of_before(server, r
         day: close for day, close in then.items() if day not in (revised, str(NIGHTS[8]))
     }
     answer = server.json(f"/symbols/BUSY/bars?until={before}&as_of={NIGHTS[20]}&adjust=none")
-    assert (answer["adjust"], answer["as_of"], answer["until"]) == (
-        "none", f"{NIGHTS[20]}T23:59:59.999Z", str(before)
-    )  # fmt: skip
+    assert (answer["adjust"], answer["as_of"], answer["until"]) == ("none", f"{NIGHTS[20]}T23:59:59.999Z", str(before))
     assert answer["known_at"] == f"{NIGHTS[18]}T22:30:00.000Z"
 
 
 def local_bars(programs, environment, *arguments):
     return subprocess.run(
         [programs / "ticklake", "bars", *arguments], env=environment, capture_output=True, timeout=300, check=False
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize("adjust", ADJUSTMENTS)
 def test_command_export_and_api_give_equal_rows(server, read_then, tables, programs, environment, adjust):
     night = NIGHTS[17]
     body = read_then[night]["BUSY"][f"bars?format=parquet&adjust={adjust}"][1]
-    done = local_bars(
-        programs, environment, "BUSY", "--as-of", str(night), "--adjust", adjust, "--format", "parquet"
-    )  # fmt: skip
+    done = local_bars(programs, environment, "BUSY", "--as-of", str(night), "--adjust", adjust, "--format", "parquet")
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout == body
     table = pq.read_table(io.BytesIO(body))

@@ -49,9 +49,14 @@ def test_symbols(server, stored, filled_lake):
     for item in items:
         mine = stored[stored["symbol"] == item["symbol"]]
         assert item == {
-            "symbol": item["symbol"], "source": "replay", "first_session": str(mine["session_date"].min()),
-            "last_session": "2013-03-01", "sessions": len(mine), "last_close": mine["close"].iloc[-1], "live": False,
-        }  # fmt: skip
+            "symbol": item["symbol"],
+            "source": "replay",
+            "first_session": str(mine["session_date"].min()),
+            "last_session": "2013-03-01",
+            "sessions": len(mine),
+            "last_close": mine["close"].iloc[-1],
+            "live": False,
+        }
 
 
 @pytest.mark.parametrize("adjust", ["splits", "all"])
@@ -64,10 +69,12 @@ def test_bars_are_the_stored_rows(server, stored, adjust):
     prefix = "adj_" if adjust == "all" else ""
     for item, (_, row) in zip(answer["items"], mine.iterrows(), strict=True):
         assert item == {
-            "session_date": str(row["session_date"]), "volume": row["volume"], "dividends": row["dividends"],
+            "session_date": str(row["session_date"]),
+            "volume": row["volume"],
+            "dividends": row["dividends"],
             "stock_splits": row["stock_splits"],
             **{name: row[prefix + name] for name in ("open", "high", "low", "close")},
-        }  # fmt: skip
+        }
 
 
 def test_bars_agree_with_the_recording_itself(server):
@@ -78,8 +85,10 @@ def test_bars_agree_with_the_recording_itself(server):
         if str(day) in bars:
             bar = bars[str(day)]
             assert (bar["open"], bar["close"], bar["volume"]) == (
-                known.open[place], known.close[place], known.volume[place],
-            )  # fmt: skip
+                known.open[place],
+                known.close[place],
+                known.volume[place],
+            )
             checked += 1
     assert checked == len(bars) > 240
 
@@ -181,9 +190,14 @@ def test_a_run_with_its_stages_and_lineage(server, stored, filled_lake):
     run = server.json(f"/runs/{filled_lake.run_id}")
     assert {name: run[name] for name in item} == item
     assert [stage["stage"] for stage in run["stages"]] == [
-        "fetch-historical", "consume-historical", "validate-raw", "daily-analytics", "load-warehouse",
-        "validate-loaded", "reconcile-run",
-    ]  # fmt: skip
+        "fetch-historical",
+        "consume-historical",
+        "validate-raw",
+        "daily-analytics",
+        "load-warehouse",
+        "validate-loaded",
+        "reconcile-run",
+    ]
     assert {stage["rows_out"] for stage in run["stages"]} == {rows}
     checks = [check for stage in run["stages"] for check in stage["checks"]]
     assert len(checks) > 5

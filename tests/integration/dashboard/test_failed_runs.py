@@ -15,9 +15,13 @@ RUN = "manual__2026-01-30T22:30:00+00:00"
 def test_a_failed_stage_and_its_retry(serve, stage_env, programs, store_settings: StoreSettings):
     def consume() -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [programs / "consume-historical", "--date", "2026-01-30", "--run-id", RUN], env=stage_env(),
-            capture_output=True, text=True, timeout=300, check=False,
-        )  # fmt: skip
+            [programs / "consume-historical", "--date", "2026-01-30", "--run-id", RUN],
+            env=stage_env(),
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
 
     server = serve()
     assert server.wait("/runs", lambda answer: True)["items"] == []
@@ -39,9 +43,19 @@ def test_a_failed_stage_and_its_retry(serve, stage_env, programs, store_settings
 
     now = datetime.now(UTC)
     record = StageRecord(
-        stage="consume-historical", run_id=RUN, batch_id=RUN, batch_date=now.date(), source=Source.REPLAY, rows_in=3,
-        rows_out=3, quarantined=0, symbols={}, started_at=now, finished_at=now, code_version="x",
-    )  # fmt: skip
+        stage="consume-historical",
+        run_id=RUN,
+        batch_id=RUN,
+        batch_date=now.date(),
+        source=Source.REPLAY,
+        rows_in=3,
+        rows_out=3,
+        quarantined=0,
+        symbols={},
+        started_at=now,
+        finished_at=now,
+        code_version="x",
+    )
     lineage.write(ObjectStore(store_settings), record)
     run = server.wait("/runs", lambda answer: answer["items"][0]["state"] == "incomplete")["items"][0]
     assert (run["stages_done"], run["rows_in"], run["source"]) == (1, 3, "replay")

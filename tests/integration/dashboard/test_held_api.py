@@ -18,13 +18,27 @@ def night(store: ObjectStore, number: int, **reasons: str) -> None:
     }
     answers = tuple(
         ObjectRef(key=f"raw/source/run_id=night{number}/{symbol}.parquet", rows=251, size=9, sha256="x", symbol=symbol)
-        for symbol in symbols if symbol != "ODD"
-    )  # fmt: skip
-    lineage.write(store, StageRecord(
-        stage="fetch-historical", run_id=f"night{number}", batch_id=f"night{number}", batch_date=day,
-        source=Source.YAHOO, rows_in=0, rows_out=0, quarantined=0, symbols=symbols, objects=answers, started_at=at,
-        finished_at=at, code_version="x",
-    ))  # fmt: skip
+        for symbol in symbols
+        if symbol != "ODD"
+    )
+    lineage.write(
+        store,
+        StageRecord(
+            stage="fetch-historical",
+            run_id=f"night{number}",
+            batch_id=f"night{number}",
+            batch_date=day,
+            source=Source.YAHOO,
+            rows_in=0,
+            rows_out=0,
+            quarantined=0,
+            symbols=symbols,
+            objects=answers,
+            started_at=at,
+            finished_at=at,
+            code_version="x",
+        ),
+    )
 
 
 def test_held_symbols_are_listed_until_somebody_decides(serve, store_settings: StoreSettings):
@@ -35,11 +49,19 @@ def test_held_symbols_are_listed_until_somebody_decides(serve, store_settings: S
     night(store, 1, AAPL="dividends in VND, prices in USD", ODD="HTTP 422")
     items = server.wait("/held", lambda answer: len(answer["items"]) == 2)["items"]
     assert items[0] == {
-        "symbol": "AAPL", "source": "yahoo", "run_id": "night1", "batch_date": "2026-01-27", "since_run_id": "night0",
-        "since_date": "2026-01-26", "runs": 2, "stage": "fetch-historical",
-        "reasons": ["dividends in VND, prices in USD"], "rows": 251,
-        "answer": "raw/source/run_id=night1/AAPL.parquet", "released": None,
-    }  # fmt: skip
+        "symbol": "AAPL",
+        "source": "yahoo",
+        "run_id": "night1",
+        "batch_date": "2026-01-27",
+        "since_run_id": "night0",
+        "since_date": "2026-01-26",
+        "runs": 2,
+        "stage": "fetch-historical",
+        "reasons": ["dividends in VND, prices in USD"],
+        "rows": 251,
+        "answer": "raw/source/run_id=night1/AAPL.parquet",
+        "released": None,
+    }
     assert (items[1]["symbol"], items[1]["answer"]) == ("ODD", None)
     held_symbols.decide(store, "drop", "ODD", "kim")
     assert [item["symbol"] for item in server.wait("/held", lambda answer: len(answer["items"]) == 1)["items"]] == [

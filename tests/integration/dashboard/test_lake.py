@@ -128,8 +128,10 @@ def test_sources_stay_apart_and_yahoo_goes_first(tables, lake):
     assert [closes(lake, "A", source)[MONDAY] for source in ("simulated", "yahoo", "replay")] == [1.0, 2.0, 3.0]
     assert lake.listed() == [("A", "yahoo"), ("A", "replay"), ("A", "simulated"), ("B", "replay")]
     assert (lake.best_source("A"), lake.best_source("B"), lake.best_source("A", "replay")) == (
-        "yahoo", "replay", "replay",
-    )  # fmt: skip
+        "yahoo",
+        "replay",
+        "replay",
+    )
     assert lake.best_source("C") is None
     assert lake.sources() == ["yahoo", "replay", "simulated"]
 
@@ -192,8 +194,10 @@ def rejecting():
 def test_a_catalog_that_does_not_serve(guard, store_settings, tmp_path, rejecting, catalog, kind, says):
     (tmp_path / "catalog.db").write_bytes(b"no database" * 100)
     uri = {
-        "away": "postgresql://127.0.0.1:9/catalog", "rejecting": rejecting, "no database": f"sqlite:///{tmp_path}/catalog.db",
-    }[catalog]  # fmt: skip
+        "away": "postgresql://127.0.0.1:9/catalog",
+        "rejecting": rejecting,
+        "no database": f"sqlite:///{tmp_path}/catalog.db",
+    }[catalog]
     settings = CatalogSettings(uri=uri, user="u", password=SecretStr("p"), token=SecretStr("t"))
     lake = DailyLake(guard, StoreGuard(LakeTables(settings, store_settings), 60), 0, RowCache(2**26))
     for _ in range(2):
@@ -211,10 +215,14 @@ def test_closed_windows_newest_first_and_each_once(tables):
     assert lake.find("A", "15m", 3) == []
     for batch in range(10):
         when = start + timedelta(minutes=batch)
-        put_windows(tables, "one", [
-            {"symbol": "A", "window_start": when, "close": float(batch)},
-            {"symbol": "B", "window_start": when, "close": -1.0},
-        ])  # fmt: skip
+        put_windows(
+            tables,
+            "one",
+            [
+                {"symbol": "A", "window_start": when, "close": float(batch)},
+                {"symbol": "B", "window_start": when, "close": -1.0},
+            ],
+        )
     put_windows(tables, "other", [{"symbol": "A", "window_start": start + timedelta(minutes=3), "close": -2.0}])
     put_windows(tables, "one", [{"symbol": "A", "window_start": start - timedelta(days=40), "close": 0.5}])
     assert [row["close"] for row in lake.find("A", "15m", 3)] == [7.0, 8.0, 9.0]
@@ -232,11 +240,23 @@ def test_closed_windows_newest_first_and_each_once(tables):
 def test_runs_come_newest_first_and_an_unfinished_one_is_incomplete(store, guard):
     def put(run_id: str, stage: str, rows: int) -> None:
         now = datetime(2026, 1, 5, 12, tzinfo=UTC)
-        lineage.write(store, StageRecord(
-            stage=stage, run_id=run_id, batch_id=run_id, batch_date=MONDAY, source=Source.SIMULATED, rows_in=rows + 1,
-            rows_out=rows, quarantined=1, symbols={"A": SymbolResult(rows=rows, checksum="", quarantined=1)},
-            started_at=now, finished_at=now + timedelta(seconds=3), code_version="test",
-        ))  # fmt: skip
+        lineage.write(
+            store,
+            StageRecord(
+                stage=stage,
+                run_id=run_id,
+                batch_id=run_id,
+                batch_date=MONDAY,
+                source=Source.SIMULATED,
+                rows_in=rows + 1,
+                rows_out=rows,
+                quarantined=1,
+                symbols={"A": SymbolResult(rows=rows, checksum="", quarantined=1)},
+                started_at=now,
+                finished_at=now + timedelta(seconds=3),
+                code_version="test",
+            ),
+        )
 
     for number in range(5):
         put(f"run {number}", "fetch-historical", number)
@@ -263,9 +283,14 @@ def test_quarantine_shows_where_and_why(store, guard):
         "archive-ticks", "price: must be positive", b'{"price": -1}\x00\xff', topic="t", partition=2, offset=7
     )
     row = quarantined(
-        "fetch-historical", "no session", b"x" * 5000, run_id="r", symbol="A", position=3,
+        "fetch-historical",
+        "no session",
+        b"x" * 5000,
+        run_id="r",
+        symbol="A",
+        position=3,
         record_time=datetime(2026, 1, 5, tzinfo=UTC),
-    )  # fmt: skip
+    )
     for each in (message, row):
         store.put(each.lake_key, each.model_dump_json().encode())
     store.put("quarantine/other.json", json.dumps({"no": "message"}).encode())

@@ -29,11 +29,25 @@ def put(kafka_settings, topic: str, key: str, value: dict) -> None:
 def window(start: datetime, version: int, *, final: bool = False, **more) -> dict:
     ends = start + timedelta(minutes=15)
     return {
-        "symbol": "AAPL", "window_length": "15m", "window_start": iso_ms(start), "window_end": iso_ms(ends),
-        "open": 10.0, "high": 12.0, "low": 9.0, "close": 11.0, "vwap": 10.5, "volume": 300, "tick_count": 3,
-        "moving_average": 10.4, "volatility": 0.5, "first_event_time": iso_ms(start), "last_event_time": iso_ms(start),
-        "source": "simulated", "version": version, "final": final,
-    } | more  # fmt: skip
+        "symbol": "AAPL",
+        "window_length": "15m",
+        "window_start": iso_ms(start),
+        "window_end": iso_ms(ends),
+        "open": 10.0,
+        "high": 12.0,
+        "low": 9.0,
+        "close": 11.0,
+        "vwap": 10.5,
+        "volume": 300,
+        "tick_count": 3,
+        "moving_average": 10.4,
+        "volatility": 0.5,
+        "first_event_time": iso_ms(start),
+        "last_event_time": iso_ms(start),
+        "source": "simulated",
+        "version": version,
+        "final": final,
+    } | more
 
 
 def test_quotes_count_what_arrived(serve, ticks):
@@ -50,9 +64,17 @@ def test_quotes_count_what_arrived(serve, ticks):
     assert before - timedelta(seconds=1) < event_time <= arrived + timedelta(milliseconds=5)
     assert quote.pop("change_percent") == pytest.approx(4.0)
     assert quote == {
-        "symbol": "AAPL", "price": 104.0, "change": 4.0, "volume": 35, "high": 104.0, "low": 90.0,
-        "source": "simulated", "previous_close": None, "change_since": "first_tick", "sparkline": [90.0, 100.0, 104.0],
-    }  # fmt: skip
+        "symbol": "AAPL",
+        "price": 104.0,
+        "change": 4.0,
+        "volume": 35,
+        "high": 104.0,
+        "low": 90.0,
+        "source": "simulated",
+        "previous_close": None,
+        "change_since": "first_tick",
+        "sparkline": [90.0, 100.0, 104.0],
+    }
     status = server.wait("/status", lambda answer: answer["market"] and answer["store"]["state"] == "ok")
     assert (status["live"]["state"], status["live"]["symbols"]) == ("live", ["AAPL", "MSFT"])
     assert status["broker"] == {"state": "ok", "detail": ""}
@@ -84,16 +106,33 @@ def test_the_stream_begins_with_everything_and_goes_on_with_changes(serve, ticks
         (change,) = [i for i in (await until(found, "quotes")).data["items"] if i["symbol"] == "AAPL"]
         assert (change["price"], change["change"]) == (101.0, 1.0)
         assert set(change) == {
-            "symbol", "price", "change", "change_percent", "volume", "high", "low", "event_time", "arrived_at",
+            "symbol",
+            "price",
+            "change",
+            "change_percent",
+            "volume",
+            "high",
+            "low",
+            "event_time",
+            "arrived_at",
             "source",
-        }  # fmt: skip
+        }
         await asyncio.to_thread(put, kafka_settings, live.names.analytics_topic, "a", window(start, 2, final=True))
         assert (await until(found, "window")).data["final"] is True
         alert = Alert(
-            alert_id="a-1", rule="up", symbol="AAPL", kind="price_cross", severity="warning", message="AAPL above 100",
-            value=101, threshold=100, event_time=datetime.now(UTC), raised_at=datetime.now(UTC), source="simulated",
+            alert_id="a-1",
+            rule="up",
+            symbol="AAPL",
+            kind="price_cross",
+            severity="warning",
+            message="AAPL above 100",
+            value=101,
+            threshold=100,
+            event_time=datetime.now(UTC),
+            raised_at=datetime.now(UTC),
+            source="simulated",
             state="raised",
-        )  # fmt: skip
+        )
         for _ in range(2):
             await asyncio.to_thread(put, kafka_settings, live.names.alerts_topic, "AAPL", alert.model_dump(mode="json"))
         assert (await until(found, "alert")).data == alert.model_dump(mode="json")

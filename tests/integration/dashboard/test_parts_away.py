@@ -37,10 +37,13 @@ def test_the_server_outlives_its_parts(parts, programs, stage_env, catalog_setti
     kafka = KafkaSettings(bootstrap_servers=f"127.0.0.1:{broker.port}")
     settings = StoreSettings(endpoint=store.endpoint, access_key=SecretStr("key"), secret_key=SecretStr("secret-key"))
     environment = stage_env(
-        TICKLAKE_KAFKA_BOOTSTRAP_SERVERS=kafka.bootstrap_servers, TICKLAKE_STORE_ENDPOINT=settings.endpoint,
-        TICKLAKE_STORE_ACCESS_KEY="key", TICKLAKE_STORE_SECRET_KEY="secret-key", TICKLAKE_LIVE_NAMESPACE="",
+        TICKLAKE_KAFKA_BOOTSTRAP_SERVERS=kafka.bootstrap_servers,
+        TICKLAKE_STORE_ENDPOINT=settings.endpoint,
+        TICKLAKE_STORE_ACCESS_KEY="key",
+        TICKLAKE_STORE_SECRET_KEY="secret-key",
+        TICKLAKE_LIVE_NAMESPACE="",
         TICKLAKE_STORE_BUCKET=settings.bucket,
-    )  # fmt: skip
+    )
     with dashboard_running(programs, environment, tmp_path) as server:
         # Nothing is there: the page itself is served, and what cannot be answered is a 503.
         status = server.wait("/status", lambda s: "does not answer" in s["broker"]["detail"])

@@ -15,11 +15,16 @@ def test_windows_of_the_streaming_application(
     serve, stage_env, programs, catalog_settings, store_settings, live, tmp_path
 ):
     environment = stage_env(
-        TICKLAKE_METRICS_PORT="0", TICKLAKE_STREAM_SOURCE="simulated", TICKLAKE_STREAM_SPEED_UP="60",
-        TICKLAKE_STREAM_SYMBOLS="AAPL", TICKLAKE_STREAM_START_FROM_LAKE="false", TICKLAKE_WINDOWS_TRIGGER_SECONDS="0",
-        TICKLAKE_WINDOWS_UNTIL_CLOSED_WINDOWS="1", TICKLAKE_WINDOWS_UNTIL_SECONDS="200",
+        TICKLAKE_METRICS_PORT="0",
+        TICKLAKE_STREAM_SOURCE="simulated",
+        TICKLAKE_STREAM_SPEED_UP="60",
+        TICKLAKE_STREAM_SYMBOLS="AAPL",
+        TICKLAKE_STREAM_START_FROM_LAKE="false",
+        TICKLAKE_WINDOWS_TRIGGER_SECONDS="0",
+        TICKLAKE_WINDOWS_UNTIL_CLOSED_WINDOWS="1",
+        TICKLAKE_WINDOWS_UNTIL_SECONDS="200",
         TICKLAKE_WINDOWS_CHECKPOINT=(tmp_path / "checkpoints").as_uri(),
-    )  # fmt: skip
+    )
     with (tmp_path / "log").open("wb") as log:
         ticks = subprocess.Popen([programs / "stream-ticks"], env=environment, stdout=log, stderr=log)
         analytics = subprocess.Popen([programs / "stream-analytics"], env=environment, stdout=log, stderr=log)

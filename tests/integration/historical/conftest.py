@@ -44,7 +44,7 @@ def run_id() -> str:
 @pytest.fixture
 def fetch(
     kafka_settings: KafkaSettings, store_settings: StoreSettings, catalog_settings: CatalogSettings, run_id: str
-) -> Stage:  # fmt: skip
+) -> Stage:
     """Runs fetch-historical in this process; keywords are settings."""
 
     def run(day: date = LAST, source: Source = Source.REPLAY, the_run: str = run_id, **more: Any) -> StageRecord:

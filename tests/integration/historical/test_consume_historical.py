@@ -63,8 +63,9 @@ def test_commits_the_end_of_what_it_read(fetch, consume, kafka_settings: KafkaSe
     record = fetch()
     consume()
     consumer = KafkaConsumer(bootstrap_servers=kafka_settings.bootstrap_servers, group_id=topics.BATCH_GROUP)
-    committed = {part.partition: consumer.committed(TopicPartition(part.topic, part.partition)) for part in
-        record.offsets}  # fmt: skip
+    committed = {
+        part.partition: consumer.committed(TopicPartition(part.topic, part.partition)) for part in record.offsets
+    }
     consumer.close()
     assert committed == {part.partition: part.last + 1 for part in record.offsets}
 
@@ -167,8 +168,12 @@ def test_a_topic_that_is_shorter_than_the_record_says(fetch, consume, store):
 
 def test_another_member_of_the_group_disturbs_nothing(fetch, consume, kafka_settings: KafkaSettings):
     fetch(symbols=("IBM",))
-    other = KafkaConsumer(topics.BATCH_TOPIC, bootstrap_servers=kafka_settings.bootstrap_servers,
-        group_id=topics.BATCH_GROUP, enable_auto_commit=False)  # fmt: skip
+    other = KafkaConsumer(
+        topics.BATCH_TOPIC,
+        bootstrap_servers=kafka_settings.bootstrap_servers,
+        group_id=topics.BATCH_GROUP,
+        enable_auto_commit=False,
+    )
     wait_until(lambda: other.poll(200) or other.assignment())
     record = consume()
     other.close()

@@ -91,8 +91,11 @@ def test_an_unknown_and_a_delisted_symbol_do_not_stop_the_others(fetch, messages
         record = fetch(source=Source.YAHOO, symbols=("MSFT", "NOSUCH", "IBM", "FB"), yahoo=quick(server.url))
     status = {symbol: result.status for symbol, result in record.symbols.items()}
     assert status == {
-        "MSFT": SymbolStatus.OK, "NOSUCH": SymbolStatus.UNKNOWN, "IBM": SymbolStatus.DELISTED, "FB": SymbolStatus.EMPTY,
-    }  # fmt: skip
+        "MSFT": SymbolStatus.OK,
+        "NOSUCH": SymbolStatus.UNKNOWN,
+        "IBM": SymbolStatus.DELISTED,
+        "FB": SymbolStatus.EMPTY,
+    }
     assert record.rows_out == record.symbols["MSFT"].rows == 250
     trailers = {
         one["symbol"]: one
@@ -100,8 +103,11 @@ def test_an_unknown_and_a_delisted_symbol_do_not_stop_the_others(fetch, messages
         if one["kind"] == "batch_trailer"
     }
     assert {symbol: trailer["row_count"] for symbol, trailer in trailers.items()} == {
-        "MSFT": 250, "NOSUCH": 0, "IBM": 0, "FB": 0,
-    }  # fmt: skip
+        "MSFT": 250,
+        "NOSUCH": 0,
+        "IBM": 0,
+        "FB": 0,
+    }
     assert trailers["IBM"]["status"] == "delisted"
     assert any("NOSUCH is unknown: No data found" in note for note in record.notes)
     assert any("IBM is delisted: its last trade was on 2010-06-30" in note for note in record.notes)
@@ -122,8 +128,10 @@ def test_rate_limit_then_success(fetch):
     assert record.rows_out == 250
 
 
-@pytest.mark.parametrize("faults", [Faults(failures=10_000), Faults(failures=10_000, failure_status=503),
-    Faults(failures=10_000, failure_status=200)])  # fmt: skip
+@pytest.mark.parametrize(
+    "faults",
+    [Faults(failures=10_000), Faults(failures=10_000, failure_status=503), Faults(failures=10_000, failure_status=200)],
+)
 def test_a_lasting_failure_stores_nothing_and_can_be_retried(fetch, store, run_id, faults):
     with served(faults=faults) as server:
         options = {"source": Source.YAHOO, "symbols": ("IBM", "FB"), "yahoo": quick(server.url, attempts=2)}
@@ -193,8 +201,13 @@ def test_the_answer_is_stored_as_it_came(fetch, store, run_id, recorded):
 
 
 def test_exit_codes_and_one_line(program, run_id):
-    broken = program("fetch-historical", run_id, TICKLAKE_SOURCE="replay", TICKLAKE_KAFKA_TIMEOUT_SECONDS="2",
-        TICKLAKE_KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:9")  # fmt: skip
+    broken = program(
+        "fetch-historical",
+        run_id,
+        TICKLAKE_SOURCE="replay",
+        TICKLAKE_KAFKA_TIMEOUT_SECONDS="2",
+        TICKLAKE_KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:9",
+    )
     assert (broken.returncode, len(broken.stderr.splitlines())) == (1, 1), broken.stderr
     assert "is the broker up" in broken.stderr
     rejected = program("fetch-historical", run_id + "x", TICKLAKE_SOURCE="replay", TICKLAKE_STORE_SECRET_KEY="wrong")

@@ -35,9 +35,16 @@ def known(catalog_settings, store_settings):
 
     def put(symbol: str, *days: date) -> None:
         row = dict.fromkeys(("open", "high", "low", "close"), 100.0) | {
-            "symbol": symbol, "known_at": datetime(2026, 8, 6, 22, tzinfo=UTC), "volume": 1000, "currency": "USD",
-            "source": "yahoo", "batch_id": "earlier", "batch_date": DAYS[-2], "row_hash": "", "change": "first",
-        }  # fmt: skip
+            "symbol": symbol,
+            "known_at": datetime(2026, 8, 6, 22, tzinfo=UTC),
+            "volume": 1000,
+            "currency": "USD",
+            "source": "yahoo",
+            "batch_id": "earlier",
+            "batch_date": DAYS[-2],
+            "row_hash": "",
+            "change": "first",
+        }
         rows = pa.Table.from_pylist([row | {"session_date": day} for day in days], arrow_schema(DAILY_BARS.columns))
         tables = LakeTables(catalog_settings, store_settings)
         tables.ensure("market", DAILY_BARS)
@@ -73,10 +80,12 @@ def trailer(messages, record, symbol):
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("split_recorded_not_applied", "not adjusted for it"), ("truncated_to_last_row", "250 sessions late"),
-        ("answer_of_another_symbol", "the answer is of MSFT"), ("dividend_in_another_currency", "dividends in VND"),
+        ("split_recorded_not_applied", "not adjusted for it"),
+        ("truncated_to_last_row", "250 sessions late"),
+        ("answer_of_another_symbol", "the answer is of MSFT"),
+        ("dividend_in_another_currency", "dividends in VND"),
     ],
-)  # fmt: skip
+)
 def test_a_doubtful_answer_is_held_and_stored(batch, messages, store, run_id, name, reason):
     fetched, judged = batch({"AAPL": case(name)})
     part = fetched.symbols["AAPL"]
@@ -97,9 +106,13 @@ def test_a_doubtful_answer_is_held_and_stored(batch, messages, store, run_id, na
 
 @pytest.mark.parametrize(
     ("answer", "reason"),
-    [(case("http_422"), "Unprocessable Entity"), (HttpAnswer(503, b""), "HTTP 503"),
-     (HttpAnswer(0, None), "does not answer"), (case("http_401_invalid_crumb"), "Invalid Crumb")],
-)  # fmt: skip
+    [
+        (case("http_422"), "Unprocessable Entity"),
+        (HttpAnswer(503, b""), "HTTP 503"),
+        (HttpAnswer(0, None), "does not answer"),
+        (case("http_401_invalid_crumb"), "Invalid Crumb"),
+    ],
+)
 def test_a_lasting_error_holds_its_symbol_and_a_retry_recovers_it(batch, messages, store, run_id, answer, reason):
     fetched, judged = batch({"ODD": answer})
     assert fetched.symbols["ODD"].status is SymbolStatus.HELD
@@ -177,7 +190,7 @@ def test_a_source_that_is_away_stops_the_run(fetch, store):
 
 def test_only_held_symbols_leave_the_decision_to_the_judgement(
     fetch, consume, store_settings, catalog_settings, run_id
-):  # fmt: skip
+):
     with answering({"AAPL": case("answer_of_another_symbol")}) as (url, _):
         yahoo = YahooSettings(endpoint=HttpUrl(url), **ASK)
         record = fetch(day=DAY, source=Source.YAHOO, symbols=("AAPL",), yahoo=yahoo)

@@ -92,12 +92,14 @@ def now(store):
 
 ODD = pytest.mark.parametrize(
     ("answer", "stage", "reason"),
-    [(case("split_recorded_not_applied"), "fetch-historical", "not adjusted for it"),
-     (case("answer_of_another_symbol"), "fetch-historical", "the answer is of MSFT"),
-     (case("null_and_fractional_volume"), "validate-raw", "rows in quarantine"),
-     (jumped("AAPL", 170.0), "validate-raw", "greatest daily move")],
+    [
+        (case("split_recorded_not_applied"), "fetch-historical", "not adjusted for it"),
+        (case("answer_of_another_symbol"), "fetch-historical", "the answer is of MSFT"),
+        (case("null_and_fractional_volume"), "validate-raw", "rows in quarantine"),
+        (jumped("AAPL", 170.0), "validate-raw", "greatest daily move"),
+    ],
     ids=["split", "other", "quarantine", "move"],
-)  # fmt: skip
+)
 
 
 def test_a_released_answer_goes_on_without_the_dividend_that_its_prices_cannot_be_adjusted_for(

@@ -17,9 +17,7 @@ LAST = date(2013, 3, 1)
 @pytest.fixture
 def validate(store_settings, catalog_settings, run_id):
     def run(day=LAST, **limits):
-        settings = ValidateSettings(
-            store=store_settings, catalog=catalog_settings, quality=QualitySettings(**limits)
-        )  # fmt: skip
+        settings = ValidateSettings(store=store_settings, catalog=catalog_settings, quality=QualitySettings(**limits))
         return validate_run(settings, Run(run_id, day))[0]
 
     return run

@@ -87,11 +87,19 @@ class History:
     computed: dict[Of, list[Row]] = field(default_factory=dict)
 
     def run(
-        self, run_id: str = "run-1", *, symbols: tuple[str, ...] = ("AAPL", "MSFT"), sessions: int = 5, first: int = 0,
-        source: Source = Source.REPLAY, fetched_at: datetime = FETCHED, batch_date: date = DAY,
-        lift: Mapping[tuple[str, int], float] | None = None, split: tuple[str, int, float] | None = None,
+        self,
+        run_id: str = "run-1",
+        *,
+        symbols: tuple[str, ...] = ("AAPL", "MSFT"),
+        sessions: int = 5,
+        first: int = 0,
+        source: Source = Source.REPLAY,
+        fetched_at: datetime = FETCHED,
+        batch_date: date = DAY,
+        lift: Mapping[tuple[str, int], float] | None = None,
+        split: tuple[str, int, float] | None = None,
         held: tuple[str, ...] = (),
-    ) -> LakeRun:  # fmt: skip
+    ) -> LakeRun:
         """One run, from its answer to its analytics.
 
         Args:
@@ -101,9 +109,12 @@ class History:
             held: symbols that validate-raw holds.
         """
         origin: Row = {
-            "currency": "USD", "source": source.value, "batch_id": run_id, "batch_date": batch_date,
+            "currency": "USD",
+            "source": source.value,
+            "batch_id": run_id,
+            "batch_date": batch_date,
             "known_at": fetched_at,
-        }  # fmt: skip
+        }
         traded = {
             symbol: [
                 _bar(symbol, n, (lift or {}).get((symbol, n), 0.0)) | origin for n in range(first, first + sessions)
@@ -128,9 +139,10 @@ class History:
         known = self.in_force(of)
         new = [row for row in rows if row["session_date"] not in known]
         revised = [
-            row for row in rows
+            row
+            for row in rows
             if row["session_date"] in known and row["row_hash"] != known[row["session_date"]]["row_hash"]
-        ]  # fmt: skip
+        ]
         added = [row | {"change": "first"} for row in new] + [row | {"change": "revision"} for row in revised]
         self.bars.setdefault(of, []).extend(added)
         self._append(DAILY_BARS, of, added, run_id)
@@ -159,9 +171,11 @@ class History:
             of = (source.value, symbol)
             versions = self.bars[of] + self.actions.get(of, [])
             stamps = {
-                "known_at": max(row["known_at"] for row in versions), "fact_versions": len(versions),
-                "batch_id": run_id, "batch_date": batch_date,
-            }  # fmt: skip
+                "known_at": max(row["known_at"] for row in versions),
+                "fact_versions": len(versions),
+                "batch_id": run_id,
+                "batch_date": batch_date,
+            }
             bars = self.in_force(of)
             self.computed[of] = [
                 _analysed(bars[day], n, self._factor(of, day)) | stamps for n, day in enumerate(sorted(bars))
@@ -213,10 +227,20 @@ class History:
     def _record(self, run: LakeRun, stage: str, symbols: dict[str, SymbolResult], **more: Any) -> StageRecord:
         rows = sum(part.rows for part in symbols.values())
         return StageRecord(
-            stage=stage, run_id=run.run_id, batch_id=run.run_id, batch_date=run.batch_date, source=run.source,
-            rows_in=rows, rows_out=rows, quarantined=0, symbols=symbols, started_at=FETCHED,
-            finished_at=FETCHED + timedelta(seconds=2), code_version="test", **more,
-        )  # fmt: skip
+            stage=stage,
+            run_id=run.run_id,
+            batch_id=run.run_id,
+            batch_date=run.batch_date,
+            source=run.source,
+            rows_in=rows,
+            rows_out=rows,
+            quarantined=0,
+            symbols=symbols,
+            started_at=FETCHED,
+            finished_at=FETCHED + timedelta(seconds=2),
+            code_version="test",
+            **more,
+        )
 
     def put_csv(self, run: LakeRun, symbol: str) -> ObjectRef:
         text = io.StringIO()
@@ -246,17 +270,26 @@ def _bar(symbol: str, n: int, lift: float) -> Row:
     chance = random.Random(f"{symbol}{n}")
     low = chance.uniform(10, 500) + lift
     return {
-        "symbol": symbol, "session_date": FIRST + timedelta(days=n), "open": low * 1.01,
-        "high": low * 1.0300000000000002, "low": low, "close": low * 1.02, "volume": chance.randrange(2**45),
-        "currency": "USD", "source": "",
-    }  # fmt: skip
+        "symbol": symbol,
+        "session_date": FIRST + timedelta(days=n),
+        "open": low * 1.01,
+        "high": low * 1.0300000000000002,
+        "low": low,
+        "close": low * 1.02,
+        "volume": chance.randrange(2**45),
+        "currency": "USD",
+        "source": "",
+    }
 
 
 def _raw_row(row: Row, sequence: int) -> Row:
     raw = row | {
-        "adj_close": row["low"] * 0.99, "dividends": 0.1 + 0.2 if sequence == 1 else 0.0, "stock_splits": 0.0,
-        "sequence": sequence, "fetched_at": row["known_at"],
-    }  # fmt: skip
+        "adj_close": row["low"] * 0.99,
+        "dividends": 0.1 + 0.2 if sequence == 1 else 0.0,
+        "stock_splits": 0.0,
+        "sequence": sequence,
+        "fetched_at": row["known_at"],
+    }
     row["row_hash"] = traded_digest_of(row)
     return raw | {"row_hash": digest_of(raw)}
 
@@ -275,10 +308,16 @@ def _analysed(bar: Row, n: int, factor: float) -> Row:
             )
     middle, spread = chance.uniform(10, 500), chance.uniform(0, 10)
     sound = {
-        "rsi_14": chance.uniform(0, 100), "bb_lower": middle - spread, "bb_middle": middle, "bb_upper": middle + spread,
-        "volatility_20": chance.random(), "atr_14": chance.random(), "drawdown": -chance.random(),
-        "low_52w": row["adj_low"], "high_52w": row["adj_high"],
-    }  # fmt: skip
+        "rsi_14": chance.uniform(0, 100),
+        "bb_lower": middle - spread,
+        "bb_middle": middle,
+        "bb_upper": middle + spread,
+        "volatility_20": chance.random(),
+        "atr_14": chance.random(),
+        "drawdown": -chance.random(),
+        "low_52w": row["adj_low"],
+        "high_52w": row["adj_high"],
+    }
     return row | {name: value for name, value in sound.items() if row[name] is not None} | {"history_sessions": n + 1}
 
 
@@ -294,9 +333,11 @@ def settings(
 ) -> LoadSettings:
     """What the programs get."""
     return LoadSettings(
-        store=store_settings, warehouse=warehouse_settings.model_copy(update={"timeout_seconds": 10}),
-        catalog=catalog_settings, code_version="test",
-    )  # fmt: skip
+        store=store_settings,
+        warehouse=warehouse_settings.model_copy(update={"timeout_seconds": 10}),
+        catalog=catalog_settings,
+        code_version="test",
+    )
 
 
 @pytest.fixture
@@ -315,9 +356,14 @@ def load(settings: LoadSettings) -> Callable[..., StageRecord]:
 def sql(warehouse_settings: WarehouseSettings) -> Iterator[Callable[[str], list[tuple[Any, ...]]]]:
     """Runs a statement over a connection of its own; `{}` in it is replaced by the database."""
     connection = snowflake.connector.connect(
-        account="other", user="other", password="other", host=warehouse_settings.host, port=warehouse_settings.port,
-        protocol="http", network_timeout=10,
-    )  # fmt: skip
+        account="other",
+        user="other",
+        password="other",
+        host=warehouse_settings.host,
+        port=warehouse_settings.port,
+        protocol="http",
+        network_timeout=10,
+    )
     database = warehouse_settings.database
     with connection:
         yield lambda statement: connection.cursor().execute(statement.replace("{}", database)).fetchall()

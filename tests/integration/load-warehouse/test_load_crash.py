@@ -69,9 +69,14 @@ COUNTS = "SELECT COUNT(*) FROM {}.MARKET_TEST.DAILY_ANALYTICS UNION ALL SELECT C
     ids=lambda p: p["function"] if isinstance(p, dict) else str(p),
 )
 def test_killed_before_within_or_after_the_transaction(
-    place: dict[str, str], visible: int, history: Any, load: Load, sql: Sql,
-    stage_env: Callable[..., dict[str, str]], tmp_path: Path,
-) -> None:  # fmt: skip
+    place: dict[str, str],
+    visible: int,
+    history: Any,
+    load: Load,
+    sql: Sql,
+    stage_env: Callable[..., dict[str, str]],
+    tmp_path: Path,
+) -> None:
     history.run()
     kill_at(place, stage_env(), tmp_path)
     assert sql(COUNTS) == [(visible,), (visible,)]
@@ -168,5 +173,6 @@ def test_loads_of_two_runs_at_once(history: Any, load: Load, settings: LoadSetti
     assert outcomes == {"a": "loaded", "b": "loaded"}
     for table in ("DAILY_ANALYTICS", "DAILY_BARS"):
         assert sql(f"SELECT SYMBOL, COUNT(*) FROM {{}}.MARKET_TEST.{table} GROUP BY 1 ORDER BY 1") == [
-            ("AAPL", 5), ("MSFT", 5)
-        ]  # fmt: skip
+            ("AAPL", 5),
+            ("MSFT", 5),
+        ]

@@ -81,9 +81,7 @@ def test_every_value_arrives_bit_by_bit(history: Any, load: Load, sql: Sql) -> N
     assert len(record.snapshots) == 3
 
 
-def test_many_rows_go_in_several_files(
-    history: Any, load: Load, sql: Sql, monkeypatch: pytest.MonkeyPatch
-) -> None:  # fmt: skip
+def test_many_rows_go_in_several_files(history: Any, load: Load, sql: Sql, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(daily_load, "_ROWS_PER_FILE", 6)
     history.run(symbols=("AAPL", "KO", "MSFT"))
     load()
@@ -120,13 +118,12 @@ def test_a_later_batch_adds_and_revises(history: Any, load: Load, sql: Sql) -> N
     load()
     later = first.batch_date + timedelta(days=3)
     fetched_at = datetime.fromisoformat("2024-07-01T21:00:00.250Z")
-    history.run(
-        "run-2", first=1, lift={("MSFT", 3): 1.0}, batch_date=later, fetched_at=fetched_at
-    )  # fmt: skip
+    history.run("run-2", first=1, lift={("MSFT", 3): 1.0}, batch_date=later, fetched_at=fetched_at)
     record = load("run-2", later)
     assert [held(sql, table) for table in (DAILY_BARS, DAILY_ANALYTICS)] == [
-        expected(history.bars, DAILY_BARS), expected(history.computed, DAILY_ANALYTICS)
-    ]  # fmt: skip
+        expected(history.bars, DAILY_BARS),
+        expected(history.computed, DAILY_ANALYTICS),
+    ]
     assert audits(sql, "daily_bars")[1] == (13, 2, 10, 1, 0)
     # Both symbols were recomputed; of the rows that were there one has other values.
     assert audits(sql, "daily_analytics")[1] == (12, 2, 9, 1, 0)
@@ -144,8 +141,12 @@ def test_a_revised_bar_leaves_other_symbols_alone(history: Any, load: Load, sql:
     assert audits(sql, "daily_bars")[1] == (6, 0, 10, 1, 0)
     assert audits(sql, "daily_analytics")[1] == (5, 0, 9, 1, 0)
     assert held(sql, DAILY_ANALYTICS) == expected(history.computed, DAILY_ANALYTICS)
-    closes = dict(sql("SELECT BATCH_ID, CLOSE FROM {}.MARKET_TEST.DAILY_BARS WHERE SYMBOL = 'MSFT' "
-                      "AND SESSION_DATE = '2024-06-27'"))  # fmt: skip
+    closes = dict(
+        sql(
+            "SELECT BATCH_ID, CLOSE FROM {}.MARKET_TEST.DAILY_BARS WHERE SYMBOL = 'MSFT' "
+            "AND SESSION_DATE = '2024-06-27'"
+        )
+    )
     assert closes["run-2"] - closes["run-1"] == pytest.approx(1.02)
 
 
@@ -201,9 +202,7 @@ def test_analytics_that_were_lost_and_computed_again_change_nothing(history: Any
 
 
 @pytest.mark.parametrize("table", [*KEYS, None], ids=lambda table: table.name if table else "all")
-def test_what_the_warehouse_lost_comes_back(
-    history: Any, load: Load, sql: Sql, table: IcebergTable | None
-) -> None:  # fmt: skip
+def test_what_the_warehouse_lost_comes_back(history: Any, load: Load, sql: Sql, table: IcebergTable | None) -> None:
     history.run(split=("AAPL", 3, 4.0))
     load()
     before = everything(sql)
@@ -330,8 +329,10 @@ def test_a_merge_that_loses_rows_is_rolled_back(
     monkeypatch.setattr(daily_load.merge, "withdraw", lambda target, *_: f"DELETE FROM {target} WHERE SYMBOL = 'X'")
     sql("CREATE TABLE {}.MARKET_TEST.COPIED AS SELECT * FROM {}.MARKET_TEST.DAILY_ANALYTICS WHERE SYMBOL = 'MSFT'")
     sql("UPDATE {}.MARKET_TEST.COPIED SET SESSION_DATE = '2023-01-01' WHERE SESSION_DATE = '2024-06-28'")
-    sql("INSERT INTO {}.MARKET_TEST.DAILY_ANALYTICS SELECT * FROM {}.MARKET_TEST.COPIED "
-        "WHERE SESSION_DATE = '2023-01-01'")  # fmt: skip
+    sql(
+        "INSERT INTO {}.MARKET_TEST.DAILY_ANALYTICS SELECT * FROM {}.MARKET_TEST.COPIED "
+        "WHERE SESSION_DATE = '2023-01-01'"
+    )
     with pytest.raises(IntegrityError, match="holds 11 rows of symbols that have 10 in the lake"):
         load("run-2")
     monkeypatch.undo()
@@ -367,8 +368,10 @@ def test_a_run_without_rows_is_audited_and_changes_nothing(history: Any, load: L
     record = load()
     assert (record.rows_in, record.rows_out, record.snapshots) == (0, 0, {})
     assert sql("SELECT KIND, ROWS_STAGED, LAKE_SNAPSHOT FROM {}.MARKET_TEST.LOAD_AUDIT ORDER BY 1") == [
-        ("corporate_actions", 0, None), ("daily_analytics", 0, None), ("daily_bars", 0, None)
-    ]  # fmt: skip
+        ("corporate_actions", 0, None),
+        ("daily_analytics", 0, None),
+        ("daily_bars", 0, None),
+    ]
 
 
 def test_wrong_date_or_run_is_a_configuration_error(history: Any, settings: LoadSettings) -> None:

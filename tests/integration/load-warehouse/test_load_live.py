@@ -31,24 +31,41 @@ TEST, REAL = "market_test", "market"
 
 def _of_ticks(start: datetime, close: float, source: str) -> Row:
     return {
-        "open": 1.0, "high": 3.0, "low": 0.1, "close": close, "vwap": 1 / 3, "volume": 7, "tick_count": 2,
-        "first_event_time": start + timedelta(microseconds=123456), "last_event_time": start, "source": source,
-    }  # fmt: skip
+        "open": 1.0,
+        "high": 3.0,
+        "low": 0.1,
+        "close": close,
+        "vwap": 1 / 3,
+        "volume": 7,
+        "tick_count": 2,
+        "first_event_time": start + timedelta(microseconds=123456),
+        "last_event_time": start,
+        "source": source,
+    }
 
 
 def window(minute: int, close: float = 0.1 + 0.2, source: str = "simulated", flow: str = "demo") -> Row:
     start = START + timedelta(minutes=minute)
     return _of_ticks(start, close, source) | {
-        "flow": flow, "symbol": "AAPL", "window_length": "15m", "window_start": start,
-        "window_end": start + timedelta(minutes=15), "moving_average": 1.1, "volatility": None,
-    }  # fmt: skip
+        "flow": flow,
+        "symbol": "AAPL",
+        "window_length": "15m",
+        "window_start": start,
+        "window_end": start + timedelta(minutes=15),
+        "moving_average": 1.1,
+        "volatility": None,
+    }
 
 
 def bar(minute: int, close: float = 0.1 + 0.2, source: str = "simulated", flow: str = "demo") -> Row:
     start = START + timedelta(minutes=minute)
     return _of_ticks(start, close, source) | {
-        "flow": flow, "symbol": "AAPL", "bar_length": "1m", "bar_start": start, "bar_date": start.date(),
-    }  # fmt: skip
+        "flow": flow,
+        "symbol": "AAPL",
+        "bar_length": "1m",
+        "bar_start": start,
+        "bar_date": start.date(),
+    }
 
 
 def table_of(table: IcebergTable, rows: tuple[Row, ...]) -> pa.Table:
@@ -114,9 +131,7 @@ def test_nothing_to_load_needs_no_warehouse(live_settings: LiveLoadSettings) -> 
 
 
 @pytest.mark.parametrize(("table", "make"), [(WINDOWS, window), (TICK_BARS, bar)], ids=lambda x: getattr(x, "name", ""))
-def test_every_column_arrives(
-    table: IcebergTable, make: Callable[..., Row], lake: Lake, load: Load, sql: Sql
-) -> None:  # fmt: skip
+def test_every_column_arrives(table: IcebergTable, make: Callable[..., Row], lake: Lake, load: Load, sql: Sql) -> None:
     lake.append(table, make(0))
     assert load() == {table.name: (1, 0, 0, 0)}
     columns = [column.name for column in table.columns]
@@ -238,10 +253,14 @@ main(["--run-id", "r"])
 
 @pytest.mark.parametrize(
     "place",
-    [("load_warehouse.staging", "Staging.copy"), ("load_warehouse.merge", "mirror"), ("load_warehouse.merge", "remove"),
-     ("load_warehouse.audit", "write")],
+    [
+        ("load_warehouse.staging", "Staging.copy"),
+        ("load_warehouse.merge", "mirror"),
+        ("load_warehouse.merge", "remove"),
+        ("load_warehouse.audit", "write"),
+    ],
     ids=lambda place: place[1],
-)  # fmt: skip
+)
 def test_killed_at_any_step_and_repeated(
     place: tuple[str, str], lake: Lake, load: Load, sql: Sql, stage_env: Callable[..., dict[str, str]], tmp_path: Path
 ) -> None:
@@ -273,9 +292,13 @@ def test_the_program(
     lake.append(WINDOWS, window(0, flow=""))
     xcom = tmp_path / "return.json"
     done = subprocess.run(
-        [programs / "load-live", "--run-id", "an-hour"], env=stage_env(TICKLAKE_XCOM_FILE=str(xcom)),
-        capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+        [programs / "load-live", "--run-id", "an-hour"],
+        env=stage_env(TICKLAKE_XCOM_FILE=str(xcom)),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert xcom.read_text() == '{"run_id": "an-hour", "new": 1, "unchanged": 0, "revised": 0, "withdrawn": 0}'
     assert sql("SELECT RUN_ID, BATCH_ID FROM {}.MARKET_TEST.LOAD_AUDIT") == [("an-hour", None)]

@@ -26,8 +26,14 @@ Sql = Callable[[str], list[tuple[Any, ...]]]
 Load = Callable[..., StageRecord]
 DAILY = "{}.MARKET_TEST.DAILY_ANALYTICS"
 BARS = "{}.MARKET_TEST.DAILY_BARS"
-STAGES = ["fetch-historical", "consume-historical", "validate-raw", "daily-analytics", "load-warehouse",
-          "reconcile-run"]  # fmt: skip
+STAGES = [
+    "fetch-historical",
+    "consume-historical",
+    "validate-raw",
+    "daily-analytics",
+    "load-warehouse",
+    "reconcile-run",
+]
 
 
 def reconcile(settings: LoadSettings, run: Run = RUN) -> StageRecord:
@@ -93,9 +99,14 @@ def test_a_later_run_knows_the_whole_history(
 
 @pytest.mark.parametrize("rows", [1, 6])
 def test_symbols_are_compared_in_groups(
-    history: Any, load: Load, settings: LoadSettings, sql: Sql, store: ObjectStore, monkeypatch: pytest.MonkeyPatch,
+    history: Any,
+    load: Load,
+    settings: LoadSettings,
+    sql: Sql,
+    store: ObjectStore,
+    monkeypatch: pytest.MonkeyPatch,
     rows: int,
-) -> None:  # fmt: skip
+) -> None:
     history.run(symbols=("AAPL", "KO", "MSFT", "V"))
     load()
     monkeypatch.setattr(comparison, "_ROWS_AT_ONCE", rows)
@@ -153,8 +164,10 @@ def test_an_extra_row_in_the_warehouse(loaded: Any, settings: LoadSettings, sql:
 
 
 def test_a_row_that_is_there_twice(loaded: Any, settings: LoadSettings, sql: Sql, store: ObjectStore) -> None:
-    sql(f"CREATE OR REPLACE TABLE {DAILY} AS SELECT * FROM {DAILY} UNION ALL SELECT * FROM {DAILY} "
-        "WHERE SYMBOL = 'MSFT' AND SESSION_DATE = '2024-06-26'")  # fmt: skip
+    sql(
+        f"CREATE OR REPLACE TABLE {DAILY} AS SELECT * FROM {DAILY} UNION ALL SELECT * FROM {DAILY} "
+        "WHERE SYMBOL = 'MSFT' AND SESSION_DATE = '2024-06-26'"
+    )
     with pytest.raises(IntegrityError, match=r"MSFT: DAILY_ANALYTICS holds 1 keys twice \(2024-06-26\)"):
         reconcile(settings)
     assert len(disagreements(store)) == 1
@@ -171,18 +184,28 @@ def test_rows_missing_from_the_warehouse(loaded: Any, settings: LoadSettings, sq
 @pytest.mark.parametrize(
     ("statement", "message"),
     [
-        (f"UPDATE {BARS} SET CLOSE = CLOSE + 1 WHERE SYMBOL = 'AAPL' AND SESSION_DATE = '2024-06-26'",
-         "AAPL: DAILY_BARS: 5 rows against 5 before: 1 different (2024-06-26)"),
-        (f"DELETE FROM {BARS} WHERE SYMBOL = 'AAPL' AND SESSION_DATE = '2024-06-26'",
-         "AAPL: DAILY_BARS: 4 rows against 5 before: 1 missing (2024-06-26)"),
-        (f"UPDATE {BARS} SET KNOWN_AT = '2024-01-01' WHERE SYMBOL = 'AAPL' AND SESSION_DATE = '2024-06-26'",
-         "AAPL: DAILY_BARS: 4 rows against 5 before: 1 missing (2024-06-26)"),
-        ("UPDATE {}.MARKET_TEST.CORPORATE_ACTIONS SET VALUE = 5",
-         "AAPL: CORPORATE_ACTIONS: 1 rows against 1 before: 1 different (2024-06-27)"),
-        ("DELETE FROM {}.MARKET_TEST.CORPORATE_ACTIONS",
-         "AAPL: CORPORATE_ACTIONS: 0 rows against 1 before: 1 missing (2024-06-27)"),
+        (
+            f"UPDATE {BARS} SET CLOSE = CLOSE + 1 WHERE SYMBOL = 'AAPL' AND SESSION_DATE = '2024-06-26'",
+            "AAPL: DAILY_BARS: 5 rows against 5 before: 1 different (2024-06-26)",
+        ),
+        (
+            f"DELETE FROM {BARS} WHERE SYMBOL = 'AAPL' AND SESSION_DATE = '2024-06-26'",
+            "AAPL: DAILY_BARS: 4 rows against 5 before: 1 missing (2024-06-26)",
+        ),
+        (
+            f"UPDATE {BARS} SET KNOWN_AT = '2024-01-01' WHERE SYMBOL = 'AAPL' AND SESSION_DATE = '2024-06-26'",
+            "AAPL: DAILY_BARS: 4 rows against 5 before: 1 missing (2024-06-26)",
+        ),
+        (
+            "UPDATE {}.MARKET_TEST.CORPORATE_ACTIONS SET VALUE = 5",
+            "AAPL: CORPORATE_ACTIONS: 1 rows against 1 before: 1 different (2024-06-27)",
+        ),
+        (
+            "DELETE FROM {}.MARKET_TEST.CORPORATE_ACTIONS",
+            "AAPL: CORPORATE_ACTIONS: 0 rows against 1 before: 1 missing (2024-06-27)",
+        ),
     ],
-)  # fmt: skip
+)
 def test_facts_in_the_warehouse(
     loaded: Any, settings: LoadSettings, sql: Sql, store: ObjectStore, statement: str, message: str
 ) -> None:
@@ -216,8 +239,9 @@ def test_a_row_of_the_analytics_changed_in_the_lake(
     with pytest.raises(IntegrityError):
         reconcile(settings)
     assert disagreements(store) == (
-        "daily-analytics AAPL: daily_analytics: 5 rows against 5 before: 1 different (2024-06-26)", message
-    )  # fmt: skip
+        "daily-analytics AAPL: daily_analytics: 5 rows against 5 before: 1 different (2024-06-26)",
+        message,
+    )
 
 
 def test_a_row_of_the_analytics_missing_in_the_lake(
@@ -329,8 +353,10 @@ def test_counts_that_do_not_add_up(loaded: Any, settings: LoadSettings, store: O
 
 
 def test_records_that_the_tables_do_not_bear_out(loaded: Any, settings: LoadSettings, store: ObjectStore) -> None:
-    for stage, what in (("daily-analytics", "the table daily_analytics holds"),
-                        ("load-warehouse", "DAILY_ANALYTICS holds")):  # fmt: skip
+    for stage, what in (
+        ("daily-analytics", "the table daily_analytics holds"),
+        ("load-warehouse", "DAILY_ANALYTICS holds"),
+    ):
         before = lineage.read(store, "run-1", stage)
         amend_symbol(store, stage, "MSFT", checksum="0")
         with pytest.raises(IntegrityError):

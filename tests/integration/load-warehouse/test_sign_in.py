@@ -73,9 +73,14 @@ def server() -> Iterator[LoginServer]:
 @pytest.fixture
 def address(server: LoginServer) -> WarehouseSettings:
     return WarehouseSettings(
-        account="myorg-account1", user="loader", password=SecretStr("s3cret"), host="127.0.0.1",
-        port=server.server_port, protocol="http", timeout_seconds=3,
-    )  # fmt: skip
+        account="myorg-account1",
+        user="loader",
+        password=SecretStr("s3cret"),
+        host="127.0.0.1",
+        port=server.server_port,
+        protocol="http",
+        timeout_seconds=3,
+    )
 
 
 @pytest.fixture
@@ -126,14 +131,20 @@ def test_password_and_session_parameters(server: LoginServer, address: Warehouse
 @pytest.mark.parametrize(
     ("code", "message", "line"),
     [
-        ("390100", "Incorrect username or password was specified.",
-         "user loader: check TICKLAKE_WAREHOUSE_USER and TICKLAKE_WAREHOUSE_PASSWORD"),
-        ("390189", "Role 'X' specified in the connect string does not exist or not authorized.",
-         "role LOADER_ROLE does not exist or is not granted to loader: check TICKLAKE_WAREHOUSE_ROLE"),
+        (
+            "390100",
+            "Incorrect username or password was specified.",
+            "user loader: check TICKLAKE_WAREHOUSE_USER and TICKLAKE_WAREHOUSE_PASSWORD",
+        ),
+        (
+            "390189",
+            "Role 'X' specified in the connect string does not exist or not authorized.",
+            "role LOADER_ROLE does not exist or is not granted to loader: check TICKLAKE_WAREHOUSE_ROLE",
+        ),
         ("390201", "The requested warehouse does not exist or not authorized.", "check TICKLAKE_WAREHOUSE_WAREHOUSE"),
         ("390422", "Incoming request with IP/Token 1.2.3.4 is not allowed to access Snowflake.", "is not allowed to"),
     ],
-)  # fmt: skip
+)
 def test_rejected_sign_in(code: str, message: str, line: str, server: LoginServer, address: WarehouseSettings) -> None:
     server.answer = rejection(code, message)
     with pytest.raises(ConfigurationError) as caught:
@@ -154,16 +165,28 @@ def test_rejected_key(server: LoginServer, address: WarehouseSettings, key: rsa.
 @pytest.mark.parametrize(
     ("code", "message", "kind", "line"),
     [
-        ("002003", "SQL compilation error:\nDatabase 'X' does not exist or not authorized.", ConfigurationError,
-         "Database 'X' does not exist or not authorized. (2003): is it there, and may role (default) use it?"),
-        ("003001", "SQL access control error:\nInsufficient privileges to operate on account", ConfigurationError,
-         "lacks a right, grant it: "),
-        ("000606", "No active warehouse selected in the current session.", ConfigurationError,
-         "set TICKLAKE_WAREHOUSE_WAREHOUSE"),
+        (
+            "002003",
+            "SQL compilation error:\nDatabase 'X' does not exist or not authorized.",
+            ConfigurationError,
+            "Database 'X' does not exist or not authorized. (2003): is it there, and may role (default) use it?",
+        ),
+        (
+            "003001",
+            "SQL access control error:\nInsufficient privileges to operate on account",
+            ConfigurationError,
+            "lacks a right, grant it: ",
+        ),
+        (
+            "000606",
+            "No active warehouse selected in the current session.",
+            ConfigurationError,
+            "set TICKLAKE_WAREHOUSE_WAREHOUSE",
+        ),
         ("000625", "Statement was aborted because lock waiters exceeded", StageError, "another load holds"),
         ("100038", "Numeric value 'x' is not recognized", StageError, "failed a statement: Numeric value"),
     ],
-)  # fmt: skip
+)
 def test_failed_statement(
     code: str, message: str, kind: type[StageError], line: str, server: LoginServer, address: WarehouseSettings
 ) -> None:

@@ -34,10 +34,14 @@ def test_sound_rows_pass(loaded: Any, settings: LoadSettings) -> None:
     record = validate(settings, loaded)
     assert (record.rows_in, record.rows_out) == (10, 10)
     assert {check.name: check.observed for check in record.checks} == {
-        "rows missing": 0, "impossible bars": 0, "impossible indicators": 0, "indicators without a value": 0,
-        "sessions that are there twice": 0, "tables without an audit row": 0,
+        "rows missing": 0,
+        "impossible bars": 0,
+        "impossible indicators": 0,
+        "indicators without a value": 0,
+        "sessions that are there twice": 0,
+        "tables without an audit row": 0,
         "sessions behind": 0,
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize(

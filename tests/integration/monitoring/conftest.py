@@ -73,10 +73,12 @@ class OwnStore:
     def environment(self) -> dict[str, str]:
         """How programs reach it; not to wait for it long where it is away."""
         return {
-            "TICKLAKE_STORE_ENDPOINT": self.part.endpoint, "TICKLAKE_STORE_ACCESS_KEY": "key",
-            "TICKLAKE_STORE_SECRET_KEY": "secret-key", "TICKLAKE_STORE_BUCKET": "bucket",
+            "TICKLAKE_STORE_ENDPOINT": self.part.endpoint,
+            "TICKLAKE_STORE_ACCESS_KEY": "key",
+            "TICKLAKE_STORE_SECRET_KEY": "secret-key",
+            "TICKLAKE_STORE_BUCKET": "bucket",
             "TICKLAKE_STORE_TIMEOUT_SECONDS": "2",
-        }  # fmt: skip
+        }
 
 
 @pytest.fixture
@@ -111,9 +113,11 @@ class Services:
     def start(self, program: str, environment: Mapping[str, str]) -> None:
         with self.log.open("ab") as output:
             self._running[program] = subprocess.Popen(
-                [self._programs / program], stdout=output, stderr=output,
+                [self._programs / program],
+                stdout=output,
+                stderr=output,
                 env={**environment, "TICKLAKE_METRICS_PORT": str(self.port(program))},
-            )  # fmt: skip
+            )
 
     def stop(self, program: str) -> int:
         process = self._running.pop(program)

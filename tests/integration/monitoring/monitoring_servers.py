@@ -52,9 +52,10 @@ class Receiver:
     def states(self, name: str, **labels: str) -> list[str]:
         """What was reported of an alert, `firing` or `resolved`, oldest first."""
         return [
-            each["status"] for each in list(self.notices)
+            each["status"]
+            for each in list(self.notices)
             if each["labels"]["alertname"] == name and labels.items() <= each["labels"].items()
-        ]  # fmt: skip
+        ]
 
     def expect(self, state: str, name: str, **labels: str) -> None:
         """Wait until the latest notice of an alert is of this state; a failure prints all that was received."""
@@ -94,16 +95,29 @@ class Monitoring:
         alerts = f"{LOOPBACK}:{free_port()}"
         self._write(targets, thresholds, alerts)
         with ExitStack() as stack:
-            stack.enter_context(running_program(
-                self._folder, "alertmanager", self._programs["alertmanager"], "--config.file=alertmanager.yml",
-                f"--web.listen-address={alerts}",
-                "--storage.path=am", "--cluster.listen-address=",
-            ))  # fmt: skip
-            stack.enter_context(running_program(
-                self._folder, "prometheus", self._programs["prometheus"], "--config.file=prometheus.yml",
-                f"--web.listen-address={self.address}",
-                "--storage.tsdb.path=tsdb", "--rules.alert.resend-delay=1s", "--log.level=warn",
-            ))  # fmt: skip
+            stack.enter_context(
+                running_program(
+                    self._folder,
+                    "alertmanager",
+                    self._programs["alertmanager"],
+                    "--config.file=alertmanager.yml",
+                    f"--web.listen-address={alerts}",
+                    "--storage.path=am",
+                    "--cluster.listen-address=",
+                )
+            )
+            stack.enter_context(
+                running_program(
+                    self._folder,
+                    "prometheus",
+                    self._programs["prometheus"],
+                    "--config.file=prometheus.yml",
+                    f"--web.listen-address={self.address}",
+                    "--storage.tsdb.path=tsdb",
+                    "--rules.alert.resend-delay=1s",
+                    "--log.level=warn",
+                )
+            )
             wait_until(lambda: _answers(f"http://{alerts}/-/ready"))
             wait_until(lambda: _answers(f"http://{self.address}/-/ready"))
             yield self
@@ -130,9 +144,14 @@ class Monitoring:
         (self._folder / "prometheus.yml").write_text(yaml.safe_dump(config))
         route = {"receiver": "test", "group_by": ["..."], "group_wait": "0s", "group_interval": "500ms"}
         hook = f"http://{LOOPBACK}:{self._receiver.server.server_port}/"
-        (self._folder / "alertmanager.yml").write_text(yaml.safe_dump({
-            "route": route, "receivers": [{"name": "test", "webhook_configs": [{"url": hook, "send_resolved": True}]}],
-        }))  # fmt: skip
+        (self._folder / "alertmanager.yml").write_text(
+            yaml.safe_dump(
+                {
+                    "route": route,
+                    "receivers": [{"name": "test", "webhook_configs": [{"url": hook, "send_resolved": True}]}],
+                }
+            )
+        )
 
     def value(self, query: str) -> float | None:
         """The one value of an instant query; None where it has none."""

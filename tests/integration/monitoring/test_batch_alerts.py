@@ -18,29 +18,53 @@ TODAY = datetime.now(UTC).date()
 def _record(stage: str, run: str, **changes: Any) -> StageRecord:
     now = datetime.now(UTC)
     values = {
-        "stage": stage, "run_id": run, "batch_id": run, "batch_date": TODAY, "source": Source.YAHOO, "rows_in": 100,
-        "rows_out": 100, "quarantined": 0, "symbols": {}, "started_at": now - timedelta(milliseconds=500),
-        "finished_at": now, "code_version": "test",
-    }  # fmt: skip
+        "stage": stage,
+        "run_id": run,
+        "batch_id": run,
+        "batch_date": TODAY,
+        "source": Source.YAHOO,
+        "rows_in": 100,
+        "rows_out": 100,
+        "quarantined": 0,
+        "symbols": {},
+        "started_at": now - timedelta(milliseconds=500),
+        "finished_at": now,
+        "code_version": "test",
+    }
     return StageRecord(**values | changes)
 
 
 def _summary(run: str, *disagreements: str) -> RunLineage:
     return RunLineage(
-        run_id=run, batch_id=run, batch_date=TODAY, source=Source.YAHOO, reconciled=not disagreements,
-        disagreements=disagreements, warehouse_table="T", stages=(), symbols={}, finished_at=datetime.now(UTC),
+        run_id=run,
+        batch_id=run,
+        batch_date=TODAY,
+        source=Source.YAHOO,
+        reconciled=not disagreements,
+        disagreements=disagreements,
+        warehouse_table="T",
+        stages=(),
+        symbols={},
+        finished_at=datetime.now(UTC),
         code_version="test",
-    )  # fmt: skip
+    )
 
 
 def test_the_batch_never_ran_failed_disagreed_hung_and_reconciled(
-    stage_env: Environment, programs: Path, own_store: Any,
-    monitoring: Any, receiver: Any, services: Any,
-) -> None:  # fmt: skip
+    stage_env: Environment,
+    programs: Path,
+    own_store: Any,
+    monitoring: Any,
+    receiver: Any,
+    services: Any,
+) -> None:
     environment = stage_env(
-        TICKLAKE_BATCH_SCHEDULE="sessions", TICKLAKE_BATCH_GRACE_SECONDS="0", TICKLAKE_BATCH_REFRESH_SECONDS="0.5",
-        TICKLAKE_BATCH_SOURCE="yahoo", **own_store.environment(),
-    )  # fmt: skip
+        TICKLAKE_BATCH_SCHEDULE="sessions",
+        TICKLAKE_BATCH_GRACE_SECONDS="0",
+        TICKLAKE_BATCH_REFRESH_SECONDS="0.5",
+        TICKLAKE_BATCH_SOURCE="yahoo",
+        **own_store.environment(),
+    )
     store = ObjectStore(own_store.settings)
     services.start("batch-exporter", environment)
     targets = {"ticklake-batch-exporter": services.port("batch-exporter")}
@@ -51,9 +75,13 @@ def test_the_batch_never_ran_failed_disagreed_hung_and_reconciled(
 
         # A stage that fails by itself: there is nothing to validate.
         done = subprocess.run(
-            [programs / "validate-raw", "--date", str(TODAY), "--run-id", "one"], env=environment,
-            capture_output=True, text=True, timeout=300, check=False,
-        )  # fmt: skip
+            [programs / "validate-raw", "--date", str(TODAY), "--run-id", "one"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
         assert done.returncode == 2, done.stderr
         receiver.expect("firing", "TicklakeBatchFailed", stage="validate-raw", kind="ConfigurationError")
         lineage.write(store, _record("validate-raw", "one"))

@@ -45,11 +45,15 @@ def test_a_disk_fills(exporter: str, tmp_path: Path, monitoring: Any, receiver: 
     threshold = (usage.free - BYTES / 2) / usage.total
     with (
         running_program(
-            tmp_path, "exporter", exporter, "--collector.disable-defaults", "--collector.filesystem",
+            tmp_path,
+            "exporter",
+            exporter,
+            "--collector.disable-defaults",
+            "--collector.filesystem",
             f"--web.listen-address={LOOPBACK}:{port}",
         ),
         monitoring.running({"node": port}, {"free_ratio": threshold}) as prometheus,
-    ):  # fmt: skip
+    ):
         wait_until(lambda: (prometheus.value(free) or 0) > threshold)
         receiver.notices.clear()
         ballast = tmp_path / "ballast"

@@ -14,13 +14,21 @@ NOT_FIRING = ("TicklakeNoTicks", "TicklakeWriteErrors", "TicklakeArchiveLagGrowi
 
 
 def test_ticks_stop_messages_are_invalid_and_the_store_is_away(
-    stage_env: Environment, kafka_settings: KafkaSettings, live: LiveSettings, own_store: Any,
-    monitoring: Any, receiver: Any, services: Any,
-) -> None:  # fmt: skip
+    stage_env: Environment,
+    kafka_settings: KafkaSettings,
+    live: LiveSettings,
+    own_store: Any,
+    monitoring: Any,
+    receiver: Any,
+    services: Any,
+) -> None:
     environment = stage_env(
-        TICKLAKE_ARCHIVE_ROLL_SECONDS="0.5", TICKLAKE_STREAM_SOURCE="simulated", TICKLAKE_STREAM_RATE="100",
-        TICKLAKE_CALENDAR="24/7", **own_store.environment(),
-    )  # fmt: skip
+        TICKLAKE_ARCHIVE_ROLL_SECONDS="0.5",
+        TICKLAKE_STREAM_SOURCE="simulated",
+        TICKLAKE_STREAM_RATE="100",
+        TICKLAKE_CALENDAR="24/7",
+        **own_store.environment(),
+    )
     for program in ("archive-ticks", "stream-ticks"):
         services.start(program, environment)
     targets = {f"ticklake-{program}": services.port(program) for program in ("archive-ticks", "stream-ticks")}

@@ -27,9 +27,11 @@ def test_alerts_fire_clear_and_are_reported_as_by_alertmanager(
     services.start("batch-exporter", exporter)
     address = f"http://127.0.0.1:{services.port('batch-exporter')}/metrics"
     checker = stage_env(
-        TICKLAKE_RULES_DIR=str(quick_rules), TICKLAKE_RULES_TARGETS=f"batch-exporter={address}",
-        TICKLAKE_RULES_INTERVAL_SECONDS="0.5", TICKLAKE_RULES_DISK=str(tmp_path),
-    )  # fmt: skip
+        TICKLAKE_RULES_DIR=str(quick_rules),
+        TICKLAKE_RULES_TARGETS=f"batch-exporter={address}",
+        TICKLAKE_RULES_INTERVAL_SECONDS="0.5",
+        TICKLAKE_RULES_DISK=str(tmp_path),
+    )
     services.start("check-rules", checker)
 
     def alerts() -> dict[str, dict[str, Any]]:
@@ -55,17 +57,42 @@ def test_alerts_fire_clear_and_are_reported_as_by_alertmanager(
     assert set(alerts()) <= {"TicklakeBatchLate", "TicklakeDiskFilling"}
 
     now = datetime.now(UTC)
-    lineage.write_run(store, RunLineage(
-        run_id="r", batch_id="r", batch_date=now.date(), source=Source.REPLAY, reconciled=True, warehouse_table="T",
-        stages=(), symbols={}, finished_at=now, code_version="x",
-    ))  # fmt: skip
+    lineage.write_run(
+        store,
+        RunLineage(
+            run_id="r",
+            batch_id="r",
+            batch_date=now.date(),
+            source=Source.REPLAY,
+            reconciled=True,
+            warehouse_table="T",
+            stages=(),
+            symbols={},
+            finished_at=now,
+            code_version="x",
+        ),
+    )
     wait_until(active("TicklakeBatchLate", wanted=False))
 
     waits = SymbolResult(status=SymbolStatus.HELD, rows=0, checksum="", held=5, reasons=("odd",))
-    lineage.write(store, StageRecord(
-        stage="fetch-historical", run_id="odd", batch_id="odd", batch_date=now.date(), source=Source.REPLAY, rows_in=5,
-        rows_out=0, quarantined=0, held=5, symbols={"AAPL": waits}, started_at=now, finished_at=now, code_version="x",
-    ))  # fmt: skip
+    lineage.write(
+        store,
+        StageRecord(
+            stage="fetch-historical",
+            run_id="odd",
+            batch_id="odd",
+            batch_date=now.date(),
+            source=Source.REPLAY,
+            rows_in=5,
+            rows_out=0,
+            quarantined=0,
+            held=5,
+            symbols={"AAPL": waits},
+            started_at=now,
+            finished_at=now,
+            code_version="x",
+        ),
+    )
     wait_until(active("TicklakeSymbolsHeld"))
     held_symbols.decide(store, "drop", "AAPL", "kim")
     wait_until(active("TicklakeSymbolsHeld", wanted=False))
@@ -84,7 +111,11 @@ def test_wrong_settings_are_named(stage_env: Environment, programs: Path, tmp_pa
         ({"TICKLAKE_RULES_TARGETS": "a=http://x/", "TICKLAKE_RULES_DIR": str(tmp_path)}, "there are no rules"),
     ):
         done = subprocess.run(
-            [programs / "check-rules"], env=stage_env(TICKLAKE_METRICS_PORT="0", **change), capture_output=True,
-            text=True, timeout=300, check=False,
-        )  # fmt: skip
+            [programs / "check-rules"],
+            env=stage_env(TICKLAKE_METRICS_PORT="0", **change),
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
         assert (done.returncode, message in done.stderr) == (2, True), done.stderr

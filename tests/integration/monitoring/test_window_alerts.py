@@ -15,16 +15,25 @@ Environment = Callable[..., dict[str, str]]
 
 
 def test_the_watermark_does_not_advance_ticks_come_late_and_faster_than_they_are_read(
-    stage_env: Environment, kafka_settings: KafkaSettings, live: LiveSettings,
-    monitoring: Any, receiver: Any, services: Any,
-) -> None:  # fmt: skip
+    stage_env: Environment,
+    kafka_settings: KafkaSettings,
+    live: LiveSettings,
+    monitoring: Any,
+    receiver: Any,
+    services: Any,
+) -> None:
     environment = stage_env(
         # Windows that do not slide and no running ones: the machine has to keep up with its ticks.
-        TICKLAKE_WINDOWS_TRIGGER_SECONDS="0", TICKLAKE_WINDOWS_WATERMARK_SECONDS="1", TICKLAKE_WINDOWS_RUNNING="false",
-        TICKLAKE_WINDOWS_SLIDE_15M_SECONDS="900", TICKLAKE_WINDOWS_SLIDE_1H_SECONDS="3600",
-        TICKLAKE_WINDOWS_HEARTBEAT="false", TICKLAKE_STREAM_SOURCE="simulated", TICKLAKE_STREAM_RATE="16",
+        TICKLAKE_WINDOWS_TRIGGER_SECONDS="0",
+        TICKLAKE_WINDOWS_WATERMARK_SECONDS="1",
+        TICKLAKE_WINDOWS_RUNNING="false",
+        TICKLAKE_WINDOWS_SLIDE_15M_SECONDS="900",
+        TICKLAKE_WINDOWS_SLIDE_1H_SECONDS="3600",
+        TICKLAKE_WINDOWS_HEARTBEAT="false",
+        TICKLAKE_STREAM_SOURCE="simulated",
+        TICKLAKE_STREAM_RATE="16",
         TICKLAKE_SPARK_CLASS_ARCHIVE_DIR=str(cache_folder() / "classes"),
-    )  # fmt: skip
+    )
     for program in ("stream-analytics", "stream-ticks"):
         services.start(program, environment)
     targets = {f"ticklake-{program}": services.port(program) for program in ("stream-analytics", "stream-ticks")}
@@ -43,9 +52,14 @@ def test_the_watermark_does_not_advance_ticks_come_late_and_faster_than_they_are
         with kafka.ConfirmedProducer(kafka_settings, "test") as producer:
             for number in range(300):
                 tick = Tick(
-                    symbol="AAPL", price=100, volume=1, event_time=long_ago, sequence=number, producer_run="late",
+                    symbol="AAPL",
+                    price=100,
+                    volume=1,
+                    event_time=long_ago,
+                    sequence=number,
+                    producer_run="late",
                     source=Source.SIMULATED,
-                )  # fmt: skip
+                )
                 producer.send(live.names.topic, key=b"AAPL", value=tick.model_dump_json().encode())
         receiver.expect("firing", "TicklakeLateTicks", window="15m")
         receiver.expect("resolved", "TicklakeLateTicks", window="15m")

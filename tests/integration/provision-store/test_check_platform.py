@@ -18,15 +18,20 @@ Check = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture
 def check(
-    programs: Path, stage_env: Callable[..., dict[str, str]], store_settings: StoreSettings,
+    programs: Path,
+    stage_env: Callable[..., dict[str, str]],
+    store_settings: StoreSettings,
     kafka_settings: KafkaSettings,
-) -> Check:  # fmt: skip
+) -> Check:
     topic = f"check-{uuid.uuid4().hex[:8]}"
     ensure_topics(kafka_settings, [TopicSpec(topic, 1, {})])
     env = stage_env(
-        TICKLAKE_STORE_BUCKET=store_settings.bucket, TICKLAKE_CHECK_TOPIC=topic, TICKLAKE_CHECK_WAIT_SECONDS="5",
-        TICKLAKE_KAFKA_TIMEOUT_SECONDS="2", TICKLAKE_STORE_TIMEOUT_SECONDS="1",
-    )  # fmt: skip
+        TICKLAKE_STORE_BUCKET=store_settings.bucket,
+        TICKLAKE_CHECK_TOPIC=topic,
+        TICKLAKE_CHECK_WAIT_SECONDS="5",
+        TICKLAKE_KAFKA_TIMEOUT_SECONDS="2",
+        TICKLAKE_STORE_TIMEOUT_SECONDS="1",
+    )
 
     def run(**more: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(

@@ -90,8 +90,10 @@ def test_what_goes_wrong_is_named(minio: StoreSettings, tmp_path: Path) -> None:
 
 def test_a_store_that_does_not_come_up(tmp_path: Path) -> None:
     nowhere = StoreSettings(
-        endpoint=f"http://127.0.0.1:{free_port()}", access_key=SecretStr("a"), secret_key=SecretStr("b"),
+        endpoint=f"http://127.0.0.1:{free_port()}",
+        access_key=SecretStr("a"),
+        secret_key=SecretStr("b"),
         timeout_seconds=1,
-    )  # fmt: skip
+    )
     with pytest.raises(StageError, match="does not answer"):
         run(nowhere, write(tmp_path / "plan", "alpha"), provision_wait_seconds=1)

@@ -198,9 +198,15 @@ def bench(
         return stage_env(**fast, **more)
 
     flow = Bench(
-        kafka_settings, store, LakeTables(catalog_settings, store_settings), live.names, live.namespace, environment,
-        programs / "stream-analytics", tmp_path,
-    )  # fmt: skip
+        kafka_settings,
+        store,
+        LakeTables(catalog_settings, store_settings),
+        live.names,
+        live.namespace,
+        environment,
+        programs / "stream-analytics",
+        tmp_path,
+    )
     yield flow
     for process in flow.started:
         if process.poll() is None:
@@ -222,10 +228,13 @@ def own_store(local_tools: platform.Tools, tmp_path: Path) -> Iterator[OwnStore]
 def on_own_store(bench: Bench, own_store: OwnStore, catalog_settings: CatalogSettings) -> tuple[Bench, dict[str, str]]:
     """The bench with that store, and the program's settings for it."""
     settings = {
-        "TICKLAKE_STORE_ENDPOINT": own_store.endpoint, "TICKLAKE_STORE_ACCESS_KEY": "key",
-        "TICKLAKE_STORE_SECRET_KEY": "first", "TICKLAKE_STORE_BUCKET": "bucket", "TICKLAKE_STORE_TIMEOUT_SECONDS": "2",
+        "TICKLAKE_STORE_ENDPOINT": own_store.endpoint,
+        "TICKLAKE_STORE_ACCESS_KEY": "key",
+        "TICKLAKE_STORE_SECRET_KEY": "first",
+        "TICKLAKE_STORE_BUCKET": "bucket",
+        "TICKLAKE_STORE_TIMEOUT_SECONDS": "2",
         "TICKLAKE_WINDOWS_CHECKPOINT": str(bench.logs / "checkpoints"),
-    }  # fmt: skip
+    }
     tables = LakeTables(catalog_settings, own_store.settings)
     return dataclasses.replace(bench, store=ObjectStore(own_store.settings), tables=tables), settings
 

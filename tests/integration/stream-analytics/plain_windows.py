@@ -30,10 +30,15 @@ class Sent:
 
     def message(self) -> bytes:
         value = {
-            "schema_version": 1, "symbol": self.symbol, "price": self.price, "volume": self.volume,
+            "schema_version": 1,
+            "symbol": self.symbol,
+            "price": self.price,
+            "volume": self.volume,
             "event_time": f"{self.event_time:%Y-%m-%dT%H:%M:%S}.{self.event_time.microsecond // 1000:03d}Z",
-            "sequence": self.sequence, "producer_run": "test", "source": "simulated",
-        }  # fmt: skip
+            "sequence": self.sequence,
+            "producer_run": "test",
+            "source": "simulated",
+        }
         return json.dumps(value).encode()
 
 
@@ -64,12 +69,18 @@ def plain_windows(
 def _values(ticks: list[Sent]) -> dict[str, Any]:
     prices, volume = [tick.price for tick in ticks], sum(tick.volume for tick in ticks)
     return {
-        "open": prices[0], "high": max(prices), "low": min(prices), "close": prices[-1], "volume": volume,
+        "open": prices[0],
+        "high": max(prices),
+        "low": min(prices),
+        "close": prices[-1],
+        "volume": volume,
         "vwap": math.fsum(t.price * t.volume for t in ticks) / volume if volume else statistics.fmean(prices),
-        "tick_count": len(ticks), "moving_average": statistics.fmean(prices),
+        "tick_count": len(ticks),
+        "moving_average": statistics.fmean(prices),
         "volatility": statistics.stdev(prices) if len(prices) > 1 else None,
-        "first_event_time": ticks[0].event_time, "last_event_time": ticks[-1].event_time,
-    }  # fmt: skip
+        "first_event_time": ticks[0].event_time,
+        "last_event_time": ticks[-1].event_time,
+    }
 
 
 def assert_windows(seen: dict[Key, dict[str, Any]], expected: dict[Key, dict[str, Any]]) -> None:
@@ -93,5 +104,6 @@ def minutely(minutes: range) -> list[Sent]:
     """A tick of two symbols each minute, and so a window of each that closes each minute."""
     return [
         Sent(symbol, 100.0 + minute, 5, START + timedelta(minutes=minute), minute)
-        for minute in minutes for symbol in ("AAPL", "MSFT")
-    ]  # fmt: skip
+        for minute in minutes
+        for symbol in ("AAPL", "MSFT")
+    ]

@@ -43,9 +43,12 @@ def settings(
 ) -> Settings:
     def with_(checkpoint: str | None) -> StreamAnalyticsSettings:
         return StreamAnalyticsSettings(
-            kafka=kafka_settings, store=store_settings, catalog=catalog_settings, live=live,
+            kafka=kafka_settings,
+            store=store_settings,
+            catalog=catalog_settings,
+            live=live,
             stream=StreamSettings(checkpoint=checkpoint),
-        )  # fmt: skip
+        )
 
     return with_
 
@@ -69,9 +72,13 @@ def test_every_query_is_known_to_be_of_another_topic(
 
 
 def test_checkpoints_in_the_lake_by_name(
-    spark: "SparkSession", settings: Settings, store: ObjectStore, kafka_settings: KafkaSettings, live: LiveSettings,
+    spark: "SparkSession",
+    settings: Settings,
+    store: ObjectStore,
+    kafka_settings: KafkaSettings,
+    live: LiveSettings,
     request: pytest.FixtureRequest,
-) -> None:  # fmt: skip
+) -> None:
     found = topic_id(kafka_settings, live.names.topic)
     first, reset = settings(None), settings("reset-1")
     # How Spark writes a checkpoint into a store, which does not fit a folder.

@@ -17,10 +17,12 @@ def test_a_password_that_kafka_rejects_ends_the_program(bench: Any, own_broker: 
     bench = dataclasses.replace(bench, kafka=own_broker.settings)
     settings = {
         "TICKLAKE_KAFKA_BOOTSTRAP_SERVERS": f"{LOOPBACK}:{own_broker.secured_port}",
-        "TICKLAKE_KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT", "TICKLAKE_KAFKA_USERNAME": "reader",
-        "TICKLAKE_KAFKA_PASSWORD": "first", "TICKLAKE_KAFKA_TIMEOUT_SECONDS": "5",
+        "TICKLAKE_KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
+        "TICKLAKE_KAFKA_USERNAME": "reader",
+        "TICKLAKE_KAFKA_PASSWORD": "first",
+        "TICKLAKE_KAFKA_TIMEOUT_SECONDS": "5",
         "TICKLAKE_WINDOWS_CHECKPOINT": str(bench.logs / "checkpoints"),
-    }  # fmt: skip
+    }
     line = f"stream-analytics: Kafka at {LOOPBACK}:{own_broker.secured_port} rejects the credentials of user reader: "
     ticks = minutely(range(90))
     bench.send(ticks)

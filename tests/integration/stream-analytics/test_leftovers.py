@@ -37,16 +37,25 @@ def counted(running: InThisProcess) -> Counter[str]:
 
 @pytest.mark.timeout(900)
 def test_restarts_leave_no_more_behind_each_time(
-    monkeypatch: pytest.MonkeyPatch, bench: Any, local_tools: platform.Tools, store_settings: StoreSettings,
-    catalog_settings: CatalogSettings, live: LiveSettings,
-) -> None:  # fmt: skip
+    monkeypatch: pytest.MonkeyPatch,
+    bench: Any,
+    local_tools: platform.Tools,
+    store_settings: StoreSettings,
+    catalog_settings: CatalogSettings,
+    live: LiveSettings,
+) -> None:
     monkeypatch.setattr(supervisor, "_FIRST_SECONDS", 0.1)
     spark = SparkSettings(master="local[2]", java_home=local_tools.java.home, jars_dir=local_tools.jars["spark"])
     start_jvm("stream-analytics-tests", spark, ONE_SHOT)
     settings = StreamAnalyticsSettings(
-        kafka=bench.kafka, store=store_settings, catalog=catalog_settings, live=live, spark=spark, metrics_port=0,
+        kafka=bench.kafka,
+        store=store_settings,
+        catalog=catalog_settings,
+        live=live,
+        spark=spark,
+        metrics_port=0,
         stream=StreamSettings(trigger_seconds=0, checkpoint=f"{bench.logs}/checkpoints"),
-    )  # fmt: skip
+    )
     counts: list[Counter[str]] = []
     with InThisProcess(settings, monkeypatch) as running:
         for number in range(5):

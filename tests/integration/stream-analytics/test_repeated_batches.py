@@ -19,15 +19,24 @@ from ticklake_local import platform
 
 @pytest.fixture
 def run(
-    monkeypatch: pytest.MonkeyPatch, bench: Any, local_tools: platform.Tools, store_settings: StoreSettings,
-    catalog_settings: CatalogSettings, live: LiveSettings,
-) -> Callable[[], InThisProcess]:  # fmt: skip
+    monkeypatch: pytest.MonkeyPatch,
+    bench: Any,
+    local_tools: platform.Tools,
+    store_settings: StoreSettings,
+    catalog_settings: CatalogSettings,
+    live: LiveSettings,
+) -> Callable[[], InThisProcess]:
     monkeypatch.setattr(supervisor, "_FIRST_SECONDS", 0.1)
     spark = SparkSettings(master="local[2]", java_home=local_tools.java.home, jars_dir=local_tools.jars["spark"])
     settings = StreamAnalyticsSettings(
-        kafka=bench.kafka, store=store_settings, catalog=catalog_settings, live=live, spark=spark, metrics_port=0,
+        kafka=bench.kafka,
+        store=store_settings,
+        catalog=catalog_settings,
+        live=live,
+        spark=spark,
+        metrics_port=0,
         stream=StreamSettings(trigger_seconds=0, running=False, checkpoint=f"{bench.logs}/checkpoints"),
-    )  # fmt: skip
+    )
 
     def started() -> InThisProcess:
         start_jvm("stream-analytics-tests", spark, ONE_SHOT)
@@ -39,9 +48,13 @@ def run(
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("planted", [False, True])
 def test_a_repeated_micro_batch_writes_nothing_twice(
-    monkeypatch: pytest.MonkeyPatch, bench: Any, run: Callable[[], InThisProcess], reference: Any, compare: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    bench: Any,
+    run: Callable[[], InThisProcess],
+    reference: Any,
+    compare: Any,
     planted: bool,
-) -> None:  # fmt: skip
+) -> None:
     append, failures = WindowLake.append, []
 
     def committed_but_not_reported(self: WindowLake, *arguments: Any) -> None:

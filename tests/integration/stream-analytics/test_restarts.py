@@ -41,9 +41,11 @@ def test_the_store_goes_away_and_comes_back(on_own_store: Any, own_store: Any, r
 def test_the_broker_goes_away_and_comes_back(bench: Any, own_broker: Any, reference: Any, compare: Any) -> None:
     bench = dataclasses.replace(bench, kafka=own_broker.settings)
     settings = {
-        "TICKLAKE_KAFKA_BOOTSTRAP_SERVERS": own_broker.bootstrap_servers, "TICKLAKE_KAFKA_TIMEOUT_SECONDS": "5",
-        "TICKLAKE_WINDOWS_CHECKPOINT": "", "TICKLAKE_LIVE_FUTURE_TOLERANCE_SECONDS": "60",
-    }  # fmt: skip
+        "TICKLAKE_KAFKA_BOOTSTRAP_SERVERS": own_broker.bootstrap_servers,
+        "TICKLAKE_KAFKA_TIMEOUT_SECONDS": "5",
+        "TICKLAKE_WINDOWS_CHECKPOINT": "",
+        "TICKLAKE_LIVE_FUTURE_TOLERANCE_SECONDS": "60",
+    }
     ticks = minutely(range(90))
     bench.send(ticks)
     bench.start(**settings)

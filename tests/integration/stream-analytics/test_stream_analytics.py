@@ -62,8 +62,9 @@ def test_kills_stops_and_late_ticks_change_no_window(bench: Any, tick: Any, refe
     # A tick misses the windows that end at or before the watermark, five minutes back.
     counted = {
         (missed, window): bench.metric(f'late_ticks_total{{missed="{missed}",window="{window}"}}')
-        for missed in ("some", "all") for window in lengths
-    }  # fmt: skip
+        for missed in ("some", "all")
+        for window in lengths
+    }
     assert counted == {("some", "15m"): 4, ("all", "15m"): 2, ("some", "1h"): 5, ("all", "1h"): 1}
 
     closing = tick("MSFT", 101.0, 1, START + timedelta(minutes=300), 100_000)
@@ -92,8 +93,10 @@ def _assert_live_readers_see(bench: Any, closed: dict[Any, Any]) -> None:
         value = finals[f"{symbol}|{length}|{start:%Y-%m-%dT%H:%M:%S}.000Z|{source}".encode()]
         assert (value["symbol"], value["source"], value["window_length"]) == (symbol, source, length)
         assert (value["open"], value["close"], value["tick_count"]) == (
-            wanted["open"], wanted["close"], wanted["tick_count"],
-        )  # fmt: skip
+            wanted["open"],
+            wanted["close"],
+            wanted["tick_count"],
+        )
         assert (value["volatility"] is None) == (wanted["volatility"] is None)
     running = [value for value in newest.values() if not value["final"]]
     assert running
@@ -102,17 +105,21 @@ def _assert_live_readers_see(bench: Any, closed: dict[Any, Any]) -> None:
 
 def test_heartbeats_close_idle_windows_and_make_no_backlog_late(bench: Any, tick: Any, reference: Any) -> None:
     settings = {
-        "TICKLAKE_WINDOWS_HEARTBEAT": "true", "TICKLAKE_LIVE_FUTURE_TOLERANCE_SECONDS": "60",
-        "TICKLAKE_WINDOWS_WATERMARK_SECONDS": "5", "TICKLAKE_WINDOWS_SLIDE_15M_SECONDS": "5",
-        "TICKLAKE_WINDOWS_CHECKPOINT": str(bench.logs / "checkpoints"), "TICKLAKE_WINDOWS_RUNNING": "false",
-    }  # fmt: skip
+        "TICKLAKE_WINDOWS_HEARTBEAT": "true",
+        "TICKLAKE_LIVE_FUTURE_TOLERANCE_SECONDS": "60",
+        "TICKLAKE_WINDOWS_WATERMARK_SECONDS": "5",
+        "TICKLAKE_WINDOWS_SLIDE_15M_SECONDS": "5",
+        "TICKLAKE_WINDOWS_CHECKPOINT": str(bench.logs / "checkpoints"),
+        "TICKLAKE_WINDOWS_RUNNING": "false",
+    }
     kinds = {"15m": (timedelta(minutes=15), timedelta(seconds=5)), "1h": (timedelta(hours=1), timedelta(minutes=5))}
 
     def now_ticks(first: int, count: int) -> list[Any]:
         return [
             tick(symbol, 100.0 + number, 10, datetime.now(UTC).replace(microsecond=0), number)
-            for number in range(first, first + count) for symbol in SYMBOLS
-        ]  # fmt: skip
+            for number in range(first, first + count)
+            for symbol in SYMBOLS
+        ]
 
     ticks = now_ticks(0, 2)
     future = tick("AAPL", 1.0, 1, datetime.now(UTC) + timedelta(minutes=30), 7)
@@ -130,9 +137,10 @@ def test_heartbeats_close_idle_windows_and_make_no_backlog_late(bench: Any, tick
     bench.start(**settings)
     ends = max(t.event_time for t in backlog) + timedelta(seconds=5)
     wanted = {
-        key: value for key, value in reference([*ticks, *backlog], kinds=kinds).items()
+        key: value
+        for key, value in reference([*ticks, *backlog], kinds=kinds).items()
         if key[2] == "15m" and key[3] + timedelta(minutes=15) <= ends
-    }  # fmt: skip
+    }
     bench.until(lambda: wanted.keys() <= bench.windows().keys())
     seen = bench.windows()
     for key, values in wanted.items():
@@ -148,9 +156,10 @@ def test_enough_closed_windows_end_the_program(bench: Any, tick: Any) -> None:
     bench.send(session(tick, range(20), 3))
     bench.send([tick("AAPL", 100.0, 1, START + timedelta(minutes=90), 99_999)])
     program = bench.start(
-        TICKLAKE_WINDOWS_UNTIL_CLOSED_WINDOWS="2", TICKLAKE_WINDOWS_UNTIL_SECONDS="400",
+        TICKLAKE_WINDOWS_UNTIL_CLOSED_WINDOWS="2",
+        TICKLAKE_WINDOWS_UNTIL_SECONDS="400",
         TICKLAKE_WINDOWS_CHECKPOINT=str(bench.logs / "checkpoints"),
-    )  # fmt: skip
+    )
     assert program.wait(500) == 0, bench.output()
     assert bench.errors() == ""
     lengths = [key[2] for key in bench.windows()]

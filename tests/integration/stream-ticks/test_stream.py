@@ -51,9 +51,12 @@ def test_an_accelerated_run_sends_the_same_ticks_each_time(
     stage_env: Environment, programs: Path, kafka_settings: KafkaSettings, live: LiveSettings
 ) -> None:
     environment = stage_env(
-        TICKLAKE_METRICS_PORT="0", TICKLAKE_STREAM_SPEED_UP="600", TICKLAKE_STREAM_INTERVAL="6",
-        TICKLAKE_STREAM_START_EVENT_TIME="2026-01-30T15:00:00Z", TICKLAKE_STREAM_DURATION_EVENT_SECONDS="600",
-    )  # fmt: skip
+        TICKLAKE_METRICS_PORT="0",
+        TICKLAKE_STREAM_SPEED_UP="600",
+        TICKLAKE_STREAM_INTERVAL="6",
+        TICKLAKE_STREAM_START_EVENT_TIME="2026-01-30T15:00:00Z",
+        TICKLAKE_STREAM_DURATION_EVENT_SECONDS="600",
+    )
     for run_name in ("one", "two"):
         done = run(programs, environment | {"TICKLAKE_STREAM_PRODUCER_RUN": run_name})
         assert done.returncode == 0, done.stderr + done.stdout
@@ -125,10 +128,12 @@ class Quotes(BaseHTTPRequestHandler):
         elif symbol != "NOPE":
             answer = {
                 "Global Quote": {
-                    "01. symbol": symbol, "05. price": f"{100 + moved}.5000", "06. volume": str(1000 + moved),
+                    "01. symbol": symbol,
+                    "05. price": f"{100 + moved}.5000",
+                    "06. volume": str(1000 + moved),
                     "07. latest trading day": "2026-01-30",
                 }
-            }  # fmt: skip
+            }
         self.send_response(200)
         self.end_headers()
         self.wfile.write(json.dumps(answer).encode())
@@ -149,11 +154,17 @@ def test_alpha_vantage_quotes_become_ticks(
     stage_env: Environment, programs: Path, kafka_settings: KafkaSettings, live: LiveSettings, quotes: str
 ) -> None:
     environment = stage_env(
-        TICKLAKE_METRICS_PORT="0", TICKLAKE_ALPHA_VANTAGE_BASE_URL=quotes, TICKLAKE_ALPHA_VANTAGE_API_KEY="SECRETKEY",
-        TICKLAKE_ALPHA_VANTAGE_SPACING_SECONDS="0.05", TICKLAKE_ALPHA_VANTAGE_MINUTE_LIMIT="1000000",
-        TICKLAKE_ALPHA_VANTAGE_DAILY_LIMIT="10000000", TICKLAKE_STREAM_SYMBOLS="IBM,MSFT,NOPE",
-        TICKLAKE_STREAM_INTERVAL="0.1", TICKLAKE_STREAM_MAX_TICKS="5", TICKLAKE_LOG_LEVEL="DEBUG",
-    )  # fmt: skip
+        TICKLAKE_METRICS_PORT="0",
+        TICKLAKE_ALPHA_VANTAGE_BASE_URL=quotes,
+        TICKLAKE_ALPHA_VANTAGE_API_KEY="SECRETKEY",
+        TICKLAKE_ALPHA_VANTAGE_SPACING_SECONDS="0.05",
+        TICKLAKE_ALPHA_VANTAGE_MINUTE_LIMIT="1000000",
+        TICKLAKE_ALPHA_VANTAGE_DAILY_LIMIT="10000000",
+        TICKLAKE_STREAM_SYMBOLS="IBM,MSFT,NOPE",
+        TICKLAKE_STREAM_INTERVAL="0.1",
+        TICKLAKE_STREAM_MAX_TICKS="5",
+        TICKLAKE_LOG_LEVEL="DEBUG",
+    )
     done = run(programs, environment)
     assert done.returncode == 0, done.stderr + done.stdout
     assert "SECRETKEY" not in done.stdout + done.stderr
@@ -189,7 +200,7 @@ def put(tables: LakeTables, symbol: str, source: Source, closes: list[tuple[date
         {column.name: PLAIN.get(column.type, 1) for column in DAILY_ANALYTICS.columns}
         | {"symbol": symbol, "source": source.value, "session_date": day, "close": close, "volatility_20": volatility}
         for day, close, volatility in closes
-    ]  # fmt: skip
+    ]
     table = pa.Table.from_pylist(rows, arrow_schema(DAILY_ANALYTICS.columns))
     tables.ensure(namespace_of(source), DAILY_ANALYTICS)
     where = matching(symbol=[symbol], source=[source.value])
@@ -206,8 +217,11 @@ def test_prices_start_at_the_last_closes_in_the_lake(tables: LakeTables) -> None
     put(tables, "XYZ", Source.SIMULATED, [(NIGHT, 6.0, 0.2)])
     # The real one's first, then the recorded one's; a last row without a volatility takes the built-in one.
     assert find_starts(tables, ["MSFT", "AAPL", "IBM", "XYZ"]) == [
-        DEFAULTS["MSFT"], Start(222.0, 0.25), Start(8.0, 0.30), Start(6.0, 0.2),
-    ]  # fmt: skip
+        DEFAULTS["MSFT"],
+        Start(222.0, 0.25),
+        Start(8.0, 0.30),
+        Start(6.0, 0.2),
+    ]
 
 
 def test_a_lake_that_is_away_or_none_is_no_error(store_settings: StoreSettings) -> None:
@@ -222,9 +236,11 @@ def test_the_program_takes_its_prices_from_the_catalog_that_it_is_given(
 ) -> None:
     put(tables, "AAPL", Source.SIMULATED, [(NIGHT, 222.0, 0.25)])
     environment = stage_env(
-        TICKLAKE_METRICS_PORT="0", TICKLAKE_STREAM_MAX_TICKS="1", TICKLAKE_STREAM_SYMBOLS="AAPL",
+        TICKLAKE_METRICS_PORT="0",
+        TICKLAKE_STREAM_MAX_TICKS="1",
+        TICKLAKE_STREAM_SYMBOLS="AAPL",
         **({} if catalog else {"TICKLAKE_CATALOG_URI": ""}),
-    )  # fmt: skip
+    )
     done = run(programs, environment)
     assert done.returncode == 0, done.stderr + done.stdout
     (line,) = [line for line in map(json.loads, done.stdout.splitlines()) if line["event"] == "prices start"]

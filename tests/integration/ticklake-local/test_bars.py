@@ -37,18 +37,31 @@ def folder(local_tools: Tools, tmp_path_factory: pytest.TempPathFactory) -> Path
     folder = DataFolder.at(path)
     keys = folder.credentials()
     server = Store(
-        local_tools.java, local_tools.jars["s3proxy"], folder.store, folder.logs, free_port(), keys.access_key,
+        local_tools.java,
+        local_tools.jars["s3proxy"],
+        folder.store,
+        folder.logs,
+        free_port(),
+        keys.access_key,
         keys.secret_key.get_secret_value(),
-    )  # fmt: skip
+    )
     stamp = {"symbol": "S", "currency": "USD", "source": "simulated", "batch_id": "b", "batch_date": SPLIT}
     bars = [
-        {"session_date": day, "open": close, "high": close + 1, "low": close - 1, "close": close, "volume": 1000,
-         "known_at": known_at(day), "row_hash": "x", "change": "first", **stamp}
+        {
+            "session_date": day,
+            "open": close,
+            "high": close + 1,
+            "low": close - 1,
+            "close": close,
+            "volume": 1000,
+            "known_at": known_at(day),
+            "row_hash": "x",
+            "change": "first",
+            **stamp,
+        }
         for day, close in CLOSES.items()
-    ]  # fmt: skip
-    split = {
-        "ex_date": SPLIT, "kind": "split", "value": 4.0, "known_at": known_at(SPLIT), "withdrawn": False, **stamp
-    }  # fmt: skip
+    ]
+    split = {"ex_date": SPLIT, "kind": "split", "value": 4.0, "known_at": known_at(SPLIT), "withdrawn": False, **stamp}
     try:
         server.start()
         server.wait_ready()
@@ -68,12 +81,15 @@ def folder(local_tools: Tools, tmp_path_factory: pytest.TempPathFactory) -> Path
 def bars(programs: Path, folder: Path, *arguments: str) -> "subprocess.CompletedProcess[bytes]":
     done = subprocess.run(
         [programs / "ticklake", "bars", "--data", folder, *arguments],
-        capture_output=True, timeout=300, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        timeout=300,
+        check=False,
+    )
     left = [
-        process.pid for process in psutil.process_iter(["cmdline"])
+        process.pid
+        for process in psutil.process_iter(["cmdline"])
         if any(str(folder) in word for word in process.info["cmdline"] or ())
-    ]  # fmt: skip
+    ]
     assert left == []
     return done
 
@@ -97,9 +113,12 @@ def test_parquet_to_a_pipe_but_not_to_a_terminal(programs: Path, folder: Path) -
     ours, theirs = pty.openpty()
     with closing(os.fdopen(ours)), closing(os.fdopen(theirs)):
         shown = subprocess.run(
-            [programs / "ticklake", "bars", "--data", folder, "S", "--format", "parquet"], stdout=theirs,
-            stderr=subprocess.PIPE, timeout=300, check=False,
-        )  # fmt: skip
+            [programs / "ticklake", "bars", "--data", folder, "S", "--format", "parquet"],
+            stdout=theirs,
+            stderr=subprocess.PIPE,
+            timeout=300,
+            check=False,
+        )
     assert shown.returncode == 2
     assert shown.stderr.decode().startswith("ticklake: Parquet is no text")
 

@@ -58,9 +58,12 @@ def send(broker: Broker, topic: str, values: list[bytes]) -> None:
 
 def read(broker: Broker, topic: str, group: str | None = None) -> list[bytes]:
     consumer = KafkaConsumer(
-        bootstrap_servers=broker.bootstrap_servers, group_id=group, auto_offset_reset="earliest",
-        enable_auto_commit=False, consumer_timeout_ms=4000,
-    )  # fmt: skip
+        bootstrap_servers=broker.bootstrap_servers,
+        group_id=group,
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+        consumer_timeout_ms=4000,
+    )
     if group:
         consumer.subscribe([topic])
     else:

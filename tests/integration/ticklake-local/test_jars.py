@@ -52,9 +52,13 @@ def test_sets_are_whole_and_hold_the_pinned_versions(filled: Path) -> None:
     assert {"kafka_2.13-4.3.1.jar", "slf4j-simple-1.7.36.jar"} <= set(jar_names(folders["kafka"]))
     assert {"s3proxy-4.1.0.jar", "jackson-annotations-2.21.jar"} <= set(jar_names(folders["s3proxy"]))
     assert {
-        "spark-sql-kafka-0-10_2.13-4.0.2.jar", "spark-hadoop-cloud_2.13-4.0.2.jar", "hadoop-aws-3.4.1.jar",
-        "spark-token-provider-kafka-0-10_2.13-4.0.0.jar", "s3-transfer-manager-2.29.52.jar", "sts-2.29.52.jar",
-    } <= set(jar_names(folders["spark"]))  # fmt: skip
+        "spark-sql-kafka-0-10_2.13-4.0.2.jar",
+        "spark-hadoop-cloud_2.13-4.0.2.jar",
+        "hadoop-aws-3.4.1.jar",
+        "spark-token-provider-kafka-0-10_2.13-4.0.0.jar",
+        "s3-transfer-manager-2.29.52.jar",
+        "sts-2.29.52.jar",
+    } <= set(jar_names(folders["spark"]))
     assert not list(filled.glob(".fetch-*"))
 
 

@@ -44,10 +44,16 @@ def jars(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def environment(folder: Path, jars: Path | None, port: int) -> dict[str, str]:
     own = {name: value for name, value in os.environ.items() if not name.startswith("TICKLAKE_")}
-    return own | KEYS | {
-        "TICKLAKE_PART_DATA": str(folder), "TICKLAKE_PART_JARS": str(jars or folder), "TICKLAKE_PART_PORT": str(port),
-        "TICKLAKE_PART_HOST": "127.0.0.1",
-    }  # fmt: skip
+    return (
+        own
+        | KEYS
+        | {
+            "TICKLAKE_PART_DATA": str(folder),
+            "TICKLAKE_PART_JARS": str(jars or folder),
+            "TICKLAKE_PART_PORT": str(port),
+            "TICKLAKE_PART_HOST": "127.0.0.1",
+        }
+    )
 
 
 def ask(*words: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
@@ -94,10 +100,14 @@ def test_kafka_and_store_from_outside(jars: Path, tmp_path: Path) -> None:
         endpoint=f"http://{host}:{store}", access_key=SecretStr("a-key"), secret_key=SecretStr("a-secret")
     )
     with running("kafka", kafka_env), running("store", environment(tmp_path, jars, store)):
-        client = os.environ | KEYS | {
-            "TICKLAKE_KAFKA_BOOTSTRAP_SERVERS": settings.bootstrap_servers,
-            "TICKLAKE_STORE_ENDPOINT": f"http://{host}:{store}",
-        }  # fmt: skip
+        client = (
+            os.environ
+            | KEYS
+            | {
+                "TICKLAKE_KAFKA_BOOTSTRAP_SERVERS": settings.bootstrap_servers,
+                "TICKLAKE_STORE_ENDPOINT": f"http://{host}:{store}",
+            }
+        )
         for _ in range(2):  # the second finds everything there
             for part in ("kafka", "store"):
                 done = ask(part, "--prepare", env=client)

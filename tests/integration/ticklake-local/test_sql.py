@@ -20,12 +20,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def sql(programs: Path, folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     done = subprocess.run(
         [programs / "ticklake", "sql", "--data", folder, *arguments],
-        capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
     left = [
-        process.pid for process in psutil.process_iter(["cmdline"])
+        process.pid
+        for process in psutil.process_iter(["cmdline"])
         if any(str(folder) in word for word in process.info["cmdline"] or ())
-    ]  # fmt: skip
+    ]
     assert left == []
     return done
 
@@ -37,8 +41,10 @@ def test_csv(programs: Path, folder: Path) -> None:
     done = sql(programs, folder, "--csv", VALUES)
     assert (done.returncode, done.stderr) == (0, "")
     assert list(csv.reader(io.StringIO(done.stdout))) == [
-        ["N", "TEXT", "DAY"], ["1", 'a,"b', ""], ["2", "é", "2024-01-01"]
-    ]  # fmt: skip
+        ["N", "TEXT", "DAY"],
+        ["1", 'a,"b', ""],
+        ["2", "é", "2024-01-01"],
+    ]
 
 
 def test_a_table_for_people(programs: Path, folder: Path) -> None:
@@ -92,9 +98,14 @@ def test_an_account_of_ones_own_is_asked(
         session.run("create schema if not exists OWN_ACCOUNT.MARKET")
         session.run("create or replace table OWN_ACCOUNT.MARKET.MINE as select 42 as answer")
     for name, value in {
-        "ACCOUNT": "own", "HOST": str(own.host), "PORT": str(own.port), "PROTOCOL": "http", "USER": "any",
-        "PASSWORD": "any", "DATABASE": "OWN_ACCOUNT",
-    }.items():  # fmt: skip
+        "ACCOUNT": "own",
+        "HOST": str(own.host),
+        "PORT": str(own.port),
+        "PROTOCOL": "http",
+        "USER": "any",
+        "PASSWORD": "any",
+        "DATABASE": "OWN_ACCOUNT",
+    }.items():
         monkeypatch.setenv(f"TICKLAKE_WAREHOUSE_{name}", value)
     done = sql(programs, folder, "--csv", "select answer from MARKET.MINE")
     assert (done.returncode, done.stdout, done.stderr) == (0, "ANSWER\n42\n", "")

@@ -191,9 +191,11 @@ def attempts(platform: Platform, host: Host, **environment: str) -> tuple[StageF
 
 def test_exit_code_1_is_tried_once_more(hosts: dict[str, Host], platform: Platform) -> None:
     failure, count = attempts(
-        platform, hosts["python"], TICKLAKE_STORE_ENDPOINT=f"http://127.0.0.1:{free_port()}",
+        platform,
+        hosts["python"],
+        TICKLAKE_STORE_ENDPOINT=f"http://127.0.0.1:{free_port()}",
         TICKLAKE_STORE_TIMEOUT_SECONDS="1",
-    )  # fmt: skip
+    )
     assert count == 2
     assert (failure.code, failure.exit_code) == (1, 1)
     assert failure.details.startswith("reconcile-run: ") or "\nreconcile-run: " in failure.details

@@ -39,10 +39,13 @@ def build(jars: Path, folder: Path, java: Java | None = None) -> Store:
 
 def client(store: Store, secret: str = "a/se+cret=key") -> Any:
     return boto3.client(
-        "s3", endpoint_url=store.endpoint, aws_access_key_id=store.access_key, aws_secret_access_key=secret,
+        "s3",
+        endpoint_url=store.endpoint,
+        aws_access_key_id=store.access_key,
+        aws_secret_access_key=secret,
         region_name="us-east-1",
         config=Config(s3={"addressing_style": "path"}, max_pool_connections=WRITERS, retries={"total_max_attempts": 1}),
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="module")

@@ -53,9 +53,11 @@ def user(secured: SecuredBroker) -> KafkaSettings:
     name = f"user-{uuid.uuid4().hex[:8]}"
     secured.add_user(name, "first")
     return KafkaSettings(
-        bootstrap_servers=f"127.0.0.1:{secured.secured_port}", security_protocol="SASL_PLAINTEXT", username=name,
+        bootstrap_servers=f"127.0.0.1:{secured.secured_port}",
+        security_protocol="SASL_PLAINTEXT",
+        username=name,
         password=SecretStr("first"),
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture
@@ -98,17 +100,24 @@ def start(programs: Path, tmp_path: Path, stage_env: Environment) -> Start:
     def service(
         name: str, store: StoreSettings | None = None, kafka: KafkaSettings | None = None, **more: str
     ) -> AbstractContextManager[RunningService]:
-        variables = {"DASHBOARD_PORT": "0", "ARCHIVE_ROLL_SECONDS": "0.5", "BATCH_REFRESH_SECONDS": "0.5",
-                     "STREAM_SOURCE": "simulated", "STREAM_START_FROM_LAKE": "false"}  # fmt: skip
+        variables = {
+            "DASHBOARD_PORT": "0",
+            "ARCHIVE_ROLL_SECONDS": "0.5",
+            "BATCH_REFRESH_SECONDS": "0.5",
+            "STREAM_SOURCE": "simulated",
+            "STREAM_START_FROM_LAKE": "false",
+        }
         if store is not None:
             variables |= {"STORE_ENDPOINT": str(store.endpoint), "STORE_BUCKET": store.bucket} | {
                 f"STORE_{name.upper()}": _text(getattr(store, name)) for name in ("access_key", "secret_key")
             }
         if kafka is not None:
             variables |= {
-                "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers, "KAFKA_SECURITY_PROTOCOL": kafka.security_protocol,
-                "KAFKA_USERNAME": str(kafka.username), "KAFKA_PASSWORD": _text(kafka.password),
-            }  # fmt: skip
+                "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
+                "KAFKA_SECURITY_PROTOCOL": kafka.security_protocol,
+                "KAFKA_USERNAME": str(kafka.username),
+                "KAFKA_PASSWORD": _text(kafka.password),
+            }
         environment = stage_env(**{f"TICKLAKE_{name}": value for name, value in (variables | more).items()})
         return running(programs / name, environment, tmp_path / f"{name}-{next(count)}.log")
 

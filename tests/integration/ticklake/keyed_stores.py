@@ -53,9 +53,10 @@ class MinioUser:
     def __init__(self, endpoint: str) -> None:
         self._endpoint = endpoint
         self._admin = MinioAdmin(
-            endpoint=urlsplit(endpoint).netloc, secure=False,
+            endpoint=urlsplit(endpoint).netloc,
+            secure=False,
             credentials=StaticProvider(ADMINISTRATOR["MINIO_ROOT_USER"], ADMINISTRATOR["MINIO_ROOT_PASSWORD"]),
-        )  # fmt: skip
+        )
         allowed = {"Effect": "Allow", "Action": ["s3:*"], "Resource": ["arn:aws:s3:::*"]}
         self._admin.policy_add(_POLICY, policy={"Version": "2012-10-17", "Statement": [allowed]})
 

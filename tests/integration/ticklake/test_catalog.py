@@ -19,7 +19,7 @@ from ticklake_local.processes import free_port
 
 PLAIN = IcebergTable(
     "plain", (Column("symbol", "string", "", nullable=False), Column("price", "double", "")), ("symbol",), "A table"
-)  # fmt: skip
+)
 
 
 def priced(*rows: tuple[str, float]) -> pa.Table:
@@ -191,9 +191,10 @@ def test_a_table_that_someone_changed(tables: LakeTables, change: str, line: str
             with table.update_schema() as update:
                 update.add_column("price", StringType())
     for act in (
-        lambda: tables.ensure("market", PLAIN), lambda: tables.read("market", PLAIN),
+        lambda: tables.ensure("market", PLAIN),
+        lambda: tables.read("market", PLAIN),
         lambda: tables.append("market", PLAIN, "run", lambda _: priced(("A", 1.0))),
-    ):  # fmt: skip
+    ):
         with pytest.raises(ConfigurationError, match=line):
             act()
 

@@ -35,8 +35,9 @@ def ends_rejected(service: RunningService, name: str, line: str, seconds: int) -
 
 
 @pytest.mark.parametrize("name", ["dashboard", "batch-exporter"])
-def test_a_rotated_store_key(keyed_store: KeyedStore, flow: LiveSettings, user: KafkaSettings, start: Start,
-                             name: str) -> None:  # fmt: skip
+def test_a_rotated_store_key(
+    keyed_store: KeyedStore, flow: LiveSettings, user: KafkaSettings, start: Start, name: str
+) -> None:
     settings = keyed_store.start("first-key")
     flow_name = {"LIVE_NAMESPACE": flow.namespace}
     with start(name, settings, user, **SOON, **flow_name) as service:

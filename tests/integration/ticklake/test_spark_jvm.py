@@ -15,9 +15,14 @@ DAY = 24 * 3600
 
 def started(archive_dir: Path) -> SparkJvm:
     return SparkJvm(
-        java_home=find_java().home, jars_dir=None, memory="256m", log_level="error", options=(),
-        archive_dir=archive_dir, archive_name="an-app",
-    )  # fmt: skip
+        java_home=find_java().home,
+        jars_dir=None,
+        memory="256m",
+        log_level="error",
+        options=(),
+        archive_dir=archive_dir,
+        archive_name="an-app",
+    )
 
 
 @pytest.fixture

@@ -19,9 +19,19 @@ DAGS = Path(__file__).parents[3] / "airflow-dags" / "dags"
 MANIFESTS = Path(__file__).parent / "manifests"
 """A pod's, for every program that has one, and the SparkApplication's."""
 POD_PROGRAMS = (
-    "fetch-historical", "consume-historical", "validate-raw", "load-warehouse", "validate-loaded", "reconcile-run",
-    "tick-bars", "load-live", "apply-retention", "maintain-tables", "clean-metadata", "held-symbol",
-)  # fmt: skip
+    "fetch-historical",
+    "consume-historical",
+    "validate-raw",
+    "load-warehouse",
+    "validate-loaded",
+    "reconcile-run",
+    "tick-bars",
+    "load-live",
+    "apply-retention",
+    "maintain-tables",
+    "clean-metadata",
+    "held-symbol",
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -80,17 +90,29 @@ def context() -> dict[str, Any]:
         def xcom_pull(task_ids: str) -> dict[str, str]:
             assert task_ids == "decide"
             return {
-                "held_by": "scheduled__2024-07-05", "symbol": "AAPL", "batch_date": "2024-07-05",
+                "held_by": "scheduled__2024-07-05",
+                "symbol": "AAPL",
+                "batch_date": "2024-07-05",
                 "release_run_id": "scheduled__2024-07-05.release-AAPL",
-            }  # fmt: skip
+            }
 
     return {
         "params": {
-            "date": None, "source": None, "symbols": None, "hour": None, "action": "release", "symbol": "AAPL",
-            "run": None, "from": "2024-07-05T13:30:00Z", "to": "2024-07-05T20:00:00Z",
+            "date": None,
+            "source": None,
+            "symbols": None,
+            "hour": None,
+            "action": "release",
+            "symbol": "AAPL",
+            "run": None,
+            "from": "2024-07-05T13:30:00Z",
+            "to": "2024-07-05T20:00:00Z",
         },
-        "ti": Instance, "ds": "2024-07-05", "run_id": DagRun.run_id, "dag_run": DagRun(),
-    }  # fmt: skip
+        "ti": Instance,
+        "ds": "2024-07-05",
+        "run_id": DagRun.run_id,
+        "dag_run": DagRun(),
+    }
 
 
 @pytest.fixture
@@ -98,11 +120,13 @@ def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
     server = Api()
     threading.Thread(target=server.server.serve_forever, daemon=True).start()
     config = {
-        "apiVersion": "v1", "kind": "Config", "current-context": "here",
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "here",
         "clusters": [{"name": "here", "cluster": {"server": f"http://127.0.0.1:{server.server.server_port}"}}],
         "users": [{"name": "nobody", "user": {}}],
         "contexts": [{"name": "here", "context": {"cluster": "here", "user": "nobody"}}],
-    }  # fmt: skip
+    }
     (tmp_path / "config").write_text(yaml.safe_dump(config))
     monkeypatch.setenv(
         "AIRFLOW_CONN_KUBERNETES_DEFAULT",

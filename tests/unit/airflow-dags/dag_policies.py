@@ -59,5 +59,11 @@ def runs_one_at_a_time(dag: Any) -> Iterator[str]:
 
 
 POLICIES: tuple[Callable[[Any], Iterator[str]], ...] = (
-    has_an_owner, is_documented, is_tagged, retries_with_back_off, ends, notifies_of_failures, runs_one_at_a_time,
-)  # fmt: skip
+    has_an_owner,
+    is_documented,
+    is_tagged,
+    retries_with_back_off,
+    ends,
+    notifies_of_failures,
+    runs_one_at_a_time,
+)

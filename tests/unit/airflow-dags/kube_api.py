@@ -70,10 +70,12 @@ class Api:
             statuses, phase = [*statuses, _status("airflow-xcom-sidecar", {"running": {}})], "Running"
         labels = {"try_number": "1", "spark-role": "driver"}
         pod = {
-            "kind": "Pod", "apiVersion": "v1", "metadata": {"name": name, "namespace": "ticklake", "labels": labels},
+            "kind": "Pod",
+            "apiVersion": "v1",
+            "metadata": {"name": name, "namespace": "ticklake", "labels": labels},
             "spec": {"containers": [{"name": container, "image": "i"}]},
             "status": {"phase": phase, "containerStatuses": statuses},
-        }  # fmt: skip
+        }
         self.objects[f"/api/v1/namespaces/ticklake/pods/{name}"] = pod
         self.listed = [pod]
 

@@ -14,9 +14,14 @@ from dag_policies import POLICIES
 DAGS = Path(__file__).parents[3] / "airflow-dags" / "dags"
 PLACES = ("local", "kubernetes")
 ORDER = [
-    "fetch_historical_data", "consume_historical_data", "validate_raw_data", "process_data", "load_to_snowflake",
-    "validate_loaded_data", "pipeline_success",
-]  # fmt: skip
+    "fetch_historical_data",
+    "consume_historical_data",
+    "validate_raw_data",
+    "process_data",
+    "load_to_snowflake",
+    "validate_loaded_data",
+    "pipeline_success",
+]
 HEAVY = ("exchange_calendars", "pandas", "pyarrow", "pyspark", "boto3", "kafka", "kubernetes", "snowflake.connector")
 
 Bag = Callable[..., Any]
@@ -42,13 +47,19 @@ def dags(bag: Bag, request: pytest.FixtureRequest) -> dict[str, Any]:
 
 def test_the_dags_are_there(dags: dict[str, Any]) -> None:
     assert sorted(dags) == [
-        "held_symbols", "housekeeping", "live_archive_hourly", "rebuild_windows", "stock_market_pipeline",
-    ]  # fmt: skip
+        "held_symbols",
+        "housekeeping",
+        "live_archive_hourly",
+        "rebuild_windows",
+        "stock_market_pipeline",
+    ]
     assert chain_of(dags["rebuild_windows"]) == ["rebuild_windows", "load_live"]
     assert chain_of(dags["live_archive_hourly"]) == ["make_tick_bars", "load_live"]
     assert {task.task_id for task in dags["housekeeping"].tasks} == {
-        "apply_retention", "maintain_tables", "clean_airflow_metadata",
-    }  # fmt: skip
+        "apply_retention",
+        "maintain_tables",
+        "clean_airflow_metadata",
+    }
 
 
 def test_the_pipelines_order(dags: dict[str, Any]) -> None:
@@ -69,9 +80,14 @@ def test_each_task_runs_its_program_where_the_setting_says(bag: Bag) -> None:
     local = bag(TASKS_RUN_IN="local").dags
     programs = [local["stock_market_pipeline"].get_task(name).program for name in ORDER]
     assert programs == [
-        "fetch-historical", "consume-historical", "validate-raw", "daily-analytics", "load-warehouse",
-        "validate-loaded", "reconcile-run",
-    ]  # fmt: skip
+        "fetch-historical",
+        "consume-historical",
+        "validate-raw",
+        "daily-analytics",
+        "load-warehouse",
+        "validate-loaded",
+        "reconcile-run",
+    ]
     cluster = bag(TASKS_RUN_IN="kubernetes").dags["stock_market_pipeline"]
     kinds = {name: type(cluster.get_task(name)).__name__ for name in ORDER}
     assert kinds == dict.fromkeys(ORDER, "StagePodOperator") | {"process_data": "StageSparkOperator"}

@@ -63,9 +63,11 @@ def mailbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Envelope]]:
     server = Controller(Keep(), hostname="127.0.0.1", port=free_port())
     server.start()
     connection = {
-        "conn_type": "smtp", "host": "127.0.0.1", "port": server.port,
+        "conn_type": "smtp",
+        "host": "127.0.0.1",
+        "port": server.port,
         "extra": {"disable_ssl": True, "disable_tls": True, "from_email": "ticklake@example.com"},
-    }  # fmt: skip
+    }
     monkeypatch.setenv("AIRFLOW_CONN_SMTP_DEFAULT", json.dumps(connection))
     monkeypatch.setenv("TICKLAKE_NOTIFY_EMAIL", "desk@example.com, duty@example.com")
     yield received
@@ -75,9 +77,12 @@ def mailbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Envelope]]:
 @pytest.fixture
 def failure() -> dict[str, Any]:
     ti = SimpleNamespace(
-        dag_id="stock_market_pipeline", task_id="validate_raw_data", run_id="scheduled__2024-07-05", try_number=3,
+        dag_id="stock_market_pipeline",
+        task_id="validate_raw_data",
+        run_id="scheduled__2024-07-05",
+        try_number=3,
         log_url="http://airflow.example.com/log?x=1&y=2",
-    )  # fmt: skip
+    )
     return {"ti": ti, "exception": RuntimeError("validate-raw: 3 <of> 10 symbols & more have no rows {{ ds }}")}
 
 

@@ -10,9 +10,13 @@ import yaml
 from kube_api import Api, executed
 
 PIPELINE_PODS = [
-    "fetch_historical_data", "consume_historical_data", "validate_raw_data", "load_to_snowflake",
-    "validate_loaded_data", "pipeline_success",
-]  # fmt: skip
+    "fetch_historical_data",
+    "consume_historical_data",
+    "validate_raw_data",
+    "load_to_snowflake",
+    "validate_loaded_data",
+    "pipeline_success",
+]
 RUN_ID = "backfill__2024-07-05T20-30-00-00-00-"
 
 Rendered = Callable[..., tuple[Any, dict[str, Any]]]
@@ -68,9 +72,12 @@ def test_the_result_container_is_as_tight_as_the_stage_and_needs_no_other_image(
     (sidecar,) = [each for each in pod["spec"]["containers"] if each["name"] != "base"]
     assert sidecar["image"] == base_of(pod)["image"]
     assert sidecar["securityContext"] == {
-        "allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": True,
-        "runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"},
-    }  # fmt: skip
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "readOnlyRootFilesystem": True,
+        "runAsNonRoot": True,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
     assert set(sidecar["resources"]) == {"requests", "limits"}
     assert {"name": "xcom", "mountPath": "/airflow/xcom"} in base_of(pod)["volumeMounts"]
 

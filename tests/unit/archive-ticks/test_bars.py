@@ -24,25 +24,55 @@ def ticks(count: int, seed: int, symbols: tuple[str, ...] = ("AAPL", "MSFT"), se
     chance = random.Random(seed)
     rows = [
         {
-            "symbol": chance.choice(symbols), "event_time": HOUR + timedelta(seconds=chance.randrange(seconds)),
-            "sequence": n, "price": round(chance.uniform(90, 110), 2), "volume": chance.choice((0, 0, 1, 100, 2**40)),
-            "source": chance.choice(("simulated", "replay")), "producer_run": "r", "partition": 0, "offset": n,
+            "symbol": chance.choice(symbols),
+            "event_time": HOUR + timedelta(seconds=chance.randrange(seconds)),
+            "sequence": n,
+            "price": round(chance.uniform(90, 110), 2),
+            "volume": chance.choice((0, 0, 1, 100, 2**40)),
+            "source": chance.choice(("simulated", "replay")),
+            "producer_run": "r",
+            "partition": 0,
+            "offset": n,
             "append_time": HOUR,
         }
         for n in range(count)
-    ]  # fmt: skip
+    ]
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
 def bar(symbol: str, source: str, start: datetime, part: pd.DataFrame) -> tuple[object, ...]:
     volume = int(part.volume.sum())
     vwap = (part.price * part.volume).sum() / volume if volume else part.price.mean()
-    return (symbol, source, start, part.price.iloc[0], part.price.max(), part.price.min(), part.price.iloc[-1], vwap,
-            volume, len(part), part.index[0], part.index[-1])  # fmt: skip
+    return (
+        symbol,
+        source,
+        start,
+        part.price.iloc[0],
+        part.price.max(),
+        part.price.min(),
+        part.price.iloc[-1],
+        vwap,
+        volume,
+        len(part),
+        part.index[0],
+        part.index[-1],
+    )
 
 
-NAMES = ["symbol", "source", "bar_start", "open", "high", "low", "close", "vwap", "volume", "tick_count",
-         "first_event_time", "last_event_time"]  # fmt: skip
+NAMES = [
+    "symbol",
+    "source",
+    "bar_start",
+    "open",
+    "high",
+    "low",
+    "close",
+    "vwap",
+    "volume",
+    "tick_count",
+    "first_event_time",
+    "last_event_time",
+]
 
 
 def frame_of(table: pa.Table) -> pd.DataFrame:
@@ -53,8 +83,9 @@ def expected(table: pa.Table, rule: str) -> pd.DataFrame:
     rows = [
         bar(symbol, source, start, part)
         for (symbol, source), group in frame_of(table).groupby(["symbol", "source"])
-        for start, part in group.resample(rule) if len(part)
-    ]  # fmt: skip
+        for start, part in group.resample(rule)
+        if len(part)
+    ]
     return pd.DataFrame(rows, columns=NAMES)
 
 
@@ -116,6 +147,7 @@ def test_minutes_as_spans() -> None:
     minutes = [HOUR + timedelta(minutes=number) for number in (0, 1, 2, 7, 9, 10)]
     assert spans([], MINUTE) == []
     assert spans(minutes, MINUTE) == [
-        (minutes[0], HOUR + timedelta(minutes=3)), (minutes[3], HOUR + timedelta(minutes=8)),
+        (minutes[0], HOUR + timedelta(minutes=3)),
+        (minutes[3], HOUR + timedelta(minutes=8)),
         (minutes[4], HOUR + timedelta(minutes=11)),
-    ]  # fmt: skip
+    ]

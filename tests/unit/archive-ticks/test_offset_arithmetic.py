@@ -71,9 +71,14 @@ class Record:
 
 def record(offset: int, timestamp: int, valid: bool = True) -> Record:
     tick = {
-        "symbol": "AAPL", "price": 1.5, "volume": 1, "event_time": "2026-01-30T15:00:00.000Z", "sequence": offset,
-        "producer_run": "run", "source": "simulated",
-    }  # fmt: skip
+        "symbol": "AAPL",
+        "price": 1.5,
+        "volume": 1,
+        "event_time": "2026-01-30T15:00:00.000Z",
+        "sequence": offset,
+        "producer_run": "run",
+        "source": "simulated",
+    }
     return Record(offset, timestamp, b"AAPL", json.dumps(tick).encode() if valid else b"{")
 
 
@@ -128,15 +133,17 @@ class Process:
 
 LOGS = st.lists(
     st.tuples(st.sampled_from([0, 1000, 1000, 1000, HOUR // 3, HOUR, 30 * HOUR, -1000, -HOUR // 2]), st.booleans()),
-    min_size=1, max_size=60,
-)  # fmt: skip
+    min_size=1,
+    max_size=60,
+)
 STEPS = st.lists(
     st.tuples(
-        st.integers(0, 2), st.sampled_from(["start", "read", "read", "seal", "write", "write", "crash"]),
+        st.integers(0, 2),
+        st.sampled_from(["start", "read", "read", "seal", "write", "write", "crash"]),
         st.integers(1, 15),
     ),
     max_size=60,
-)  # fmt: skip
+)
 
 
 def make_log(moves: list[tuple[int, bool]]) -> list[Record]:

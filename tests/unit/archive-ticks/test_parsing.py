@@ -34,9 +34,14 @@ class Record:
 
 def tick(**changes: Any) -> bytes:
     values = {
-        "symbol": "AAPL", "price": 1.5, "volume": 1, "event_time": "2026-01-30T15:00:00.123Z", "sequence": 4,
-        "producer_run": "run", "source": "simulated",
-    }  # fmt: skip
+        "symbol": "AAPL",
+        "price": 1.5,
+        "volume": 1,
+        "event_time": "2026-01-30T15:00:00.123Z",
+        "sequence": 4,
+        "producer_run": "run",
+        "source": "simulated",
+    }
     return json.dumps({name: value for name, value in (values | changes).items() if value is not None}).encode()
 
 
@@ -46,11 +51,18 @@ def test_a_tick_keeps_its_values_and_place() -> None:
     assert batch.schema == SCHEMA
     assert batch.to_pylist() == [
         {
-            "symbol": "AAPL", "event_time": datetime(2026, 1, 30, 15, 0, 0, 123_000, tzinfo=UTC), "sequence": 4,
-            "price": 1.5, "volume": 1, "source": "simulated", "producer_run": "run", "partition": 3, "offset": 17,
+            "symbol": "AAPL",
+            "event_time": datetime(2026, 1, 30, 15, 0, 0, 123_000, tzinfo=UTC),
+            "sequence": 4,
+            "price": 1.5,
+            "volume": 1,
+            "source": "simulated",
+            "producer_run": "run",
+            "partition": 3,
+            "offset": 17,
             "append_time": datetime(2026, 1, 30, 15, 0, 0, 456_000, tzinfo=UTC),
         }
-    ]  # fmt: skip
+    ]
 
 
 def test_a_tick_from_the_future_is_distinguished_by_the_broker_s_clock() -> None:
@@ -66,16 +78,23 @@ def test_a_tick_from_the_future_is_distinguished_by_the_broker_s_clock() -> None
 @pytest.mark.parametrize(
     ("key", "value", "reason"),
     [
-        (b"AAPL", None, "Invalid JSON"), (b"AAPL", b"\xff\xfe", "Invalid JSON"), (b"AAPL", b"[]", "object"),
-        (b"AAPL", tick() + b"," + tick(), "Invalid JSON"), (b"AAPL", tick(price=0), "price: "),
-        (b"AAPL", tick(price=None), "price: "), (b"AAPL", tick(volume=-1), "volume: "),
+        (b"AAPL", None, "Invalid JSON"),
+        (b"AAPL", b"\xff\xfe", "Invalid JSON"),
+        (b"AAPL", b"[]", "object"),
+        (b"AAPL", tick() + b"," + tick(), "Invalid JSON"),
+        (b"AAPL", tick(price=0), "price: "),
+        (b"AAPL", tick(price=None), "price: "),
+        (b"AAPL", tick(volume=-1), "volume: "),
         (b"AAPL", tick(volume=2**63), "volume: Input should be less than or equal to 9223372036854775807"),
         (b"AAPL", tick(sequence=2**63), "sequence: Input should be less than or equal to 9223372036854775807"),
-        (b"AAPL", tick(event_time="2026-01-30T15:00:00"), "event_time: "), (b"AAPL", tick(source="x"), "source: "),
-        (b"AAPL", tick(schema_version=2), "schema_version: "), (b"AAPL", tick(symbol="aapl"), "symbol: "),
-        (b"MSFT", tick(), "key: should be the symbol AAPL"), (None, tick(), "key: "),
+        (b"AAPL", tick(event_time="2026-01-30T15:00:00"), "event_time: "),
+        (b"AAPL", tick(source="x"), "source: "),
+        (b"AAPL", tick(schema_version=2), "schema_version: "),
+        (b"AAPL", tick(symbol="aapl"), "symbol: "),
+        (b"MSFT", tick(), "key: should be the symbol AAPL"),
+        (None, tick(), "key: "),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_tick_is_distinguished_with_its_reason(key: bytes | None, value: bytes | None, reason: str) -> None:
     batch, [invalid] = parse(0, [Record(5, 9, key, value)])
     assert batch.num_rows == 0

@@ -16,25 +16,49 @@ NOON = datetime(2026, 1, 30, 12, tzinfo=UTC)
 
 def _record(stage: str, minute: int) -> StageRecord:
     return StageRecord(
-        stage=stage, run_id="r", batch_id="r", batch_date=date(2026, 1, 30), source=Source.YAHOO, rows_in=1, rows_out=1,
-        quarantined=0, symbols={}, started_at=NOON + timedelta(minutes=minute),
-        finished_at=NOON + timedelta(minutes=minute + 1), code_version="x",
-    )  # fmt: skip
+        stage=stage,
+        run_id="r",
+        batch_id="r",
+        batch_date=date(2026, 1, 30),
+        source=Source.YAHOO,
+        rows_in=1,
+        rows_out=1,
+        quarantined=0,
+        symbols={},
+        started_at=NOON + timedelta(minutes=minute),
+        finished_at=NOON + timedelta(minutes=minute + 1),
+        code_version="x",
+    )
 
 
 def _failure(stage: str, minute: int) -> StageFailure:
     at = NOON + timedelta(minutes=minute)
     return StageFailure(
-        stage=stage, run_id="r", batch_date=date(2026, 1, 30), kind="StageError", reason="x", exit_code=1,
-        started_at=at, failed_at=at, code_version="x",
-    )  # fmt: skip
+        stage=stage,
+        run_id="r",
+        batch_date=date(2026, 1, 30),
+        kind="StageError",
+        reason="x",
+        exit_code=1,
+        started_at=at,
+        failed_at=at,
+        code_version="x",
+    )
 
 
 def _summary(day: int, source: Source = Source.YAHOO, *, reconciled: bool = True) -> RunLineage:
     return RunLineage(
-        run_id="r", batch_id="r", batch_date=date(2026, 1, day), source=source, reconciled=reconciled,
-        warehouse_table="T", stages=(), symbols={}, finished_at=NOON, code_version="x",
-    )  # fmt: skip
+        run_id="r",
+        batch_id="r",
+        batch_date=date(2026, 1, day),
+        source=source,
+        reconciled=reconciled,
+        warehouse_table="T",
+        stages=(),
+        symbols={},
+        finished_at=NOON,
+        code_version="x",
+    )
 
 
 def test_states_of_a_run() -> None:

@@ -24,18 +24,28 @@ SYMBOLS = ("IBM", "FB", "NONE")
 def bar(symbol: str, number: int, **changes: object) -> DailyBar:
     price = 100.0 + number
     values = {
-        "symbol": symbol, "sequence": number, "session_date": date(2013, 1, 1) + timedelta(days=number),
-        "open": price, "high": price + 1, "low": price - 1, "close": price, "adj_close": price, "volume": number,
-    }  # fmt: skip
+        "symbol": symbol,
+        "sequence": number,
+        "session_date": date(2013, 1, 1) + timedelta(days=number),
+        "open": price,
+        "high": price + 1,
+        "low": price - 1,
+        "close": price,
+        "adj_close": price,
+        "volume": number,
+    }
     return DailyBar.model_validate(COMMON | values | changes)
 
 
 def trailer(symbol: str, bars: list[Any], **changes: object) -> BatchTrailer:
     values = {
-        "symbol": symbol, "sequence": len(bars), "row_count": len(bars), "batch_symbols": SYMBOLS,
+        "symbol": symbol,
+        "sequence": len(bars),
+        "row_count": len(bars),
+        "batch_symbols": SYMBOLS,
         "status": SymbolStatus.OK if bars else SymbolStatus.UNKNOWN,
         "checksum": batch_checksum(one.row_hash() for one in bars),
-    }  # fmt: skip
+    }
     return BatchTrailer.model_validate(COMMON | values | changes)
 
 
@@ -121,11 +131,21 @@ def test_malformed_messages_say_why(value: bytes | None, reason: str) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"volume": "7"}, {"volume": 7.5}, {"volume": -1}, {"volume": 2**63}, {"open": "100"}, {"open": None},
-        {"high": 1.0}, {"extra": 1}, {"schema_version": 2}, {"session_date": "2013-02-30"}, {"symbol": "ibm"},
-        {"fetched_at": "2013-03-01T22:05:07"}, {"sequence": 2**31},
+        {"volume": "7"},
+        {"volume": 7.5},
+        {"volume": -1},
+        {"volume": 2**63},
+        {"open": "100"},
+        {"open": None},
+        {"high": 1.0},
+        {"extra": 1},
+        {"schema_version": 2},
+        {"session_date": "2013-02-30"},
+        {"symbol": "ibm"},
+        {"fetched_at": "2013-03-01T22:05:07"},
+        {"sequence": 2**31},
     ],
-)  # fmt: skip
+)
 def test_a_wrong_field_is_rejected(changes: dict[str, object]) -> None:
     document = json.loads(bar("IBM", 1).model_dump_json()) | changes
     with pytest.raises(InvalidMessageError):
@@ -154,8 +174,13 @@ def test_from_wire_to_csv_every_bit_stays(one: float, two: float, volume: int, d
     assert isinstance(record, DailyBar)
     (row,) = csv.DictReader(io.StringIO(csv_bytes([row_of(record)]).decode()))
     assert [float(row[name]) for name in ("open", "high", "low", "close", "adj_close", "dividends")] == [
-        low, high, low, high, two, dividends,
-    ]  # fmt: skip
+        low,
+        high,
+        low,
+        high,
+        two,
+        dividends,
+    ]
     assert int(row["volume"]) == volume
     assert row["fetched_at"] == "2013-03-01T22:05:07.123Z"
 

@@ -39,10 +39,16 @@ def judge(monkeypatch: pytest.MonkeyPatch) -> Callable[..., StageRecord]:
     """Judges nine good symbols and those of the test, without a store."""
 
     def run(
-        bars: dict[str, list[Bar]], *, others: tuple[str, ...] = NINE, more: dict[str, SymbolResult] | None = None,
-        quarantined: dict[str, int] | None = None, revised: dict[str, float] | None = None,
-        great_dividends: dict[str, int] | None = None, at: datetime = AT, **limits: float,
-    ) -> StageRecord:  # fmt: skip
+        bars: dict[str, list[Bar]],
+        *,
+        others: tuple[str, ...] = NINE,
+        more: dict[str, SymbolResult] | None = None,
+        quarantined: dict[str, int] | None = None,
+        revised: dict[str, float] | None = None,
+        great_dividends: dict[str, int] | None = None,
+        at: datetime = AT,
+        **limits: float,
+    ) -> StageRecord:
         bars = dict.fromkeys(others, GOOD) | bars
         symbols = {symbol: SymbolResult(rows=len(rows), checksum="c") for symbol, rows in bars.items()} | (more or {})
         odd = quarantined or {}
@@ -53,10 +59,20 @@ def judge(monkeypatch: pytest.MonkeyPatch) -> Callable[..., StageRecord]:
 
         def record(stage: str, parts: dict[str, SymbolResult], objects: tuple[ObjectRef, ...] = ()) -> StageRecord:
             return StageRecord(
-                stage=stage, run_id="r", batch_id="r", batch_date=DAY, source=Source.YAHOO, rows_in=total,
-                rows_out=total, quarantined=0, symbols=parts, objects=objects, started_at=at, finished_at=at,
+                stage=stage,
+                run_id="r",
+                batch_id="r",
+                batch_date=DAY,
+                source=Source.YAHOO,
+                rows_in=total,
+                rows_out=total,
+                quarantined=0,
+                symbols=parts,
+                objects=objects,
+                started_at=at,
+                finished_at=at,
                 code_version="x",
-            )  # fmt: skip
+            )
 
         refs = tuple(ObjectRef(key=symbol, rows=1, size=1, sha256="", symbol=symbol) for symbol in bars)
         records = {
@@ -133,14 +149,12 @@ def test_a_symbol_whose_history_could_not_be_adjusted_is_held(judge: Any) -> Non
     record = judge({"ODD": GOOD}, great_dividends={"ODD": 1})
     assert record.held_symbols() == {
         "ODD": ("dividends not below the close before them: 1 dividends, at most 0 allowed",)
-    }  # fmt: skip
+    }
 
 
 def test_rows_in_quarantine_hold_their_symbol(judge: Any) -> None:
     record = judge({"ODD": GOOD}, quarantined={"ODD": 14, "GOOD1": 13})
-    assert record.held_symbols() == {
-        "ODD": ("rows in quarantine: 0.0528302 of a symbol's, at most 0.05 allowed",)
-    }  # fmt: skip
+    assert record.held_symbols() == {"ODD": ("rows in quarantine: 0.0528302 of a symbol's, at most 0.05 allowed",)}
 
 
 def test_too_many_held_fail_the_run_with_one_line(judge: Any) -> None:

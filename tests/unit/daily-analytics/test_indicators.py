@@ -36,9 +36,14 @@ def flat(sessions: int) -> Frame:
     days = pd.bdate_range("2010-01-04", periods=sessions).date
     return pd.DataFrame(
         {
-            "session_date": days, "open": 7.5, "high": 7.5, "low": 7.5, "close": 7.5, "volume": 100,
+            "session_date": days,
+            "open": 7.5,
+            "high": 7.5,
+            "low": 7.5,
+            "close": 7.5,
+            "volume": 100,
         }
-    )  # fmt: skip
+    )
 
 
 def one_way(sessions: int, step: float) -> Frame:
@@ -61,12 +66,15 @@ SYMBOLS: dict[str, Frame] = {
 
 ACTIONS: dict[str, list[tuple[date, str, float]]] = {
     "AAPL": [
-        (date(2000, 6, 21), "split", 2.0), (date(2005, 2, 28), "split", 2.0), (date(2012, 8, 9), "dividend", 2.65),
-        (date(2012, 11, 7), "dividend", 2.65), (date(2013, 2, 7), "dividend", 2.65),
+        (date(2000, 6, 21), "split", 2.0),
+        (date(2005, 2, 28), "split", 2.0),
+        (date(2012, 8, 9), "dividend", 2.65),
+        (date(2012, 11, 7), "dividend", 2.65),
+        (date(2013, 2, 7), "dividend", 2.65),
     ],
     "MSFT": [(date(2003, 2, 18), "split", 2.0), (date(2004, 11, 15), "dividend", 3.08)],
     "FLAT": [(flat(60)["session_date"].iloc[30], "dividend", 0.75)],
-}  # fmt: skip
+}
 """Some of each symbol's own, as traded."""
 
 
@@ -76,8 +84,13 @@ def computed(request: pytest.FixtureRequest, spark: SparkSession) -> dict[str, F
     interpreted = request.param == "interpreted"
     spark.conf.set("spark.sql.codegen.wholeStage", str(not interpreted).lower())
     spark.conf.set("spark.sql.codegen.factoryMode", "NO_CODEGEN" if interpreted else "CODEGEN_ONLY")
-    stamp = {"known_at": datetime(2013, 3, 1, 22, tzinfo=UTC), "currency": "USD", "source": "replay",
-             "batch_id": "batch", "batch_date": date(2013, 3, 1)}  # fmt: skip
+    stamp = {
+        "known_at": datetime(2013, 3, 1, 22, tzinfo=UTC),
+        "currency": "USD",
+        "source": "replay",
+        "batch_id": "batch",
+        "batch_date": date(2013, 3, 1),
+    }
     bars = pd.concat([frame.assign(symbol=symbol) for symbol, frame in SYMBOLS.items()])
     actions = pd.DataFrame(
         [(symbol, *action) for symbol, own in ACTIONS.items() for action in own],
@@ -87,14 +100,15 @@ def computed(request: pytest.FixtureRequest, spark: SparkSession) -> dict[str, F
         spark.createDataFrame(
             pa.Table.from_pandas(
                 rows.assign(**stamp, **more)[[column.name for column in table.columns]],
-                arrow_schema(table.columns), preserve_index=False,
+                arrow_schema(table.columns),
+                preserve_index=False,
             )
         ).coalesce(1 if interpreted else 2)
         for table, rows, more in (
-            (DAILY_BARS, bars, {"row_hash": "hash", "change": "first"}), (CORPORATE_ACTIONS, actions,
-                                                                          {"withdrawn": False}),
+            (DAILY_BARS, bars, {"row_hash": "hash", "change": "first"}),
+            (CORPORATE_ACTIONS, actions, {"withdrawn": False}),
         )
-    )  # fmt: skip
+    )
     table = daily_analytics(*frames, noise=0.0, batch_id="batch", batch_date=date(2013, 3, 1)).toArrow()
     assert table.column_names == [column.name for column in DAILY_ANALYTICS.columns]
     assert not any(pc.any(pc.is_nan(column)).as_py() for column in table if pa.types.is_floating(column.type))
@@ -125,14 +139,20 @@ def of_talib(bar: dict[str, Floats]) -> dict[str, Floats]:
     upper, middle, lower = talib.BBANDS(close, 20, 2, 2)
     return {
         **{f"sma_{n}": talib.SMA(close, n) for n in (5, 20, 50, 200)},
-        "ema_12": talib.EMA(close, 12), "ema_26": talib.EMA(close, 26),
-        "macd": macd, "macd_signal": signal, "macd_hist": hist,
+        "ema_12": talib.EMA(close, 12),
+        "ema_26": talib.EMA(close, 26),
+        "macd": macd,
+        "macd_signal": signal,
+        "macd_hist": hist,
         "rsi_14": talib.RSI(close, 14),
-        "bb_upper": upper, "bb_middle": middle, "bb_lower": lower,
+        "bb_upper": upper,
+        "bb_middle": middle,
+        "bb_lower": lower,
         "atr_14": talib.ATR(bar["high"], bar["low"], close, 14),
         "obv": talib.OBV(close, bar["volume"]),
-        "high_52w": talib.MAX(bar["high"], 252), "low_52w": talib.MIN(bar["low"], 252),
-    }  # fmt: skip
+        "high_52w": talib.MAX(bar["high"], 252),
+        "low_52w": talib.MIN(bar["low"], 252),
+    }
 
 
 def of_numpy(bar: dict[str, Floats]) -> dict[str, Floats]:
@@ -144,11 +164,15 @@ def of_numpy(bar: dict[str, Floats]) -> dict[str, Floats]:
     ]
     return {
         "history_sessions": np.arange(1.0, len(close) + 1),
-        "adj_open": bar["open"], "adj_high": bar["high"], "adj_low": bar["low"],
-        "change": close.diff().to_numpy(), "change_pct": (close.pct_change() * 100).to_numpy(),
-        "log_return": returns.to_numpy(), "volatility_20": np.array(deviations),
+        "adj_open": bar["open"],
+        "adj_high": bar["high"],
+        "adj_low": bar["low"],
+        "change": close.diff().to_numpy(),
+        "change_pct": (close.pct_change() * 100).to_numpy(),
+        "log_return": returns.to_numpy(),
+        "volatility_20": np.array(deviations),
         "drawdown": (close / np.maximum.accumulate(close) - 1).to_numpy(),
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize("symbol", SYMBOLS)

@@ -24,9 +24,13 @@ from dashboard.static_files import StaticFiles
 def ask(path="/x", method="GET", query=b"", scheme="http", options=None, **headers: str):
     """Status, headers and body that a gate before a plain text gives."""
     scope = {
-        "type": "http", "method": method, "path": path, "query_string": query, "scheme": scheme,
+        "type": "http",
+        "method": method,
+        "path": path,
+        "query_string": query,
+        "scheme": scheme,
         "headers": [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()],
-    }  # fmt: skip
+    }
     sent = []
 
     async def send(message):

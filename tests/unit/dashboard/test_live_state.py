@@ -16,14 +16,27 @@ class Feed:
         self.sequence = 0
 
     def __call__(
-        self, price: float, at: float = 0, *, symbol: str = "A", volume: int = 1, source: str = "simulated",
-        arrived: float | None = None, sequence: int | None = None, run: str = "r",
-    ) -> bool:  # fmt: skip
+        self,
+        price: float,
+        at: float = 0,
+        *,
+        symbol: str = "A",
+        volume: int = 1,
+        source: str = "simulated",
+        arrived: float | None = None,
+        sequence: int | None = None,
+        run: str = "r",
+    ) -> bool:
         self.sequence += 1
         tick = Tick(
-            symbol=symbol, price=price, volume=volume, event_time=NOON + timedelta(seconds=at), source=Source(source),
-            sequence=self.sequence if sequence is None else sequence, producer_run=run,
-        )  # fmt: skip
+            symbol=symbol,
+            price=price,
+            volume=volume,
+            event_time=NOON + timedelta(seconds=at),
+            source=Source(source),
+            sequence=self.sequence if sequence is None else sequence,
+            producer_run=run,
+        )
         since = at if arrived is None else arrived
         return self.state.add(tick, round((NOON.timestamp() + since) * 1000))
 
@@ -110,13 +123,31 @@ def test_changed_symbols_are_reported_once():
 
 def message(minute: int, version: int, *, final: bool = False, source: str = "simulated", mean: float = 10.0) -> bytes:
     start = NOON + timedelta(minutes=minute)
-    times = {"window_start": start, "window_end": start + timedelta(minutes=15), "first_event_time": start,
-             "last_event_time": start + timedelta(seconds=min(version, 60))}  # fmt: skip
-    return json.dumps({
-        "symbol": "A", "window_length": "15m", **{name: iso_ms(value) for name, value in times.items()}, "open": 1.0,
-        "high": 1.0, "low": 1.0, "close": 1.0, "vwap": 1.0, "volume": 1, "tick_count": 1, "moving_average": mean,
-        "volatility": None, "source": source, "version": version, "final": final,
-    }).encode()  # fmt: skip
+    times = {
+        "window_start": start,
+        "window_end": start + timedelta(minutes=15),
+        "first_event_time": start,
+        "last_event_time": start + timedelta(seconds=min(version, 60)),
+    }
+    return json.dumps(
+        {
+            "symbol": "A",
+            "window_length": "15m",
+            **{name: iso_ms(value) for name, value in times.items()},
+            "open": 1.0,
+            "high": 1.0,
+            "low": 1.0,
+            "close": 1.0,
+            "vwap": 1.0,
+            "volume": 1,
+            "tick_count": 1,
+            "moving_average": mean,
+            "volatility": None,
+            "source": source,
+            "version": version,
+            "final": final,
+        }
+    ).encode()
 
 
 def starts(windows: list[dict]) -> list[int]:

@@ -49,22 +49,29 @@ def alert(name: str, severity: str, at: str, **more: Any) -> dict[str, Any]:
     return {
         "labels": {"alertname": name, "severity": severity, "job": "ticklake-archive-ticks"},
         "annotations": {"summary": f"{name}!", "description": "what", "runbook_url": "https://example.com/#it"},
-        "startsAt": at, "endsAt": at, "status": {"state": "active", "inhibitedBy": [], "silencedBy": []}, **more,
-    }  # fmt: skip
+        "startsAt": at,
+        "endsAt": at,
+        "status": {"state": "active", "inhibitedBy": [], "silencedBy": []},
+        **more,
+    }
 
 
 def test_the_worst_come_first_and_of_these_the_newest(alertmanager: Alertmanager) -> None:
     alertmanager.body = [
-        alert("Lag", "warning", "2024-01-05T15:00:00.000Z"), alert("NoTicks", "critical", "2024-01-05T14:00:00.000Z"),
-        alert("Late", "warning", "2024-01-05T15:30:00.000Z"), alert("Odd", "page", "2024-01-05T16:00:00.000Z"),
-    ]  # fmt: skip
+        alert("Lag", "warning", "2024-01-05T15:00:00.000Z"),
+        alert("NoTicks", "critical", "2024-01-05T14:00:00.000Z"),
+        alert("Late", "warning", "2024-01-05T15:30:00.000Z"),
+        alert("Odd", "page", "2024-01-05T16:00:00.000Z"),
+    ]
     reader = PlatformAlertsReader(alertmanager.address)
     found = PlatformAlerts.model_validate({"configured": reader.configured, "items": reader.read()})
     assert [item.name for item in found.items] == ["NoTicks", "Late", "Lag", "Odd"]
     worst = found.items[0]
     assert (worst.severity, worst.summary, worst.labels) == (
-        "critical", "NoTicks!", {"job": "ticklake-archive-ticks"},
-    )  # fmt: skip
+        "critical",
+        "NoTicks!",
+        {"job": "ticklake-archive-ticks"},
+    )
     assert worst.since.isoformat() == "2024-01-05T14:00:00+00:00"
     reader.read()
     assert alertmanager.asked == ["/api/v2/alerts?active=true"], "many pages, one question"

@@ -20,19 +20,36 @@ GOOD = Summary(reconciled=True, warehouse_table="T")
 def record(stage: str, minute: int, **more: Any) -> StageRecord:
     at = NOON + timedelta(minutes=minute)
     values = {
-        "stage": stage, "run_id": "r", "batch_id": "r", "batch_date": date(2026, 1, 30), "source": Source.YAHOO,
-        "rows_in": 9, "rows_out": 9, "quarantined": 0, "symbols": {}, "started_at": at,
-        "finished_at": at + timedelta(seconds=30), "code_version": "x",
-    }  # fmt: skip
+        "stage": stage,
+        "run_id": "r",
+        "batch_id": "r",
+        "batch_date": date(2026, 1, 30),
+        "source": Source.YAHOO,
+        "rows_in": 9,
+        "rows_out": 9,
+        "quarantined": 0,
+        "symbols": {},
+        "started_at": at,
+        "finished_at": at + timedelta(seconds=30),
+        "code_version": "x",
+    }
     return StageRecord.model_validate(values | more)
 
 
 def failure(stage: str, minute: int, **more: Any) -> StageFailure:
     at = NOON + timedelta(minutes=minute)
     values = {
-        "stage": stage, "run_id": "r", "batch_date": date(2026, 1, 30), "kind": "StageError", "reason": "the line",
-        "exit_code": 1, "times": 2, "started_at": at, "failed_at": at + timedelta(seconds=10), "code_version": "x",
-    }  # fmt: skip
+        "stage": stage,
+        "run_id": "r",
+        "batch_date": date(2026, 1, 30),
+        "kind": "StageError",
+        "reason": "the line",
+        "exit_code": 1,
+        "times": 2,
+        "started_at": at,
+        "failed_at": at + timedelta(seconds=10),
+        "code_version": "x",
+    }
     return StageFailure.model_validate(values | more)
 
 
@@ -76,10 +93,12 @@ def test_a_validation_that_wrote_what_it_measured_and_failed_is_not_done() -> No
         ([record(STAGES[0], 0), record(STAGES[1], 5), failure(STAGES[1], 1)], "incomplete"),
         ([record(stage, n) for n, stage in enumerate(STAGES)], "incomplete"),
         ([record(stage, n) for n, stage in enumerate(STAGES)] + [GOOD], "succeeded"),
-        ([record(stage, n) for n, stage in enumerate(STAGES)] + [Summary(reconciled=False, warehouse_table="T")],
-         "failed"),
+        (
+            [record(stage, n) for n, stage in enumerate(STAGES)] + [Summary(reconciled=False, warehouse_table="T")],
+            "failed",
+        ),
     ],
-)  # fmt: skip
+)
 def test_states(parts: list[Part], state: str) -> None:
     assert item(*parts)["state"] == state
 
@@ -93,22 +112,42 @@ def test_symbols_are_reported_with_their_changes_and_places() -> None:
     ]
     (before,) = item(*records[:2])["symbols"]
     assert {before[name] for name in ("new", "unchanged", "revised", "facts", "analytics", "warehouse")} == {None}
-    run = item(*records, GOOD.model_copy(update={"symbols": {
-        "A": SymbolLineage(status=SymbolStatus.OK, fetched=9, quarantined=0, raw=9, changes=changes, facts=12,
-                           analytics=12, warehouse=11, checksum=""),
-    }}))  # fmt: skip
+    run = item(
+        *records,
+        GOOD.model_copy(
+            update={
+                "symbols": {
+                    "A": SymbolLineage(
+                        status=SymbolStatus.OK,
+                        fetched=9,
+                        quarantined=0,
+                        raw=9,
+                        changes=changes,
+                        facts=12,
+                        analytics=12,
+                        warehouse=11,
+                        checksum="",
+                    ),
+                }
+            }
+        ),
+    )
     (symbol,) = run["symbols"]
     assert [symbol[name] for name in ("rows", "new", "unchanged", "revised")] == [9, 2, 6, 1]
     assert [symbol[name] for name in ("facts", "analytics", "warehouse")] == [12, 12, 11]
     places = {node["label"]: node["detail"] for node in run["lineage"]["nodes"] if node["kind"] == "table"}
     assert places == {
-        "market.daily_bars": "2 new, 6 unchanged, 1 revised", "market.daily_analytics": "1 symbols", "T": "1 symbols",
-    }  # fmt: skip
+        "market.daily_bars": "2 new, 6 unchanged, 1 revised",
+        "market.daily_analytics": "1 symbols",
+        "T": "1 symbols",
+    }
 
 
 def test_facts_of_a_batch_that_is_rejected_go_nowhere() -> None:
-    run = item(record("fetch-historical", 0, symbols={"A": SymbolResult(rows=9, checksum="")}),
-               record("validate-raw", 1, symbols={"A": SymbolResult(rows=9, checksum="")}))  # fmt: skip
+    run = item(
+        record("fetch-historical", 0, symbols={"A": SymbolResult(rows=9, checksum="")}),
+        record("validate-raw", 1, symbols={"A": SymbolResult(rows=9, checksum="")}),
+    )
     assert [node["kind"] for node in run["lineage"]["nodes"]] == ["source", "stage", "stage"]
 
 

@@ -24,9 +24,12 @@ QUOTE = ("open", "high", "low", "close", "volume")
 
 
 def doubts(
-    answer: HttpAnswer, symbol: str = "AAPL", known: Known | None = None, period: Period = YEAR,
+    answer: HttpAnswer,
+    symbol: str = "AAPL",
+    known: Known | None = None,
+    period: Period = YEAR,
     sessions: Sequence[date] = SESSIONS,
-) -> str:  # fmt: skip
+) -> str:
     read = read_chart(answer.body["chart"]["result"][0], period, "America/New_York")
     return "; ".join(reasons(symbol, period, sessions, read, known))
 
@@ -277,10 +280,13 @@ def test_no_volume_at_all() -> None:
 @pytest.mark.parametrize(
     ("kind", "value", "reason"),
     [
-        ("split", float("nan"), "a split without a finite value"), ("split", float("inf"), "a split without a finite"),
-        ("dividend", -0.5, "a dividend below 0"), ("dividend", 0.0, None), ("split", 0.1, None),
+        ("split", float("nan"), "a split without a finite value"),
+        ("split", float("inf"), "a split without a finite"),
+        ("dividend", -0.5, "a dividend below 0"),
+        ("dividend", 0.0, None),
+        ("split", 0.1, None),
     ],
-)  # fmt: skip
+)
 def test_actions_that_cannot_be(kind: str, value: float, reason: str | None) -> None:
     found = impossible(kind, value)
     assert found == reason if reason is None else str(found).startswith(reason)

@@ -39,8 +39,11 @@ def cleaned(*rows: dict[str, Any], closed: tuple[date, ...] = SESSIONS) -> Clean
 def test_good_rows_become_numbered_bars() -> None:
     found = cleaned(row(19), row(20), row(21), row(22))
     assert [(bar.session_date.day, bar.sequence, bar.volume) for bar in found.bars] == [
-        (19, 0, 5_000_000), (20, 1, 5_000_000), (21, 2, 5_000_000), (22, 3, 5_000_000),
-    ]  # fmt: skip
+        (19, 0, 5_000_000),
+        (20, 1, 5_000_000),
+        (21, 2, 5_000_000),
+        (22, 3, 5_000_000),
+    ]
     assert (found.rejected, found.left_out, found.widened, found.missing) == ((), 0, 0, ())
 
 
@@ -77,9 +80,13 @@ def test_a_bad_row_is_rejected_and_the_others_stay(changes: dict[str, Any], reas
 
 @pytest.mark.parametrize(
     ("changes", "kind"),
-    [({"dividends": NAN}, "dividend"), ({"dividends": -0.1}, "dividend"), ({"stock_splits": -2.0}, "split"),
-     ({"stock_splits": math.inf}, "split")],
-)  # fmt: skip
+    [
+        ({"dividends": NAN}, "dividend"),
+        ({"dividends": -0.1}, "dividend"),
+        ({"stock_splits": -2.0}, "split"),
+        ({"stock_splits": math.inf}, "split"),
+    ],
+)
 def test_an_action_that_cannot_be_is_rejected_without_its_bar(changes: dict[str, Any], kind: str) -> None:
     found = cleaned(row(19), row(20, **changes), row(21))
     assert [bar.session_date.day for bar in found.bars] == [19, 20, 21]
@@ -106,13 +113,16 @@ def paid(day: int, amount: float, currency: str | None = None) -> Action:
 @pytest.mark.parametrize(
     ("action", "reason"),
     [
-        (paid(21, 102.0), "not below the close before it"), (paid(21, 250.0), "not below the close before it"),
+        (paid(21, 102.0), "not below the close before it"),
+        (paid(21, 250.0), "not below the close before it"),
         (paid(27, 102.0), "not below the close before it"),
-        (paid(21, 101.9), None), (paid(19, 500.0), None),  # what was before the first bar, others know
-        (paid(21, 15_000.0, "VND"), "a dividend in VND, prices in USD"), (paid(21, 0.5, "GBp"), "a dividend in GBp"),
+        (paid(21, 101.9), None),
+        (paid(19, 500.0), None),  # what was before the first bar, others know
+        (paid(21, 15_000.0, "VND"), "a dividend in VND, prices in USD"),
+        (paid(21, 0.5, "GBp"), "a dividend in GBp"),
         (paid(21, 0.5, "USD"), None),
     ],
-)  # fmt: skip
+)
 def test_a_dividend_that_the_prices_cannot_be_adjusted_for_is_rejected_without_its_bar(
     action: Action, reason: str | None
 ) -> None:
@@ -172,11 +182,10 @@ DAYS = st.one_of(st.none(), st.sampled_from(WEEK))
 
 @given(
     st.lists(
-        st.fixed_dictionaries(
-            {"session_date": DAYS} | dict.fromkeys(set(row(19)) - {"session_date"}, NUMBERS)
-        ), max_size=8,
+        st.fixed_dictionaries({"session_date": DAYS} | dict.fromkeys(set(row(19)) - {"session_date"}, NUMBERS)),
+        max_size=8,
     )
-)  # fmt: skip
+)
 def test_any_rows_are_judged_without_loss(rows: list[dict[str, Any]]) -> None:
     found = cleaned(*rows)
     assert len(found.bars) + len(found.rejected) + found.left_out == len(rows)
@@ -210,9 +219,14 @@ def test_widening_moves_nothing_but_high_and_low_and_by_dust_only(price: float, 
 def test_a_bar_is_final_some_minutes_after_the_close(seconds: int, settings: dict[str, Any], last: int) -> None:
     closes = datetime(2013, 2, 22, 21, tzinfo=UTC)
     answer = Answer(
-        symbol="IBM", source=Source.REPLAY, status=SymbolStatus.OK, fetched_at=closes + timedelta(seconds=seconds),
-        reason="", request={}, rows=pa.Table.from_pylist([row(day) for day in (19, 20, 21, 22)], schema=ROWS),
-    )  # fmt: skip
+        symbol="IBM",
+        source=Source.REPLAY,
+        status=SymbolStatus.OK,
+        fetched_at=closes + timedelta(seconds=seconds),
+        reason="",
+        request={},
+        rows=pa.Table.from_pylist([row(day) for day in (19, 20, 21, 22)], schema=ROWS),
+    )
     period = Period(WEEK[0], WEEK[-1])
     catalog = CatalogSettings(uri="sqlite:///none")
     found = _clean(answer, Run("run", WEEK[-1]), period, SESSIONS, FetchSettings(catalog=catalog, **settings))

@@ -63,9 +63,13 @@ def test_as_known_on_a_day_before_a_split_nothing_is_adjusted_for_it() -> None:
 def test_dividends_are_what_the_companies_paid() -> None:
     # Ex-dates and amounts as announced: MSFT's special dividend of 3 dollars beside its quarterly 8 cents, and others.
     known = {
-        ("MSFT", date(2003, 2, 19)): 0.08, ("MSFT", date(2004, 11, 15)): 3.08, ("MSFT", date(2012, 11, 13)): 0.23,
-        ("IBM", date(2000, 5, 8)): 0.13, ("IBM", date(2013, 2, 6)): 0.85, ("AAPL", date(2012, 8, 9)): 2.65,
-    }  # fmt: skip
+        ("MSFT", date(2003, 2, 19)): 0.08,
+        ("MSFT", date(2004, 11, 15)): 3.08,
+        ("MSFT", date(2012, 11, 13)): 0.23,
+        ("IBM", date(2000, 5, 8)): 0.13,
+        ("IBM", date(2013, 2, 6)): 0.85,
+        ("AAPL", date(2012, 8, 9)): 2.65,
+    }
     for (symbol, day), amount in known.items():
         bars = recorded()[symbol]
         assert bars.dividends[at(bars, day)] == amount

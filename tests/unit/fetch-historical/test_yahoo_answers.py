@@ -27,8 +27,15 @@ GOOD = chart("AAPL", DAYS, [100.0] * 30)
 EVENING = datetime(2026, 8, 7, 22, 0, tzinfo=UTC)
 NULL = case("http_200_result_null")
 GONE = case("http_404_once")
-NO_DATA = HttpAnswer(400, {"chart": {"result": None, "error": {
-    "code": "Bad Request", "description": "Data doesn't exist for startDate = 1, endDate = 2"}}})  # fmt: skip
+NO_DATA = HttpAnswer(
+    400,
+    {
+        "chart": {
+            "result": None,
+            "error": {"code": "Bad Request", "description": "Data doesn't exist for startDate = 1, endDate = 2"},
+        }
+    },
+)
 BUSY = HttpAnswer(503, b"<html>")
 LIMITED = HttpAnswer(429, b"Too Many Requests")
 
@@ -41,9 +48,13 @@ def reshaped(**parts: Any) -> HttpAnswer:
 
 @contextmanager
 def source(
-    answers: dict[str, HttpAnswer | Sequence[HttpAnswer]], *, attempts: int = 4, known: Known | None = None,
-    at: datetime = EVENING, **more: Any,
-) -> Iterator[tuple[Callable[..., Reply], Script]]:  # fmt: skip
+    answers: dict[str, HttpAnswer | Sequence[HttpAnswer]],
+    *,
+    attempts: int = 4,
+    known: Known | None = None,
+    at: datetime = EVENING,
+    **more: Any,
+) -> Iterator[tuple[Callable[..., Reply], Script]]:
     with answering(answers) as (url, script):
         settings = YahooSettings(
             endpoint=HttpUrl(url), attempts=attempts, timeout_seconds=more.pop("timeout_seconds", 5)
@@ -79,10 +90,12 @@ def test_a_good_answer_is_taken_as_it_came_with_one_request() -> None:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("split_recorded_not_applied", "not adjusted"), ("truncated_to_last_row", "250 sessions late"),
-        ("answer_of_another_symbol", "MSFT"), ("dividend_in_another_currency", "VND"),
+        ("split_recorded_not_applied", "not adjusted"),
+        ("truncated_to_last_row", "250 sessions late"),
+        ("answer_of_another_symbol", "MSFT"),
+        ("dividend_in_another_currency", "VND"),
     ],
-)  # fmt: skip
+)
 def test_a_doubtful_answer_is_asked_again_and_then_held(name: str, reason: str) -> None:
     with source({"AAPL": case(name)}) as (asked, script):
         reply = asked()
@@ -92,8 +105,20 @@ def test_a_doubtful_answer_is_asked_again_and_then_held(name: str, reason: str) 
     assert len(script.asked) == 4
 
 
-@pytest.mark.parametrize("bad", [case("truncated_to_last_row"), case("answer_of_another_symbol"), GONE, NULL, BUSY,
-    LIMITED, case("http_422"), case("http_401_invalid_crumb"), HttpAnswer(200, b"<html>")])  # fmt: skip
+@pytest.mark.parametrize(
+    "bad",
+    [
+        case("truncated_to_last_row"),
+        case("answer_of_another_symbol"),
+        GONE,
+        NULL,
+        BUSY,
+        LIMITED,
+        case("http_422"),
+        case("http_401_invalid_crumb"),
+        HttpAnswer(200, b"<html>"),
+    ],
+)
 def test_one_bad_answer_is_no_harm(bad: HttpAnswer) -> None:
     # yfinance itself repeats a request that was rejected, so that one answer counts as two.
     reply = ask([bad, bad, GOOD])
@@ -190,8 +215,10 @@ def test_an_answer_without_currency_says_so() -> None:
     assert "does not say the currency" in " ".join(reply.notes)
 
 
-@pytest.mark.parametrize("left_out", ["currency", "instrumentType", "firstTradeDate", "regularMarketTime",
-    "exchangeTimezoneName", "dataGranularity"])  # fmt: skip
+@pytest.mark.parametrize(
+    "left_out",
+    ["currency", "instrumentType", "firstTradeDate", "regularMarketTime", "exchangeTimezoneName", "dataGranularity"],
+)
 def test_an_incomplete_description_costs_no_bars(left_out: str) -> None:
     reply = ask(chart("AAPL", DAYS, [100.0] * 30, **{left_out: None}))
     assert (reply.status, reply.rows.num_rows) == (SymbolStatus.OK, 30)

@@ -40,9 +40,7 @@ def catalog(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_unknown() -> None:
-    status, reason = judge(
-        facts(404, error("Not Found", "No data found, symbol may be delisted")), PERIOD, None, NOW
-    )  # fmt: skip
+    status, reason = judge(facts(404, error("Not Found", "No data found, symbol may be delisted")), PERIOD, None, NOW)
     assert (status, reason) == (SymbolStatus.UNKNOWN, "No data found, symbol may be delisted")
 
 

@@ -16,8 +16,11 @@ SERVICES = sorted(
     path.parent.name for path in ROOT.glob("services/*/pyproject.toml") if path.parent.name not in LIBRARIES
 )
 DOCKERFILES = [
-    "services/Dockerfile", "services/ticklake-local/Dockerfile", "spark-apps/Dockerfile", "airflow-dags/Dockerfile",
-]  # fmt: skip
+    "services/Dockerfile",
+    "services/ticklake-local/Dockerfile",
+    "spark-apps/Dockerfile",
+    "airflow-dags/Dockerfile",
+]
 USERS = dict(zip(DOCKERFILES, ("10001:10001", "10001:10001", "185:185", "50000:0"), strict=True))
 
 
@@ -88,9 +91,12 @@ def test_nothing_of_the_build_stays(dockerfile: str) -> None:
 @pytest.mark.parametrize("dockerfile", DOCKERFILES)
 def test_packages_are_installed_with_the_lock_s_hashes_or_not_from_the_index(dockerfile: str) -> None:
     commands = [
-        part for word, rest in instructions(dockerfile) if word == "RUN" for part in rest.split("&&")
+        part
+        for word, rest in instructions(dockerfile)
+        if word == "RUN"
+        for part in rest.split("&&")
         if "uv pip install" in part
-    ]  # fmt: skip
+    ]
     assert len(commands) >= 2
     for command in commands:
         assert "--constraint requirements.lock" in command or "--offline --no-deps" in command, command
@@ -143,9 +149,10 @@ def test_spark_apps_need_nothing_that_their_image_leaves_out() -> None:
         assert f"spark-apps/{app}/pyproject.toml" in sources("spark-apps/Dockerfile")
     assert "spark-apps/run_*.py" in sources("spark-apps/Dockerfile")
     for script, module in (
-        ("run_daily_analytics", "daily_analytics.main"), ("run_stream_analytics", "stream_analytics.main"),
+        ("run_daily_analytics", "daily_analytics.main"),
+        ("run_stream_analytics", "stream_analytics.main"),
         ("run_rebuild_windows", "stream_analytics.rebuild_main"),
-    ):  # fmt: skip
+    ):
         assert f"from {module} import main" in (ROOT / "spark-apps" / f"{script}.py").read_text()
 
 
@@ -186,8 +193,11 @@ def test_the_jars_stage_has_all_that_fetching_needs(tmp_path: Path) -> None:
 def test_make_builds_every_image_with_the_pinned_versions() -> None:
     done = subprocess.run(
         ["make", "--no-print-directory", "-n", "images", "VERSION=9.9.9", "PIP_INDEX_URL=there"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     builds = [line for line in done.stdout.splitlines() if line.startswith("docker build")]
     tags = {found[1] for line in builds if (found := re.search(r"--tag ticklake/(\S+):9\.9\.9 ", line))}
     assert tags == {*SERVICES, "spark-apps", "airflow-dags", "local-servers"}
@@ -198,5 +208,9 @@ def test_make_builds_every_image_with_the_pinned_versions() -> None:
         assert "--build-arg PIP_INDEX_URL " in line, "by name: a mirror's address may hold a password"
     live = [line for line in builds if "--target live" in line]
     assert {re.search(r"SERVICE=(\S+)", line)[1] for line in live} == {  # type: ignore[index]
-        "stream-ticks", "archive-ticks", "market-alerts", "batch-exporter", "dashboard",
-    }  # fmt: skip
+        "stream-ticks",
+        "archive-ticks",
+        "market-alerts",
+        "batch-exporter",
+        "dashboard",
+    }

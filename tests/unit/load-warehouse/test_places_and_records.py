@@ -57,9 +57,10 @@ def test_an_empty_csv_has_no_rows() -> None:
 
 
 COLUMNS = (
-    Column("symbol", "string", "", nullable=False), Column("fetched_at", "timestamp", "", nullable=False),
+    Column("symbol", "string", "", nullable=False),
+    Column("fetched_at", "timestamp", "", nullable=False),
     Column("close", "double", ""),
-)  # fmt: skip
+)
 AT = datetime(2024, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 
 
@@ -88,10 +89,21 @@ def test_symbols_are_grouped_by_rows() -> None:
 
 def version(hour: int, close: float, batch: str = "b") -> dict[str, Any]:
     return {
-        "symbol": "AAPL", "session_date": date(2024, 1, 2), "known_at": AT.replace(hour=hour), "open": 1.5, "high": 9.0,
-        "low": 1.0, "close": close, "volume": 7, "currency": None, "source": "yahoo", "batch_id": batch,
-        "batch_date": date(2024, 1, 3), "row_hash": "not looked at", "change": "first",
-    }  # fmt: skip
+        "symbol": "AAPL",
+        "session_date": date(2024, 1, 2),
+        "known_at": AT.replace(hour=hour),
+        "open": 1.5,
+        "high": 9.0,
+        "low": 1.0,
+        "close": close,
+        "volume": 7,
+        "currency": None,
+        "source": "yahoo",
+        "batch_id": batch,
+        "batch_date": date(2024, 1, 3),
+        "row_hash": "not looked at",
+        "change": "first",
+    }
 
 
 def test_the_hash_in_force_is_of_the_values_of_the_latest_version() -> None:
@@ -120,10 +132,19 @@ STAGES = ("fetch-historical", "consume-historical", "validate-raw", "daily-analy
 def records(**changes: dict[str, Any]) -> dict[str, StageRecord]:
     def one(stage: str) -> StageRecord:
         values: dict[str, Any] = {
-            "stage": stage, "run_id": "r", "batch_id": "r", "batch_date": date(2024, 1, 3), "source": Source.YAHOO,
-            "rows_in": 3, "rows_out": 3, "quarantined": 0, "symbols": symbol(),
-            "started_at": AT, "finished_at": AT, "code_version": "v",
-        }  # fmt: skip
+            "stage": stage,
+            "run_id": "r",
+            "batch_id": "r",
+            "batch_date": date(2024, 1, 3),
+            "source": Source.YAHOO,
+            "rows_in": 3,
+            "rows_out": 3,
+            "quarantined": 0,
+            "symbols": symbol(),
+            "started_at": AT,
+            "finished_at": AT,
+            "code_version": "v",
+        }
         return StageRecord(**(values | changes.get(stage.replace("-", "_"), {})))
 
     return {stage: one(stage) for stage in STAGES}
@@ -134,8 +155,12 @@ def symbol(**values: Any) -> dict[str, SymbolResult]:
 
 
 LONGER = {"rows_in": 9, "rows_out": 9, "symbols": symbol(rows=9, checksum="whole")}
-NEWER = {"rows_in": 10, "rows_out": 10, "symbols": symbol(rows=10, checksum="newer"),
-         "snapshots": {"daily_analytics": 2}}  # fmt: skip
+NEWER = {
+    "rows_in": 10,
+    "rows_out": 10,
+    "symbols": symbol(rows=10, checksum="newer"),
+    "snapshots": {"daily_analytics": 2},
+}
 
 
 def test_records_that_agree() -> None:
@@ -149,33 +174,55 @@ def test_records_that_agree() -> None:
 @pytest.mark.parametrize(
     ("changes", "fault"),
     [
-        ({"fetch_historical": {"rows_in": 5, "quarantined": 1}},
-         "fetch-historical: 5 rows in, but 3 out + 1 quarantined"),
-        ({"load_warehouse": {"rows_out": 1, "symbols": symbol(rows=1)}},
-         "load-warehouse: 3 rows in, but 1 out + 0 quarantined"),
-        ({"validate_raw": {"symbols": symbol(changes=SymbolChanges(new=1, revised=1))}},
-         "validate-raw A: 3 rows, but 1 new + 0 unchanged + 1 revised"),
-        ({"validate_raw": {"symbols": symbol(changes=None)}},
-         "validate-raw A: 3 rows, but 0 new + 0 unchanged + 0 revised"),
+        (
+            {"fetch_historical": {"rows_in": 5, "quarantined": 1}},
+            "fetch-historical: 5 rows in, but 3 out + 1 quarantined",
+        ),
+        (
+            {"load_warehouse": {"rows_out": 1, "symbols": symbol(rows=1)}},
+            "load-warehouse: 3 rows in, but 1 out + 0 quarantined",
+        ),
+        (
+            {"validate_raw": {"symbols": symbol(changes=SymbolChanges(new=1, revised=1))}},
+            "validate-raw A: 3 rows, but 1 new + 0 unchanged + 1 revised",
+        ),
+        (
+            {"validate_raw": {"symbols": symbol(changes=None)}},
+            "validate-raw A: 3 rows, but 0 new + 0 unchanged + 0 revised",
+        ),
         ({"daily_analytics": LONGER}, "load-warehouse A: 3 rows, daily-analytics had 9"),
-        ({"daily_analytics": LONGER, "load_warehouse": NEWER | {"snapshots": {}}},
-         "load-warehouse A: 10 rows, daily-analytics had 9"),
+        (
+            {"daily_analytics": LONGER, "load_warehouse": NEWER | {"snapshots": {}}},
+            "load-warehouse A: 10 rows, daily-analytics had 9",
+        ),
         ({"daily_analytics": NEWER, "load_warehouse": LONGER}, "load-warehouse A: 9 rows, daily-analytics had 10"),
         ({"consume_historical": {"rows_out": 2, "rows_in": 2}}, "consume-historical: 2 rows out, but 3 by symbol"),
-        ({"fetch_historical": {"symbols": symbol(quarantined=2)}},
-         "fetch-historical: 0 rows quarantined, but 2 by symbol"),
+        (
+            {"fetch_historical": {"symbols": symbol(quarantined=2)}},
+            "fetch-historical: 0 rows quarantined, but 2 by symbol",
+        ),
         ({"daily_analytics": {"batch_id": "q"}}, "daily-analytics: batch_id is q, that of fetch-historical r"),
-        ({"load_warehouse": {"symbols": symbol(checksum="d")}},
-         "load-warehouse A: another checksum over its 3 rows than daily-analytics"),
-        ({"validate_raw": {"symbols": symbol(checksum="d")}},
-         "validate-raw A: another checksum over its 3 rows than consume-historical"),
-        ({"daily_analytics": {"symbols": symbol(rows=2), "rows_in": 2, "rows_out": 2}},
-         "daily-analytics A: 2 rows, validate-raw had 3"),
-        ({"consume_historical": {"symbols": {}, "rows_in": 0, "rows_out": 0}},
-         "consume-historical A: not in its record, but in that of fetch-historical"),
-        ({"consume_historical": {"symbols": symbol(rows=2), "rows_in": 2, "rows_out": 2}},
-         "consume-historical A: 2 rows, fetch-historical had 3"),
+        (
+            {"load_warehouse": {"symbols": symbol(checksum="d")}},
+            "load-warehouse A: another checksum over its 3 rows than daily-analytics",
+        ),
+        (
+            {"validate_raw": {"symbols": symbol(checksum="d")}},
+            "validate-raw A: another checksum over its 3 rows than consume-historical",
+        ),
+        (
+            {"daily_analytics": {"symbols": symbol(rows=2), "rows_in": 2, "rows_out": 2}},
+            "daily-analytics A: 2 rows, validate-raw had 3",
+        ),
+        (
+            {"consume_historical": {"symbols": {}, "rows_in": 0, "rows_out": 0}},
+            "consume-historical A: not in its record, but in that of fetch-historical",
+        ),
+        (
+            {"consume_historical": {"symbols": symbol(rows=2), "rows_in": 2, "rows_out": 2}},
+            "consume-historical A: 2 rows, fetch-historical had 3",
+        ),
     ],
-)  # fmt: skip
+)
 def test_records_that_disagree(changes: dict[str, dict[str, Any]], fault: str) -> None:
     assert next(iter(record_faults(records(**changes)))) == fault

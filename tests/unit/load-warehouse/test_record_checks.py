@@ -20,9 +20,18 @@ def record(stage: str, symbols: dict[str, SymbolResult], **more: Any) -> StageRe
     out, held = (sum(getattr(part, name) for part in symbols.values()) for name in ("rows", "held"))
     values = {"rows_in": out + held, "rows_out": out, "held": held} | more
     return StageRecord(
-        stage=stage, run_id="r", batch_id="r", batch_date=date(2026, 8, 7), source=Source.YAHOO, quarantined=0,
-        symbols=symbols, started_at=AT, finished_at=AT, code_version="x", **values,
-    )  # fmt: skip
+        stage=stage,
+        run_id="r",
+        batch_id="r",
+        batch_date=date(2026, 8, 7),
+        source=Source.YAHOO,
+        quarantined=0,
+        symbols=symbols,
+        started_at=AT,
+        finished_at=AT,
+        code_version="x",
+        **values,
+    )
 
 
 def records(*parts: SymbolResult, **changed: StageRecord) -> Records:

@@ -87,9 +87,11 @@ def test_literals_cannot_be_left() -> None:
 
 def test_only_real_market_data_goes_to_the_real_schema() -> None:
     assert {source: schema_of(source) for source in Source} == {
-        Source.YAHOO: "MARKET", Source.ALPHA_VANTAGE: "MARKET",
-        Source.REPLAY: "MARKET_TEST", Source.SIMULATED: "MARKET_TEST",
-    }  # fmt: skip
+        Source.YAHOO: "MARKET",
+        Source.ALPHA_VANTAGE: "MARKET",
+        Source.REPLAY: "MARKET_TEST",
+        Source.SIMULATED: "MARKET_TEST",
+    }
 
 
 def test_only_what_differs_is_replaced(cursor: Any) -> None:
@@ -119,8 +121,11 @@ def test_rows_of_staged_symbols_that_are_not_staged_go(cursor: Any) -> None:
     for where in (T, S):
         cursor.execute(create_table(where, DAILY))
     for symbol, source, day in (
-        ("A", "x", "2024-01-01"), ("A", "x", "2024-01-02"), ("A", "y", "2024-01-02"), ("B", "x", "2024-01-02"),
-    ):  # fmt: skip
+        ("A", "x", "2024-01-01"),
+        ("A", "x", "2024-01-02"),
+        ("A", "y", "2024-01-02"),
+        ("B", "x", "2024-01-02"),
+    ):
         insert(cursor, DAILY, T, symbol=symbol, source=source, session_date=day)
     insert(cursor, DAILY, S, symbol="A", source="x", session_date="2024-01-01")
     cursor.execute(count(T, S))
@@ -145,8 +150,10 @@ def test_facts_are_only_added(cursor: Any) -> None:
     cursor.execute(f"SELECT BATCH_ID, SESSION_DATE, CLOSE, CHANGE FROM {T} ORDER BY 1, 2")
     days = date(2024, 1, 1), date(2024, 1, 2)
     assert cursor.fetchall() == [
-        ("x", days[0], 1.0, "first"), ("x", days[1], 3.0, "first"), ("y", days[0], 2.0, "revision")
-    ]  # fmt: skip
+        ("x", days[0], 1.0, "first"),
+        ("x", days[1], 3.0, "first"),
+        ("y", days[0], 2.0, "revision"),
+    ]
     cursor.execute(unlike(T, S, BARS))
     assert cursor.fetchall() == []
     cursor.execute(f"UPDATE {S} SET CLOSE = 5 WHERE BATCH_ID = 'y'")
@@ -210,8 +217,13 @@ def test_snowflake_itself_reads_parquet_by_its_vectorized_scanner() -> None:
 
 @pytest.mark.parametrize(
     ("host", "snowflake"),
-    [("ab-cd.snowflakecomputing.com", True), ("ab-cd.privatelink.snowflakecomputing.com", True),
-     ("ab-cd.snowflakecomputing.cn", True), ("127.0.0.1", False), ("warehouse.example.com", False)],
-)  # fmt: skip
+    [
+        ("ab-cd.snowflakecomputing.com", True),
+        ("ab-cd.privatelink.snowflakecomputing.com", True),
+        ("ab-cd.snowflakecomputing.cn", True),
+        ("127.0.0.1", False),
+        ("warehouse.example.com", False),
+    ],
+)
 def test_what_is_snowflake_itself(host: str, snowflake: bool) -> None:
     assert is_snowflake(host) is snowflake

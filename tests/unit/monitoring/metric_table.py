@@ -33,22 +33,43 @@ def _batch(registry: CollectorRegistry) -> None:
     common = {"run_id": "r", "batch_date": date(2026, 1, 30), "code_version": "x"}
     check = CheckResult(name="stale_sessions", observed=1, limit=2, unit="sessions")
     record = StageRecord(
-        stage="validate-raw", batch_id="r", source=Source.YAHOO, rows_in=1, rows_out=1, quarantined=0, symbols={},
-        checks=(check,), started_at=NOW, finished_at=NOW, **common,
-    )  # fmt: skip
+        stage="validate-raw",
+        batch_id="r",
+        source=Source.YAHOO,
+        rows_in=1,
+        rows_out=1,
+        quarantined=0,
+        symbols={},
+        checks=(check,),
+        started_at=NOW,
+        finished_at=NOW,
+        **common,
+    )
     failure = StageFailure(
         stage="load-warehouse", kind="StageError", reason="x", exit_code=1, started_at=NOW, failed_at=NOW, **common
     )
     summary = RunLineage(
-        batch_id="r", source=Source.YAHOO, reconciled=True, warehouse_table="T", stages=(), symbols={},
-        finished_at=NOW, **common,
-    )  # fmt: skip
+        batch_id="r",
+        source=Source.YAHOO,
+        reconciled=True,
+        warehouse_table="T",
+        stages=(),
+        symbols={},
+        finished_at=NOW,
+        **common,
+    )
     settings = BatchSettings(schedule="sessions")
     size = TableSize(files=1, size=1, snapshots=1)
     done = Maintenance(
-        run_id="r", date=NOW.date(), orphans=0, orphan_size=0, started_at=NOW, finished_at=NOW, code_version="x",
+        run_id="r",
+        date=NOW.date(),
+        orphans=0,
+        orphan_size=0,
+        started_at=NOW,
+        finished_at=NOW,
+        code_version="x",
         tables=(TableMaintenance(table="market.windows", before=size, after=size, compacted=0, expired=0),),
-    )  # fmt: skip
+    )
     state = snapshot([RunState({record.stage: record}, {failure.stage: failure}, summary)], settings, maintenance=done)
     registry.register(batch_exporter.metrics.BatchCollector(lambda: state, settings, "XNYS"))
 

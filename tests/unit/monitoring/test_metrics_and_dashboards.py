@@ -18,30 +18,46 @@ CHART = Path(__file__).parents[3] / "charts" / "ticklake"
 DASHBOARDS = sorted((CHART / "files" / "dashboards").glob("*.json"))
 OTHERS = {
     # Prometheus, its client library, kubelets, the node exporter.
-    "up", "ALERTS", "process_start_time_seconds", "kubelet_volume_stats_available_bytes",
-    "kubelet_volume_stats_capacity_bytes", "node_filesystem_avail_bytes", "node_filesystem_size_bytes",
+    "up",
+    "ALERTS",
+    "process_start_time_seconds",
+    "kubelet_volume_stats_available_bytes",
+    "kubelet_volume_stats_capacity_bytes",
+    "node_filesystem_avail_bytes",
+    "node_filesystem_size_bytes",
     # Spark 4.0.2, as its pages serve them.
-    "metrics_executor_activeTasks", "metrics_executor_JVMHeapMemory_bytes",
+    "metrics_executor_activeTasks",
+    "metrics_executor_JVMHeapMemory_bytes",
     "metrics_stream_analytics_driver_spark_streaming_closed_inputRate_total_Value",
     "metrics_stream_analytics_driver_spark_streaming_closed_processingRate_total_Value",
     # MinIO, below /minio/metrics/v3.
-    "minio_cluster_health_capacity_usable_free_bytes", "minio_cluster_health_capacity_usable_total_bytes",
-    "minio_cluster_health_drives_count", "minio_cluster_health_drives_online_count",
-    "minio_cluster_health_nodes_online_count", "minio_cluster_erasure_set_overall_health",
-    "minio_api_requests_total", "minio_api_requests_4xx_errors_total", "minio_api_requests_5xx_errors_total",
-    "minio_api_requests_traffic_received_bytes", "minio_api_requests_traffic_sent_bytes",
+    "minio_cluster_health_capacity_usable_free_bytes",
+    "minio_cluster_health_capacity_usable_total_bytes",
+    "minio_cluster_health_drives_count",
+    "minio_cluster_health_drives_online_count",
+    "minio_cluster_health_nodes_online_count",
+    "minio_cluster_erasure_set_overall_health",
+    "minio_api_requests_total",
+    "minio_api_requests_4xx_errors_total",
+    "minio_api_requests_5xx_errors_total",
+    "minio_api_requests_traffic_received_bytes",
+    "minio_api_requests_traffic_sent_bytes",
     # Kafka by Strimzi's reporter, as Strimzi's own dashboards name them.
-    "kafka_cluster_partition_atminisr", "kafka_cluster_partition_underminisr", "kafka_log_log_size",
+    "kafka_cluster_partition_atminisr",
+    "kafka_cluster_partition_underminisr",
+    "kafka_log_log_size",
     "kafka_controller_kafkacontroller_activecontrollercount",
     "kafka_controller_kafkacontroller_offlinepartitionscount",
-    "kafka_server_brokertopicmetrics_bytesinpersec_total", "kafka_server_brokertopicmetrics_bytesoutpersec_total",
+    "kafka_server_brokertopicmetrics_bytesinpersec_total",
+    "kafka_server_brokertopicmetrics_bytesoutpersec_total",
     "kafka_server_brokertopicmetrics_failedfetchrequestspersec_total",
     "kafka_server_brokertopicmetrics_failedproducerequestspersec_total",
     "kafka_server_brokertopicmetrics_messagesinpersec_total",
     "kafka_server_kafkarequesthandlerpool_requesthandleravgidlepercent_total",
-    "kafka_server_replicamanager_leadercount", "kafka_server_replicamanager_underreplicatedpartitions",
+    "kafka_server_replicamanager_leadercount",
+    "kafka_server_replicamanager_underreplicatedpartitions",
     "kafka_server_socket_server_metrics_connection_count",
-}  # fmt: skip
+}
 """Metrics of others that are asked for; each was seen at its source."""
 
 
@@ -118,8 +134,11 @@ def test_dashboards_are_whole(path: Path) -> None:
     covered: set[tuple[int, int]] = set()
     for panel in panels:
         place = panel["gridPos"]
-        cells = {(x, y) for x in range(place["x"], place["x"] + place["w"])
-                 for y in range(place["y"], place["y"] + place["h"])}  # fmt: skip
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
         assert not cells & covered, panel["title"]
         assert place["x"] + place["w"] <= 24
         covered |= cells

@@ -39,8 +39,9 @@ class Kept:
         """Why windows of each length that begin at `starts` are left out."""
         rows = [
             (number, source, length, start, start + WINDOW_LENGTHS[length])
-            for length, many in starts.items() for number, start in enumerate(many)
-        ]  # fmt: skip
+            for length, many in starts.items()
+            for number, start in enumerate(many)
+        ]
         frame = self._spark.createDataFrame(
             rows, "number int, source string, window_length string, window_start timestamp, window_end timestamp"
         )
@@ -72,8 +73,9 @@ def test_the_first_checkpoint_of_a_whole_log_writes_everything(spark: SparkSessi
 def test_windows_that_begin_no_later_than_what_is_missing_are_partial(spark: SparkSession) -> None:
     kept = Kept(spark, CheckpointRecord(topic_id="t", gaps=(GAP,), complete_after=NOON))
     assert kept.reasons({"15m": minutes(-14, 0, 1), "1h": minutes(-55, 5)}) == {
-        "15m": ["partial", "partial", None], "1h": ["partial", None],
-    }  # fmt: skip
+        "15m": ["partial", "partial", None],
+        "1h": ["partial", None],
+    }
 
 
 def test_what_was_written_before_is_not_written_again(spark: SparkSession) -> None:
@@ -94,9 +96,7 @@ def test_the_log_reports_once_what_was_left_out(spark: SparkSession) -> None:
         kept.history.report({"15m"})
         kept.history.report()
     assert kept.skipped == {("15m", "partial"): 3, ("1h", "written"): 4}
-    lines = [
-        (line["window"], line["reason"], line["count"], line["first_start"], line["last_start"]) for line in lines
-    ]  # fmt: skip
+    lines = [(line["window"], line["reason"], line["count"], line["first_start"], line["last_start"]) for line in lines]
     assert lines == [
         ("15m", "partial", 3, "2026-01-30T11:46:00+00:00", "2026-01-30T12:00:00+00:00"),
         ("1h", "written", 4, "2026-01-30T11:46:00+00:00", "2026-01-30T11:57:00+00:00"),

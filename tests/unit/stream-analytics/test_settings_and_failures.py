@@ -73,20 +73,33 @@ Caused by: {cause}
     ("cause", "kind", "message"),
     [
         ("org.apache.kafka.common.errors.UnknownTopicOrPartitionException: none here", ConfigurationError, "lacks"),
-        ("org.apache.spark.sql.kafka010.KafkaIllegalStateException: [KAFKA_DATA_LOSS.PARTITION_OFFSET_CHANGED] Some "
-         "data may have been lost. Reason: Partition t-0 offset was changed from 9 to 3.", CheckpointError,
-         "offset was changed from 9 to 3"),
-        ("java.lang.IllegalStateException: Partition t-0's offset was changed from 9 to 3. Some data may have been "
-         "missed.", CheckpointError, RESET),
+        (
+            "org.apache.spark.sql.kafka010.KafkaIllegalStateException: [KAFKA_DATA_LOSS.PARTITION_OFFSET_CHANGED] Some "
+            "data may have been lost. Reason: Partition t-0 offset was changed from 9 to 3.",
+            CheckpointError,
+            "offset was changed from 9 to 3",
+        ),
+        (
+            "java.lang.IllegalStateException: Partition t-0's offset was changed from 9 to 3. Some data may have been "
+            "missed.",
+            CheckpointError,
+            RESET,
+        ),
         ("org.apache.kafka.common.errors.TimeoutException: Timed out waiting", StageError, "does not answer"),
-        ("org.apache.kafka.common.errors.SaslAuthenticationException: Authentication failed", ProcessError,
-         "rejects the credentials of user"),
-        ("software.amazon.awssdk.services.s3.model.S3Exception: unknown key:InvalidAccessKeyId", ProcessError,
-         "the store rejects the key"),
+        (
+            "org.apache.kafka.common.errors.SaslAuthenticationException: Authentication failed",
+            ProcessError,
+            "rejects the credentials of user",
+        ),
+        (
+            "software.amazon.awssdk.services.s3.model.S3Exception: unknown key:InvalidAccessKeyId",
+            ProcessError,
+            "the store rejects the key",
+        ),
         ("java.lang.OutOfMemoryError: Java heap space", ProcessError, "out of memory"),
         ("java.io.IOException: No space left on device", StageError, "IOException: No space left on device"),
     ],
-)  # fmt: skip
+)
 def test_the_root_cause_becomes_one_line(cause: str, kind: type[StageError], message: str) -> None:
     error = explained_text("closed", STACK.format(head="x", cause=cause), StreamAnalyticsSettings(catalog=CATALOG))
     assert type(error) is kind

@@ -33,11 +33,16 @@ def some_ticks(count: int) -> Ticks:
     chance = random.Random(7)
     return [
         (
-            chance.choice(["AAPL", "MSFT"]), chance.choice(["simulated", "replay"]), round(chance.uniform(90, 110), 2),
-            chance.choice([0, 0, 5, 100]), START + timedelta(seconds=chance.randrange(5400)), sequence, "run",
+            chance.choice(["AAPL", "MSFT"]),
+            chance.choice(["simulated", "replay"]),
+            round(chance.uniform(90, 110), 2),
+            chance.choice([0, 0, 5, 100]),
+            START + timedelta(seconds=chance.randrange(5400)),
+            sequence,
+            "run",
         )
         for sequence in range(count)
-    ]  # fmt: skip
+    ]
 
 
 def window_starts(moment: datetime, spec: WindowSpec) -> list[datetime]:
@@ -62,12 +67,18 @@ def plain_windows(ticks: Ticks) -> dict[tuple[Any, ...], dict[str, Any]]:
         members.sort(key=lambda tick: (tick[4], tick[5]))
         prices, volume = [tick[2] for tick in members], sum(tick[3] for tick in members)
         result[key] = {
-            "open": prices[0], "high": max(prices), "low": min(prices), "close": prices[-1], "volume": volume,
+            "open": prices[0],
+            "high": max(prices),
+            "low": min(prices),
+            "close": prices[-1],
+            "volume": volume,
             "vwap": math.fsum(t[2] * t[3] for t in members) / volume if volume else statistics.fmean(prices),
-            "tick_count": len(members), "moving_average": statistics.fmean(prices),
+            "tick_count": len(members),
+            "moving_average": statistics.fmean(prices),
             "volatility": statistics.stdev(prices) if len(prices) > 1 else None,
-            "first_event_time": members[0][4], "last_event_time": members[-1][4],
-        }  # fmt: skip
+            "first_event_time": members[0][4],
+            "last_event_time": members[-1][4],
+        }
     return result
 
 
@@ -142,9 +153,7 @@ def test_late_ticks_are_counted_by_the_windows_they_missed(spark: SparkSession) 
     watermark = START + timedelta(minutes=62, seconds=17)
     expected = []
     for spec in SPECS:
-        missed = [
-            [start + spec.length <= watermark for start in window_starts(tick[4], spec)] for tick in ticks
-        ]  # fmt: skip
+        missed = [[start + spec.length <= watermark for start in window_starts(tick[4], spec)] for tick in ticks]
         partly = sum(any(windows) and not all(windows) for windows in missed)
         expected.append(LateTicks(spec.name, partly, sum(all(windows) for windows in missed)))
     assert late_ticks(spark.createDataFrame(ticks, SCHEMA), SPECS, watermark) == tuple(expected)

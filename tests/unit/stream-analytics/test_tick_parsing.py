@@ -14,9 +14,15 @@ from stream_analytics.tick_parsing import from_the_future, parsed, usable
 from ticklake.records import Tick
 
 GOOD = {
-    "schema_version": 1, "symbol": "AAPL", "price": 187.5, "volume": 3, "event_time": "2026-01-31T14:30:00.123Z",
-    "sequence": 0, "producer_run": "run-1", "source": "simulated",
-}  # fmt: skip
+    "schema_version": 1,
+    "symbol": "AAPL",
+    "price": 187.5,
+    "volume": 3,
+    "event_time": "2026-01-31T14:30:00.123Z",
+    "sequence": 0,
+    "producer_run": "run-1",
+    "source": "simulated",
+}
 APPENDED = datetime(2026, 1, 31, 14, 30, tzinfo=UTC)
 
 
@@ -50,23 +56,40 @@ def changed(**fields: Any) -> bytes:
 def test_each_rule_alone(spark: SparkSession) -> None:
     text = json.dumps(GOOD)
     messages: list[bytes | None] = [
-        text.encode(), json.dumps(GOOD, indent=2).encode(), b" " + text.encode() + b"\n", None, b"", b"null", b"{}",
-        b"[]", b"tick", text.encode()[:-1], text.encode() + b" x", text.encode() + b"}", f"{text},{text}".encode(),
-        f"[{text}]".encode(), f"{text}] x".encode(), b"\xff\xfe", text.replace("run-1", "\u00fc-\u20ac").encode(),
-        text.encode().replace(b"run-1", b"run-\xff"), text.replace("187.5", "NaN").encode(),
-        text.replace("187.5", "1e400").encode(), text.replace("187.5", "1.875e2").encode(),
+        text.encode(),
+        json.dumps(GOOD, indent=2).encode(),
+        b" " + text.encode() + b"\n",
+        None,
+        b"",
+        b"null",
+        b"{}",
+        b"[]",
+        b"tick",
+        text.encode()[:-1],
+        text.encode() + b" x",
+        text.encode() + b"}",
+        f"{text},{text}".encode(),
+        f"[{text}]".encode(),
+        f"{text}] x".encode(),
+        b"\xff\xfe",
+        text.replace("run-1", "\u00fc-\u20ac").encode(),
+        text.encode().replace(b"run-1", b"run-\xff"),
+        text.replace("187.5", "NaN").encode(),
+        text.replace("187.5", "1e400").encode(),
+        text.replace("187.5", "1.875e2").encode(),
         *(changed(symbol=value) for value in ("^GSPC", "BRK-B", "", "aapl", "A" * 20, "A" * 21, "AAPL\n", 5, None)),
         *(changed(price=value) for value in (5e-324, 100, 0, -1.0, "1.5", None, True, 0.1 + 0.2, 1e308)),
         *(changed(volume=value) for value in (0, -1, 3.0, 3.5, "3", None, 2**63 - 1)),
         *(changed(sequence=value) for value in (2**40, -1, "0", None)),
-        *(changed(producer_run=value) for value in ("", "a]b", "a\\\"}{", 7, None)),
+        *(changed(producer_run=value) for value in ("", "a]b", 'a\\"}{', 7, None)),
         *(changed(source=value) for value in ("yahoo", "replay", "alpha_vantage", "made up", None)),
         *(changed(schema_version=value) for value in (2, "1", None)),
         *(changed(event_time=f"2026-01-31T14:30:00{end}") for end in ("Z", ".1Z", ".123456Z", "+01:00", "-05:30", "")),
         *(changed(event_time=value) for value in ("2026-02-30T14:30:00Z", "2026-01-31T25:00:00Z", "now", "", None)),
-        changed(more=1), changed(kind="tick"),
+        changed(more=1),
+        changed(kind="tick"),
         *(json.dumps({key: value for key, value in GOOD.items() if key != left}).encode() for left in GOOD),
-    ]  # fmt: skip
+    ]
     rows = parse(spark, messages)
     assert len(rows) == len(messages)
     for row, message in zip(rows, messages, strict=True):
@@ -79,9 +102,11 @@ numbers = st.one_of(st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False,
 values = st.one_of(st.none(), st.booleans(), numbers, texts, st.just([]), st.just({}))
 times = st.builds(
     lambda start, micros, digits, zone: f"{start:%Y-%m-%dT%H:%M:%S}.{micros:06d}"[: 19 + digits] + zone,
-    st.datetimes(datetime(1971, 1, 1), datetime(2200, 1, 1)), st.integers(0, 999_999),
-    st.sampled_from([0, 2, 4, 7]), st.sampled_from(["Z", "+00:00", "-04:00", "+05:30", ""]),
-)  # fmt: skip
+    st.datetimes(datetime(1971, 1, 1), datetime(2200, 1, 1)),
+    st.integers(0, 999_999),
+    st.sampled_from([0, 2, 4, 7]),
+    st.sampled_from(["Z", "+00:00", "-04:00", "+05:30", ""]),
+)
 good_ticks = st.fixed_dictionaries(
     {
         "schema_version": st.just(1),

@@ -62,12 +62,19 @@ def quote_json(price: str = "296.3400", volume: str = "3137218", day: str = "202
     return json.dumps(
         {
             "Global Quote": {
-                "01. symbol": "IBM", "02. open": "295.0000", "03. high": "297.0000", "04. low": "294.1000",
-                "05. price": price, "06. volume": volume, "07. latest trading day": day,
-                "08. previous close": "294.7800", "09. change": "1.5600", "10. change percent": "0.5292%",
+                "01. symbol": "IBM",
+                "02. open": "295.0000",
+                "03. high": "297.0000",
+                "04. low": "294.1000",
+                "05. price": price,
+                "06. volume": volume,
+                "07. latest trading day": day,
+                "08. previous close": "294.7800",
+                "09. change": "1.5600",
+                "10. change percent": "0.5292%",
             }
         }
-    )  # fmt: skip
+    )
 
 
 def test_a_quote_is_read(server: Server) -> None:
@@ -80,12 +87,20 @@ def test_a_quote_is_read(server: Server) -> None:
     ("field", "text", "daily"),
     [
         ("Note", "Our standard API call frequency is 5 calls per minute and 500 calls per day.", False),
-        ("Information", f"We have detected your API key as {KEY} and our standard API rate limit is 25 requests per "
-         "day. Please subscribe to any of the premium plans to remove all daily rate limits.", True),
-        ("Information", "Please consider spreading out your free API requests more sparingly (1 request per second). "
-         "Premium plans lift the free key rate limit (25 requests per day).", False),
+        (
+            "Information",
+            f"We have detected your API key as {KEY} and our standard API rate limit is 25 requests per "
+            "day. Please subscribe to any of the premium plans to remove all daily rate limits.",
+            True,
+        ),
+        (
+            "Information",
+            "Please consider spreading out your free API requests more sparingly (1 request per second). "
+            "Premium plans lift the free key rate limit (25 requests per day).",
+            False,
+        ),
     ],
-)  # fmt: skip
+)
 def test_limits_inside_http_200(server: Server, field: str, text: str, daily: bool) -> None:
     server.answer = (200, json.dumps({field: text}))
     found = Client(settings(server)).quote("IBM")
@@ -131,7 +146,7 @@ def test_an_unknown_symbol(server: Server, body: dict[str, object]) -> None:
         (200, quote_json(price="-1")),
         (200, quote_json(price="nan")),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_read_is_a_failure_to_be_tried_again(server: Server, answer: tuple[int, str]) -> None:
     server.answer = answer
     assert isinstance(Client(settings(server)).quote("IBM"), Failed)
@@ -193,33 +208,44 @@ def test_waits_grow_with_each_rejection_and_start_over() -> None:
 def test_an_unchanged_quote_is_no_tick_and_volume_is_what_was_added() -> None:
     ticks, at = QuoteTicks("IBM", "run"), datetime(2026, 1, 30, 15, tzinfo=UTC)
     quotes = [
-        Quote(10.0, 500, "2026-01-30"), Quote(10.0, 500, "2026-01-30"), Quote(10.5, 700, "2026-01-30"),
-        Quote(10.5, 650, "2026-01-30"), Quote(11.0, 40, "2026-01-31"),
-    ]  # fmt: skip
+        Quote(10.0, 500, "2026-01-30"),
+        Quote(10.0, 500, "2026-01-30"),
+        Quote(10.5, 700, "2026-01-30"),
+        Quote(10.5, 650, "2026-01-30"),
+        Quote(11.0, 40, "2026-01-31"),
+    ]
     made = [ticks.tick(quote, at) for quote in quotes]
     assert [m and (m.price, m.volume, m.sequence) for m in made] == [
-        (10.0, 0, 0), None, (10.5, 200, 1), (10.5, 0, 2), (11.0, 40, 3)
-    ]  # fmt: skip
+        (10.0, 0, 0),
+        None,
+        (10.5, 200, 1),
+        (10.5, 0, 2),
+        (11.0, 40, 3),
+    ]
     assert {m.source for m in made if m} == {Source.ALPHA_VANTAGE}
 
 
 @pytest.mark.parametrize(
     ("options", "key", "namespace", "outcome"),
     [
-        ({}, None, "", Source.SIMULATED), ({}, KEY, "", Source.ALPHA_VANTAGE),
-        ({"source": "simulated"}, KEY, "", Source.SIMULATED), ({"source": "alpha_vantage"}, None, "", "API_KEY"),
-        ({"speed_up": 60}, None, "fast", Source.SIMULATED), ({"speed_up": 60}, None, "", "TICKLAKE_LIVE_NAMESPACE"),
+        ({}, None, "", Source.SIMULATED),
+        ({}, KEY, "", Source.ALPHA_VANTAGE),
+        ({"source": "simulated"}, KEY, "", Source.SIMULATED),
+        ({"source": "alpha_vantage"}, None, "", "API_KEY"),
+        ({"speed_up": 60}, None, "fast", Source.SIMULATED),
+        ({"speed_up": 60}, None, "", "TICKLAKE_LIVE_NAMESPACE"),
         ({"start_event_time": "2026-01-30T15:00:00Z"}, None, "", "TICKLAKE_LIVE_NAMESPACE"),
         ({"speed_up": 60}, KEY, "fast", "for simulated ticks"),
     ],
-)  # fmt: skip
+)
 def test_the_source_and_what_contradicts_it(
     options: dict[str, object], key: str | None, namespace: str, outcome: Source | str
 ) -> None:
     chosen = StreamSettings(
-        live=LiveSettings(namespace=namespace), stream=StreamOptions.model_validate(options),
+        live=LiveSettings(namespace=namespace),
+        stream=StreamOptions.model_validate(options),
         alpha_vantage=AlphaVantageSettings(api_key=SecretStr(key) if key else None),
-    )  # fmt: skip
+    )
     if isinstance(outcome, Source):
         assert chosen.chosen_source() is outcome
     else:

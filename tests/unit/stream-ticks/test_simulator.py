@@ -53,11 +53,16 @@ def test_event_times_are_even_and_can_be_skipped() -> None:
 @pytest.mark.parametrize(
     ("utc", "weight"),
     [
-        ("2026-01-30T14:30:00", 2.0), ("2026-01-30T17:45:00", 0.5), ("2026-01-30T21:00:00", 2.0),
-        ("2026-01-30T14:29:59", 0.1), ("2026-01-30T03:00:00", 0.1),
-        ("2026-07-30T13:30:00", 2.0), ("2026-07-30T16:45:00", 0.5), ("2026-07-30T20:00:00", 2.0),
+        ("2026-01-30T14:30:00", 2.0),
+        ("2026-01-30T17:45:00", 0.5),
+        ("2026-01-30T21:00:00", 2.0),
+        ("2026-01-30T14:29:59", 0.1),
+        ("2026-01-30T03:00:00", 0.1),
+        ("2026-07-30T13:30:00", 2.0),
+        ("2026-07-30T16:45:00", 0.5),
+        ("2026-07-30T20:00:00", 2.0),
     ],
-)  # fmt: skip
+)
 def test_volume_is_u_shaped_over_the_session_in_new_york(utc: str, weight: float) -> None:
     at = datetime.fromisoformat(utc).replace(tzinfo=UTC).timestamp() * 1000
     assert intraday_weight(np.array([at], dtype=np.int64)) == pytest.approx([weight], rel=1e-3)
@@ -68,10 +73,14 @@ def test_the_weight_is_one_on_average_over_a_session() -> None:
 
 
 @given(
-    st.integers(1, 10**13), st.integers(0, 2**50), st.integers(0, 4_102_444_800_000), st.integers(0, 2**40),
+    st.integers(1, 10**13),
+    st.integers(0, 2**50),
+    st.integers(0, 4_102_444_800_000),
+    st.integers(0, 2**40),
     st.from_regex(r"[A-Z0-9^][A-Z0-9.^=&-]{0,19}", fullmatch=True),
-    st.from_regex(r"[A-Za-z0-9._:-]{1,100}", fullmatch=True), st.sampled_from(Source),
-)  # fmt: skip
+    st.from_regex(r"[A-Za-z0-9._:-]{1,100}", fullmatch=True),
+    st.sampled_from(Source),
+)
 def test_messages_are_the_bytes_of_the_model(
     price: int, volume: int, event_ms: int, sequence: int, symbol: str, run: str, source: Source
 ) -> None:
@@ -79,9 +88,14 @@ def test_messages_are_the_bytes_of_the_model(
     rounds = Rounds(sequence, np.array([event_ms]), np.array([[rounded]]), np.array([[volume]]))
     [(key, value)] = Encoder([symbol], run, source).messages(rounds)
     tick = Tick(
-        symbol=symbol, price=rounded, volume=volume, sequence=sequence, producer_run=run, source=source,
+        symbol=symbol,
+        price=rounded,
+        volume=volume,
+        sequence=sequence,
+        producer_run=run,
+        source=source,
         event_time=datetime.fromtimestamp(event_ms // 1000, UTC).replace(microsecond=event_ms % 1000 * 1000),
-    )  # fmt: skip
+    )
     assert (key, value) == (symbol.encode(), tick.model_dump_json().encode())
     assert Tick.model_validate_json(value) == tick
     assert json.loads(value)["price"] == rounded

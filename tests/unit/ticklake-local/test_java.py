@@ -112,8 +112,10 @@ def test_without_any_java_store_one_is_made_of_the_systems_certificates(
     store = truststore_options(bundled, tmp_path, {"PATH": "", "SSL_CERT_FILE": bundle})[0].partition("=")[2]
     listed = subprocess.run(
         [bundled.executable.with_name("keytool"), "-list", "-keystore", store, "-storepass", "changeit"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     expected = Path(bundle).read_text().count("BEGIN CERTIFICATE")
     assert f"contains {expected} entries" in listed.stdout, listed.stdout + listed.stderr
     assert listed.stdout.count("trustedCertEntry") == expected

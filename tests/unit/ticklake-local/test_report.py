@@ -16,11 +16,20 @@ from ticklake_local.report import Journal, Row
 
 def record(stage: str, rows_in: int, rows_out: int, quarantined: int, seconds: int) -> StageRecord:
     return StageRecord(
-        stage=stage, run_id="r", batch_id="r", batch_date=date(2013, 3, 1), source=Source.REPLAY, rows_in=rows_in,
-        rows_out=rows_out, quarantined=quarantined, symbols={}, notes=(f"a note of {stage}",),
+        stage=stage,
+        run_id="r",
+        batch_id="r",
+        batch_date=date(2013, 3, 1),
+        source=Source.REPLAY,
+        rows_in=rows_in,
+        rows_out=rows_out,
+        quarantined=quarantined,
+        symbols={},
+        notes=(f"a note of {stage}",),
         started_at=datetime(2024, 1, 1, 12, 0, 0, tzinfo=UTC),
-        finished_at=datetime(2024, 1, 1, 12, 0, seconds, 250_000, tzinfo=UTC), code_version="x",
-    )  # fmt: skip
+        finished_at=datetime(2024, 1, 1, 12, 0, seconds, 250_000, tzinfo=UTC),
+        code_version="x",
+    )
 
 
 def journal() -> Journal:

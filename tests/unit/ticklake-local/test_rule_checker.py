@@ -78,10 +78,12 @@ def test_it_finds_what_prometheus_finds(file: str, test: dict[str, Any]) -> None
             if alert.firing and ("alertname", step["alertname"]) in alert.labels
         }
         assert firing == {
-            (frozenset({**each["exp_labels"], "alertname": step["alertname"]}.items()),
-             frozenset(each["exp_annotations"].items()))
+            (
+                frozenset({**each["exp_labels"], "alertname": step["alertname"]}.items()),
+                frozenset(each["exp_annotations"].items()),
+            )
             for each in step["exp_alerts"]
-        }, step["eval_time"]  # fmt: skip
+        }, step["eval_time"]
 
 
 def test_alerts_of_parts_that_are_not_there_are_left_out() -> None:

@@ -89,8 +89,11 @@ def test_an_accepted_sign_in_ends_the_rejection() -> None:
     assert stop.is_set()
     # Once for each rejection, however often it was asked.
     assert [line["event"] for line in logs] == [
-        "credentials rejected", "credentials accepted again", "credentials rejected", "ending",
-    ]  # fmt: skip
+        "credentials rejected",
+        "credentials accepted again",
+        "credentials rejected",
+        "ending",
+    ]
     assert logs[0]["reason"] == str(WRONG)
 
 

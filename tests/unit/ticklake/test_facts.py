@@ -120,8 +120,15 @@ def test_a_dividend_as_high_as_the_price_is_rejected() -> None:
 def test_a_dividend_whose_close_before_is_not_known_has_no_effect() -> None:
     """Sessions of 2010 that were asked for later come with all dividends since; their closes are others."""
     days = np.array(["2010-12-30", "2010-12-31", "2016-03-01", "2016-03-02"], "datetime64[D]")
-    paid = {"2010-12-31": 1.0, "2011-01-31": 2.0, "2011-02-01": 50.0, "2015-06-01": 50.0, "2016-03-01": 50.0,
-            "2016-03-02": 5.0, "2016-09-01": 50.0}  # fmt: skip
+    paid = {
+        "2010-12-31": 1.0,
+        "2011-01-31": 2.0,
+        "2011-02-01": 50.0,
+        "2015-06-01": 50.0,
+        "2016-03-01": 50.0,
+        "2016-03-02": 5.0,
+        "2016-09-01": 50.0,
+    }
     actions = Actions(days[:0], np.array([]), np.array(list(paid), "datetime64[D]"), np.array(list(paid.values())))
     factor = later_dividends(days, np.array([10.0, 20.0, 100.0, 100.0]), actions)
     np.testing.assert_allclose(factor, [0.9 * 0.9 * 0.95, 0.9 * 0.95, 0.95, 1.0], rtol=1e-12)
@@ -177,10 +184,12 @@ def test_a_new_split_or_dividend_is_an_action_and_changes_no_bar() -> None:
     # Two more events that the source has put into all its older prices.
     bars = traded(dividends={5: 0.25})
     later = Bars(
-        (*SESSIONS, date(2024, 3, 4)), *(np.append(column, column[-1] / 4) for column in (
-            bars.open, bars.high, bars.low, bars.close)), np.append(bars.volume, 40_000.0),
-        np.append(bars.dividends, 0.1), np.append(bars.splits, 4.0),
-    )  # fmt: skip
+        (*SESSIONS, date(2024, 3, 4)),
+        *(np.append(column, column[-1] / 4) for column in (bars.open, bars.high, bars.low, bars.close)),
+        np.append(bars.volume, 40_000.0),
+        np.append(bars.dividends, 0.1),
+        np.append(bars.splits, 4.0),
+    )
     changes = facts.compare(answer(later, night(3), "b1"), known)
     part = changes.symbols["AAPL"]
     assert (part.new, part.unchanged, part.revised) == (1, len(SESSIONS), 0)
@@ -216,7 +225,7 @@ def test_every_order_of_batches_gives_the_same_history() -> None:
         answer(full.until(SESSIONS[33]), night(2), "b2", jitter=4),
         answer(full, night(3), "b3"),
         Facts(backfill.bars[:21], backfill.actions),
-    ]  # fmt: skip
+    ]
 
     def seen(known: Facts) -> list[str]:
         shown = []

@@ -21,20 +21,39 @@ def part(why: str = "", rows: int = 5) -> SymbolResult:
 
 
 def run(
-    run_id: str, day: date, *, started: datetime | None = None, source: Source = Source.YAHOO, years: int = 1,
-    judged: bool = True, fetch: dict[str, SymbolResult] | None = None, **symbols: SymbolResult,
-) -> Answered:  # fmt: skip
+    run_id: str,
+    day: date,
+    *,
+    started: datetime | None = None,
+    source: Source = Source.YAHOO,
+    years: int = 1,
+    judged: bool = True,
+    fetch: dict[str, SymbolResult] | None = None,
+    **symbols: SymbolResult,
+) -> Answered:
     """A run for `day`; `fetch` has the symbols as fetch-historical left them, where that differs."""
     at = started or datetime(day.year, day.month, day.day, 21, tzinfo=UTC)
     fields = {
-        "run_id": run_id, "batch_id": run_id, "batch_date": day, "source": source, "rows_in": 0, "rows_out": 0,
-        "quarantined": 0, "code_version": "test", "started_at": at,
-    }  # fmt: skip
+        "run_id": run_id,
+        "batch_id": run_id,
+        "batch_date": day,
+        "source": source,
+        "rows_in": 0,
+        "rows_out": 0,
+        "quarantined": 0,
+        "code_version": "test",
+        "started_at": at,
+    }
     plain = {symbol: one.model_copy(update={"changes": None}) for symbol, one in symbols.items()}
     fetched = StageRecord.model_validate(
-        fields | {"stage": "fetch-historical", "symbols": plain | (fetch or {}), "finished_at": at,
-                  "first_day": day - years * YEAR}
-    )  # fmt: skip
+        fields
+        | {
+            "stage": "fetch-historical",
+            "symbols": plain | (fetch or {}),
+            "finished_at": at,
+            "first_day": day - years * YEAR,
+        }
+    )
     done = StageRecord.model_validate(
         fields | {"stage": "validate-raw", "symbols": symbols, "finished_at": at + timedelta(minutes=1)}
     )
@@ -128,9 +147,17 @@ def test_a_retry_of_the_fetch_counts_before_its_judgement() -> None:
     old = run("mon", MONDAY, AAPL=GOOD)
     assert old.brought == ("AAPL",)
     fields = {
-        "run_id": "mon", "batch_id": "mon", "batch_date": MONDAY, "source": Source.YAHOO, "rows_in": 0, "rows_out": 0,
-        "quarantined": 0, "code_version": "test", "started_at": at, "stage": "fetch-historical",
-    }  # fmt: skip
+        "run_id": "mon",
+        "batch_id": "mon",
+        "batch_date": MONDAY,
+        "source": Source.YAHOO,
+        "rows_in": 0,
+        "rows_out": 0,
+        "quarantined": 0,
+        "code_version": "test",
+        "started_at": at,
+        "stage": "fetch-historical",
+    }
     again = StageRecord.model_validate(fields | {"symbols": {"AAPL": part()}, "finished_at": at + timedelta(minutes=5)})
     judged = again.model_copy(update={"stage": "validate-raw", "symbols": {"AAPL": GOOD}, "finished_at": at})
     assert Answered.of(again, judged).brought == ()

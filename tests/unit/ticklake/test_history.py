@@ -25,9 +25,9 @@ DAYS = [date(2024, 2, 27), date(2024, 2, 28), date(2024, 2, 29), date(2024, 3, 7
 
 def frame(columns: list[str], rows: list[tuple[Any, ...]], date_column: str) -> pd.DataFrame:
     found = pd.DataFrame(rows, columns=columns)
-    return found.assign(**{
-        date_column: pd.to_datetime(found[date_column]), "known_at": pd.to_datetime(found["known_at"], utc=True)
-    })  # fmt: skip
+    return found.assign(
+        **{date_column: pd.to_datetime(found[date_column]), "known_at": pd.to_datetime(found["known_at"], utc=True)}
+    )
 
 
 def facts() -> Facts:
@@ -35,10 +35,14 @@ def facts() -> Facts:
     bars = [
         ("S", DAYS[n], at, batch, "USD", close, close + 1, close - 1, close, volume)
         for n, at, batch, close, volume in (
-            (0, FIRST, "a", 100.0, 1000), (1, FIRST, "a", 102.0, 1000), (2, FIRST, "a", 104.0, 1000),
-            (3, SPLIT_KNOWN, "b", 26.0, 4001), (4, SPLIT_KNOWN, "b", 27.0, 4000), (1, REVISED, "c", 101.0, 1100),
+            (0, FIRST, "a", 100.0, 1000),
+            (1, FIRST, "a", 102.0, 1000),
+            (2, FIRST, "a", 104.0, 1000),
+            (3, SPLIT_KNOWN, "b", 26.0, 4001),
+            (4, SPLIT_KNOWN, "b", 27.0, 4000),
+            (1, REVISED, "c", 101.0, 1100),
         )
-    ]  # fmt: skip
+    ]
     actions = [
         ("S", date(2024, 2, 29), FIRST, "a", "USD", "dividend", 2.0, False),
         ("S", date(2024, 3, 7), SPLIT_KNOWN, "b", "USD", "split", 4.0, False),
@@ -105,9 +109,19 @@ def test_indicators_as_of_a_moment_are_talibs_on_that_history() -> None:
     sessions = pd.bdate_range("2023-01-02", periods=300)
     close = 100 + np.cumsum(np.random.default_rng(3).normal(0, 1, 300))
     bars = pd.DataFrame(
-        {"symbol": "S", "session_date": sessions, "known_at": pd.to_datetime(sessions, utc=True), "batch_id": "a",
-         "currency": "USD", "open": close, "high": close + 1, "low": close - 1, "close": close, "volume": 1000}
-    )  # fmt: skip
+        {
+            "symbol": "S",
+            "session_date": sessions,
+            "known_at": pd.to_datetime(sessions, utc=True),
+            "batch_id": "a",
+            "currency": "USD",
+            "open": close,
+            "high": close + 1,
+            "low": close - 1,
+            "close": close,
+            "volume": 1000,
+        }
+    )
     known = Facts(bars, facts().actions.iloc[:0])
     at = datetime(2024, 1, 31, 23, tzinfo=UTC)
     table = history.analytics(known, as_of=at)
@@ -162,12 +176,17 @@ def test_moments(text: str, found: datetime) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", "neither a date"), ("yesterday", "neither a date"), ("2026-02-30", "neither a date"),
-        ("2026-01-31T21:00:00", "has no offset"), ("2026-01-31T21:00:00 02:00", "%2B in an address"),
-        ("2026-03-03", "is in the future"), ("2026-03-02T15:30:01Z", "is in the future"),
-        ("0001-01-01T00:00:00+14:00", "neither a date"), ("9999-12-31T23:59:59-14:00", "neither a date"),
+        ("", "neither a date"),
+        ("yesterday", "neither a date"),
+        ("2026-02-30", "neither a date"),
+        ("2026-01-31T21:00:00", "has no offset"),
+        ("2026-01-31T21:00:00 02:00", "%2B in an address"),
+        ("2026-03-03", "is in the future"),
+        ("2026-03-02T15:30:01Z", "is in the future"),
+        ("0001-01-01T00:00:00+14:00", "neither a date"),
+        ("9999-12-31T23:59:59-14:00", "neither a date"),
     ],
-)  # fmt: skip
+)
 def test_moments_that_are_none(text: str, says: str) -> None:
     with pytest.raises(ValueError, match=says) as caught:
         moment(text, NOW)

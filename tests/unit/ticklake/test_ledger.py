@@ -19,10 +19,20 @@ AT = datetime(2026, 1, 31, 23, 59, 58, 900_000, tzinfo=UTC)
 def entry(first: int, last: int, invalid: tuple[tuple[int, int], ...] = ()) -> LedgerRange:
     bad = sum(b - a + 1 for a, b in invalid)
     return LedgerRange(
-        topic="stock-market-realtime", topic_id=TOPIC_ID, partition=2, first_offset=first, last_offset=last,
-        rows=last - first + 1 - bad, invalid_rows=bad, invalid=invalid, checksum="ab" * 32,
-        first_append_time=AT, last_append_time=AT, least_event_time=AT, greatest_event_time=AT,
-    )  # fmt: skip
+        topic="stock-market-realtime",
+        topic_id=TOPIC_ID,
+        partition=2,
+        first_offset=first,
+        last_offset=last,
+        rows=last - first + 1 - bad,
+        invalid_rows=bad,
+        invalid=invalid,
+        checksum="ab" * 32,
+        first_append_time=AT,
+        last_append_time=AT,
+        least_event_time=AT,
+        greatest_event_time=AT,
+    )
 
 
 def test_the_key_says_hour_time_topic_partition_and_first_offset() -> None:

@@ -81,9 +81,7 @@ service_main("service", Settings, lambda settings, stop: print("stopped" if stop
 def test_a_service_that_waits_ends_when_it_is_asked_to(servers: list[socket.socket]) -> None:
     endpoint = f"http://127.0.0.1:{servers[0].getsockname()[1]}"
     variables = os.environ | {"TICKLAKE_START_WAIT_SECONDS": "600", "TICKLAKE_STORE_ENDPOINT": endpoint}
-    with subprocess.Popen(
-        [sys.executable, "-c", WAITING], stdout=subprocess.PIPE, text=True, env=variables
-    ) as service:  # fmt: skip
+    with subprocess.Popen([sys.executable, "-c", WAITING], stdout=subprocess.PIPE, text=True, env=variables) as service:
         assert service.stdout is not None
         assert service.stdout.readline() == "tried\n"
         service.terminate()

@@ -28,10 +28,20 @@ prices = st.floats(min_value=1e-4, max_value=1e7, allow_nan=False)
 
 def bar(**changes: object) -> DailyBar:
     values: dict[str, object] = {
-        "symbol": "AAPL", "source": "replay", "batch_id": "run-1", "batch_date": date(2026, 1, 30), "sequence": 0,
-        "fetched_at": FETCHED, "session_date": date(2026, 1, 30), "open": 10.0, "high": 12.0, "low": 9.0,
-        "close": 11.0, "adj_close": 10.5, "volume": 100,
-    }  # fmt: skip
+        "symbol": "AAPL",
+        "source": "replay",
+        "batch_id": "run-1",
+        "batch_date": date(2026, 1, 30),
+        "sequence": 0,
+        "fetched_at": FETCHED,
+        "session_date": date(2026, 1, 30),
+        "open": 10.0,
+        "high": 12.0,
+        "low": 9.0,
+        "close": 11.0,
+        "adj_close": 10.5,
+        "volume": 100,
+    }
     return DailyBar.model_validate(values | changes)
 
 
@@ -103,10 +113,17 @@ def test_batch_checksum_depends_on_order_and_is_sha256() -> None:
 
 def test_bar_and_trailer_are_distinguished_by_kind() -> None:
     trailer = BatchTrailer(
-        symbol="NOPE", source=Source.YAHOO, batch_id="run-1", batch_date=date(2026, 1, 30), sequence=0,
-        fetched_at=FETCHED, status=SymbolStatus.UNKNOWN, row_count=0, checksum=batch_checksum([]),
+        symbol="NOPE",
+        source=Source.YAHOO,
+        batch_id="run-1",
+        batch_date=date(2026, 1, 30),
+        sequence=0,
+        fetched_at=FETCHED,
+        status=SymbolStatus.UNKNOWN,
+        row_count=0,
+        checksum=batch_checksum([]),
         batch_symbols=("AAPL", "NOPE"),
-    )  # fmt: skip
+    )
     adapter = TypeAdapter(BatchMessage)
     assert adapter.validate_json(trailer.model_dump_json()) == trailer
     assert trailer.identity == ("run-1", "NOPE", 0)
@@ -117,9 +134,14 @@ def test_bar_and_trailer_are_distinguished_by_kind() -> None:
 def test_times_travel_as_utc_milliseconds() -> None:
     new_york = timezone(timedelta(hours=-5))
     tick = Tick(
-        symbol="AAPL", price=1.5, volume=3, event_time=datetime(2026, 1, 30, 9, 30, 0, 999999, tzinfo=new_york),
-        sequence=0, producer_run="p", source=Source.SIMULATED,
-    )  # fmt: skip
+        symbol="AAPL",
+        price=1.5,
+        volume=3,
+        event_time=datetime(2026, 1, 30, 9, 30, 0, 999999, tzinfo=new_york),
+        sequence=0,
+        producer_run="p",
+        source=Source.SIMULATED,
+    )
     assert json.loads(tick.model_dump_json())["event_time"] == "2026-01-30T14:30:00.999Z"
     assert tick.event_time == datetime(2026, 1, 30, 14, 30, 0, 999000, tzinfo=UTC)
 

@@ -50,9 +50,16 @@ class WriteOnly(ObjectStore):
 
 def test_without_the_right_to_read_a_failure_is_kept_and_not_counted() -> None:
     failure = StageFailure(
-        stage="fetch-historical", run_id="r", batch_date=date(2026, 1, 30), kind="StageError", reason="x", exit_code=1,
-        started_at=NOON, failed_at=NOON, code_version="x",
-    )  # fmt: skip
+        stage="fetch-historical",
+        run_id="r",
+        batch_date=date(2026, 1, 30),
+        kind="StageError",
+        reason="x",
+        exit_code=1,
+        started_at=NOON,
+        failed_at=NOON,
+        code_version="x",
+    )
     store = WriteOnly()
     write_failure(store, failure)
     kept = StageFailure.model_validate_json(store.held["lineage/run_id=r/failures/fetch-historical.json"])

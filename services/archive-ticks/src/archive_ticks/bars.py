@@ -12,8 +12,12 @@ import pyarrow.compute as pc
 from ticklake.errors import IntegrityError
 from ticklake.tables import TICK_BARS, arrow_schema
 
-INTRADAY = {"1m": timedelta(minutes=1), "5m": timedelta(minutes=5), "15m": timedelta(minutes=15),
-            "1h": timedelta(hours=1)}  # fmt: skip
+INTRADAY = {
+    "1m": timedelta(minutes=1),
+    "5m": timedelta(minutes=5),
+    "15m": timedelta(minutes=15),
+    "1h": timedelta(hours=1),
+}
 """Lengths whose bars lie within one hour."""
 SESSION = "1d"
 
@@ -62,9 +66,17 @@ def _together(rows: pa.Table, prices: dict[str, pa.ChunkedArray]) -> pa.Table:
     for name, column in prices.items():
         rows = rows.append_column(name, column)
     kinds = {
-        "open": "first", "high": "max", "low": "min", "close": "last", "price_sum": "sum", "turnover": "sum",
-        "volume": "sum", "tick_count": "sum", "first_event_time": "first", "last_event_time": "last",
-    }  # fmt: skip
+        "open": "first",
+        "high": "max",
+        "low": "min",
+        "close": "last",
+        "price_sum": "sum",
+        "turnover": "sum",
+        "volume": "sum",
+        "tick_count": "sum",
+        "first_event_time": "first",
+        "last_event_time": "last",
+    }
     # One thread keeps the order, on which first and last depend.
     found = rows.group_by(_KEYS, use_threads=False).aggregate(list(kinds.items()))
     renamed = {name: found[f"{name}_{kind}"] for name, kind in kinds.items()}
@@ -110,8 +122,10 @@ def _finished(sums: pa.Table, length: str, day: date | None = None) -> pa.Table:
     plain = pc.divide(sums["price_sum"], sums["tick_count"].cast(pa.float64()))
     days = sums["bar_start"].cast(pa.date32()) if day is None else _all(day, pa.date32(), sums)
     columns = {name: sums[name] for name in SCHEMA.names if name in sums.column_names} | {
-        "bar_length": _all(length, pa.string(), sums), "vwap": pc.if_else(traded, by_volume, plain), "bar_date": days,
-    }  # fmt: skip
+        "bar_length": _all(length, pa.string(), sums),
+        "vwap": pc.if_else(traded, by_volume, plain),
+        "bar_date": days,
+    }
     return pa.table([columns[name] for name in SCHEMA.names], schema=SCHEMA)
 
 

@@ -55,7 +55,7 @@ class _RewriteFiles(_OverwriteFiles):
 
 def compact(
     tables: LakeTables, store: ObjectStore, namespace: str, table: IcebergTable, run_id: str, how: Compaction
-) -> int:  # fmt: skip
+) -> int:
     """Put a table's small files together, a commit for each group, and return how many gave way.
 
     Raises:

@@ -44,8 +44,9 @@ def sessions(code: str, days: Iterable[date]) -> dict[date, Span]:
     near = {day + timedelta(days=off) for day in days for off in (-1, 0, 1)}
     return {
         day: (calendar.session_open(code, day), calendar.session_close(code, day))
-        for day in sorted(near) if first <= day <= last and calendar.sessions(code, day, day)
-    }  # fmt: skip
+        for day in sorted(near)
+        if first <= day <= last and calendar.sessions(code, day, day)
+    }
 
 
 def trading_minutes(code: str, hour: datetime) -> list[datetime]:

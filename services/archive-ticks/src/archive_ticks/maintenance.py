@@ -91,9 +91,11 @@ class _Work:
         )
         compacted = compact(self.tables, self.store, namespace, table, self.run_id, how)
         keep = Retention(
-            days=settings.keep_snapshots_days, least=settings.keep_snapshots_least, most=settings.keep_snapshots_most,
+            days=settings.keep_snapshots_days,
+            least=settings.keep_snapshots_least,
+            most=settings.keep_snapshots_most,
             month_ends=settings.keep_month_ends,
-        )  # fmt: skip
+        )
         expired = expire(self.tables, namespace, table, keep, self.today)
         after = self._size(namespace, table) or before
         log.info("maintained", table=name, flows=flows, compacted=compacted, expired=expired, files=after.files)
@@ -138,9 +140,15 @@ def maintain(settings: MaintenanceSettings, run_id: str, today: date) -> Mainten
     if failed:
         raise failed[0]
     record = Maintenance(
-        run_id=run_id, date=today, tables=tuple(done), orphans=len(gone), orphan_size=sum(found.size for found in gone),
-        started_at=started_at, finished_at=datetime.now(UTC), code_version=settings.code_version,
-    )  # fmt: skip
+        run_id=run_id,
+        date=today,
+        tables=tuple(done),
+        orphans=len(gone),
+        orphan_size=sum(found.size for found in gone),
+        started_at=started_at,
+        finished_at=datetime.now(UTC),
+        code_version=settings.code_version,
+    )
     maintenance.write(work.store, record)
     return record
 

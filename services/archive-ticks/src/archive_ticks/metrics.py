@@ -49,9 +49,10 @@ class Metrics:
         self.market_open = gauge("market_open", "1 while the exchange of TICKLAKE_CALENDAR trades")
         self.write_seconds = histogram("write_duration_seconds", "Time of one successful write", _SECONDS, "step")
         self.delay_seconds = histogram(
-            "archive_delay_seconds", "From a range's first message's broker time to its object in the lake",
+            "archive_delay_seconds",
+            "From a range's first message's broker time to its object in the lake",
             _DELAY_SECONDS,
-        )  # fmt: skip
+        )
         # A counter that appears with its first error has no earlier value to have grown from.
         for step in _STEPS:
             self.write_errors.labels(step)

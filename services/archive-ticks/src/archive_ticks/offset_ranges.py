@@ -58,9 +58,13 @@ class RangeBuilder:
     """
 
     def __init__(
-        self, partition: int, start: int, limits: RollSettings, future_tolerance: float | None = None,
+        self,
+        partition: int,
+        start: int,
+        limits: RollSettings,
+        future_tolerance: float | None = None,
         clock: Callable[[], float] = time.monotonic,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.partition = partition
         self.next_offset = start
         """Offset of the message to come."""
@@ -133,13 +137,20 @@ def encode(sealed: Range, live: LiveNames, topic_id: str) -> Encoded:
     first_time, last_time = _utc(sealed.first_time), _utc(sealed.last_time)
     least, greatest = _extremes(table)
     entry = LedgerRange(
-        topic=live.topic, topic_id=topic_id, partition=sealed.partition,
-        first_offset=sealed.first_offset, last_offset=sealed.last_offset,
-        rows=table.num_rows, invalid_rows=len(sealed.invalid),
-        invalid=spans(message.offset for message in sealed.invalid), checksum=checksum(table),
-        first_append_time=first_time, last_append_time=last_time,
-        least_event_time=least, greatest_event_time=greatest,
-    )  # fmt: skip
+        topic=live.topic,
+        topic_id=topic_id,
+        partition=sealed.partition,
+        first_offset=sealed.first_offset,
+        last_offset=sealed.last_offset,
+        rows=table.num_rows,
+        invalid_rows=len(sealed.invalid),
+        invalid=spans(message.offset for message in sealed.invalid),
+        checksum=checksum(table),
+        first_append_time=first_time,
+        last_append_time=last_time,
+        least_event_time=least,
+        greatest_event_time=greatest,
+    )
     key = range_key(live, topic_id, sealed.partition, sealed.first_offset, first_time)
     return Encoded(key, entry, table, parquet_bytes(table, entry))
 

@@ -102,7 +102,7 @@ def _ranges(store: ObjectStore, live: LiveNames, ends: Ends, hours: list[datetim
 
 def _lost(
     store: ObjectStore, live: LiveNames, hours: list[datetime], key: RangeKey, start: int
-) -> tuple[int, int] | None:  # fmt: skip
+) -> tuple[int, int] | None:
     """The offsets from `start` on that the archive lacks before the range at `key`."""
     chain = [each for each in _listed(store, live, {}, hours) if each.topic_id == key.topic_id]
     earlier = [each for each in chain if each.partition == key.partition and each.first_offset < key.first_offset]

@@ -92,18 +92,27 @@ def quarantine_into(kafka: KafkaSettings, store: ObjectStore, live: topics.LiveN
         with ConfirmedProducer(kafka, STAGE) as producer:
             quarantine.keep(store, producer, wrapped)
         log.warning(
-            "quarantined messages", partition=sealed.partition, count=len(wrapped), first_offset=wrapped[0].offset,
+            "quarantined messages",
+            partition=sealed.partition,
+            count=len(wrapped),
+            first_offset=wrapped[0].offset,
             reasons=_reasons(sealed.invalid),
-        )  # fmt: skip
+        )
 
     return keep
 
 
 def _wrap(topic: str, partition: int, message: Invalid) -> QuarantinedMessage:
     return quarantined(
-        STAGE, message.reason, message.value, key=message.key, topic=topic, partition=partition, offset=message.offset,
+        STAGE,
+        message.reason,
+        message.value,
+        key=message.key,
+        topic=topic,
+        partition=partition,
+        offset=message.offset,
         record_time=datetime.fromtimestamp(message.timestamp / 1000, UTC),
-    )  # fmt: skip
+    )
 
 
 def _reasons(invalid: Sequence[Invalid]) -> list[str]:

@@ -48,9 +48,13 @@ class Reader(GroupReader):
     ) -> None:
         """As `GroupReader`."""
         super().__init__(
-            kafka, topic=live.topic, group=live.archive_group, client=STAGE,
-            session_seconds=limits.session_timeout_seconds, resume_at=resume_at,
-        )  # fmt: skip
+            kafka,
+            topic=live.topic,
+            group=live.archive_group,
+            client=STAGE,
+            session_seconds=limits.session_timeout_seconds,
+            resume_at=resume_at,
+        )
 
     @property
     def member_id(self) -> str:
@@ -104,15 +108,19 @@ class Reader(GroupReader):
         ends = self.ends(partitions, seconds)
         times = {
             place.partition: datetime.fromtimestamp(found.timestamp / 1000, UTC)
-            for place, found in firsts.items() if found is not None and found.timestamp >= 0
-        }  # fmt: skip
+            for place, found in firsts.items()
+            if found is not None and found.timestamp >= 0
+        }
         return {p.partition: Bounds(begins[p], ends[p.partition], times.get(p.partition)) for p in places}
 
 
 def locate(
-    store: ObjectStore, live: LiveNames, topic_id: str, partitions: Collection[int],
+    store: ObjectStore,
+    live: LiveNames,
+    topic_id: str,
+    partitions: Collection[int],
     ask: Callable[[Collection[int]], Mapping[int, Bounds]],
-) -> dict[int, int]:  # fmt: skip
+) -> dict[int, int]:
     """Where to read each partition from: after its chain's end, or from its log's beginning where it has no chain.
 
     Args:
@@ -131,8 +139,11 @@ def locate(
         if partition not in ends:
             starts[partition] = found.begin
             if found.begin > 0:
-                log.warning("no chain in the store, and the log has lost its beginning", partition=partition,
-                            first_offset=found.begin)  # fmt: skip
+                log.warning(
+                    "no chain in the store, and the log has lost its beginning",
+                    partition=partition,
+                    first_offset=found.begin,
+                )
             continue
         start = starts[partition] = ends[partition].last_offset + 1
         if found.begin > start:

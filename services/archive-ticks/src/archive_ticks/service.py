@@ -132,9 +132,12 @@ class Archive:
         if not new:
             return
         starts = locate(
-            self._store, self._live, self._topic_id, sorted(new),
+            self._store,
+            self._live,
+            self._topic_id,
+            sorted(new),
             lambda partitions: self._reader.bounds(partitions, self._settings.kafka.timeout_seconds),
-        )  # fmt: skip
+        )
         repair_copies(self._store, self._live, self._topic_id, new, self._settings.roll.repair_hours)
         self._broker_answers = True
         for partition, offset in starts.items():
@@ -229,6 +232,10 @@ def run(settings: ArchiveSettings, stop: threading.Event) -> None:
         StageError: as `Archive.run`.
     """
     credentials.watched(
-        settings, stop, lambda rejected: Archive(settings, ObjectStore(settings.store), rejected=rejected).run(stop),
-        store=settings.store, prefix=f"{settings.live.names.raw_prefix}/", kafka=settings.kafka,
-    )  # fmt: skip
+        settings,
+        stop,
+        lambda rejected: Archive(settings, ObjectStore(settings.store), rejected=rejected).run(stop),
+        store=settings.store,
+        prefix=f"{settings.live.names.raw_prefix}/",
+        kafka=settings.kafka,
+    )

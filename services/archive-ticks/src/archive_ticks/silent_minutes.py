@@ -30,9 +30,12 @@ class Silence:
     run_id: str
 
     def run(
-        self, hours: Mapping[datetime, list[datetime]], made: Collection[datetime], bars: pa.Table,
+        self,
+        hours: Mapping[datetime, list[datetime]],
+        made: Collection[datetime],
+        bars: pa.Table,
         check: Callable[[int | None], None],
-    ) -> int:  # fmt: skip
+    ) -> int:
         """Put the spans of `hours` in the place of those that are there for them; returns how many there are.
 
         Args:
@@ -61,14 +64,21 @@ class Silence:
         """Of the bars just made and, for `others`, of those in the table."""
         found = _pairs(bars.filter(pc.equal(bars["bar_length"], length)))
         if others:
-            rows = matching(matching(flow=[self.flow], bar_length=[length]),
-                          one_of(between("bar_start", *span) for span in others))  # fmt: skip
+            rows = matching(
+                matching(flow=[self.flow], bar_length=[length]), one_of(between("bar_start", *span) for span in others)
+            )
             found |= _pairs(self.tables.read(self.namespace, TICK_BARS, rows, ("symbol", "bar_start")))
         return found
 
     def _row(self, symbol: str, start: datetime, end: datetime) -> dict[str, Any]:
-        return {"flow": self.flow, "kind": SILENT, "symbol": symbol, "gap_start": start, "gap_end": end,
-                "count": (end - start) // MINUTE}  # fmt: skip
+        return {
+            "flow": self.flow,
+            "kind": SILENT,
+            "symbol": symbol,
+            "gap_start": start,
+            "gap_end": end,
+            "count": (end - start) // MINUTE,
+        }
 
 
 def _pairs(rows: pa.Table) -> Starts:

@@ -72,14 +72,15 @@ def doomed(there: Table, keep: Retention, today: date) -> set[int]:
         writers += snapshot.summary is None or snapshot.summary.operation is not Operation.REPLACE
     line = {snapshot.snapshot_id for snapshot in _ancestors(there)}
     return {
-        snapshot.snapshot_id for snapshot in there.metadata.snapshots
+        snapshot.snapshot_id
+        for snapshot in there.metadata.snapshots
         if snapshot.snapshot_id not in kept and (snapshot.snapshot_id in line or _made(snapshot) < since)
-    }  # fmt: skip
+    }
 
 
 def expire_flows(
     tables: LakeTables, store: ObjectStore, namespace: str, table: IcebergTable, run_id: str, before: datetime
-) -> list[str]:  # fmt: skip
+) -> list[str]:
     """Remove the rows of accelerated flows whose newest file was written before `before`, and return their names."""
     columns = [column for column, _ in table.partitions]
     if FLOW.name not in columns:

@@ -83,9 +83,10 @@ def orphans(tables: LakeTables, store: ObjectStore, before: datetime) -> list[Ob
         if _ours(there):
             _check(there, store, listed, live)
     return [
-        found for key, found in sorted(listed.items())
+        found
+        for key, found in sorted(listed.items())
         if key not in known and found.modified is not None and found.modified < before
-    ]  # fmt: skip
+    ]
 
 
 def _ours(there: Table) -> bool:
@@ -103,10 +104,13 @@ def _files(there: Table, bucket: str) -> tuple[set[str], set[str]]:
         return {entry.data_file.file_path for entry in manifest.fetch_manifest_entry(there.io, discard_deleted=True)}
 
     with ThreadPoolExecutor(_READERS) as pool:
-        lists = dict(zip(
-            (snapshot.snapshot_id for snapshot in metadata.snapshots),
-            pool.map(lambda snapshot: snapshot.manifests(there.io), metadata.snapshots), strict=True,
-        ))  # fmt: skip
+        lists = dict(
+            zip(
+                (snapshot.snapshot_id for snapshot in metadata.snapshots),
+                pool.map(lambda snapshot: snapshot.manifests(there.io), metadata.snapshots),
+                strict=True,
+            )
+        )
         manifests = {manifest.manifest_path: manifest for each in lists.values() for manifest in each}
         entries = dict(zip(manifests, pool.map(paths, manifests.values()), strict=True))
     locations |= manifests.keys() | set().union(*entries.values())

@@ -86,10 +86,11 @@ def least(all_ends: Iterable[Ends]) -> Ends:
     return {
         topic: {
             partition: min([end, *(each[topic][partition] for each in others)], key=lambda found: found.offset)
-            for partition, end in own.items() if all(partition in each.get(topic, {}) for each in others)
+            for partition, end in own.items()
+            if all(partition in each.get(topic, {}) for each in others)
         }
         for topic, own in first.items()
-    }  # fmt: skip
+    }
 
 
 def unmoved(

@@ -67,9 +67,12 @@ class Recording:
             first = spans.get(entry.partition, (entry.first_offset,))[0]
             spans[entry.partition] = first, entry.last_offset
         note = Note(
-            flow=self.flow, ends=merged(self.ends, ends), covers=covers, hours=tuple(hours_of(ticks["event_time"])),
+            flow=self.flow,
+            ends=merged(self.ends, ends),
+            covers=covers,
+            hours=tuple(hours_of(ticks["event_time"])),
             first=not self.ends,
-        )  # fmt: skip
+        )
 
         def missing(snapshot: int | None) -> pa.Table:
             unmoved(self.tables, self.namespace, TICKS, self.flow, self.note, snapshot)
@@ -130,11 +133,19 @@ class Recording:
         if found.before is not None and found.lost is not None:
             first, last = found.lost
             yield place | {
-                "kind": LOST, "gap_start": found.before.append_time, "gap_end": entry.first_append_time,
-                "count": last - first + 1, "first_offset": first, "last_offset": last,
-            }  # fmt: skip
+                "kind": LOST,
+                "gap_start": found.before.append_time,
+                "gap_end": entry.first_append_time,
+                "count": last - first + 1,
+                "first_offset": first,
+                "last_offset": last,
+            }
         for first, last in entry.invalid or ():
             yield place | {
-                "kind": INVALID, "gap_start": entry.first_append_time, "gap_end": entry.last_append_time,
-                "count": last - first + 1, "first_offset": first, "last_offset": last,
-            }  # fmt: skip
+                "kind": INVALID,
+                "gap_start": entry.first_append_time,
+                "gap_end": entry.last_append_time,
+                "count": last - first + 1,
+                "first_offset": first,
+                "last_offset": last,
+            }

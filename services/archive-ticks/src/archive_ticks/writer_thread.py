@@ -172,9 +172,15 @@ class Writer:
         if placed.ours:
             self._metrics.archived(entry, len(encoded.parquet))
             log.info(
-                "archived", key=encoded.key, partition=entry.partition, first_offset=entry.first_offset,
-                last_offset=entry.last_offset, rows=entry.rows, invalid=entry.invalid_rows, bytes=len(encoded.parquet),
-            )  # fmt: skip
+                "archived",
+                key=encoded.key,
+                partition=entry.partition,
+                first_offset=entry.first_offset,
+                last_offset=entry.last_offset,
+                rows=entry.rows,
+                invalid=entry.invalid_rows,
+                bytes=len(encoded.parquet),
+            )
         else:
             assignment.revoked = True
             self._metrics.races_lost.inc()

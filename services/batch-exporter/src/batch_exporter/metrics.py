@@ -36,9 +36,12 @@ class Metrics:
             f"{PREFIX}_lake_read_timestamp_seconds", "When the lake was last looked into", registry=registry
         )
         self.seconds = Histogram(
-            f"{PREFIX}_stage_duration_seconds", "Time of a stage that ended while this process watched", ("stage",),
-            registry=registry, buckets=_SECONDS,
-        )  # fmt: skip
+            f"{PREFIX}_stage_duration_seconds",
+            "Time of a stage that ended while this process watched",
+            ("stage",),
+            registry=registry,
+            buckets=_SECONDS,
+        )
         # A counter that appears with its first failure has no earlier value to have grown from.
         for stage in BATCH_STAGES:
             for outcome in ("done", "failed"):
@@ -91,10 +94,16 @@ class BatchCollector(Collector):
             yield _gauge("overdue_sessions", "Sessions whose run is due and not reconciled", late)
         if last is not None:
             day = datetime.combine(last.batch_date, time(), UTC)
-            yield _gauge("last_reconciled_timestamp_seconds", "When the newest date's run was reconciled",
-                         last.finished_at.timestamp())  # fmt: skip
-            yield _gauge("last_reconciled_date_timestamp_seconds", "Newest reconciled batch date, its midnight in UTC",
-                         day.timestamp())  # fmt: skip
+            yield _gauge(
+                "last_reconciled_timestamp_seconds",
+                "When the newest date's run was reconciled",
+                last.finished_at.timestamp(),
+            )
+            yield _gauge(
+                "last_reconciled_date_timestamp_seconds",
+                "Newest reconciled batch date, its midnight in UTC",
+                day.timestamp(),
+            )
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:
@@ -102,10 +111,14 @@ def _gauge(name: str, text: str, value: float) -> Metric:
 
 
 def _maintenance(done: Maintenance) -> Iterator[Metric]:
-    yield _gauge("maintenance_last_success_timestamp_seconds", "When the tables' maintenance last ended well",
-                 done.finished_at.timestamp())  # fmt: skip
-    yield _gauge("maintenance_last_duration_seconds", "How long it took",
-                 (done.finished_at - done.started_at).total_seconds())  # fmt: skip
+    yield _gauge(
+        "maintenance_last_success_timestamp_seconds",
+        "When the tables' maintenance last ended well",
+        done.finished_at.timestamp(),
+    )
+    yield _gauge(
+        "maintenance_last_duration_seconds", "How long it took", (done.finished_at - done.started_at).total_seconds()
+    )
     yield _gauge("maintenance_orphans", "Files without a snapshot that it removed", done.orphans)
     yield _gauge("maintenance_orphan_bytes", "Their bytes", done.orphan_size)
     parts: tuple[tuple[str, str, Callable[[TableSize], float]], ...] = (
@@ -139,8 +152,9 @@ def _last_run(snapshot: Snapshot) -> Iterator[Metric]:
         failed.add_metric([failure.stage, failure.kind], 1)
     yield failed
     if run.summary is not None:
-        yield _gauge("last_run_disagreements", "Disagreements between the places of the last run",
-                     len(run.summary.disagreements))  # fmt: skip
+        yield _gauge(
+            "last_run_disagreements", "Disagreements between the places of the last run", len(run.summary.disagreements)
+        )
 
 
 def _held(snapshot: Snapshot) -> Metric:

@@ -28,9 +28,12 @@ class Exporter:
     """One process of the exporter."""
 
     def __init__(
-        self, settings: ExporterSettings, store: ObjectStore, registry: CollectorRegistry = REGISTRY,
+        self,
+        settings: ExporterSettings,
+        store: ObjectStore,
+        registry: CollectorRegistry = REGISTRY,
         rejected: Rejected = str,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._settings, self._store, self._rejected = settings, store, rejected
         self._runs, self._held = Runs(store, settings.batch.recent_runs), HeldSymbols(store)
         self._metrics = Metrics(registry)
@@ -89,6 +92,9 @@ def run(settings: ExporterSettings, stop: threading.Event) -> None:
         CredentialsError: the store rejected the key for too long.
     """
     credentials.watched(
-        settings, stop, lambda rejected: Exporter(settings, ObjectStore(settings.store), rejected=rejected).run(stop),
-        store=settings.store, prefix=PREFIX,
-    )  # fmt: skip
+        settings,
+        stop,
+        lambda rejected: Exporter(settings, ObjectStore(settings.store), rejected=rejected).run(stop),
+        store=settings.store,
+        prefix=PREFIX,
+    )

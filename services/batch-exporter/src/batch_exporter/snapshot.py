@@ -32,9 +32,11 @@ class Snapshot:
 
 
 def snapshot(
-    runs: Iterable[RunState], settings: BatchSettings, held: Iterable[Hold] = (),
+    runs: Iterable[RunState],
+    settings: BatchSettings,
+    held: Iterable[Hold] = (),
     maintenance: Maintenance | None = None,
-) -> Snapshot:  # fmt: skip
+) -> Snapshot:
     """The state of the batch from its runs, what is held, and the tables' maintenance."""
     known = list(runs)
     stages: dict[str, StageRecord] = {}
@@ -43,13 +45,17 @@ def snapshot(
             if record.stage not in stages or stages[record.stage].finished_at < record.finished_at:
                 stages[record.stage] = record
     reconciled = [
-        run.summary for run in known
+        run.summary
+        for run in known
         if run.summary is not None and run.summary.reconciled and settings.source in (None, run.summary.source)
-    ]  # fmt: skip
+    ]
     return Snapshot(
-        max(known, key=lambda run: run.started_at, default=None), tuple(stages.values()),
-        max(reconciled, key=lambda one: (one.batch_date, one.finished_at), default=None), tuple(held), maintenance,
-    )  # fmt: skip
+        max(known, key=lambda run: run.started_at, default=None),
+        tuple(stages.values()),
+        max(reconciled, key=lambda one: (one.batch_date, one.finished_at), default=None),
+        tuple(held),
+        maintenance,
+    )
 
 
 def overdue_sessions(code: str, settings: BatchSettings, reconciled: date | None, now: datetime) -> int:

@@ -47,9 +47,12 @@ def parse(value: bytes | None, key: bytes | None) -> DailyBar | BatchTrailer:
 def row_of(bar: DailyBar) -> Row:
     """The bar as a row of the raw CSV, its hash computed here and not taken from anywhere."""
     values = dict(bar) | {
-        "session_date": bar.session_date.isoformat(), "source": bar.source.value,
-        "batch_date": bar.batch_date.isoformat(), "fetched_at": iso_ms(bar.fetched_at), "row_hash": bar.row_hash(),
-    }  # fmt: skip
+        "session_date": bar.session_date.isoformat(),
+        "source": bar.source.value,
+        "batch_date": bar.batch_date.isoformat(),
+        "fetched_at": iso_ms(bar.fetched_at),
+        "row_hash": bar.row_hash(),
+    }
     return tuple(values[column.name] for column in BAR_COLUMNS)
 
 

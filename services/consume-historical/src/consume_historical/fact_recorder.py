@@ -70,9 +70,14 @@ class FactRecorder:
 
     @classmethod
     def of(
-        cls, tables: LakeTables, store: ObjectStore, consumed: StageRecord, bars: pa.Table, noise: float,
+        cls,
+        tables: LakeTables,
+        store: ObjectStore,
+        consumed: StageRecord,
+        bars: pa.Table,
+        noise: float,
         released_at: datetime | None = None,
-    ) -> "FactRecorder":  # fmt: skip
+    ) -> "FactRecorder":
         """The recorder of a batch whose raw CSV has the rows `bars`.
 
         Args:

@@ -23,9 +23,11 @@ from ticklake.topics import BATCH_GROUP
 _POLL_MS = 500
 
 _GROUP_IN_USE = (
-    kafka_errors.CommitFailedError, kafka_errors.UnknownMemberIdError, kafka_errors.IllegalGenerationError,
+    kafka_errors.CommitFailedError,
+    kafka_errors.UnknownMemberIdError,
+    kafka_errors.IllegalGenerationError,
     kafka_errors.RebalanceInProgressError,
-)  # fmt: skip
+)
 
 
 class RangeReader:

@@ -71,10 +71,16 @@ def _take(assembly: Assembly, record: Any, run: Run) -> QuarantinedMessage | Non
         assembly.take(parse(record.value, record.key))
     except InvalidMessageError as error:
         return quarantined(
-            CONSUME.program, str(error), record.value, key=record.key, topic=record.topic,
-            partition=record.partition, offset=record.offset, run_id=run.run_id,
+            CONSUME.program,
+            str(error),
+            record.value,
+            key=record.key,
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            run_id=run.run_id,
             record_time=datetime.fromtimestamp(record.timestamp / 1000, UTC),
-        )  # fmt: skip
+        )
     return None
 
 
@@ -109,22 +115,43 @@ def _write(store: ObjectStore, whole: dict[str, SymbolBatch]) -> tuple[ObjectRef
 
 
 def _record(
-    settings: ConsumeSettings, fetched: StageRecord, started_at: datetime, whole: dict[str, SymbolBatch],
-    objects: tuple[ObjectRef, ...], actions: ObjectRef, invalid: int, notes: list[str], timings: dict[str, float],
+    settings: ConsumeSettings,
+    fetched: StageRecord,
+    started_at: datetime,
+    whole: dict[str, SymbolBatch],
+    objects: tuple[ObjectRef, ...],
+    actions: ObjectRef,
+    invalid: int,
+    notes: list[str],
+    timings: dict[str, float],
     ranges: tuple[OffsetRange, ...],
-) -> StageRecord:  # fmt: skip
+) -> StageRecord:
     symbols = {
         symbol: SymbolResult(
-            status=part.trailer.status, rows=len(part.rows), checksum=part.checksum,
+            status=part.trailer.status,
+            rows=len(part.rows),
+            checksum=part.checksum,
             reasons=fetched.symbols[symbol].reasons,
         )
         for symbol, part in whole.items()
-    }  # fmt: skip
+    }
     rows = sum(result.rows for result in symbols.values())
     return StageRecord(
-        stage=CONSUME.program, run_id=fetched.run_id, batch_id=fetched.batch_id, batch_date=fetched.batch_date,
-        source=fetched.source, rows_in=rows + invalid, rows_out=rows, quarantined=invalid, symbols=symbols,
-        offsets=ranges, objects=objects, actions=actions, notes=tuple(notes),
+        stage=CONSUME.program,
+        run_id=fetched.run_id,
+        batch_id=fetched.batch_id,
+        batch_date=fetched.batch_date,
+        source=fetched.source,
+        rows_in=rows + invalid,
+        rows_out=rows,
+        quarantined=invalid,
+        symbols=symbols,
+        offsets=ranges,
+        objects=objects,
+        actions=actions,
+        notes=tuple(notes),
         timings={step: round(seconds, 3) for step, seconds in timings.items()},
-        started_at=started_at, finished_at=datetime.now(UTC), code_version=settings.code_version,
-    )  # fmt: skip
+        started_at=started_at,
+        finished_at=datetime.now(UTC),
+        code_version=settings.code_version,
+    )

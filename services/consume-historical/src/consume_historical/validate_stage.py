@@ -85,8 +85,9 @@ def validate_run(settings: ValidateSettings, run: Run) -> tuple[StageRecord, Obj
     record = finish_validation(store, VALIDATE_RAW.program, consumed, checks, started_at, settings.code_version, held)
     notes = [
         f"{symbol} goes on, as it was {releases[symbol].description()}: {'; '.join(reasons)}"
-        for symbol, reasons in broken.items() if symbol in releases
-    ]  # fmt: skip
+        for symbol, reasons in broken.items()
+        if symbol in releases
+    ]
     record = record.model_copy(update={"notes": (*record.notes, *notes)})
     if recorder is not None:
         record = _with_changes(record, recorder.record(held))
@@ -94,10 +95,14 @@ def validate_run(settings: ValidateSettings, run: Run) -> tuple[StageRecord, Obj
 
 
 def judge(
-    settings: ValidateSettings, fetched: StageRecord, consumed: StageRecord, bars: dict[str, list[Bar]],
-    revised: dict[str, float], released: Collection[str] = (),
+    settings: ValidateSettings,
+    fetched: StageRecord,
+    consumed: StageRecord,
+    bars: dict[str, list[Bar]],
+    revised: dict[str, float],
+    released: Collection[str] = (),
     great_dividends: Mapping[str, int] = MappingProxyType({}),
-) -> tuple[list[CheckResult], dict[str, tuple[str, ...]]]:  # fmt: skip
+) -> tuple[list[CheckResult], dict[str, tuple[str, ...]]]:
     """The checks of the whole batch, and the symbols that break one with the reasons.
 
     Args:
@@ -151,16 +156,16 @@ def _with_changes(record: StageRecord, changes: Changes) -> StageRecord:
         for symbol, part in record.symbols.items()
     }
     finished = datetime.now(UTC)
-    return record.model_copy(
-        update={"symbols": symbols, "notes": (*record.notes, *notes), "finished_at": finished}
-    )  # fmt: skip
+    return record.model_copy(update={"symbols": symbols, "notes": (*record.notes, *notes), "finished_at": finished})
 
 
 def _describe(changes: Changes, symbol: str) -> str:
     """The value of `symbol` that changed most, with its session and what it was before."""
     rows = changes.revisions[changes.revisions["symbol"] == symbol]
-    moves = {name: (rows[name] - rows[f"{name}_before"]).abs() / rows[f"{name}_before"].clip(lower=1e-9)
-             for name in facts.VALUES}  # fmt: skip
+    moves = {
+        name: (rows[name] - rows[f"{name}_before"]).abs() / rows[f"{name}_before"].clip(lower=1e-9)
+        for name in facts.VALUES
+    }
     name = max(moves, key=lambda name: float(moves[name].max()))
     row = rows.iloc[int(moves[name].to_numpy().argmax())]
     return f"the {name} of {row['session_date']:%Y-%m-%d} from {row[f'{name}_before']:.10g} to {row[name]:.10g}"
@@ -225,15 +230,24 @@ def _batch_checks(
     idle = {symbol for symbol, part in asked.items() if part.status is not SymbolStatus.OK or not part.rows}
     failed = idle | held.keys()
     yield CheckResult(
-        name="symbols held or without rows", observed=len(failed) / len(asked) if asked else 1.0,
-        limit=limits.max_failed_symbols, unit="of all",
-        detail=some({f"{symbol}: {'; '.join(held.get(symbol, asked[symbol].reasons)) or asked[symbol].status}"
-                     for symbol in failed}),
-    )  # fmt: skip
+        name="symbols held or without rows",
+        observed=len(failed) / len(asked) if asked else 1.0,
+        limit=limits.max_failed_symbols,
+        unit="of all",
+        detail=some(
+            {
+                f"{symbol}: {'; '.join(held.get(symbol, asked[symbol].reasons)) or asked[symbol].status}"
+                for symbol in failed
+            }
+        ),
+    )
     yield CheckResult(
-        name="invalid messages", observed=consumed.quarantined / consumed.rows_in if consumed.rows_in else 0.0,
-        limit=limits.max_quarantined, unit="of all", detail=f"{consumed.quarantined}" if consumed.quarantined else "",
-    )  # fmt: skip
+        name="invalid messages",
+        observed=consumed.quarantined / consumed.rows_in if consumed.rows_in else 0.0,
+        limit=limits.max_quarantined,
+        unit="of all",
+        detail=f"{consumed.quarantined}" if consumed.quarantined else "",
+    )
 
 
 def _quarantined(fetched: StageRecord, bars: dict[str, list[Bar]]) -> dict[str, float]:
@@ -264,7 +278,7 @@ def _moves(bars: dict[str, list[Bar]]) -> dict[str, float]:
             [row.close for row in rows], [row.adj_close for row in rows], [row.volume for row in rows]
         )
         for symbol, rows in bars.items()
-    }  # fmt: skip
+    }
 
 
 def _without_volume(bars: dict[str, list[Bar]]) -> dict[str, float]:

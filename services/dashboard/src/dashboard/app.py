@@ -31,9 +31,13 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 def make_api(service: Service, static: StaticFiles) -> FastAPI:
     """The application without the gate in front."""
     app = FastAPI(
-        title="ticklake dashboard", version="1", description=_DESCRIPTION, docs_url=None, redoc_url=None,
+        title="ticklake dashboard",
+        version="1",
+        description=_DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
         openapi_url=f"{BASE}/openapi.json",
-    )  # fmt: skip
+    )
     app.state.service = service
     for routes in (routes_live, routes_daily, routes_platform):
         app.include_router(routes.router, responses=_ERRORS)

@@ -42,9 +42,14 @@ class LiveConsumer(threading.Thread):
     """
 
     def __init__(
-        self, settings: DashboardSettings, live: LiveState, windows: WindowState, alerts: AlertState, metrics: Metrics,
+        self,
+        settings: DashboardSettings,
+        live: LiveState,
+        windows: WindowState,
+        alerts: AlertState,
+        metrics: Metrics,
         on_news: Callable[[], None],
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__(name="kafka", daemon=True)
         # Nobody waits for an answer here, but a stop does.
         timeout = min(settings.kafka.timeout_seconds, 5.0)

@@ -31,7 +31,10 @@ def of_rows(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> "p
     import pyarrow as pa
 
     types = {
-        "string": pa.string(), "double": pa.float64(), "bigint": pa.int64(), "bool": pa.bool_(),
+        "string": pa.string(),
+        "double": pa.float64(),
+        "bigint": pa.int64(),
+        "bool": pa.bool_(),
         "timestamp": pa.timestamp("ms", "UTC"),
-    }  # fmt: skip
+    }
     return pa.table({name: pa.array([row[name] for row in rows], types[kind]) for name, kind in columns.items()})

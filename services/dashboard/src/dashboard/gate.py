@@ -18,10 +18,18 @@ _MOST_QUERY, _MOST_PATH, _MOST_HEADERS = 4096, 2048, 32 * 1024
 
 _POLICY = "; ".join(
     [
-        "default-src 'self'", "script-src 'self'", "style-src 'self'", "img-src 'self' data:", "connect-src 'self'",
-        "font-src 'self'", "object-src 'none'", "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'",
+        "default-src 'self'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' data:",
+        "connect-src 'self'",
+        "font-src 'self'",
+        "object-src 'none'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
     ]
-)  # fmt: skip
+)
 _HEADERS = {
     "content-security-policy": _POLICY,
     "x-content-type-options": "nosniff",
@@ -102,9 +110,10 @@ class Gate:
             raise Rejected(431, f"at most {_MOST_HEADERS} bytes of headers")
         if self._sign_in is not None and not self._signed_in(Headers(scope=scope).get("authorization", "")):
             raise Rejected(
-                401, "sign in with the user and password of this dashboard",
+                401,
+                "sign in with the user and password of this dashboard",
                 {"www-authenticate": 'Basic realm="ticklake", charset="UTF-8"'},
-            )  # fmt: skip
+            )
 
     def _signed_in(self, header: str) -> bool:
         scheme, _, given = header.partition(" ")

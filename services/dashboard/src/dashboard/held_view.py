@@ -30,9 +30,16 @@ class HeldView:
 
 def _item(hold: Hold) -> dict[str, Any]:
     return {
-        "symbol": hold.symbol, "source": hold.source.value, "run_id": hold.run_id, "batch_date": hold.batch_date,
-        "since_run_id": hold.since.run_id, "since_date": hold.since.batch_date, "runs": len(hold.earlier) + 1,
-        "stage": hold.stage, "reasons": list(hold.reasons), "rows": hold.rows,
+        "symbol": hold.symbol,
+        "source": hold.source.value,
+        "run_id": hold.run_id,
+        "batch_date": hold.batch_date,
+        "since_run_id": hold.since.run_id,
+        "since_date": hold.since.batch_date,
+        "runs": len(hold.earlier) + 1,
+        "stage": hold.stage,
+        "reasons": list(hold.reasons),
+        "rows": hold.rows,
         "answer": hold.answer.key if hold.answer is not None else None,
         "released": hold.decision.description() if hold.decision is not None else None,
-    }  # fmt: skip
+    }

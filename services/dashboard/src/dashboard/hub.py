@@ -66,9 +66,12 @@ class Hub:
     """
 
     def __init__(
-        self, hello: Callable[[], BaseModel], changes: Callable[[], list[tuple[str, Any]]],
-        status: Callable[[], BaseModel], metrics: Metrics,
-    ) -> None:  # fmt: skip
+        self,
+        hello: Callable[[], BaseModel],
+        changes: Callable[[], list[tuple[str, Any]]],
+        status: Callable[[], BaseModel],
+        metrics: Metrics,
+    ) -> None:
         self._make_hello, self._changes, self._status, self._metrics = hello, changes, status, metrics
         self._clients: set[Client] = set()
         self._news = asyncio.Event()

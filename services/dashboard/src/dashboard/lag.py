@@ -19,9 +19,10 @@ _SETTLE_SECONDS = 3.0
 broker create the topic of their offsets, which takes a fraction of a second; until then it names no coordinator."""
 _AGAIN_SECONDS = 0.1
 _SETTLING = (
-    kafka_errors.CoordinatorNotAvailableError, kafka_errors.CoordinatorLoadInProgressError,
+    kafka_errors.CoordinatorNotAvailableError,
+    kafka_errors.CoordinatorLoadInProgressError,
     kafka_errors.NotCoordinatorError,
-)  # fmt: skip
+)
 
 Offsets = Mapping[TopicPartition, Any]
 
@@ -36,8 +37,10 @@ class LagReader:
     def __init__(self, kafka: KafkaSettings, live: topics.LiveNames) -> None:
         self._kafka = kafka.model_copy(update={"timeout_seconds": min(kafka.timeout_seconds, _TIMEOUT_SECONDS)})
         self._groups = {
-            live.archive_group: live.topic, live.alerts_group: live.topic, topics.BATCH_GROUP: topics.BATCH_TOPIC,
-        }  # fmt: skip
+            live.archive_group: live.topic,
+            live.alerts_group: live.topic,
+            topics.BATCH_GROUP: topics.BATCH_TOPIC,
+        }
         self._held = Held(_HELD_SECONDS, self._ask)
 
     def read(self) -> list[dict[str, Any]]:
@@ -96,6 +99,11 @@ def _item(group: str, place: TopicPartition, committed: Offsets | None, end: int
     position = offset.offset if offset is not None and offset.offset >= 0 else None
     state = "unknown" if committed is None else "never" if position is None else "committed"
     return {
-        "group": group, "topic": place.topic, "partition": place.partition, "state": state, "position": position,
-        "end": end, "lag": None if position is None else max(0, end - position),
-    }  # fmt: skip
+        "group": group,
+        "topic": place.topic,
+        "partition": place.partition,
+        "state": state,
+        "position": position,
+        "end": end,
+        "lag": None if position is None else max(0, end - position),
+    }

@@ -169,16 +169,24 @@ class LiveState:
             last = state.ticks[-1]
             base = previous_close or state.first_price
             quote: dict[str, Any] = {
-                "symbol": symbol, "price": last.price, "change": last.price - base,
-                "change_percent": (last.price / base - 1) * 100, "volume": state.volume, "high": state.high,
-                "low": state.low, "event_time": _time(last.event_ms), "arrived_at": _time(last.arrived_ms),
+                "symbol": symbol,
+                "price": last.price,
+                "change": last.price - base,
+                "change_percent": (last.price / base - 1) * 100,
+                "volume": state.volume,
+                "high": state.high,
+                "low": state.low,
+                "event_time": _time(last.event_ms),
+                "arrived_at": _time(last.arrived_ms),
                 "source": state.source,
-            }  # fmt: skip
+            }
             if full:
                 since = "first_tick" if previous_close is None else "previous_close"
                 quote |= {
-                    "previous_close": previous_close, "change_since": since, "sparkline": state.sparkline(),
-                }  # fmt: skip
+                    "previous_close": previous_close,
+                    "change_since": since,
+                    "sparkline": state.sparkline(),
+                }
             return quote
 
 

@@ -12,26 +12,36 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
         self.requests = Histogram(
-            f"{_PREFIX}_request_duration_seconds", "Time to answer a request by route and status, streams left out",
-            ("route", "status"), buckets=_REQUEST_BUCKETS, registry=registry,
-        )  # fmt: skip
+            f"{_PREFIX}_request_duration_seconds",
+            "Time to answer a request by route and status, streams left out",
+            ("route", "status"),
+            buckets=_REQUEST_BUCKETS,
+            registry=registry,
+        )
         self.streams = Gauge(f"{_PREFIX}_open_streams", "Open event streams", registry=registry)
         self.dropped = Counter(
-            f"{_PREFIX}_slow_clients", "Event streams that fell behind, by what became of them", ("outcome",),
+            f"{_PREFIX}_slow_clients",
+            "Event streams that fell behind, by what became of them",
+            ("outcome",),
             registry=registry,
-        )  # fmt: skip
+        )
         self.delay = Histogram(
-            f"{_PREFIX}_event_delay_seconds", "From the broker's append of a tick to its hand-over to the pages",
-            buckets=_DELAY_BUCKETS, registry=registry,
-        )  # fmt: skip
+            f"{_PREFIX}_event_delay_seconds",
+            "From the broker's append of a tick to its hand-over to the pages",
+            buckets=_DELAY_BUCKETS,
+            registry=registry,
+        )
         self.messages = Counter(
-            f"{_PREFIX}_messages", "Messages read, by topic and whether they could be used", ("topic", "outcome"),
+            f"{_PREFIX}_messages",
+            "Messages read, by topic and whether they could be used",
+            ("topic", "outcome"),
             registry=registry,
-        )  # fmt: skip
+        )
         self.last_tick = Gauge(
-            f"{_PREFIX}_last_tick_timestamp_seconds", "When the newest tick arrived at the broker, Unix time",
+            f"{_PREFIX}_last_tick_timestamp_seconds",
+            "When the newest tick arrived at the broker, Unix time",
             registry=registry,
-        )  # fmt: skip
+        )
         self.broker_errors = Counter(
             f"{_PREFIX}_broker_errors", "Failed attempts to reach the broker", registry=registry
         )

@@ -88,18 +88,20 @@ def known(
     as_of: Annotated[
         str | None,
         Query(
-            max_length=40, examples=["2026-01-30"],
+            max_length=40,
+            examples=["2026-01-30"],
             description="Only what was known then: a date for the end of that day in UTC, or a time with its offset",
         ),
     ] = None,
     until: Annotated[
         str | None,
         Query(
-            max_length=40, examples=["2026-01-30"],
+            max_length=40,
+            examples=["2026-01-30"],
             description="Only sessions, splits and dividends up to this date, for history that was fetched later",
         ),
     ] = None,
-) -> Known:  # fmt: skip
+) -> Known:
     """What `as_of` and `until` ask for."""
     found: dict[str, Any] = {"as_of": None, "until": None}
     for name, text, read in (("as_of", as_of, moment), ("until", until, day)):

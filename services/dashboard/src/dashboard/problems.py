@@ -24,13 +24,20 @@ def problem(
 ) -> tuple[bytes, dict[str, str]]:
     """Body and headers of an error answer."""
     body = {
-        "type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail,
-        "instance": instance, **more,
-    }  # fmt: skip
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "instance": instance,
+        **more,
+    }
     extra = {"retry-after": _RETRY_SECONDS} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
     return json.dumps(body).encode(), {
-        "content-type": MEDIA_TYPE, "cache-control": "no-store", **extra, **(headers or {}),
-    }  # fmt: skip
+        "content-type": MEDIA_TYPE,
+        "cache-control": "no-store",
+        **extra,
+        **(headers or {}),
+    }
 
 
 def _answer(request: Request, status: int, detail: str, headers: dict[str, str] | None = None, **more: Any) -> Response:

@@ -68,9 +68,15 @@ def _read(store: ObjectStore, info: ObjectInfo) -> dict[str, Any] | None:
     text = original[: _EXCERPT * 4].decode(errors="replace")
     excerpt = "".join(char if char.isprintable() else "·" for char in text[:_EXCERPT])
     return {
-        "key": info.key, "at": message.record_time or info.modified, "where": _where(message), "stage": message.stage,
-        "reason": message.reason, "symbol": message.symbol, "run_id": message.run_id, "excerpt": excerpt,
-    }  # fmt: skip
+        "key": info.key,
+        "at": message.record_time or info.modified,
+        "where": _where(message),
+        "stage": message.stage,
+        "reason": message.reason,
+        "symbol": message.symbol,
+        "run_id": message.run_id,
+        "excerpt": excerpt,
+    }
 
 
 def _where(message: QuarantinedMessage) -> str:

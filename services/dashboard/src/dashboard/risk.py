@@ -72,19 +72,33 @@ def measure(series: Series, sessions: int) -> dict[str, Any]:
     days = sorted(series)[-(sessions + 1) :]
     prices = np.array([series[day] for day in days])
     found: dict[str, Any] = {
-        "from_": days[0] if days else None, "to": days[-1] if days else None, "sessions": max(0, len(days) - 1),
-    }  # fmt: skip
+        "from_": days[0] if days else None,
+        "to": days[-1] if days else None,
+        "sessions": max(0, len(days) - 1),
+    }
     names = (
-        "volatility_annualised", "max_drawdown", "current_drawdown", "value_at_risk_95", "value_at_risk_99",
-        "expected_shortfall_95", "best_day", "worst_day",
-    )  # fmt: skip
+        "volatility_annualised",
+        "max_drawdown",
+        "current_drawdown",
+        "value_at_risk_95",
+        "value_at_risk_99",
+        "expected_shortfall_95",
+        "best_day",
+        "worst_day",
+    )
     if len(days) <= _FEWEST_RETURNS:
         return found | dict.fromkeys(names)
     returns, fall = simple_returns(prices), drawdowns(prices)
     values = (
-        annualised_volatility(returns), float(fall.min()), float(fall[-1]), value_at_risk(returns, 0.95),
-        value_at_risk(returns, 0.99), expected_shortfall(returns, 0.95), float(returns.max()), float(returns.min()),
-    )  # fmt: skip
+        annualised_volatility(returns),
+        float(fall.min()),
+        float(fall[-1]),
+        value_at_risk(returns, 0.95),
+        value_at_risk(returns, 0.99),
+        expected_shortfall(returns, 0.95),
+        float(returns.max()),
+        float(returns.min()),
+    )
     return found | dict(zip(names, values, strict=True))
 
 

@@ -58,24 +58,46 @@ def symbols(here: Here) -> Symbols:
         if (found := here.lake.summary(symbol, source)) is None:
             continue  # gone with a look in between
         items.append(
-            {"symbol": symbol, "source": source, "first_session": found.first, "last_session": found.last,
-             "sessions": found.sessions, "last_close": found.tail[-1][1], "live": symbol in live}
-        )  # fmt: skip
+            {
+                "symbol": symbol,
+                "source": source,
+                "first_session": found.first,
+                "last_session": found.last,
+                "sessions": found.sessions,
+                "last_close": found.tail[-1][1],
+                "live": symbol in live,
+            }
+        )
     known = {item["symbol"] for item in items}
     items += [
-        {"symbol": symbol, "source": source, "first_session": None, "last_session": None, "sessions": None,
-         "last_close": None, "live": True}
-        for symbol, source in live.items() if symbol not in known
-    ]  # fmt: skip
+        {
+            "symbol": symbol,
+            "source": source,
+            "first_session": None,
+            "last_session": None,
+            "sessions": None,
+            "last_close": None,
+            "live": True,
+        }
+        for symbol, source in live.items()
+        if symbol not in known
+    ]
     return Symbols.model_validate({"items": items})
 
 
 @router.get("/symbols/{symbol}/bars", response_model=Bars, responses=_DOWNLOAD)
 def bars(
-    here: Here, symbol: SymbolPath, known: KnownQuery, from_: FromQuery = None, to: ToQuery = None,
-    limit: Annotated[int, Query(ge=1, le=5000)] = 500, cursor: CursorQuery = None, source: SourceQuery = None,
-    adjust: AdjustQuery = "splits", form: FormatQuery = "json",
-) -> Any:  # fmt: skip
+    here: Here,
+    symbol: SymbolPath,
+    known: KnownQuery,
+    from_: FromQuery = None,
+    to: ToQuery = None,
+    limit: Annotated[int, Query(ge=1, le=5000)] = 500,
+    cursor: CursorQuery = None,
+    source: SourceQuery = None,
+    adjust: AdjustQuery = "splits",
+    form: FormatQuery = "json",
+) -> Any:
     """Daily bars, oldest first; without `from` the newest `limit`."""
     chosen = _source(here, symbol, source)
     table = _bars(here, [symbol], chosen, known, adjust)[symbol]
@@ -84,18 +106,30 @@ def bars(
     begin, end, after = _page(table, from_, to, limit, cursor)
     items = table.slice(begin, end - begin).drop_columns("known_at").to_pylist()
     return {
-        "symbol": symbol, "source": chosen, "adjust": adjust, "as_of": known.as_of, "until": known.until,
-        "known_at": table["known_at"][0].as_py(), "items": items, "next_cursor": after,
-    }  # fmt: skip
+        "symbol": symbol,
+        "source": chosen,
+        "adjust": adjust,
+        "as_of": known.as_of,
+        "until": known.until,
+        "known_at": table["known_at"][0].as_py(),
+        "items": items,
+        "next_cursor": after,
+    }
 
 
 @router.get("/symbols/{symbol}/indicators", response_model=Indicators, responses=_DOWNLOAD)
 def indicators(
-    here: Here, symbol: SymbolPath, known: KnownQuery,
+    here: Here,
+    symbol: SymbolPath,
+    known: KnownQuery,
     names: Annotated[str | None, Query(max_length=1000, description="Comma-separated columns")] = None,
-    from_: FromQuery = None, to: ToQuery = None, limit: Annotated[int, Query(ge=1, le=5000)] = 500,
-    cursor: CursorQuery = None, source: SourceQuery = None, form: FormatQuery = "json",
-) -> Any:  # fmt: skip
+    from_: FromQuery = None,
+    to: ToQuery = None,
+    limit: Annotated[int, Query(ge=1, le=5000)] = 500,
+    cursor: CursorQuery = None,
+    source: SourceQuery = None,
+    form: FormatQuery = "json",
+) -> Any:
     """Daily indicators on adjusted prices, oldest first; without `from` the newest `limit`."""
     wanted = [column.name for column in INDICATOR_COLUMNS]
     if names is not None:
@@ -114,16 +148,25 @@ def indicators(
     begin, end, after = _page(table, from_, to, limit, cursor)
     items = table.slice(begin, end - begin).to_pylist()
     return {
-        "symbol": symbol, "source": chosen, "as_of": known.as_of, "until": known.until, "names": wanted,
-        "items": items, "next_cursor": after,
-    }  # fmt: skip
+        "symbol": symbol,
+        "source": chosen,
+        "as_of": known.as_of,
+        "until": known.until,
+        "names": wanted,
+        "items": items,
+        "next_cursor": after,
+    }
 
 
 @router.get("/risk")
 def risk_measures(
-    here: Here, symbols: SymbolList, known: KnownQuery, sessions: SessionsQuery = 252, source: SourceQuery = None,
+    here: Here,
+    symbols: SymbolList,
+    known: KnownQuery,
+    sessions: SessionsQuery = 252,
+    source: SourceQuery = None,
     adjust: ReturnsQuery = "all",
-) -> Risk:  # fmt: skip
+) -> Risk:
     """Volatility, drawdown, value at risk and correlation, from the newest `sessions` daily returns."""
     many = _series(here, symbols, source, known, adjust)
     items = [
@@ -133,24 +176,37 @@ def risk_measures(
     matrix, count = risk.correlation([series for _, series in many.values()], sessions)
     correlation = {"symbols": list(many), "matrix": matrix, "sessions": count}
     return Risk.model_validate(
-        {"adjust": adjust, "as_of": known.as_of, "until": known.until, "sessions": sessions, "items": items,
-         "correlation": correlation}
-    )  # fmt: skip
+        {
+            "adjust": adjust,
+            "as_of": known.as_of,
+            "until": known.until,
+            "sessions": sessions,
+            "items": items,
+            "correlation": correlation,
+        }
+    )
 
 
 @router.get("/compare")
 def compare(
-    here: Here, symbols: SymbolList, known: KnownQuery, sessions: SessionsQuery = 252, source: SourceQuery = None,
+    here: Here,
+    symbols: SymbolList,
+    known: KnownQuery,
+    sessions: SessionsQuery = 252,
+    source: SourceQuery = None,
     adjust: ReturnsQuery = "all",
-) -> Compare:  # fmt: skip
+) -> Compare:
     """Adjusted closes on one scale: 100 at the first session that all symbols have."""
     many = _series(here, symbols, source, known, adjust)
     days, lines = risk.rebased([series for _, series in many.values()], sessions)
     items = [
-        {"symbol": symbol, "source": chosen,
-         "points": [{"session_date": day, "value": value} for day, value in zip(days, line, strict=True)]}
+        {
+            "symbol": symbol,
+            "source": chosen,
+            "points": [{"session_date": day, "value": value} for day, value in zip(days, line, strict=True)],
+        }
         for (symbol, (chosen, _)), line in zip(many.items(), lines, strict=True)
-    ]  # fmt: skip
+    ]
     return Compare.model_validate({"adjust": adjust, "as_of": known.as_of, "until": known.until, "items": items})
 
 
@@ -183,9 +239,7 @@ def _facts(here: Service, symbols: Sequence[str], source: Source) -> dict[str, F
     return found
 
 
-def _bars(
-    here: Service, symbols: Sequence[str], source: Source, known: Known, adjust: Adjust
-) -> "dict[str, pa.Table]":  # fmt: skip
+def _bars(here: Service, symbols: Sequence[str], source: Source, known: Known, adjust: Adjust) -> "dict[str, pa.Table]":
     """Some symbols' bars from one source, without those of which nothing was known.
 
     Raises:
@@ -220,7 +274,7 @@ def _download(table: "pa.Table", form: Any, name: str, first: date | None, last:
 
 def _series(
     here: Service, asked: list[str] | None, source: Source | None, known: Known, adjust: Adjust
-) -> dict[str, tuple[str, risk.Series]]:  # fmt: skip
+) -> dict[str, tuple[str, risk.Series]]:
     """Adjusted closes by symbol; those of which nothing was known are left out.
 
     Raises:
@@ -244,8 +298,9 @@ def _series(
             chosen[symbol],
             dict(zip(*(tables[symbol][name].to_pylist() for name in ("session_date", "close")), strict=True)),
         )
-        for symbol in wanted if symbol in tables
-    }  # fmt: skip
+        for symbol in wanted
+        if symbol in tables
+    }
 
 
 def _watchlist(here: Service, source: Source | None) -> list[str]:

@@ -20,15 +20,33 @@ from ticklake.errors import StageError
 router = APIRouter(prefix=BASE, tags=["live"])
 
 _TICK_COLUMNS = {
-    "event_time": "timestamp", "price": "double", "volume": "bigint", "sequence": "bigint", "source": "string",
-}  # fmt: skip
+    "event_time": "timestamp",
+    "price": "double",
+    "volume": "bigint",
+    "sequence": "bigint",
+    "source": "string",
+}
 _WINDOW_COLUMNS = {
-    "symbol": "string", "source": "string", "window_length": "string", "window_start": "timestamp",
-    "window_end": "timestamp", "open": "double", "high": "double", "low": "double", "close": "double", "vwap": "double",
-    "volume": "bigint", "tick_count": "bigint", "moving_average": "double", "volatility": "double",
-    "upper_band": "double", "lower_band": "double", "first_event_time": "timestamp", "last_event_time": "timestamp",
+    "symbol": "string",
+    "source": "string",
+    "window_length": "string",
+    "window_start": "timestamp",
+    "window_end": "timestamp",
+    "open": "double",
+    "high": "double",
+    "low": "double",
+    "close": "double",
+    "vwap": "double",
+    "volume": "bigint",
+    "tick_count": "bigint",
+    "moving_average": "double",
+    "volatility": "double",
+    "upper_band": "double",
+    "lower_band": "double",
+    "first_event_time": "timestamp",
+    "last_event_time": "timestamp",
     "final": "bool",
-}  # fmt: skip
+}
 _MOST_WINDOWS = 2000
 
 
@@ -45,9 +63,10 @@ async def quotes(here: Here) -> Quotes:
 
 
 @router.get(
-    "/stream", response_class=Response,
+    "/stream",
+    response_class=Response,
     responses={200: {"content": {MEDIA_TYPE: {}}, "description": "Events: hello, quotes, window, alert, status"}},
-)  # fmt: skip
+)
 async def stream(here: Here) -> Response:
     """Live prices, windows, alerts and the status as they change.
 
@@ -72,10 +91,15 @@ def ticks(
         raise HTTPException(404, f"no ticks of {symbol} since this server started or shortly before")
     source, held = found
     rows = [
-        {"event_time": datetime.fromtimestamp(tick.event_ms / 1000, UTC), "price": tick.price, "volume": tick.volume,
-         "sequence": tick.sequence, "source": source}
+        {
+            "event_time": datetime.fromtimestamp(tick.event_ms / 1000, UTC),
+            "price": tick.price,
+            "volume": tick.volume,
+            "sequence": tick.sequence,
+            "source": source,
+        }
         for tick in held
-    ]  # fmt: skip
+    ]
     if form != "json":
         return export.download(export.of_rows(rows, _TICK_COLUMNS), form, f"{symbol}-{source}-ticks")
     return {"symbol": symbol, "items": rows}
@@ -83,11 +107,15 @@ def ticks(
 
 @router.get("/symbols/{symbol}/windows", response_model=Windows)
 def windows(
-    here: Here, symbol: SymbolPath, length: Literal["15m", "1h"] = "15m",
+    here: Here,
+    symbol: SymbolPath,
+    length: Literal["15m", "1h"] = "15m",
     from_: Annotated[AwareDatetime | None, Query(alias="from", description="First window start, included")] = None,
     to: Annotated[AwareDatetime | None, Query(description="Last window start, included")] = None,
-    limit: Annotated[int, Query(ge=1, le=_MOST_WINDOWS)] = 200, source: SourceQuery = None, form: FormatQuery = "json",
-) -> Any:  # fmt: skip
+    limit: Annotated[int, Query(ge=1, le=_MOST_WINDOWS)] = 200,
+    source: SourceQuery = None,
+    form: FormatQuery = "json",
+) -> Any:
     """The newest windows of a symbol, oldest first: closed ones from the lake, running ones from the stream."""
     most = limit if form == "json" else _MOST_WINDOWS
     rows = _windows(here, symbol, length, from_, to, most, source.value if source else None)
@@ -97,9 +125,14 @@ def windows(
 
 
 def _windows(
-    here: Service, symbol: str, length: str, first: datetime | None, last: datetime | None, limit: int,
+    here: Service,
+    symbol: str,
+    length: str,
+    first: datetime | None,
+    last: datetime | None,
+    limit: int,
     source: str | None,
-) -> list[dict[str, Any]]:  # fmt: skip
+) -> list[dict[str, Any]]:
     live = here.windows.find(symbol, length, source)
     chosen = source or (live[-1]["source"] if live else None)
     try:
@@ -117,8 +150,9 @@ def _windows(
     }
     by_start |= {
         window["window_start"]: with_bands(window) | {"final": True, "version": None}
-        for window in closed if window["source"] == chosen
-    }  # fmt: skip
+        for window in closed
+        if window["source"] == chosen
+    }
     if not by_start and symbol not in here.live.symbols():
         here.refresh_lake()
         if here.lake.best_source(symbol) is None:

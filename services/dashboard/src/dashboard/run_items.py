@@ -76,15 +76,21 @@ def short(run: RunParts) -> dict[str, Any]:
     finished = max([*(each.finished_at for each in records), *(each.failed_at for each in failures)])
     failed = {failure.stage for failure in unrecovered(run.records, run.failures)}
     return {
-        "run_id": tries[0].run_id, "batch_date": tries[0].batch_date,
-        "source": records[0].source.value if records else None, "state": run.state,
-        "started_at": started, "finished_at": finished, "seconds": (finished - started).total_seconds(),
-        "rows_in": records[0].rows_in if records else None, "rows_out": records[-1].rows_out if records else None,
+        "run_id": tries[0].run_id,
+        "batch_date": tries[0].batch_date,
+        "source": records[0].source.value if records else None,
+        "state": run.state,
+        "started_at": started,
+        "finished_at": finished,
+        "seconds": (finished - started).total_seconds(),
+        "rows_in": records[0].rows_in if records else None,
+        "rows_out": records[-1].rows_out if records else None,
         "quarantined": sum(record.quarantined for record in records),
-        "stages_done": len(run.records.keys() - failed), "stages_total": len(BATCH_STAGES),
+        "stages_done": len(run.records.keys() - failed),
+        "stages_total": len(BATCH_STAGES),
         "reconciled": run.summary.reconciled if run.summary else None,
         "failures": [_failure(failure, run.records.get(failure.stage)) for failure in failures],
-    }  # fmt: skip
+    }
 
 
 def detail(run: RunParts) -> dict[str, Any]:
@@ -105,13 +111,20 @@ def _failure(failure: StageFailure, record: StageRecord | None) -> dict[str, Any
 
 def _stage(record: StageRecord) -> dict[str, Any]:
     return {
-        "stage": record.stage, "started_at": record.started_at, "finished_at": record.finished_at,
-        "seconds": elapsed_seconds(record), "rows_in": record.rows_in, "rows_out": record.rows_out,
-        "quarantined": record.quarantined, "notes": list(record.notes),
+        "stage": record.stage,
+        "started_at": record.started_at,
+        "finished_at": record.finished_at,
+        "seconds": elapsed_seconds(record),
+        "rows_in": record.rows_in,
+        "rows_out": record.rows_out,
+        "quarantined": record.quarantined,
+        "notes": list(record.notes),
         "checks": [check.model_dump() | {"passed": check.passed} for check in record.checks],
-        "timings": record.timings, "code_version": record.code_version, "objects": len(record.objects),
+        "timings": record.timings,
+        "code_version": record.code_version,
+        "objects": len(record.objects),
         "bytes": sum(ref.size for ref in record.objects),
-    }  # fmt: skip
+    }
 
 
 _CHANGES = ("new", "unchanged", "revised")
@@ -129,10 +142,12 @@ def _symbols(records: list[StageRecord], places: Mapping[str, SymbolLineage]) ->
         for symbol, part in record.symbols.items():
             before = found.get(symbol, {"quarantined": 0, "missing_sessions": 0, **dict.fromkeys(_CHANGES)})
             found[symbol] = {
-                "symbol": symbol, "status": part.status.value, "rows": part.rows,
+                "symbol": symbol,
+                "status": part.status.value,
+                "rows": part.rows,
                 "quarantined": before["quarantined"] + (part.quarantined if record.quarantined else 0),
                 "missing_sessions": max(before["missing_sessions"], len(part.missing_sessions)),
                 **{name: getattr(part.changes, name, before[name]) for name in _CHANGES},
                 **{name: getattr(places.get(symbol), name, None) for name in _PLACES},
-            }  # fmt: skip
+            }
     return [found[symbol] for symbol in sorted(found)]

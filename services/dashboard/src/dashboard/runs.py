@@ -21,8 +21,10 @@ from ticklake.runs import PREFIX, folder_of, kind_of
 _READERS = 16
 _HELD_RECORDS = 2000
 _READ_AS: dict[type | None, type[StageRecord] | type[StageFailure] | type[Summary]] = {
-    StageRecord: StageRecord, StageFailure: StageFailure, RunLineage: Summary,
-}  # fmt: skip
+    StageRecord: StageRecord,
+    StageFailure: StageFailure,
+    RunLineage: Summary,
+}
 
 
 @dataclass(frozen=True)

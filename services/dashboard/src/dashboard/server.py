@@ -56,9 +56,13 @@ def run(settings: DashboardSettings, stop: threading.Event) -> None:
         CredentialsError: store or Kafka rejected the credentials for too long.
     """
     credentials.watched(
-        settings, stop, lambda rejected: _run(settings, stop, rejected),
-        store=settings.store, prefix=f"{keys.PROCESSED_DAILY}/", kafka=settings.kafka,
-    )  # fmt: skip
+        settings,
+        stop,
+        lambda rejected: _run(settings, stop, rejected),
+        store=settings.store,
+        prefix=f"{keys.PROCESSED_DAILY}/",
+        kafka=settings.kafka,
+    )
 
 
 def _run(settings: DashboardSettings, stop: threading.Event, rejected: Rejected) -> None:
@@ -73,9 +77,12 @@ def _run(settings: DashboardSettings, stop: threading.Event, rejected: Rejected)
             host, port = listener.getsockname()[:2]
             shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 - compared, not bound
             log.info(
-                "serving", url=f"http://{shown}:{port}/", metrics_port=metrics_port,
-                sign_in=settings.dashboard.user is not None, topic=settings.live.names.topic,
-            )  # fmt: skip
+                "serving",
+                url=f"http://{shown}:{port}/",
+                metrics_port=metrics_port,
+                sign_in=settings.dashboard.user is not None,
+                topic=settings.live.names.topic,
+            )
             with asyncio.Runner(loop_factory=_loop_factory()) as runner:
                 runner.run(_serve(server, service, listener, pulse, stop))
 
@@ -92,11 +99,18 @@ def _loop_factory() -> "type[asyncio.AbstractEventLoop] | None":
 def _make_server(settings: DashboardSettings, service: Service, static: StaticFiles) -> _Server:
     return _Server(
         uvicorn.Config(
-            make_app(service, static), lifespan="off", log_config=None, access_log=False, server_header=False,
-            proxy_headers=True, forwarded_allow_ips=settings.dashboard.trusted_proxies, ws="none",
-            timeout_graceful_shutdown=_GRACE_SECONDS, timeout_keep_alive=30,
+            make_app(service, static),
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=True,
+            forwarded_allow_ips=settings.dashboard.trusted_proxies,
+            ws="none",
+            timeout_graceful_shutdown=_GRACE_SECONDS,
+            timeout_keep_alive=30,
         )
-    )  # fmt: skip
+    )
 
 
 async def _serve(

@@ -128,9 +128,13 @@ class Service:
     def hello(self) -> Hello:
         """What a page begins with."""
         return Hello.model_validate(
-            {"quotes": self.quotes(), "windows": self.windows.running(), "alerts": self.alerts.newest(_HELLO_ALERTS),
-             "status": self.watcher.status()}
-        )  # fmt: skip
+            {
+                "quotes": self.quotes(),
+                "windows": self.windows.running(),
+                "alerts": self.alerts.newest(_HELLO_ALERTS),
+                "status": self.watcher.status(),
+            }
+        )
 
     def status(self) -> Status:
         """The state of everything."""

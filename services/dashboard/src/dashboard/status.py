@@ -35,9 +35,14 @@ class Watcher(threading.Thread):
     """
 
     def __init__(
-        self, settings: DashboardSettings, lake: DailyLake, live: LiveState, metrics: Metrics,
-        busy: Callable[[], bool], on_change: Callable[[], None],
-    ) -> None:  # fmt: skip
+        self,
+        settings: DashboardSettings,
+        lake: DailyLake,
+        live: LiveState,
+        metrics: Metrics,
+        busy: Callable[[], bool],
+        on_change: Callable[[], None],
+    ) -> None:
         super().__init__(name="watcher", daemon=True)
         self._settings, self._lake, self._live, self._metrics = settings, lake, live, metrics
         self._busy, self._on_change = busy, on_change
@@ -123,9 +128,12 @@ class Watcher(threading.Thread):
         state = "stale" if age > self._settings.dashboard.stale_seconds else "live"
         last = datetime.fromtimestamp(arrived_ms / 1000, UTC)
         return {
-            "state": state, "source": source, "last_tick": last, "age_seconds": round(age, 3),
+            "state": state,
+            "source": source,
+            "last_tick": last,
+            "age_seconds": round(age, 3),
             "symbols": self._live.symbols(),
-        }  # fmt: skip
+        }
 
     def status(self) -> dict[str, Any]:
         """Everything, as `models.Status` has it."""
@@ -135,11 +143,16 @@ class Watcher(threading.Thread):
         if live["source"] and live["source"] not in sources:
             sources.append(live["source"])
         return {
-            "now": datetime.now(UTC), "version": self._settings.code_version, "calendar": self._settings.calendar,
-            "zone": str(self._zone) if self._zone else None, "market": self._market, "live": live,
-            "store": {"state": "error" if failure else "ok", "detail": failure}, "broker": self.broker(),
+            "now": datetime.now(UTC),
+            "version": self._settings.code_version,
+            "calendar": self._settings.calendar,
+            "zone": str(self._zone) if self._zone else None,
+            "market": self._market,
+            "live": live,
+            "store": {"state": "error" if failure else "ok", "detail": failure},
+            "broker": self.broker(),
             "data_sources": sources,
-        }  # fmt: skip
+        }
 
 
 def market_hours(code: str, now: datetime) -> dict[str, Any]:

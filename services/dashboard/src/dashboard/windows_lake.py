@@ -45,9 +45,14 @@ class WindowLake:
         self._held: OrderedDict[_Asked, tuple[float, list[Row]]] = OrderedDict()
 
     def find(
-        self, symbol: str, length: str, limit: int, first: datetime | None = None, last: datetime | None = None,
+        self,
+        symbol: str,
+        length: str,
+        limit: int,
+        first: datetime | None = None,
+        last: datetime | None = None,
         source: str | None = None,
-    ) -> list[Row]:  # fmt: skip
+    ) -> list[Row]:
         """The newest `limit` windows of a symbol whose start lies in `first` to `last` (both included), oldest first.
 
         Raises:
@@ -67,9 +72,10 @@ class WindowLake:
     def _find(self, tables: LakeTables, asked: _Asked) -> list[Row]:
         sources = [Source(asked.source)] if asked.source else list(Source)
         found = [
-            row for namespace in sorted({namespace_of(source) for source in sources})
+            row
+            for namespace in sorted({namespace_of(source) for source in sources})
             for row in self._newest(tables, namespace, asked)
-        ]  # fmt: skip
+        ]
         return sorted(found, key=lambda row: (row["window_start"], row["source"]))[-asked.limit :]
 
     def _newest(self, tables: LakeTables, namespace: str, asked: _Asked) -> list[Row]:

@@ -114,9 +114,10 @@ def _fullest(held: dict[datetime, WindowMessage]) -> WindowMessage | None:
     closed = max((start for start, window in held.items() if window.final), default=None)
     length = LENGTHS[running[0].window_length]
     open_ = [
-        window for window in running
+        window
+        for window in running
         if window.window_start > newest - length and (closed is None or window.window_start > closed)
-    ]  # fmt: skip
+    ]
     return min(open_, key=lambda window: window.window_start, default=None)
 
 

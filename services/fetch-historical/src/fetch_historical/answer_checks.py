@@ -77,10 +77,14 @@ def reasons(
     """
     meta, rows = chart.meta, _Columns.of(chart.rows, sessions)
     found = (
-        *_of_whom(symbol, meta), *_grain(chart.rows, sessions, meta), *_currencies(meta, chart.actions, known),
-        *_reach(rows.days, period, sessions, meta, known), *_volumes(symbol, rows, meta), *_splits(symbol, rows, meta),
+        *_of_whom(symbol, meta),
+        *_grain(chart.rows, sessions, meta),
+        *_currencies(meta, chart.actions, known),
+        *_reach(rows.days, period, sessions, meta, known),
+        *_volumes(symbol, rows, meta),
+        *_splits(symbol, rows, meta),
         *_adjusted(rows),
-    )  # fmt: skip
+    )
     return found if len(found) <= MOST else (*found[:MOST], f"and {len(found) - MOST} more reasons")
 
 
@@ -127,10 +131,13 @@ class _Columns:
         np.add.at(dividends, place, actions["dividends"])
         np.multiply.at(splits, place, np.where(actions["stock_splits"] > 0, actions["stock_splits"], 1.0))
         return cls(
-            tuple(day for day, good in zip(days, usable, strict=True) if good), columns["close"][usable],
-            columns["adj_close"][usable], columns["volume"][usable], dividends[:-1],
+            tuple(day for day, good in zip(days, usable, strict=True) if good),
+            columns["close"][usable],
+            columns["adj_close"][usable],
+            columns["volume"][usable],
+            dividends[:-1],
             np.where(splits[:-1] == 1, 0.0, splits[:-1]),
-        )  # fmt: skip
+        )
 
 
 def _of_whom(symbol: str, meta: Meta) -> Iterator[str]:

@@ -51,8 +51,11 @@ def compared(tables: LakeTables, source: Source, body: bytes) -> list[Compared]:
     """
     answer = from_parquet(body)
     rows: list[dict[str, Any]] = answer.rows.to_pylist()
-    splits = [(each.ex_date, each.value) for each in corporate_actions(answer.actions, rows, date.min)
-              if each.kind == facts.SPLIT]  # fmt: skip
+    splits = [
+        (each.ex_date, each.value)
+        for each in corporate_actions(answer.actions, rows, date.min)
+        if each.kind == facts.SPLIT
+    ]
     found: dict[date, dict[str, float | None]] = {}
     for row in rows:
         day = row.pop("session_date")

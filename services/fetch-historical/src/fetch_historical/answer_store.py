@@ -49,9 +49,7 @@ class SourceUnavailableError(StageError):
         retry_after: seconds that it asks to wait.
     """
 
-    def __init__(
-        self, message: str, *, scope: Scope = Scope.UNCLEAR, retry_after: float | None = None
-    ) -> None:  # fmt: skip
+    def __init__(self, message: str, *, scope: Scope = Scope.UNCLEAR, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.scope = scope
         self.retry_after = retry_after
@@ -126,11 +124,17 @@ class Answer:
     def to_parquet(self) -> bytes:
         """The answer as one Parquet file, its header as JSON in the schema's metadata."""
         header = {
-            "symbol": self.symbol, "source": self.source, "status": self.status,
-            "fetched_at": iso_ms(self.fetched_at), "reason": self.reason, "request": self.request,
-            "reasons": self.reasons, "currency": self.currency, "notes": self.notes,
+            "symbol": self.symbol,
+            "source": self.source,
+            "status": self.status,
+            "fetched_at": iso_ms(self.fetched_at),
+            "reason": self.reason,
+            "request": self.request,
+            "reasons": self.reasons,
+            "currency": self.currency,
+            "notes": self.notes,
             "actions": [vars(action) | {"day": action.day.isoformat()} for action in self.actions],
-        }  # fmt: skip
+        }
         sink = io.BytesIO()
         table = self.rows.replace_schema_metadata({_META: json.dumps(header).encode()})
         pq.write_table(table, sink, compression="zstd")
@@ -152,14 +156,20 @@ def from_parquet(body: bytes) -> Answer:
         table = pq.read_table(io.BytesIO(body))
         header: dict[str, Any] = json.loads(table.schema.metadata[_META])
         return Answer(
-            symbol=header["symbol"], source=Source(header["source"]), status=SymbolStatus(header["status"]),
-            fetched_at=datetime.fromisoformat(header["fetched_at"]), reason=header["reason"],
-            request=header["request"], rows=table.replace_schema_metadata(None).cast(ROWS),
-            reasons=tuple(header["reasons"]), currency=header["currency"], notes=tuple(header["notes"]),
+            symbol=header["symbol"],
+            source=Source(header["source"]),
+            status=SymbolStatus(header["status"]),
+            fetched_at=datetime.fromisoformat(header["fetched_at"]),
+            reason=header["reason"],
+            request=header["request"],
+            rows=table.replace_schema_metadata(None).cast(ROWS),
+            reasons=tuple(header["reasons"]),
+            currency=header["currency"],
+            notes=tuple(header["notes"]),
             actions=tuple(
                 Action(**action | {"day": date.fromisoformat(action["day"])}) for action in header["actions"]
             ),
-        )  # fmt: skip
+        )
     except (pa.ArrowException, KeyError, TypeError) as error:
         raise ValueError(f"not a stored answer: {error}") from error
 
@@ -168,9 +178,12 @@ def request_header(source: Source, period: Period, symbols: tuple[str, ...], **f
     """What a run asks for, small and comparable: a retry of the run must ask for the same."""
     digest = hashlib.sha256(",".join(symbols).encode()).hexdigest()[:16]
     return {
-        "source": str(source), "first": str(period.first), "last": str(period.last),
-        "symbols": f"{len(symbols)} ({digest})", **{name: str(value) for name, value in further.items()},
-    }  # fmt: skip
+        "source": str(source),
+        "first": str(period.first),
+        "last": str(period.last),
+        "symbols": f"{len(symbols)} ({digest})",
+        **{name: str(value) for name, value in further.items()},
+    }
 
 
 @dataclass(frozen=True)
@@ -220,14 +233,24 @@ class AnswerStore:
         """Ask for `symbol` and store the reply; returns what is stored, which can be another writer's."""
         reply = ask()
         answer = Answer(
-            symbol=symbol, source=self.source, status=reply.status, reason=reply.reason, request=self.request,
-            fetched_at=reply.asked_at.replace(microsecond=reply.asked_at.microsecond // 1000 * 1000), rows=reply.rows,
-            reasons=reply.reasons, currency=reply.currency, actions=reply.actions, notes=reply.notes,
-        )  # fmt: skip
+            symbol=symbol,
+            source=self.source,
+            status=reply.status,
+            reason=reply.reason,
+            request=self.request,
+            fetched_at=reply.asked_at.replace(microsecond=reply.asked_at.microsecond // 1000 * 1000),
+            rows=reply.rows,
+            reasons=reply.reasons,
+            currency=reply.currency,
+            actions=reply.actions,
+            notes=reply.notes,
+        )
         metadata = {
-            "status": str(answer.status), "source": str(answer.source),
-            "fetched-at": iso_ms(answer.fetched_at), "rows": str(answer.rows.num_rows),
-        }  # fmt: skip
+            "status": str(answer.status),
+            "source": str(answer.source),
+            "fetched-at": iso_ms(answer.fetched_at),
+            "rows": str(answer.rows.num_rows),
+        }
         key, body = source_answer_key(self.run_id, symbol), answer.to_parquet()
         if self.store.put_if_absent(key, body, metadata=metadata):
             return replace(answer, stored=_ref(key, symbol, body))

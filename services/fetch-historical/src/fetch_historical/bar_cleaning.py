@@ -80,9 +80,12 @@ class Cleaned:
 
 
 def clean(
-    rows: Sequence[RawRow], fields: BatchFields, wanted: frozenset[date], sessions: Sequence[date],
+    rows: Sequence[RawRow],
+    fields: BatchFields,
+    wanted: frozenset[date],
+    sessions: Sequence[date],
     actions: Sequence[Action] = (),
-) -> Cleaned:  # fmt: skip
+) -> Cleaned:
     """Judge one symbol's rows.
 
     A row must first be a valid bar by itself; only such rows are then held against each other, so that a broken row
@@ -113,9 +116,15 @@ def clean(
         try:
             _reject_inexact(repaired["volume"])
             bar = DailyBar(
-                symbol=fields.symbol, source=fields.source, batch_id=fields.batch_id, batch_date=fields.batch_date,
-                fetched_at=fields.fetched_at, sequence=len(good), currency=fields.currency, **repaired,
-            )  # fmt: skip
+                symbol=fields.symbol,
+                source=fields.source,
+                batch_id=fields.batch_id,
+                batch_date=fields.batch_date,
+                fetched_at=fields.fetched_at,
+                sequence=len(good),
+                currency=fields.currency,
+                **repaired,
+            )
         except ValueError as error:
             reason = reason_of(error) if isinstance(error, ValidationError) else str(error)
             rejected.append(RejectedRow(position, reason, raw_json(row)))
@@ -146,7 +155,7 @@ def clean(
 
 def corporate_actions(
     actions: Sequence[Action], rows: Sequence[RawRow], first: date, currency: str | None = None
-) -> tuple[CorporateAction, ...]:  # fmt: skip
+) -> tuple[CorporateAction, ...]:
     """The possible actions from `first` on, in order; several of a kind on one day make one.
 
     Args:
@@ -202,7 +211,7 @@ def _rejected_dividend(action: CorporateAction, rows: Sequence[RawRow]) -> Rejec
 
 def _without_impossible(
     position: int, row: RawRow, actions: Sequence[Action], currency: str | None
-) -> tuple[RawRow, list[RejectedAction]]:  # fmt: skip
+) -> tuple[RawRow, list[RejectedAction]]:
     """`row` without the actions that cannot be and dividends that are not in the prices' `currency`, and these."""
     rejected = []
     kept = dict(row)

@@ -38,7 +38,11 @@ def _decide(settings: HeldSettings, given: argparse.Namespace) -> dict[str, obje
     found = held_symbols.decide(ObjectStore(settings.store), given.action, given.symbol, given.by, given.run)
     decision = found.decision
     return {
-        "action": decision.action, "symbol": decision.symbol, "held_by": decision.run_id,
+        "action": decision.action,
+        "symbol": decision.symbol,
+        "held_by": decision.run_id,
         "description": decision.description(),
-        "batch_date": found.batch_date.isoformat(), "release_run_id": found.release_run_id, "done": found.done,
-    }  # fmt: skip
+        "batch_date": found.batch_date.isoformat(),
+        "release_run_id": found.release_run_id,
+        "done": found.done,
+    }

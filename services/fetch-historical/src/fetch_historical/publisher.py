@@ -37,26 +37,43 @@ class BatchSender:
             self._producer.send(BATCH_TOPIC, key=key, value=bar.model_dump_json().encode())
         checksum = batch_checksum(bar.row_hash() for bar in cleaned.bars)
         trailer = BatchTrailer(
-            symbol=answer.symbol, source=answer.source, batch_id=self._run.batch_id,
-            batch_date=self._run.batch_date, sequence=len(cleaned.bars), fetched_at=answer.fetched_at,
-            status=answer.status, row_count=len(cleaned.bars), checksum=checksum, batch_symbols=self._symbols,
+            symbol=answer.symbol,
+            source=answer.source,
+            batch_id=self._run.batch_id,
+            batch_date=self._run.batch_date,
+            sequence=len(cleaned.bars),
+            fetched_at=answer.fetched_at,
+            status=answer.status,
+            row_count=len(cleaned.bars),
+            checksum=checksum,
+            batch_symbols=self._symbols,
             actions=cleaned.actions,
-        )  # fmt: skip
+        )
         self._producer.send(BATCH_TOPIC, key=key, value=trailer.model_dump_json().encode())
         self._quarantine(answer, cleaned)
         return SymbolResult(
-            status=answer.status, rows=len(cleaned.bars), checksum=checksum, quarantined=len(cleaned.rejected),
-            actions_quarantined=len(cleaned.rejected_actions), missing_sessions=cleaned.missing,
-            held=answer.rows.num_rows if answer.status is SymbolStatus.HELD else 0, reasons=answer.reasons,
-        )  # fmt: skip
+            status=answer.status,
+            rows=len(cleaned.bars),
+            checksum=checksum,
+            quarantined=len(cleaned.rejected),
+            actions_quarantined=len(cleaned.rejected_actions),
+            missing_sessions=cleaned.missing,
+            held=answer.rows.num_rows if answer.status is SymbolStatus.HELD else 0,
+            reasons=answer.reasons,
+        )
 
     def _quarantine(self, answer: Answer, cleaned: Cleaned) -> None:
         rejected = [
             quarantined(
-                FETCH.program, row.reason, row.original, run_id=self._run.run_id, symbol=answer.symbol,
-                position=row.position, part=row.kind if isinstance(row, RejectedAction) else None,
+                FETCH.program,
+                row.reason,
+                row.original,
+                run_id=self._run.run_id,
+                symbol=answer.symbol,
+                position=row.position,
+                part=row.kind if isinstance(row, RejectedAction) else None,
                 record_time=answer.fetched_at,
             )
             for row in (*cleaned.rejected, *cleaned.rejected_actions)
-        ]  # fmt: skip
+        ]
         quarantine.keep(self._store, self._producer, rejected)

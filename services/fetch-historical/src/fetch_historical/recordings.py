@@ -69,10 +69,16 @@ def adjust(traded: Bars) -> AdjustedBars:
     if len(close) > 1:
         keep[1:] = 1.0 - dividends[1:] / close[:-1]
     return AdjustedBars(
-        sessions=traded.sessions, open=traded.open / shares, high=traded.high / shares, low=traded.low / shares,
-        close=close, volume=np.rint(traded.volume * shares), dividends=dividends, splits=traded.splits,
+        sessions=traded.sessions,
+        open=traded.open / shares,
+        high=traded.high / shares,
+        low=traded.low / shares,
+        close=close,
+        volume=np.rint(traded.volume * shares),
+        dividends=dividends,
+        splits=traded.splits,
         adj_close=close * _product_of_later(keep),
-    )  # fmt: skip
+    )
 
 
 def _product_of_later(factors: Floats) -> Floats:

@@ -37,6 +37,4 @@ def replayed(store: ObjectStore, held_by: str, symbols: Sequence[str], run: Run)
     if period.last != run.batch_date:
         raise ConfigurationError(f"run {held_by} asked up to {period.last}, not up to --date {run.batch_date}")
     note = f"held by run {held_by} ({'; '.join(decision.reasons)}), {decision.description()}"
-    return (
-        replace(answer, status=SymbolStatus.OK, reasons=(), notes=(*answer.notes, note), stored=ref), period
-    )  # fmt: skip
+    return (replace(answer, status=SymbolStatus.OK, reasons=(), notes=(*answer.notes, note), stored=ref), period)

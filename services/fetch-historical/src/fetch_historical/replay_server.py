@@ -183,11 +183,19 @@ def chart_json(symbol: str, bars: AdjustedBars, chosen: list[int]) -> dict[str, 
     last = bars.sessions[-1]
     closes_at = int(datetime.combine(last, time(16), _ZONE).timestamp())
     meta = {
-        "currency": "USD", "symbol": symbol, "exchangeName": "NYQ" if symbol == "IBM" else "NMS",
-        "instrumentType": "EQUITY", "firstTradeDate": _opens(bars.sessions[0]), "regularMarketTime": closes_at,
-        "exchangeTimezoneName": _ZONE.key, "regularMarketPrice": float(bars.close[-1]), "priceHint": 2,
-        "dataGranularity": "1d", "range": "", "validRanges": ["1d", "5d", "1mo", "1y", "max"],
-    }  # fmt: skip
+        "currency": "USD",
+        "symbol": symbol,
+        "exchangeName": "NYQ" if symbol == "IBM" else "NMS",
+        "instrumentType": "EQUITY",
+        "firstTradeDate": _opens(bars.sessions[0]),
+        "regularMarketTime": closes_at,
+        "exchangeTimezoneName": _ZONE.key,
+        "regularMarketPrice": float(bars.close[-1]),
+        "priceHint": 2,
+        "dataGranularity": "1d",
+        "range": "",
+        "validRanges": ["1d", "5d", "1mo", "1y", "max"],
+    }
     result: dict[str, Any] = {"meta": meta, "indicators": {"quote": [{}], "adjclose": [{}]}}
     if chosen:
         result["timestamp"] = [_opens(bars.sessions[n]) for n in chosen]

@@ -86,9 +86,15 @@ class SimulatedSource:
             reason = f"{symbol}: no session from {period.first} to {period.last}"
             return Reply(SymbolStatus.EMPTY, empty_rows(), asked_at, reason)
         columns = (
-            adjusted.open, adjusted.high, adjusted.low, adjusted.close, adjusted.adj_close, adjusted.volume,
-            adjusted.dividends, adjusted.splits,
-        )  # fmt: skip
+            adjusted.open,
+            adjusted.high,
+            adjusted.low,
+            adjusted.close,
+            adjusted.adj_close,
+            adjusted.volume,
+            adjusted.dividends,
+            adjusted.splits,
+        )
         arrays = [pa.array(sessions[start:], pa.date32()), *(pa.array(column[start:]) for column in columns)]
         return Reply(SymbolStatus.OK, pa.table(arrays, schema=ROWS), asked_at)
 

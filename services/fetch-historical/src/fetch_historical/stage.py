@@ -89,14 +89,26 @@ def run_stage(settings: FetchSettings, run: Run) -> tuple[StageRecord, ObjectSto
         sum(getattr(result, name) for result in results.values()) for name in ("rows", "quarantined", "held")
     )
     record = StageRecord(
-        stage=FETCH.program, run_id=run.run_id, batch_id=run.batch_id, batch_date=run.batch_date,
-        source=source, first_day=period.first, released_from=settings.released_from,
-        rows_in=rows_out + quarantined + held, rows_out=rows_out, quarantined=quarantined, held=held, symbols=results,
+        stage=FETCH.program,
+        run_id=run.run_id,
+        batch_id=run.batch_id,
+        batch_date=run.batch_date,
+        source=source,
+        first_day=period.first,
+        released_from=settings.released_from,
+        rows_in=rows_out + quarantined + held,
+        rows_out=rows_out,
+        quarantined=quarantined,
+        held=held,
+        symbols=results,
         offsets=tuple(part for part in offsets if part.topic == BATCH_TOPIC),
-        objects=tuple(answer.stored for answer in answers if answer.stored is not None), notes=tuple(notes),
-        timings=clock.timings, started_at=started_at, finished_at=datetime.now(UTC),
+        objects=tuple(answer.stored for answer in answers if answer.stored is not None),
+        notes=tuple(notes),
+        timings=clock.timings,
+        started_at=started_at,
+        finished_at=datetime.now(UTC),
         code_version=settings.code_version,
-    )  # fmt: skip
+    )
     return record, store
 
 
@@ -105,19 +117,21 @@ def _answer(symbol: str, collected: Collected, book: AnswerStore, at: datetime) 
     if symbol in collected.answers:
         return collected.answers[symbol]
     return Answer(
-        symbol=symbol, source=book.source, status=SymbolStatus.HELD, fetched_at=at, reason="", request=book.request,
-        rows=empty_rows(), reasons=(f"no answer, the next try asks again: {collected.unanswered[symbol]}",),
-    )  # fmt: skip
+        symbol=symbol,
+        source=book.source,
+        status=SymbolStatus.HELD,
+        fetched_at=at,
+        reason="",
+        request=book.request,
+        rows=empty_rows(),
+        reasons=(f"no answer, the next try asks again: {collected.unanswered[symbol]}",),
+    )
 
 
-def _clean(
-    answer: Answer, run: Run, period: Period, sessions: tuple[date, ...], settings: FetchSettings
-) -> Cleaned:  # fmt: skip
+def _clean(answer: Answer, run: Run, period: Period, sessions: tuple[date, ...], settings: FetchSettings) -> Cleaned:
     if answer.status is SymbolStatus.HELD:
         return Cleaned((), (), 0, 0, ())
-    fields = BatchFields(
-        answer.symbol, answer.source, run.batch_id, run.batch_date, answer.fetched_at, answer.currency
-    )  # fmt: skip
+    fields = BatchFields(answer.symbol, answer.source, run.batch_id, run.batch_date, answer.fetched_at, answer.currency)
     days = (period.first + timedelta(days=n) for n in range((period.last - period.first).days + 1))
     settled = answer.fetched_at - timedelta(minutes=settings.settle_minutes)
     closed = closed_sessions(settings.calendar, period, settled)

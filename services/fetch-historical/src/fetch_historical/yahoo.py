@@ -80,11 +80,16 @@ class YahooSource:
     """
 
     def __init__(
-        self, settings: YahooSettings, *, calendar_code: str = "XNYS",
-        settle: timedelta = timedelta(minutes=SETTLE_MINUTES), known: Callable[[str], Known | None] = lambda _: None,
-        sleep: Callable[[float], None] = time.sleep, now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        self,
+        settings: YahooSettings,
+        *,
+        calendar_code: str = "XNYS",
+        settle: timedelta = timedelta(minutes=SETTLE_MINUTES),
+        known: Callable[[str], Known | None] = lambda _: None,
+        sleep: Callable[[float], None] = time.sleep,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
         rng: random.Random | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._settings = settings
         self._code = calendar_code
         self._settle = settle
@@ -143,7 +148,7 @@ class YahooSource:
         span: dict[str, object] = {
             "period1": int((midnight - timedelta(hours=14)).timestamp()),
             "period2": int((end + timedelta(hours=12)).timestamp()),
-        }  # fmt: skip
+        }
         problem = self._get(symbol, {**span, **_EVENTS})
         zone = calendar.zone(self._code)
         if facts.chart is not None and facts.bars and problem is None:
@@ -170,9 +175,14 @@ class YahooSource:
         closed = closed_sessions(self._code, period, asked_at - self._settle)
         found = answer_checks.reasons(symbol, period, closed, chart, self._known(symbol))
         return Reply(
-            SymbolStatus.HELD if found else SymbolStatus.OK, chart.rows, asked_at, reasons=found,
-            currency=chart.meta.currency, actions=chart.actions, notes=chart.notes,
-        )  # fmt: skip
+            SymbolStatus.HELD if found else SymbolStatus.OK,
+            chart.rows,
+            asked_at,
+            reasons=found,
+            currency=chart.meta.currency,
+            actions=chart.actions,
+            notes=chart.notes,
+        )
 
     def _if_possible(self, symbol: str, period: Period, reply: Reply) -> Reply:
         """`reply`, which says that there is nothing, unless the lake has what it denies.
@@ -218,7 +228,7 @@ def _has_nothing(facts: ChartFacts) -> bool:
 
 def judge(
     facts: ChartFacts, period: Period, problem: Exception | None, now: datetime, zone: str = "UTC"
-) -> tuple[SymbolStatus, str]:  # fmt: skip
+) -> tuple[SymbolStatus, str]:
     """What an answer without rows means: the status and why.
 
     Raises:

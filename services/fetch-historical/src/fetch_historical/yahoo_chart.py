@@ -50,10 +50,13 @@ def read_meta(meta: Mapping[str, Any], default_zone: str) -> Meta:
     """
     zone = _zone(meta, default_zone)
     return Meta(
-        symbol=_text(meta, "symbol"), granularity=_text(meta, "dataGranularity"), currency=_text(meta, "currency"),
-        instrument=_text(meta, "instrumentType"), first_trade=_moment(meta, "firstTradeDate", zone),
+        symbol=_text(meta, "symbol"),
+        granularity=_text(meta, "dataGranularity"),
+        currency=_text(meta, "currency"),
+        instrument=_text(meta, "instrumentType"),
+        first_trade=_moment(meta, "firstTradeDate", zone),
         last_trade=_moment(meta, "regularMarketTime", zone),
-    )  # fmt: skip
+    )
 
 
 def read_chart(chart: Mapping[str, Any], period: Period, default_zone: str) -> Chart:
@@ -74,9 +77,11 @@ def _read(chart: Mapping[str, Any], period: Period, default_zone: str) -> Chart:
     meta, zone = read_meta(chart["meta"], default_zone), _zone(chart["meta"], default_zone)
     rows = _rows(chart, zone, period)
     actions = tuple(
-        action for kind in ("dividend", "split") for action in _actions(chart.get("events") or {}, kind, zone)
+        action
+        for kind in ("dividend", "split")
+        for action in _actions(chart.get("events") or {}, kind, zone)
         if period.first <= action.day
-    )  # fmt: skip
+    )
     notes = _place(rows, actions)
     if (chart.get("events") or {}).get("capitalGains"):
         notes.append("distributed capital gains are counted among the dividends, as adj_close counts them")
@@ -96,12 +101,14 @@ def _rows(chart: Mapping[str, Any], zone: ZoneInfo, period: Period) -> list[dict
         raise ValueError(f"it has {len(times)} times and columns of {[len(column) for column in columns]} values")
     found = [
         {
-            "session_date": day, **{name: _number(value) for name, value in zip(names, values, strict=True)},
-            "dividends": 0.0, "stock_splits": 0.0,
+            "session_date": day,
+            **{name: _number(value) for name, value in zip(names, values, strict=True)},
+            "dividends": 0.0,
+            "stock_splits": 0.0,
         }
         for names in [(*_PRICES, "adj_close", "volume")]
         for day, *values in zip(times, *columns, strict=True)
-    ]  # fmt: skip
+    ]
     found.sort(key=lambda row: row["session_date"])
     # While a session goes on, Yahoo gives it twice: as a bar, and as the latest quote, which is the later one.
     if len(found) > 1 and found[-1]["session_date"] == found[-2]["session_date"]:

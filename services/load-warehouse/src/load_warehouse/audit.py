@@ -45,10 +45,23 @@ class LoadResult:
 def write(session: Session, schema: str, result: LoadResult) -> None:
     """Add the load's row."""
     values = (
-        result.load_id, result.run_id, result.batch_id, result.kind, result.snapshot, result.staged, result.new,
-        result.unchanged, result.revised, result.withdrawn, result.files, _naive(result.started_at),
-        _naive(datetime.now(UTC)), result.code_version, result.checksum, result.flow,
-    )  # fmt: skip
+        result.load_id,
+        result.run_id,
+        result.batch_id,
+        result.kind,
+        result.snapshot,
+        result.staged,
+        result.new,
+        result.unchanged,
+        result.revised,
+        result.withdrawn,
+        result.files,
+        _naive(result.started_at),
+        _naive(datetime.now(UTC)),
+        result.code_version,
+        result.checksum,
+        result.flow,
+    )
     session.run(
         f"INSERT INTO {session.database}.{schema}.{AUDIT.name} ({', '.join(AUDIT.column_names)}) "
         f"VALUES ({', '.join(['%s'] * len(values))})",

@@ -70,13 +70,15 @@ class Comparison:
             held = {part: self._stored(part, group, tables.pop(part)) for part in PARTS}
             for symbol in group:
                 csv = self._parsed(symbol, raw[symbol])
-                both = {part: (ours.get(symbol, Stored()), theirs.get(symbol, Stored()))
-                        for part, (ours, theirs) in held.items()}  # fmt: skip
+                both = {
+                    part: (ours.get(symbol, Stored()), theirs.get(symbol, Stored()))
+                    for part, (ours, theirs) in held.items()
+                }
                 self._compare(symbol, csv, in_force.get(symbol, {}), both)
 
     def _stored(
         self, part: Part, group: Sequence[str], rows: "pa.Table"
-    ) -> tuple[dict[str, Stored], dict[str, Stored]]:  # fmt: skip
+    ) -> tuple[dict[str, Stored], dict[str, Stored]]:
         """Rows of one table in the lake and in the warehouse."""
         source = str(self.records[LOAD.program].source)
         return (
@@ -155,11 +157,18 @@ class Comparison:
                 self.faults += self._loaded(symbol, part, *held[part])
         self.warehouse_checksums[symbol] = _checksum(loaded)
         self.symbols[symbol] = SymbolLineage(
-            status=fetched.status if judged is NO_ROWS else judged.status, fetched=fetched.rows,
-            quarantined=fetched.quarantined, held=fetched.held + judged.held, reasons=judged.reasons,
-            raw=len(csv.hashes), changes=judged.changes or SymbolChanges(), facts=len(in_force),
-            analytics=len(analytics), warehouse=len(loaded), checksum=csv.checksum,
-        )  # fmt: skip
+            status=fetched.status if judged is NO_ROWS else judged.status,
+            fetched=fetched.rows,
+            quarantined=fetched.quarantined,
+            held=fetched.held + judged.held,
+            reasons=judged.reasons,
+            raw=len(csv.hashes),
+            changes=judged.changes or SymbolChanges(),
+            facts=len(in_force),
+            analytics=len(analytics),
+            warehouse=len(loaded),
+            checksum=csv.checksum,
+        )
 
     def _computed(self, symbol: str, in_force: dict[date, str], bars: Stored, analytics: Stored) -> list[str]:
         """Where the analytics are not of the facts that count.
@@ -170,8 +179,9 @@ class Comparison:
         faults = self._differ(PROCESS.program, symbol, "daily_analytics", in_force, _hashes(analytics))
         if not faults or (then := self._as_left_by(PROCESS, symbol)) is None:
             return faults
-        bars_then, analytics_then = (stored_rows.lake_rows(then[part], part.table).get(symbol, Stored())
-                                     for part in (BAR_VERSIONS, ANALYTICS))  # fmt: skip
+        bars_then, analytics_then = (
+            stored_rows.lake_rows(then[part], part.table).get(symbol, Stored()) for part in (BAR_VERSIONS, ANALYTICS)
+        )
         if bars.batches | analytics.batches <= bars_then.batches | analytics_then.batches:
             return faults
         in_force = stored_rows.bars_in_force(then[BAR_VERSIONS]).get(symbol, {})
@@ -180,8 +190,14 @@ class Comparison:
     def _loaded(self, symbol: str, part: Part, lake: Stored, warehouse: Stored) -> list[str]:
         """Where the warehouse has not what the lake has, or had when this run loaded it if a later batch came since."""
         name = part.table.name
-        twice = [f"{LOAD.program} {symbol}: {name} holds {len(warehouse.twice)} keys twice "
-                 f"({_first({key[0] for key in warehouse.twice})})"] if warehouse.twice else []  # fmt: skip
+        twice = (
+            [
+                f"{LOAD.program} {symbol}: {name} holds {len(warehouse.twice)} keys twice "
+                f"({_first({key[0] for key in warehouse.twice})})"
+            ]
+            if warehouse.twice
+            else []
+        )
 
         def differ(lake: Stored) -> list[str]:
             # Facts that a lake lost stay in the warehouse.
@@ -221,16 +237,18 @@ class Comparison:
 
     def _differ(
         self, stage: str, symbol: str, place: str, before: Mapping[Any, Hashable], after: Mapping[Any, Hashable]
-    ) -> list[str]:  # fmt: skip
+    ) -> list[str]:
         """What `stage` lost, added or changed in a table, in a line; keys are days, or tuples that begin with one."""
         changed = {key for key in before.keys() & after.keys() if before[key] != after[key]}
         differences = [
             f"{len(keys)} {what} ({_first({key[0] if isinstance(key, tuple) else key for key in keys})})"
             for what, keys in (
-                ("missing", before.keys() - after.keys()), ("extra", after.keys() - before.keys()),
+                ("missing", before.keys() - after.keys()),
+                ("extra", after.keys() - before.keys()),
                 ("different", changed),
-            ) if keys
-        ]  # fmt: skip
+            )
+            if keys
+        ]
         counts = f"{stage} {symbol}: {place}: {len(after)} rows against {len(before)} before"
         return [f"{counts}: {', '.join(differences)}"] if differences else []
 

@@ -83,11 +83,13 @@ def load(lake: Lake, session: Session, processed: StageRecord, code_version: str
             warehouse failed.
     """
     schema, symbols, load_id = schema_of(processed.source), fit_symbols(processed), audit.new_load_id()
-    loaded = Loaded([
-        LoadResult(part.lake.name, processed.run_id, processed.batch_id, code_version, load_id) for part in PARTS
-    ])  # fmt: skip
-    works = [_Work(session, schema, str(processed.source), part, result)
-             for part, result in zip(PARTS, loaded.results, strict=True)]  # fmt: skip
+    loaded = Loaded(
+        [LoadResult(part.lake.name, processed.run_id, processed.batch_id, code_version, load_id) for part in PARTS]
+    )
+    works = [
+        _Work(session, schema, str(processed.source), part, result)
+        for part, result in zip(PARTS, loaded.results, strict=True)
+    ]
     timings = loaded.timings
     with timed(timings, "prepare"):
         there = present(session)
@@ -242,8 +244,11 @@ def _read_back(session: Session, work: _Work, processed: StageRecord) -> dict[st
     work.result.checksum = batch_checksum(value for symbol in sorted(hashes) for value in hashes[symbol])
     return {
         symbol: SymbolResult(
-            status=part.status, rows=len(hashes[symbol]), checksum=batch_checksum(hashes[symbol]),
-            missing_sessions=part.missing_sessions, reasons=part.reasons,
+            status=part.status,
+            rows=len(hashes[symbol]),
+            checksum=batch_checksum(hashes[symbol]),
+            missing_sessions=part.missing_sessions,
+            reasons=part.reasons,
         )
         for symbol, part in processed.symbols.items()
-    }  # fmt: skip
+    }

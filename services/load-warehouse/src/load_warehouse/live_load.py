@@ -81,9 +81,13 @@ def load_live(settings: LiveLoadSettings, run_id: str) -> list[LoadResult]:
             if _Load(lake, session, part, result, flow).run(known, snapshot):
                 results.append(result)
                 log.info(
-                    "loaded", table=f"{part.schema}.{part.table.name}", new=result.new, unchanged=result.unchanged,
-                    revised=result.revised, withdrawn=result.withdrawn,
-                )  # fmt: skip
+                    "loaded",
+                    table=f"{part.schema}.{part.table.name}",
+                    new=result.new,
+                    unchanged=result.unchanged,
+                    revised=result.revised,
+                    withdrawn=result.withdrawn,
+                )
     return results
 
 

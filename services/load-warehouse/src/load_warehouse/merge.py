@@ -13,9 +13,9 @@ from load_warehouse.schema import ACTIONS, BARS, Table
 _FATES = {
     BARS.name: "CASE WHEN CHANGE = 'revision' THEN 'revised' ELSE 'new' END",
     ACTIONS.name: "CASE WHEN WITHDRAWN THEN 'withdrawn' "
-                  "WHEN MIN(KNOWN_AT) OVER (PARTITION BY SYMBOL, SOURCE, EX_DATE, KIND) < KNOWN_AT THEN 'revised' "
-                  "ELSE 'new' END",
-}  # fmt: skip
+    "WHEN MIN(KNOWN_AT) OVER (PARTITION BY SYMBOL, SOURCE, EX_DATE, KIND) < KNOWN_AT THEN 'revised' "
+    "ELSE 'new' END",
+}
 """What a version of a fact is to those before it."""
 
 

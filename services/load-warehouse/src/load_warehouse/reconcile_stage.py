@@ -68,33 +68,59 @@ def reconcile_run(settings: LoadSettings, run: Run) -> tuple[StageRecord, Object
 
 
 def _record(
-    run: Run, records: Records, comparison: Comparison, faulty: bool, timings: dict[str, float], started_at: datetime,
+    run: Run,
+    records: Records,
+    comparison: Comparison,
+    faulty: bool,
+    timings: dict[str, float],
+    started_at: datetime,
     version: str,
-) -> StageRecord:  # fmt: skip
+) -> StageRecord:
     loaded = records[LOAD.program]
     fit = set(fit_symbols(records[PROCESS.program]))
     symbols = {
         symbol: SymbolResult(
-            status=part.status, rows=part.warehouse, checksum=comparison.warehouse_checksums[symbol],
+            status=part.status,
+            rows=part.warehouse,
+            checksum=comparison.warehouse_checksums[symbol],
             reasons=part.reasons,
-        ) if symbol in fit else NO_ROWS.model_copy(update={"status": part.status, "reasons": part.reasons})
+        )
+        if symbol in fit
+        else NO_ROWS.model_copy(update={"status": part.status, "reasons": part.reasons})
         for symbol, part in comparison.symbols.items()
-    }  # fmt: skip
+    }
     rows = sum(part.rows for part in symbols.values())
     # Where all is well they are as many, but for what a later run under way has computed and not yet loaded.
     computed = sum(comparison.symbols[symbol].analytics for symbol in fit)
     return StageRecord(
-        stage=SUCCESS.program, run_id=run.run_id, batch_id=loaded.batch_id, batch_date=loaded.batch_date,
-        source=loaded.source, rows_in=computed if faulty else rows, rows_out=rows, quarantined=0, symbols=symbols,
-        snapshots=comparison.lake.snapshots(), timings=timings, started_at=started_at, finished_at=datetime.now(UTC),
+        stage=SUCCESS.program,
+        run_id=run.run_id,
+        batch_id=loaded.batch_id,
+        batch_date=loaded.batch_date,
+        source=loaded.source,
+        rows_in=computed if faulty else rows,
+        rows_out=rows,
+        quarantined=0,
+        symbols=symbols,
+        snapshots=comparison.lake.snapshots(),
+        timings=timings,
+        started_at=started_at,
+        finished_at=datetime.now(UTC),
         code_version=version,
-    )  # fmt: skip
+    )
 
 
 def _summary(record: StageRecord, records: Records, comparison: Comparison, faults: list[str]) -> RunLineage:
     return RunLineage(
-        run_id=record.run_id, batch_id=record.batch_id, batch_date=record.batch_date, source=record.source,
-        reconciled=not faults, disagreements=tuple(faults), warehouse_table=comparison.table,
-        stages=(*records.values(), record), symbols=comparison.symbols, finished_at=record.finished_at,
+        run_id=record.run_id,
+        batch_id=record.batch_id,
+        batch_date=record.batch_date,
+        source=record.source,
+        reconciled=not faults,
+        disagreements=tuple(faults),
+        warehouse_table=comparison.table,
+        stages=(*records.values(), record),
+        symbols=comparison.symbols,
+        finished_at=record.finished_at,
         code_version=record.code_version,
-    )  # fmt: skip
+    )

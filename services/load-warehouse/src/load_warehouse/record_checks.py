@@ -28,8 +28,11 @@ def record_faults(records: Records) -> Iterator[str]:
     # unless a later run has changed it meanwhile.
     same = processed.snapshots.get(DAILY_ANALYTICS.name) == loaded.snapshots.get(DAILY_ANALYTICS.name)
     for before, after, exact in (
-        (fetch, consumed, True), (consumed, judged, True), (judged, processed, False), (processed, loaded, same)
-    ):  # fmt: skip
+        (fetch, consumed, True),
+        (consumed, judged, True),
+        (judged, processed, False),
+        (processed, loaded, same),
+    ):
         yield from _handed_on(before, after, exact)
 
 

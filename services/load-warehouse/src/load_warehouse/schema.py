@@ -66,21 +66,27 @@ class View:
 
 
 BARS = Table(
-    warehouse_tables.BARS_TABLE, DAILY_BARS.columns, ("SYMBOL", "SOURCE", "SESSION_DATE", "KNOWN_AT", "BATCH_ID"),
+    warehouse_tables.BARS_TABLE,
+    DAILY_BARS.columns,
+    ("SYMBOL", "SOURCE", "SESSION_DATE", "KNOWN_AT", "BATCH_ID"),
     DAILY_BARS.comment,
     # A lake that was lost and filled again from later batches takes for a first version what was a revision.
     remembered=("CHANGE",),
-)  # fmt: skip
+)
 ACTIONS = Table(
-    warehouse_tables.ACTIONS_TABLE, CORPORATE_ACTIONS.columns,
-    ("SYMBOL", "SOURCE", "EX_DATE", "KIND", "KNOWN_AT", "BATCH_ID"), CORPORATE_ACTIONS.comment,
-)  # fmt: skip
+    warehouse_tables.ACTIONS_TABLE,
+    CORPORATE_ACTIONS.columns,
+    ("SYMBOL", "SOURCE", "EX_DATE", "KIND", "KNOWN_AT", "BATCH_ID"),
+    CORPORATE_ACTIONS.comment,
+)
 DAILY = Table(
-    warehouse_tables.DAILY_TABLE, DAILY_ANALYTICS.columns, ("SYMBOL", "SOURCE", "SESSION_DATE"),
+    warehouse_tables.DAILY_TABLE,
+    DAILY_ANALYTICS.columns,
+    ("SYMBOL", "SOURCE", "SESSION_DATE"),
     f"{DAILY_ANALYTICS.comment}; known_at, fact_versions and batch are those that last changed the row",
     # A new session makes all of a symbol's rows be recomputed, most of them to what they were.
     remembered=("KNOWN_AT", "FACT_VERSIONS", "BATCH_ID", "BATCH_DATE"),
-)  # fmt: skip
+)
 ADJUSTED_PRICES = View(
     warehouse_tables.ADJUSTED_PRICES_VIEW,
     (
@@ -124,12 +130,24 @@ AUDIT = Table(
         Column("lake_snapshot", "bigint", "Snapshot of the lake's table that was read; null where it has none"),
         Column("rows_staged", "bigint", "Rows in the load's files", nullable=False),
         Column("rows_new", "bigint", "Rows that were not in the table before", nullable=False),
-        Column("rows_unchanged", "bigint", "Rows of the batch's symbols, or of the files of windows and bars, that "
-               "stay as they are", nullable=False),
-        Column("rows_revised", "bigint", "Versions that revise a known fact; else rows that replaced others",
-               nullable=False),
-        Column("rows_withdrawn", "bigint", "Splits and dividends withdrawn by the source; else rows removed",
-               nullable=False),
+        Column(
+            "rows_unchanged",
+            "bigint",
+            "Rows of the batch's symbols, or of the files of windows and bars, that stay as they are",
+            nullable=False,
+        ),
+        Column(
+            "rows_revised",
+            "bigint",
+            "Versions that revise a known fact; else rows that replaced others",
+            nullable=False,
+        ),
+        Column(
+            "rows_withdrawn",
+            "bigint",
+            "Splits and dividends withdrawn by the source; else rows removed",
+            nullable=False,
+        ),
         Column("files", "bigint", "Files that went to the warehouse", nullable=False),
         Column("started_at", "timestamp", "Start of the load (UTC)", nullable=False),
         Column("finished_at", "timestamp", "When the rows had been loaded and verified (UTC)", nullable=False),
@@ -139,7 +157,7 @@ AUDIT = Table(
     ),
     ("LOAD_ID", "KIND"),
     "One row per load and table, written in the transaction that changed the tables",
-)  # fmt: skip
+)
 
 
 def schema_of(source: Source) -> str:
@@ -197,9 +215,12 @@ def present(session: Session) -> dict[tuple[str, str], set[str]]:
 
 
 def ensure(
-    session: Session, there: dict[tuple[str, str], set[str]], schema: str, tables: Iterable[Table],
+    session: Session,
+    there: dict[tuple[str, str], set[str]],
+    schema: str,
+    tables: Iterable[Table],
     views: Iterable[View] = (),
-) -> None:  # fmt: skip
+) -> None:
     """Create the schema and what is missing of `tables` and `views`, and make the schema the session's.
 
     A nullable column that a newer version brings is added to a table that lacks it.

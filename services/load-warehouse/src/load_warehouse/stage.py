@@ -40,16 +40,31 @@ def load_run(settings: LoadSettings, run: Run) -> tuple[StageRecord, ObjectStore
         loaded = daily_load.load(lake, session, processed, settings.code_version)
     for result in loaded.results:
         log.info(
-            "loaded", table=result.kind, new=result.new, unchanged=result.unchanged, revised=result.revised,
+            "loaded",
+            table=result.kind,
+            new=result.new,
+            unchanged=result.unchanged,
+            revised=result.revised,
             withdrawn=result.withdrawn,
-        )  # fmt: skip
+        )
     rows = sum(part.rows for part in loaded.symbols.values())
     record = StageRecord(
-        stage=LOAD.program, run_id=run.run_id, batch_id=processed.batch_id, batch_date=processed.batch_date,
-        source=processed.source, rows_in=rows, rows_out=rows, quarantined=0, symbols=loaded.symbols,
-        snapshots=lake.snapshots(), notes=_notes(loaded.results), timings=timings | loaded.timings,
-        started_at=started_at, finished_at=datetime.now(UTC), code_version=settings.code_version,
-    )  # fmt: skip
+        stage=LOAD.program,
+        run_id=run.run_id,
+        batch_id=processed.batch_id,
+        batch_date=processed.batch_date,
+        source=processed.source,
+        rows_in=rows,
+        rows_out=rows,
+        quarantined=0,
+        symbols=loaded.symbols,
+        snapshots=lake.snapshots(),
+        notes=_notes(loaded.results),
+        timings=timings | loaded.timings,
+        started_at=started_at,
+        finished_at=datetime.now(UTC),
+        code_version=settings.code_version,
+    )
     return record, store
 
 

@@ -26,14 +26,35 @@ if TYPE_CHECKING:
 Key = tuple[Any, ...]
 
 _BAR = (
-    "symbol", "session_date", "open", "high", "low", "close", "adj_close", "volume", "dividends", "stock_splits",
+    "symbol",
+    "session_date",
+    "open",
+    "high",
+    "low",
+    "close",
+    "adj_close",
+    "volume",
+    "dividends",
+    "stock_splits",
     "source",
-)  # fmt: skip
+)
 """The arguments of `ticklake.records.row_hash`, in order."""
 _STORED = ("batch_id", "row_hash")
 _CONVERTERS: tuple[Any, ...] = (
-    str, date.fromisoformat, float, float, float, float, float, int, float, float, str, str, str
-)  # fmt: skip
+    str,
+    date.fromisoformat,
+    float,
+    float,
+    float,
+    float,
+    float,
+    int,
+    float,
+    float,
+    str,
+    str,
+    str,
+)
 
 
 @dataclass
@@ -104,7 +125,7 @@ def lake_rows(found: "pa.Table", table: Table) -> dict[str, Stored]:
 
 def warehouse_rows(
     session: Session, schema: str, table: Table, symbols: Collection[str], source: str
-) -> dict[str, Stored]:  # fmt: skip
+) -> dict[str, Stored]:
     """Rows of a table of the warehouse by symbol.
 
     Args:

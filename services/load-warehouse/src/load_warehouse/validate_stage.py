@@ -36,9 +36,21 @@ _INDICATORS = (
     "OR DRAWDOWN > 0 OR LOW_52W > HIGH_52W"
 )
 _SESSIONS_NEEDED = {
-    "LOG_RETURN": 2, "SMA_5": 5, "SMA_20": 20, "SMA_50": 50, "SMA_200": 200, "EMA_12": 12, "EMA_26": 26, "MACD": 34,
-    "MACD_SIGNAL": 34, "RSI_14": 15, "BB_MIDDLE": 20, "ATR_14": 15, "VOLATILITY_20": 21, "HIGH_52W": 252,
-}  # fmt: skip
+    "LOG_RETURN": 2,
+    "SMA_5": 5,
+    "SMA_20": 20,
+    "SMA_50": 50,
+    "SMA_200": 200,
+    "EMA_12": 12,
+    "EMA_26": 26,
+    "MACD": 34,
+    "MACD_SIGNAL": 34,
+    "RSI_14": 15,
+    "BB_MIDDLE": 20,
+    "ATR_14": 15,
+    "VOLATILITY_20": 21,
+    "HIGH_52W": 252,
+}
 """Sessions that an indicator's window needs; with as many before it, a row must have a value."""
 
 
@@ -68,7 +80,7 @@ def validate_run(settings: ValidateSettings, run: Run) -> tuple[StageRecord, Obj
 
 def _checks(
     session: Session, loaded: StageRecord, limits: QualitySettings, code: str, released: bool
-) -> Iterator[CheckResult]:  # fmt: skip
+) -> Iterator[CheckResult]:
     schema = f"{session.database}.{schema_of(loaded.source)}"
     rows = {symbol: part.rows for symbol, part in loaded.symbols.items() if part.rows}
     empty = " OR ".join(f"({name} IS NULL AND HISTORY_SESSIONS >= {least})" for name, least in _SESSIONS_NEEDED.items())
@@ -85,18 +97,18 @@ def _checks(
     # A later run may have brought more.
     yield _none("rows missing", {symbol: max(0, count - there.get(symbol, 0)) for symbol, count in rows.items()})
     for place, name, unit in (
-        (2, "impossible bars", "rows"), (3, "impossible indicators", "rows"), (4, "indicators without a value", "rows"),
+        (2, "impossible bars", "rows"),
+        (3, "impossible indicators", "rows"),
+        (4, "indicators without a value", "rows"),
         (5, "sessions that are there twice", "rows"),
-    ):  # fmt: skip
+    ):
         yield _none(name, {row[0]: float(row[place]) for row in found}, unit)
     kinds = ", ".join(literal(table.name) for table in _TABLES)
     ((audited,),) = session.run(
         f"SELECT COUNT(DISTINCT KIND) FROM {schema}.{AUDIT.name} WHERE BATCH_ID = %s AND KIND IN ({kinds})",
         (loaded.batch_id,),
     ).rows
-    yield CheckResult(
-        name="tables without an audit row", observed=len(_TABLES) - int(audited), limit=0, unit="tables"
-    )  # fmt: skip
+    yield CheckResult(name="tables without an audit row", observed=len(_TABLES) - int(audited), limit=0, unit="tables")
     if not released:  # how late an answer may end is no matter where a person let it go on
         yield _stale({row[0]: row[-1] for row in found}, loaded.batch_date, limits, code)
 

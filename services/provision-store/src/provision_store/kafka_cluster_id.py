@@ -50,8 +50,12 @@ class KafkaObject:
     def __init__(self, api: client.CustomObjectsApi, name: str, namespace: str) -> None:
         self._api, self._name = api, name
         self._where = {
-            "group": "kafka.strimzi.io", "version": "v1", "plural": "kafkas", "namespace": namespace, "name": name,
-        }  # fmt: skip
+            "group": "kafka.strimzi.io",
+            "version": "v1",
+            "plural": "kafkas",
+            "namespace": namespace,
+            "name": name,
+        }
 
     def get(self) -> dict[str, Any]:
         """The object as it is now."""

@@ -39,9 +39,14 @@ class QuoteTicks:
             same_day = quote.trading_day == last.trading_day
             volume = max(0, quote.day_volume - last.day_volume) if same_day else quote.day_volume
         tick = Tick(
-            symbol=self._symbol, price=quote.price, volume=volume, event_time=now, sequence=self._sequence,
-            producer_run=self._run, source=Source.ALPHA_VANTAGE,
-        )  # fmt: skip
+            symbol=self._symbol,
+            price=quote.price,
+            volume=volume,
+            event_time=now,
+            sequence=self._sequence,
+            producer_run=self._run,
+            source=Source.ALPHA_VANTAGE,
+        )
         self._sequence += 1
         return tick
 
@@ -98,10 +103,15 @@ def _ask(client: Client, pace: Pace, symbol: str, ticks: QuoteTicks, sender: Sen
     sender.metrics.source_errors.labels("limited" if isinstance(answer, Limited) else "failed").inc()
     if isinstance(answer, Limited):
         seconds = pace.limited(answer)
-        log.warning("Alpha Vantage's limit is reached", reason=answer.reason, seconds=round(seconds),
-                    limit="day" if answer.daily else "short")  # fmt: skip
+        log.warning(
+            "Alpha Vantage's limit is reached",
+            reason=answer.reason,
+            seconds=round(seconds),
+            limit="day" if answer.daily else "short",
+        )
     elif isinstance(answer, Failed):
         seconds = pace.failed()
-        log.warning("Alpha Vantage failed, will ask again", symbol=symbol, reason=answer.reason,
-                    seconds=round(seconds, 1))  # fmt: skip
+        log.warning(
+            "Alpha Vantage failed, will ask again", symbol=symbol, reason=answer.reason, seconds=round(seconds, 1)
+        )
     return True

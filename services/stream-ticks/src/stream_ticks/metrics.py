@@ -33,9 +33,11 @@ class Metrics:
         self.last_event = gauge("last_event_timestamp_seconds", "Event time of the newest tick")
         self.last_confirmed = gauge("last_confirmed_timestamp_seconds", "When Kafka last confirmed ticks")
         self.send_seconds = Histogram(
-            f"{_PREFIX}_send_duration_seconds", "Time to hand one round to the client; long where its buffer is full",
-            registry=registry, buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30),
-        )  # fmt: skip
+            f"{_PREFIX}_send_duration_seconds",
+            "Time to hand one round to the client; long where its buffer is full",
+            registry=registry,
+            buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30),
+        )
         # A counter that appears with its first error has no earlier value to have grown from.
         for kind in SOURCE_ERRORS:
             self.source_errors.labels(kind)

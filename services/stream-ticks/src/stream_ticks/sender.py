@@ -13,9 +13,15 @@ class Sender:
     """One producer run's way to the live topic."""
 
     def __init__(
-        self, producer: ConfirmedProducer, topic: str, symbols: Sequence[str], producer_run: str, source: Source,
-        metrics: Metrics, pulse: Pulse,
-    ) -> None:  # fmt: skip
+        self,
+        producer: ConfirmedProducer,
+        topic: str,
+        symbols: Sequence[str],
+        producer_run: str,
+        source: Source,
+        metrics: Metrics,
+        pulse: Pulse,
+    ) -> None:
         self.symbols, self.producer_run, self.source, self.metrics = tuple(symbols), producer_run, source, metrics
         self.sent = 0
         self._producer, self._topic, self._pulse = producer, topic, pulse

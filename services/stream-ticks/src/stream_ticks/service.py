@@ -52,9 +52,13 @@ def _run(settings: StreamSettings, stop: threading.Event, metrics: Metrics, reje
         _producer(settings, stop) as producer,
     ):
         log.info(
-            "streaming", source=source.value, topic=topic, symbols=list(settings.stream.symbols),
-            producer_run=producer_run, metrics_port=port,
-        )  # fmt: skip
+            "streaming",
+            source=source.value,
+            topic=topic,
+            symbols=list(settings.stream.symbols),
+            producer_run=producer_run,
+            metrics_port=port,
+        )
         sender = Sender(producer, topic, settings.stream.symbols, producer_run, source, metrics, pulse)
         if source is Source.SIMULATED:
             stream_simulated(settings.stream, find_starts(_tables(settings), settings.stream.symbols), sender, stop)

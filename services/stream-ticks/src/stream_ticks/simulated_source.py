@@ -35,8 +35,13 @@ def stream_simulated(options: StreamOptions, starts: Sequence[Start], sender: Se
     start = options.start_event_time.timestamp() if options.start_event_time else time.time()
     simulator = Simulator(starts, options.seed, math.floor(start * 1000), event_step * 1000)
     encoder = Encoder(sender.symbols, sender.producer_run, sender.source)
-    log.info("pace", seconds_between_rounds=clock_step, event_seconds_between_rounds=event_step,
-             first_event_time=datetime.fromtimestamp(start).astimezone().isoformat(), ticks=total)  # fmt: skip
+    log.info(
+        "pace",
+        seconds_between_rounds=clock_step,
+        event_seconds_between_rounds=event_step,
+        first_event_time=datetime.fromtimestamp(start).astimezone().isoformat(),
+        ticks=total,
+    )
     anchor, done = time.monotonic(), 0
     while not stop.is_set() and (total is None or sender.sent < total):
         due = math.floor((time.monotonic() - anchor) / clock_step) + 1 - done

@@ -85,10 +85,11 @@ class Simulator:
         mean = _DAILY_VOLUME / SESSION_SECONDS * self._step_ms / 1000 * intraday_weight(event_ms)
         first, self._round = self._round, self._round + rounds
         return Rounds(
-            first, event_ms,
+            first,
+            event_ms,
             np.clip(np.round(np.exp(paths), 4), _LEAST, _GREATEST),
             np.maximum(1, np.rint(mean[:, None] * noise)).astype(np.int64),
-        )  # fmt: skip
+        )
 
 
 def intraday_weight(event_ms: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -66,8 +66,10 @@ def status(path: Path) -> None:
     store = folder.credentials()
     print(f"Running in the background (process {running.pid}) on {folder.root}")
     print(f"  Kafka      127.0.0.1:{running.ports.kafka}")
-    print(f"  S3         http://127.0.0.1:{running.ports.store}  access key {store.access_key}, secret key in "
-          f"{folder.root / 'credentials.json'}")  # fmt: skip
+    print(
+        f"  S3         http://127.0.0.1:{running.ports.store}  access key {store.access_key}, secret key in "
+        f"{folder.root / 'credentials.json'}"
+    )
     print(f"  Warehouse  127.0.0.1:{running.ports.warehouse}  (Snowflake's protocol over http; `ticklake sql` asks it)")
 
 

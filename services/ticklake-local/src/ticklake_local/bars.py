@@ -110,9 +110,14 @@ def _tables(options: BarsOptions) -> Iterator["LakeTables"]:
     tools, keys = prepare_tools(options.cache, options.java_home, _say), folder.credentials()
     with folder.locked("platform"):
         server = Store(
-            tools.java, tools.jars["s3proxy"], folder.store, folder.logs, free_port(), keys.access_key,
+            tools.java,
+            tools.jars["s3proxy"],
+            folder.store,
+            folder.logs,
+            free_port(),
+            keys.access_key,
             keys.secret_key.get_secret_value(),
-        )  # fmt: skip
+        )
         try:
             server.start()
             server.wait_ready()

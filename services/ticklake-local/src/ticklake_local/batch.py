@@ -34,9 +34,13 @@ class StageFailed(StageError):
 
 
 def run_batch(
-    platform: Platform, hosts: Hosts, asked: BatchInput, run_id: str,
-    on_stage: Callable[[Stage, StageRecord], None], say: Say,
-) -> None:  # fmt: skip
+    platform: Platform,
+    hosts: Hosts,
+    asked: BatchInput,
+    run_id: str,
+    on_stage: Callable[[Stage, StageRecord], None],
+    say: Say,
+) -> None:
     """Run every stage of the pipeline for `run_id`; `on_stage` is called as each is done.
 
     Raises:
@@ -55,9 +59,14 @@ def run_stage(platform: Platform, host: Host, stage: Stage, asked: BatchInput, r
 
 
 def run_program(
-    platform: Platform, host: Host, program: str, arguments: list[str], environment: dict[str, str], say: Say,
+    platform: Platform,
+    host: Host,
+    program: str,
+    arguments: list[str],
+    environment: dict[str, str],
+    say: Say,
     stage: Stage | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Run a program in `host`, once more where its exit code says that this may help.
 
     Raises:

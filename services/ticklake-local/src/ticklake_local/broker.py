@@ -64,9 +64,17 @@ class Broker(Part):
     name = "kafka"
 
     def __init__(
-        self, java: Java, jars_dir: Path, data_dir: Path, log_dir: Path, port: int, *, detached: bool = False,
-        address: str = LOOPBACK, advertised: str = LOOPBACK,
-    ) -> None:  # fmt: skip
+        self,
+        java: Java,
+        jars_dir: Path,
+        data_dir: Path,
+        log_dir: Path,
+        port: int,
+        *,
+        detached: bool = False,
+        address: str = LOOPBACK,
+        advertised: str = LOOPBACK,
+    ) -> None:
         super().__init__(port, log_dir, detached=detached)
         self.java, self.jars_dir, self.data_dir = java, jars_dir, data_dir
         self._address, self._advertised = address, advertised
@@ -137,9 +145,15 @@ class Broker(Part):
         # Kafka's form of a UUID; the fixed first byte keeps it from beginning with a dash, like an option.
         cluster_id = base64.urlsafe_b64encode(b"\x01" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
         command = self._java(
-            "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
-            "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", properties,
-        )  # fmt: skip
+            "-XX:+UseSerialGC",
+            "-XX:TieredStopAtLevel=1",
+            "kafka.tools.StorageTool",
+            "format",
+            "-t",
+            cluster_id,
+            "-c",
+            properties,
+        )
         done = subprocess.run(
             command, capture_output=True, text=True, errors="replace", timeout=_FORMAT_SECONDS, check=False
         )

@@ -166,9 +166,14 @@ def _lake(options: HeldOptions) -> Iterator[Platform]:
         here = platform.prepare(folder, tools)
         keys = folder.credentials()
         store = Store(
-            tools.java, tools.jars["s3proxy"], folder.store, folder.logs, here.ports.store, keys.access_key,
+            tools.java,
+            tools.jars["s3proxy"],
+            folder.store,
+            folder.logs,
+            here.ports.store,
+            keys.access_key,
             keys.secret_key.get_secret_value(),
-        )  # fmt: skip
+        )
         stack.callback(store.stop)
         store.start()
         store.wait_ready()

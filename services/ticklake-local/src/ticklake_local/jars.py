@@ -116,16 +116,31 @@ def _install(java: Java, name: str, folder: Path, sums: dict[str, str], report: 
 def _fetch(java: Java, name: str, ivy_cache: Path, target: Path, on_count: Callable[[int], None], lock: int) -> None:
     """Have Ivy copy the set's jars to `target`; `on_count` is called with the number of jars downloaded so far."""
     command = [
-        java.executable, "-XX:TieredStopAtLevel=1", "-Djava.net.useSystemProxies=true",
+        java.executable,
+        "-XX:TieredStopAtLevel=1",
+        "-Djava.net.useSystemProxies=true",
         *truststore_options(java, ivy_cache),
-        "-jar", _ivy(), "-settings", _DATA / "ivysettings.xml", "-cache", ivy_cache,
-        "-ivy", _DATA / f"ivy-{name}.xml", "-retrieve", f"{target}/[artifact]-[revision].[ext]",
-    ]  # fmt: skip
+        "-jar",
+        _ivy(),
+        "-settings",
+        _DATA / "ivysettings.xml",
+        "-cache",
+        ivy_cache,
+        "-ivy",
+        _DATA / f"ivy-{name}.xml",
+        "-retrieve",
+        f"{target}/[artifact]-[revision].[ext]",
+    ]
     # Ivy holds the lock too: should this process be killed, no other fetch starts before Ivy has ended as well.
     process = subprocess.Popen(
-        [str(word) for word in command], text=True, errors="replace", pass_fds=(lock,) if lock >= 0 else (),
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
+        [str(word) for word in command],
+        text=True,
+        errors="replace",
+        pass_fds=(lock,) if lock >= 0 else (),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
     downloaded, last, reason = 0, "no output", None
     with process:
         for line in process.stdout or ():

@@ -183,8 +183,12 @@ def _properties(executable: Path) -> str:
     try:
         done = subprocess.run(
             [executable, "-XshowSettings:properties", "-version"],
-            capture_output=True, text=True, errors="replace", timeout=_PROBE_SECONDS, check=False,
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_PROBE_SECONDS,
+            check=False,
+        )
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout + done.stderr

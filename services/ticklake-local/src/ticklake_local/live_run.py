@@ -54,9 +54,13 @@ class LivePart:
         began = time.monotonic()
         checkpoints = self.platform.folder.root / "checkpoints" / namespace
         analytics = Service(
-            STREAM_ANALYTICS, self.platform, namespace, WINDOWS_TRIGGER_SECONDS="0",
-            WINDOWS_UNTIL_CLOSED_WINDOWS="1", WINDOWS_CHECKPOINT=checkpoints.as_uri(),
-        )  # fmt: skip
+            STREAM_ANALYTICS,
+            self.platform,
+            namespace,
+            WINDOWS_TRIGGER_SECONDS="0",
+            WINDOWS_UNTIL_CLOSED_WINDOWS="1",
+            WINDOWS_CHECKPOINT=checkpoints.as_uri(),
+        )
         archive = Service(ARCHIVE_TICKS, self.platform, namespace, ARCHIVE_ROLL_SECONDS="5")
         ticks = Service(
             STREAM_TICKS, self.platform, namespace, STREAM_SOURCE="simulated", STREAM_SPEED_UP=str(_SPEED_UP)
@@ -118,18 +122,28 @@ class LivePart:
             (STREAM_ANALYTICS, counts.windows, late, f"{keys.PROCESSED_LIVE}/flow={flow.namespace}/"),
         ):
             self.journal.rows.append(
-                Row(stage=stage, seconds=round(seconds, 2), rows_in=sent, rows_out=rows_out,
-                    quarantined=quarantined, where=where)
-            )  # fmt: skip
+                Row(
+                    stage=stage,
+                    seconds=round(seconds, 2),
+                    rows_in=sent,
+                    rows_out=rows_out,
+                    quarantined=quarantined,
+                    where=where,
+                )
+            )
             self.say(f"  ✓ {stage}  {rows_out:,} {'windows closed' if stage == STREAM_ANALYTICS else 'ticks'}")
         return counts.windows
 
     def _load(self, closed: int, namespace: str) -> None:
         began = time.monotonic()
         run_program(
-            self.platform, self.hosts.python, LOAD_LIVE, ["--run-id", self.journal.run_id],
-            {"TICKLAKE_LIVE_NAMESPACE": namespace}, self.say,
-        )  # fmt: skip
+            self.platform,
+            self.hosts.python,
+            LOAD_LIVE,
+            ["--run-id", self.journal.run_id],
+            {"TICKLAKE_LIVE_NAMESPACE": namespace},
+            self.say,
+        )
         seconds = time.monotonic() - began
         with Session(self.platform.warehouse, LOAD_LIVE) as session:
             table = f"{session.database}.{SCHEMA_OTHER}.{WINDOWS_TABLE}"
@@ -137,9 +151,15 @@ class LivePart:
         if loaded != closed:
             raise IntegrityError(f"{closed} windows were closed, but {loaded} are in {table}")
         self.journal.rows.append(
-            Row(stage=LOAD_LIVE, seconds=round(seconds, 2), rows_in=closed, rows_out=loaded, quarantined=0,
-                where=f"{SCHEMA_OTHER}.{WINDOWS_TABLE}")
-        )  # fmt: skip
+            Row(
+                stage=LOAD_LIVE,
+                seconds=round(seconds, 2),
+                rows_in=closed,
+                rows_out=loaded,
+                quarantined=0,
+                where=f"{SCHEMA_OTHER}.{WINDOWS_TABLE}",
+            )
+        )
         self.say(f"  ✓ {LOAD_LIVE}  {loaded:,} windows in {seconds:.1f} s")
 
     def _stop(self, service: Service) -> None:

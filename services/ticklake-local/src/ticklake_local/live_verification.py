@@ -73,9 +73,11 @@ def _compare(windows: pa.Table, ticks: pa.Table) -> None:
         )
         low_high = pc.min_max(inside["price"]).as_py()
         expected = {
-            "tick_count": inside.num_rows, "volume": pc.sum(inside["volume"]).as_py(),
-            "low": low_high["min"], "high": low_high["max"],
-        }  # fmt: skip
+            "tick_count": inside.num_rows,
+            "volume": pc.sum(inside["volume"]).as_py(),
+            "low": low_high["min"],
+            "high": low_high["max"],
+        }
         found = {name: window[name] for name in expected}
         if found != expected:
             raise IntegrityError(

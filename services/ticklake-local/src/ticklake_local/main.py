@@ -28,10 +28,15 @@ def _run(arguments: argparse.Namespace) -> None:
 
     run.run(
         run.RunOptions(
-            folder=arguments.data, cache=cache_folder(), source=arguments.source, symbols=arguments.symbols,
-            batch_date=arguments.date, report=arguments.report, live=not arguments.no_live,
+            folder=arguments.data,
+            cache=cache_folder(),
+            source=arguments.source,
+            symbols=arguments.symbols,
+            batch_date=arguments.date,
+            report=arguments.report,
+            live=not arguments.no_live,
         )
-    )  # fmt: skip
+    )
 
 
 def _live(arguments: argparse.Namespace) -> None:
@@ -94,20 +99,31 @@ def _bars(arguments: argparse.Namespace) -> None:
 
     bars.show(
         bars.BarsOptions(
-            folder=arguments.data, cache=cache_folder(), java_home=java_home(), symbol=arguments.symbol,
-            source=arguments.source, as_of=arguments.as_of, until=arguments.until, adjust=arguments.adjust,
-            first=arguments.first, last=arguments.last, form=arguments.form,
+            folder=arguments.data,
+            cache=cache_folder(),
+            java_home=java_home(),
+            symbol=arguments.symbol,
+            source=arguments.source,
+            as_of=arguments.as_of,
+            until=arguments.until,
+            adjust=arguments.adjust,
+            first=arguments.first,
+            last=arguments.last,
+            form=arguments.form,
         )
-    )  # fmt: skip
+    )
 
 
 def _held(arguments: argparse.Namespace) -> None:
     from ticklake_local import held
 
     options = held.HeldOptions(
-        arguments.data, cache_folder(), getattr(arguments, "symbol", ""), getattr(arguments, "run", None),
+        arguments.data,
+        cache_folder(),
+        getattr(arguments, "symbol", ""),
+        getattr(arguments, "run", None),
         getattr(arguments, "by", None),
-    )  # fmt: skip
+    )
     if arguments.action == "list":
         held.show_list(options)
     elif arguments.action == "show":
@@ -169,9 +185,11 @@ def _parser() -> argparse.ArgumentParser:
 
     def add_input(to: argparse.ArgumentParser) -> None:
         to.add_argument(
-            "--source", choices=("auto", "yahoo", "replay", "simulated"), default="auto",
+            "--source",
+            choices=("auto", "yahoo", "replay", "simulated"),
+            default="auto",
             help="auto: Yahoo where it can be reached, else recorded real bars",
-        )  # fmt: skip
+        )
         to.add_argument("--symbols", type=_symbols, help="comma-separated tickers (default: the source's own list)")
 
     run = add("run", _run, "run the batch pipeline and a short live part once, then stop everything")
@@ -201,22 +219,28 @@ def _parser() -> argparse.ArgumentParser:
 def _add_bars(to: argparse.ArgumentParser) -> None:
     to.add_argument("symbol", type=_symbol, metavar="SYMBOL", help="ticker in Yahoo's notation")
     to.add_argument(
-        "--as-of", type=_as_of, metavar="WHEN",
+        "--as-of",
+        type=_as_of,
+        metavar="WHEN",
         help="only what was known then: a date for the end of that day in UTC, or a time with its offset",
-    )  # fmt: skip
+    )
     to.add_argument(
-        "--until", type=_until, metavar="YYYY-MM-DD",
+        "--until",
+        type=_until,
+        metavar="YYYY-MM-DD",
         help="only sessions, splits and dividends up to that day, for history that was fetched later",
-    )  # fmt: skip
+    )
     to.add_argument(
-        "--adjust", choices=history_options.ADJUSTMENTS, default="splits",
+        "--adjust",
+        choices=history_options.ADJUSTMENTS,
+        default="splits",
         help="what prices are adjusted for: none is as traded, all is splits and dividends (default: splits)",
-    )  # fmt: skip
+    )
     to.add_argument("--from", dest="first", type=iso_date, metavar="YYYY-MM-DD", help="first session to show")
     to.add_argument("--to", dest="last", type=iso_date, metavar="YYYY-MM-DD", help="last session to show")
     to.add_argument(
         "--source", choices=("yahoo", "replay", "simulated"), help="default: the first of these that has the symbol"
-    )  # fmt: skip
+    )
     form = to.add_mutually_exclusive_group()
     form.add_argument("--format", dest="form", choices=("table", "csv", "parquet"), default="table")
     form.add_argument("--csv", dest="form", action="store_const", const="csv", help="the same as --format csv")

@@ -188,11 +188,16 @@ def started(platform: Platform, say: Say) -> Iterator[None]:
     parts = (
         Broker(tools.java, tools.jars["kafka"], folder.kafka, folder.logs, ports.kafka),
         Store(
-            tools.java, tools.jars["s3proxy"], folder.store, folder.logs, ports.store,
-            keys.access_key, keys.secret_key.get_secret_value(),
+            tools.java,
+            tools.jars["s3proxy"],
+            folder.store,
+            folder.logs,
+            ports.store,
+            keys.access_key,
+            keys.secret_key.get_secret_value(),
         ),
         Warehouse(folder.warehouse, folder.logs, ports.warehouse),
-    )  # fmt: skip
+    )
     with ExitStack() as stack:
         for part in parts:
             stack.callback(part.stop)
@@ -228,8 +233,12 @@ def code_version() -> str:
     try:
         done = subprocess.run(
             ["git", "describe", "--always", "--dirty=+", "--abbrev=12"],
-            cwd=Path(__file__).parent, capture_output=True, text=True, check=True, timeout=5,
-        )  # fmt: skip
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=5,
+        )
     except (OSError, subprocess.SubprocessError):
         return "unknown"
     return done.stdout.strip()

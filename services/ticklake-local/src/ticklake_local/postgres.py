@@ -68,9 +68,7 @@ class Postgres(Part):
         # Those of a killed server end a moment after it. Beside them PostgreSQL does not start ("pre-existing shared
         # memory block is still in use"). They all work in the data's folder.
         folder, deadline = str(self._data.resolve()), time.monotonic() + _LEFT_SECONDS
-        while time.monotonic() < deadline and any(
-            each.info["cwd"] == folder for each in psutil.process_iter(["cwd"])
-        ):  # fmt: skip
+        while time.monotonic() < deadline and any(each.info["cwd"] == folder for each in psutil.process_iter(["cwd"])):
             time.sleep(0.1)
 
     def _initialise(self, prefix: list[str | Path]) -> None:
@@ -81,10 +79,23 @@ class Postgres(Part):
             write_private(password, self._password)
             if prefix:
                 shutil.chown(draft, _UNPRIVILEGED)
-            self._made([
-                *prefix, self._programs / "initdb", "--pgdata", draft, "--username", ROLE, "--pwfile", password,
-                "--auth", "scram-sha-256", "--encoding", "UTF8", "--no-locale",
-            ])  # fmt: skip
+            self._made(
+                [
+                    *prefix,
+                    self._programs / "initdb",
+                    "--pgdata",
+                    draft,
+                    "--username",
+                    ROLE,
+                    "--pwfile",
+                    password,
+                    "--auth",
+                    "scram-sha-256",
+                    "--encoding",
+                    "UTF8",
+                    "--no-locale",
+                ]
+            )
             self._made(
                 [*prefix, self._programs / "postgres", "--single", "-D", draft, "postgres"],
                 f"CREATE DATABASE {DATABASE}\n",
@@ -113,6 +124,10 @@ def as_another_user() -> list[str]:
         )
     user = pwd.getpwnam(_UNPRIVILEGED)
     return [
-        program, f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups",
-        "--inh-caps=+dac_override", "--ambient-caps=+dac_override",
-    ]  # fmt: skip
+        program,
+        f"--reuid={user.pw_uid}",
+        f"--regid={user.pw_gid}",
+        "--clear-groups",
+        "--inh-caps=+dac_override",
+        "--ambient-caps=+dac_override",
+    ]

@@ -64,10 +64,14 @@ class Journal:
         """Add a finished batch stage."""
         self.rows.append(
             Row(
-                stage=stage.task_id, seconds=round(elapsed_seconds(record), 2), rows_in=record.rows_in,
-                rows_out=record.rows_out, quarantined=record.quarantined, where=where,
+                stage=stage.task_id,
+                seconds=round(elapsed_seconds(record), 2),
+                rows_in=record.rows_in,
+                rows_out=record.rows_out,
+                quarantined=record.quarantined,
+                where=where,
             )
-        )  # fmt: skip
+        )
         self.notes.extend(record.notes)
         self.held |= record.held_symbols()
         if stage is VALIDATE_RAW:
@@ -76,10 +80,16 @@ class Journal:
     def report(self) -> Report:
         """The figures so far."""
         return Report(
-            run_id=self.run_id, source=self.source, batch_date=self.batch_date, rows=self.rows, notes=self.notes,
-            held=self.held, changes=self.changes,
-            seconds=round((datetime.now(UTC) - self.started).total_seconds(), 2), reconciled=self.reconciled,
-        )  # fmt: skip
+            run_id=self.run_id,
+            source=self.source,
+            batch_date=self.batch_date,
+            rows=self.rows,
+            notes=self.notes,
+            held=self.held,
+            changes=self.changes,
+            seconds=round((datetime.now(UTC) - self.started).total_seconds(), 2),
+            reconciled=self.reconciled,
+        )
 
     def show(self, console: Console) -> None:
         """Print the table."""
@@ -90,7 +100,7 @@ class Journal:
         for row in self.rows:
             table.add_row(
                 row.stage, f"{row.seconds:.1f}", f"{row.rows_in:,}", f"{row.rows_out:,}", f"{row.quarantined:,}"
-            )  # fmt: skip
+            )
         console.print(table)
         # Below the table, not in it: paths are longer than a terminal is wide.
         for row in self.rows:

@@ -51,9 +51,10 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument("--ready", action="store_true", help="only ask whether it is ready, for a probe")
     instead.add_argument(
-        "--prepare", action="store_true",
+        "--prepare",
+        action="store_true",
         help="as a client of it, create the topics (kafka) or the bucket (store) where they are missing",
-    )  # fmt: skip
+    )
     arguments = parser.parse_args(argv)
     if arguments.prepare and arguments.part not in _PREPARE:
         parser.error(f"argument --prepare: {arguments.part} needs no preparation")
@@ -108,15 +109,26 @@ def build(name: str, settings: PartSettings) -> Part:
     java = find_java()
     if name == "kafka":
         return Broker(
-            java, settings.jars / "kafka", settings.data / name, logs, port,
-            address=settings.address, advertised=settings.host,
-        )  # fmt: skip
+            java,
+            settings.jars / "kafka",
+            settings.data / name,
+            logs,
+            port,
+            address=settings.address,
+            advertised=settings.host,
+        )
     keys = load(StoreSettings)
     if keys.access_key is None or keys.secret_key is None:
         raise ConfigurationError(
             "set TICKLAKE_STORE_ACCESS_KEY and TICKLAKE_STORE_SECRET_KEY: the store's one key pair"
         )
     return Store(
-        java, settings.jars / "s3proxy", settings.data / name, logs, port,
-        keys.access_key.get_secret_value(), keys.secret_key.get_secret_value(), address=settings.address,
-    )  # fmt: skip
+        java,
+        settings.jars / "s3proxy",
+        settings.data / name,
+        logs,
+        port,
+        keys.access_key.get_secret_value(),
+        keys.secret_key.get_secret_value(),
+        address=settings.address,
+    )

@@ -62,8 +62,9 @@ def _ask(settings: WarehouseSettings, statement: str, most: int | None) -> tuple
 
     # A database that no load has made yet is no reason to reject the sign-in.
     arguments = connection_arguments(settings, "ticklake sql") | {
-        "database": settings.database, "validate_default_parameters": False
-    }  # fmt: skip
+        "database": settings.database,
+        "validate_default_parameters": False,
+    }
     with ExitStack() as stack:
         with explain_sign_in(settings, Error):
             connection = stack.enter_context(snowflake.connector.connect(**arguments))

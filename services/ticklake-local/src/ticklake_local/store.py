@@ -69,10 +69,17 @@ class Store(Part):
         jars = os.pathsep.join(str(jar) for jar in sorted(self.jars_dir.glob("*.jar")))
         crash = f"-XX:ErrorFile={self.log_dir}/s3proxy-crash-%p.log"
         return [
-            self.java.executable, *_JVM_OPTIONS, crash, *self._archive_options,
-            f"-Dlogback.configurationFile={logging}", "-cp", jars,
-            "org.gaul.s3proxy.Main", "--properties", properties,
-        ]  # fmt: skip
+            self.java.executable,
+            *_JVM_OPTIONS,
+            crash,
+            *self._archive_options,
+            f"-Dlogback.configurationFile={logging}",
+            "-cp",
+            jars,
+            "org.gaul.s3proxy.Main",
+            "--properties",
+            properties,
+        ]
 
     def ready(self) -> bool:
         """Whether the server answers S3: a request without a signature must be rejected in S3's own terms."""

@@ -39,9 +39,15 @@ class Warehouse(Part):
     name = "fakesnow"
 
     def __init__(
-        self, data_dir: Path, log_dir: Path, port: int, *, detached: bool = False, address: str = LOOPBACK,
+        self,
+        data_dir: Path,
+        log_dir: Path,
+        port: int,
+        *,
+        detached: bool = False,
+        address: str = LOOPBACK,
         password: SecretStr | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__(port, log_dir, detached=detached)
         self.data_dir, self._address, self._password = data_dir, address, password
 
@@ -51,10 +57,17 @@ class Warehouse(Part):
         shutil.rmtree(self._stages, ignore_errors=True)
         self._stages.mkdir()
         return [
-            sys.executable, "-m", "ticklake_local.warehouse",
-            "--databases", self._databases, "--address", self._address, "--port", str(self.port),
+            sys.executable,
+            "-m",
+            "ticklake_local.warehouse",
+            "--databases",
+            self._databases,
+            "--address",
+            self._address,
+            "--port",
+            str(self.port),
             *(["--ask-password"] if self._password else []),
-        ]  # fmt: skip
+        ]
 
     def environment(self) -> Mapping[str, str]:
         """The runner's, with a temporary folder of its own: fakesnow never removes the one that it keeps stages in."""
@@ -88,9 +101,14 @@ def local_settings(port: int) -> WarehouseSettings:
     """How to reach the server on `port`; the database is the one that the user's settings name."""
     # fakesnow asks for no password; the connector insists on one.
     return load(WarehouseSettings).model_copy(
-        update={"host": LOOPBACK, "port": port, "protocol": "http", "password": SecretStr("ticklake"),
-                "private_key_file": None}
-    )  # fmt: skip
+        update={
+            "host": LOOPBACK,
+            "port": port,
+            "protocol": "http",
+            "password": SecretStr("ticklake"),
+            "private_key_file": None,
+        }
+    )
 
 
 def serve(databases: Path, address: str, port: int, password: SecretStr | None) -> None:
@@ -113,10 +131,15 @@ def serve(databases: Path, address: str, port: int, password: SecretStr | None) 
     server = uvicorn.Server(
         uvicorn.Config(
             SignIn(watched, password) if password else watched,
-            host=address, port=port, log_level="warning", access_log=False, lifespan="off",
-            timeout_graceful_shutdown=3, timeout_keep_alive=_KEEP_CONNECTIONS_SECONDS,
+            host=address,
+            port=port,
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=3,
+            timeout_keep_alive=_KEEP_CONNECTIONS_SECONDS,
         )
-    )  # fmt: skip
+    )
     server.server_state.connections = open_connections
 
     async def run() -> None:

@@ -67,9 +67,14 @@ def some(names: Collection[str]) -> str:
 
 
 def finish_validation(
-    store: ObjectStore, stage: str, before: StageRecord, checks: Sequence[CheckResult], started_at: datetime,
-    code_version: str, held: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
-) -> StageRecord:  # fmt: skip
+    store: ObjectStore,
+    stage: str,
+    before: StageRecord,
+    checks: Sequence[CheckResult],
+    started_at: datetime,
+    code_version: str,
+    held: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
+) -> StageRecord:
     """The validation's record, where every check passed.
 
     Args:

@@ -51,9 +51,11 @@ class Run:
 
 
 def batch_main(
-    name: str, settings_type: type[S], body: Callable[[S, Run], tuple[StageRecord, ObjectStore]],
+    name: str,
+    settings_type: type[S],
+    body: Callable[[S, Run], tuple[StageRecord, ObjectStore]],
     argv: Sequence[str] | None = None,
-) -> NoReturn:  # fmt: skip
+) -> NoReturn:
     """Run a batch stage and exit the process.
 
     `body` does the work and returns the result record, which then goes to the lake and to Airflow's XCom file.
@@ -74,9 +76,12 @@ def batch_main(
             raise
         hand_over(settings, record.summary())
         log.info(
-            "done", rows_in=record.rows_in, rows_out=record.rows_out, quarantined=record.quarantined,
+            "done",
+            rows_in=record.rows_in,
+            rows_out=record.rows_out,
+            quarantined=record.quarantined,
             seconds=round(lineage.elapsed_seconds(record), 2),
-        )  # fmt: skip
+        )
 
     sys.exit(guarded(name, work))
 
@@ -87,10 +92,16 @@ def _keep_failure(name: str, settings: StageSettings, run: Run, error: Exception
     if not isinstance(where, StoreSettings):
         return
     failure = StageFailure(
-        stage=name, run_id=run.run_id, batch_date=run.batch_date, kind=type(error).__name__,
-        reason=" ".join(str(error).split())[:_REASON_LENGTH], exit_code=getattr(error, "exit_code", ExitCode.FAILED),
-        started_at=started_at, failed_at=datetime.now(UTC), code_version=settings.code_version,
-    )  # fmt: skip
+        stage=name,
+        run_id=run.run_id,
+        batch_date=run.batch_date,
+        kind=type(error).__name__,
+        reason=" ".join(str(error).split())[:_REASON_LENGTH],
+        exit_code=getattr(error, "exit_code", ExitCode.FAILED),
+        started_at=started_at,
+        failed_at=datetime.now(UTC),
+        code_version=settings.code_version,
+    )
     try:
         # The stage is over, and the store may be what it failed with: no long wait for it.
         runs.write_failure(ObjectStore(where.model_copy(update={"timeout_seconds": _NOTE_SECONDS})), failure)
@@ -107,9 +118,12 @@ def hand_over(settings: StageSettings, result: dict[str, object]) -> None:
 
 
 def task_main(
-    name: str, settings_type: type[S], body: Callable[[S, argparse.Namespace], dict[str, object]],
-    parser: Arguments, argv: Sequence[str] | None = None,
-) -> NoReturn:  # fmt: skip
+    name: str,
+    settings_type: type[S],
+    body: Callable[[S, argparse.Namespace], dict[str, object]],
+    parser: Arguments,
+    argv: Sequence[str] | None = None,
+) -> NoReturn:
     """Run a program that ends by itself and belongs to no batch, and exit the process.
 
     `body` gets the parsed arguments and returns the result for Airflow.

@@ -74,9 +74,14 @@ _LISTED = 20
 """Values of a column that a scan looks for one by one."""
 
 _TYPES: dict[str, PrimitiveType] = {
-    "string": StringType(), "date": DateType(), "timestamp": TimestamptzType(), "double": DoubleType(),
-    "bigint": LongType(), "int": IntegerType(), "boolean": BooleanType(),
-}  # fmt: skip
+    "string": StringType(),
+    "date": DateType(),
+    "timestamp": TimestamptzType(),
+    "double": DoubleType(),
+    "bigint": LongType(),
+    "int": IntegerType(),
+    "boolean": BooleanType(),
+}
 
 _PROPERTIES = {
     SCHEMA_VERSION: str(_VERSION),
@@ -100,15 +105,20 @@ class StoreFileIO(PyArrowFileIO):
         from pyarrow.fs import S3FileSystem
 
         given = {
-            "endpoint_override": "s3.endpoint", "access_key": "s3.access-key-id", "tls_ca_file_path": "s3.ca-file",
-            "secret_key": "s3.secret-access-key", "region": "s3.region",
-        }  # fmt: skip
+            "endpoint_override": "s3.endpoint",
+            "access_key": "s3.access-key-id",
+            "tls_ca_file_path": "s3.ca-file",
+            "secret_key": "s3.secret-access-key",
+            "region": "s3.region",
+        }
         options = {name: self.properties[key] for name, key in given.items() if self.properties.get(key)}
         timeout = float(self.properties["s3.request-timeout"])
         return S3FileSystem(
-            **options, connect_timeout=timeout, request_timeout=timeout,
+            **options,
+            connect_timeout=timeout,
+            request_timeout=timeout,
             force_virtual_addressing="endpoint_override" not in options,
-        )  # fmt: skip
+        )
 
 
 class LakeTables:
@@ -168,18 +178,24 @@ class LakeTables:
             self._catalog().create_namespace(namespace)
         with suppress(TableAlreadyExistsError):
             self._catalog().create_table(
-                (namespace, table.name), Schema(*fields), partition_spec=_partitions(table),
+                (namespace, table.name),
+                Schema(*fields),
+                partition_spec=_partitions(table),
                 location=f"s3a://{self._bucket}/{self._settings.location}/{namespace}/{table.name}",
                 properties=_PROPERTIES
                 | {"comment": table.comment}
                 | {f"write.metadata.metrics.column.{name}": "full" for name in table.bounded}
                 | ({"write.data.path": f"s3a://{self._bucket}/{table.folder}"} if table.folder else {}),
-            )  # fmt: skip
+            )
 
     def read(
-        self, namespace: str, table: IcebergTable, rows: BooleanExpression | None = None,
-        columns: tuple[str, ...] = ("*",), snapshot: int | None = None,
-    ) -> pa.Table:  # fmt: skip
+        self,
+        namespace: str,
+        table: IcebergTable,
+        rows: BooleanExpression | None = None,
+        columns: tuple[str, ...] = ("*",),
+        snapshot: int | None = None,
+    ) -> pa.Table:
         """The rows of a table's snapshot, in no order; none where there is no such table yet.
 
         Args:
@@ -197,7 +213,7 @@ class LakeTables:
 
     def files(
         self, namespace: str, table: IcebergTable, rows: BooleanExpression | None = None, snapshot: int | None = None
-    ) -> list[dict[str, Any]]:  # fmt: skip
+    ) -> list[dict[str, Any]]:
         """What a snapshot knows of each data file that can hold matching rows, without opening one.
 
         Args:
@@ -221,12 +237,17 @@ class LakeTables:
                     for name, kind, number in fields
                 }
                 for file in found
-            ]  # fmt: skip
+            ]
 
     def pieces(
-        self, namespace: str, table: IcebergTable, rows: BooleanExpression, snapshot: int, without: int | None = None,
+        self,
+        namespace: str,
+        table: IcebergTable,
+        rows: BooleanExpression,
+        snapshot: int,
+        without: int | None = None,
         columns: tuple[str, ...] = ("*",),
-    ) -> Iterator[pa.Table]:  # fmt: skip
+    ) -> Iterator[pa.Table]:
         """The matching rows of a snapshot, one data file's at a time.
 
         Args:
@@ -282,9 +303,13 @@ class LakeTables:
         return there
 
     def append(
-        self, namespace: str, table: IcebergTable, run_id: str, missing: Callable[[int | None], pa.Table],
+        self,
+        namespace: str,
+        table: IcebergTable,
+        run_id: str,
+        missing: Callable[[int | None], pa.Table],
         properties: Mapping[str, str] | None = None,
-    ) -> int:  # fmt: skip
+    ) -> int:
         """Append the rows of `missing` in one commit, and return their number; none for no rows.
 
         A commit fails where the table changed since the snapshot that `missing` is called with, so what held for that
@@ -313,9 +338,15 @@ class LakeTables:
             raise ConflictError(f"{namespace}.{table.name}: {_ATTEMPTS} commits met another writer's; try again")
 
     def replace(
-        self, namespace: str, table: IcebergTable, run_id: str, rows: pa.Table, where: BooleanExpression,
-        properties: Mapping[str, str] | None = None, check: Callable[[int | None], None] = lambda _: None,
-    ) -> None:  # fmt: skip
+        self,
+        namespace: str,
+        table: IcebergTable,
+        run_id: str,
+        rows: pa.Table,
+        where: BooleanExpression,
+        properties: Mapping[str, str] | None = None,
+        check: Callable[[int | None], None] = lambda _: None,
+    ) -> None:
         """Put `rows` in the place of those that match `where`, in one commit.
 
         Args:
@@ -423,18 +454,14 @@ def _same_rows(there: Table, base: int | None) -> bool:
     return base is None or snapshot is not None
 
 
-def _scan(
-    there: Table, rows: BooleanExpression | None, columns: tuple[str, ...], snapshot: int | None
-) -> DataScan:  # fmt: skip
+def _scan(there: Table, rows: BooleanExpression | None, columns: tuple[str, ...], snapshot: int | None) -> DataScan:
     if snapshot is not None and there.snapshot_by_id(snapshot) is None:
         raise IntegrityError(f"table {'.'.join(there.name())} has no snapshot {snapshot} (any more)")
     wide = _widened(rows or AlwaysTrue(), _long_lists(rows, columns))
     return there.scan(wide, columns, snapshot_id=snapshot)
 
 
-def _rows(
-    there: Table, scan: DataScan, rows: BooleanExpression | None, tasks: Iterable[FileScanTask]
-) -> pa.Table:  # fmt: skip
+def _rows(there: Table, scan: DataScan, rows: BooleanExpression | None, tasks: Iterable[FileScanTask]) -> pa.Table:
     """What the files of `tasks` have of `rows`, for which `scan` is."""
     found = ArrowScan(there.metadata, there.io, scan.projection(), scan.row_filter).to_table(tasks)
     if lists := _long_lists(rows, scan.selected_fields):
@@ -445,7 +472,7 @@ def _rows(
 def _long_lists(rows: BooleanExpression | None, columns: tuple[str, ...]) -> list[In]:
     """The long lists of values in `rows`, as far as they are of columns that are read: PyIceberg would take each apart
     again for every file, so a scan is for their range, and `_rows` takes those of the list.
-    """  # fmt: skip
+    """
     if isinstance(rows, And):
         return _long_lists(rows.left, columns) + _long_lists(rows.right, columns)
     if isinstance(rows, In) and len(rows.literals) > _LISTED:
@@ -473,10 +500,12 @@ def _identity(task: FileScanTask) -> tuple[str, ...]:
 def _partitions(table: IcebergTable) -> PartitionSpec:
     places = {column.name: number for number, column in enumerate(table.columns, start=1)}
     # Numbers from 1000 on are what Iceberg gives to partition fields.
-    return PartitionSpec(*(
-        PartitionField(source_id=places[column], field_id=1000 + number, transform=IdentityTransform(), name=folder)
-        for number, (column, folder) in enumerate(table.partitions)
-    ))  # fmt: skip
+    return PartitionSpec(
+        *(
+            PartitionField(source_id=places[column], field_id=1000 + number, transform=IdentityTransform(), name=folder)
+            for number, (column, folder) in enumerate(table.partitions)
+        )
+    )
 
 
 def matching(*further: BooleanExpression, **columns: Iterable[str | int]) -> BooleanExpression:
@@ -560,11 +589,13 @@ def _catalog_properties(settings: CatalogSettings) -> dict[str, str]:
 
 def _file_properties(store: StoreSettings) -> dict[str, str]:
     given = {
-        "s3.endpoint": store.endpoint, "s3.region": store.region, "s3.request-timeout": str(store.timeout_seconds),
+        "s3.endpoint": store.endpoint,
+        "s3.region": store.region,
+        "s3.request-timeout": str(store.timeout_seconds),
         "s3.access-key-id": store.access_key and store.access_key.get_secret_value(),
         "s3.secret-access-key": store.secret_key and store.secret_key.get_secret_value(),
         "s3.ca-file": store.ca_file and str(store.ca_file),
-    }  # fmt: skip
+    }
     return {
         "py-io-impl": f"{StoreFileIO.__module__}.{StoreFileIO.__qualname__}",
         **{name: value for name, value in given.items() if value},

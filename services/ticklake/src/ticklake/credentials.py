@@ -46,9 +46,14 @@ _STOP_SECONDS = 9.5
 
 
 def watched(
-    settings: ServiceSettings, stop: threading.Event, work: Callable[[Rejected], None], *,
-    store: StoreSettings | None = None, prefix: str = "", kafka: KafkaSettings | None = None,
-) -> None:  # fmt: skip
+    settings: ServiceSettings,
+    stop: threading.Event,
+    work: Callable[[Rejected], None],
+    *,
+    store: StoreSettings | None = None,
+    prefix: str = "",
+    kafka: KafkaSettings | None = None,
+) -> None:
     """Do `work` once no credentials are rejected, and set `stop` where they are rejected for too long.
 
     Args:
@@ -127,9 +132,12 @@ class Watch:
     """Checks the credentials in the background, one thread per server, and sets `stop` when a rejection lasts."""
 
     def __init__(
-        self, checks: Mapping[str, Check], settings: ServiceSettings, stop: threading.Event,
+        self,
+        checks: Mapping[str, Check],
+        settings: ServiceSettings,
+        stop: threading.Event,
         clock: Callable[[], float] = time.monotonic,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Prepare; `start` begins.
 
         Args:

@@ -67,9 +67,16 @@ class Changes:
 
 
 def bar_hash(
-    symbol: str, session_date: date, open_: float, high: float, low: float, close: float, volume: int,
-    currency: str | None, source: str,
-) -> str:  # fmt: skip
+    symbol: str,
+    session_date: date,
+    open_: float,
+    high: float,
+    low: float,
+    close: float,
+    volume: int,
+    currency: str | None,
+    source: str,
+) -> str:
     """128-bit BLAKE2b, in hex, of a bar as traded; equal hashes mean equal bits, as for `records.row_hash`."""
     texts = (symbol, session_date.isoformat(), str(int(volume)), currency or "", str(source))
     return value_hash(texts, (open_, high, low, close))
@@ -110,9 +117,11 @@ def split_actions(actions: pd.DataFrame) -> Actions:
     """One symbol's actions, ascending by day, as arrays."""
     splits, dividends = (actions[actions["kind"] == kind] for kind in (SPLIT, DIVIDEND))
     return Actions(
-        _days(splits["ex_date"]), splits["value"].to_numpy("float64"),
-        _days(dividends["ex_date"]), dividends["value"].to_numpy("float64"),
-    )  # fmt: skip
+        _days(splits["ex_date"]),
+        splits["value"].to_numpy("float64"),
+        _days(dividends["ex_date"]),
+        dividends["value"].to_numpy("float64"),
+    )
 
 
 def compare(answered: Facts, known: Facts, noise: float = NOISE) -> Changes:
@@ -134,24 +143,28 @@ def compare(answered: Facts, known: Facts, noise: float = NOISE) -> Changes:
     differs = (bars["volume"] - bars["volume_before"]).abs() > bars["unit"] + noise * bars["volume"]
     for name in _PRICES:
         differs |= (bars[name] / bars[f"{name}_before"] - 1).abs() > noise
-    differs |= bars["currency"].notna() & bars["currency_before"].notna() & (
-        bars["currency"] != bars["currency_before"]
-    )  # fmt: skip
+    differs |= (
+        bars["currency"].notna() & bars["currency_before"].notna() & (bars["currency"] != bars["currency_before"])
+    )
     bars["change"] = np.select([is_first, differs], [FIRST, REVISION], default="")
     actions = _compare_actions(answered, _in_force_before(known.actions, ACTION_KEY, moments), moments, noise)
     changed = bars[bars["change"] != ""]
     revisions = changed[changed["change"] == REVISION]
-    of_bars, of_actions = ({key: int(count) for key, count in rows.groupby(["symbol", "change"]).size().items()}
-                           for rows in (bars, actions))  # fmt: skip
+    of_bars, of_actions = (
+        {key: int(count) for key, count in rows.groupby(["symbol", "change"]).size().items()}
+        for rows in (bars, actions)
+    )
     counts = {
         str(symbol): SymbolChanges(
-            new=of_bars.get((symbol, FIRST), 0), unchanged=of_bars.get((symbol, ""), 0),
-            revised=of_bars.get((symbol, REVISION), 0), actions_new=of_actions.get((symbol, FIRST), 0),
+            new=of_bars.get((symbol, FIRST), 0),
+            unchanged=of_bars.get((symbol, ""), 0),
+            revised=of_bars.get((symbol, REVISION), 0),
+            actions_new=of_actions.get((symbol, FIRST), 0),
             actions_revised=of_actions.get((symbol, REVISION), 0),
             actions_withdrawn=of_actions.get((symbol, _WITHDRAWN), 0),
         )
         for symbol in moments.index
-    }  # fmt: skip
+    }
     shown = [*BAR_KEY, *(part for name in VALUES for part in (name, f"{name}_before"))]
     lacking = _less(changed, known.bars, BAR_KEY), _less(actions.drop(columns="change"), known.actions, ACTION_KEY)
     return Changes(Facts(_with_hashes(lacking[0]), lacking[1]), counts, revisions[shown].reset_index(drop=True))
@@ -238,9 +251,7 @@ def _beside(rows: pd.DataFrame, before: pd.DataFrame, key: list[str], values: li
     return rows.merge(former, "left", key)
 
 
-def _compare_actions(
-    answered: Facts, before: pd.DataFrame, moments: pd.DataFrame, noise: float
-) -> pd.DataFrame:  # fmt: skip
+def _compare_actions(answered: Facts, before: pd.DataFrame, moments: pd.DataFrame, noise: float) -> pd.DataFrame:
     """The versions of actions to append, with a column `change`: first, revision or withdrawn."""
     both = _beside(answered.actions.assign(withdrawn=False), before[~before["withdrawn"]], ACTION_KEY, ["value"])
     is_first = both["value_before"].isna()
@@ -252,7 +263,7 @@ def _compare_actions(
     asked_at = moments[[name for name in ("known_at", "fetched_at") if name in moments]].min(axis=1)
     reached = (before["ex_date"] >= before["symbol"].map(since)) & (
         before["ex_date"] <= pd.to_datetime(before["symbol"].map(asked_at), utc=True).dt.tz_localize(None)
-    )  # fmt: skip
+    )
     there = pd.MultiIndex.from_frame(answered.actions[ACTION_KEY])
     gone = before[reached & ~before["withdrawn"]]
     gone = gone[~pd.MultiIndex.from_frame(gone[ACTION_KEY]).isin(there)]

@@ -25,9 +25,15 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # the libra
     """
 
     def __init__(
-        self, kafka: KafkaSettings, *, topic: str, group: str, client: str, session_seconds: float,
+        self,
+        kafka: KafkaSettings,
+        *,
+        topic: str,
+        group: str,
+        client: str,
+        session_seconds: float,
         resume_at: Callable[[int], int | None],
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Prepare to join the group, which the first `poll` does.
 
         Args:
@@ -44,9 +50,11 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # the libra
         """Whether the group has assigned partitions to this member, be it none, and no rebalance is under way."""
         self._held = False
         self._options = {
-            "group_id": group, "metadata_max_age_ms": 30_000,
-            "session_timeout_ms": int(session_seconds * 1000), "heartbeat_interval_ms": int(session_seconds * 250),
-        }  # fmt: skip
+            "group_id": group,
+            "metadata_max_age_ms": 30_000,
+            "session_timeout_ms": int(session_seconds * 1000),
+            "heartbeat_interval_ms": int(session_seconds * 250),
+        }
         self._consumer = self._subscribed()
 
     def _subscribed(self) -> Any:

@@ -110,15 +110,27 @@ class Answered:
             for symbol, part in record.symbols.items():
                 if part.status is SymbolStatus.HELD and symbol not in holds:
                     holds[symbol] = Hold(
-                        intern(symbol), fetched.source, fetched.run_id, fetched.batch_date, record.stage, part.reasons,
-                        part.held, fetched.started_at, answers.get(symbol),
-                    )  # fmt: skip
+                        intern(symbol),
+                        fetched.source,
+                        fetched.run_id,
+                        fetched.batch_date,
+                        record.stage,
+                        part.reasons,
+                        part.held,
+                        fetched.started_at,
+                        answers.get(symbol),
+                    )
         recorded = judged.symbols.items() if judged is not None else ()
         brought = tuple(intern(symbol) for symbol, part in recorded if part.changes is not None)
         return cls(
-            fetched.run_id, fetched.source, fetched.first_day or date.min, fetched.batch_date,
-            (at, fetched.started_at), tuple(holds.values()), brought,
-        )  # fmt: skip
+            fetched.run_id,
+            fetched.source,
+            fetched.first_day or date.min,
+            fetched.batch_date,
+            (at, fetched.started_at),
+            tuple(holds.values()),
+            brought,
+        )
 
     def reaches(self, hold: Hold) -> bool:
         """Whether this run asked for the date that the other held the symbol for."""
@@ -253,9 +265,14 @@ def decide(store: ObjectStore, action: Action, symbol: str, by: str, run_id: str
     if action == "release":
         check_answer(store, found)
     decision = Decision(
-        action=action, symbol=symbol, run_id=found.run_id, by=by.strip(), decided_at=datetime.now(UTC),
-        reasons=found.reasons, answer=found.answer,
-    )  # fmt: skip
+        action=action,
+        symbol=symbol,
+        run_id=found.run_id,
+        by=by.strip(),
+        decided_at=datetime.now(UTC),
+        reasons=found.reasons,
+        answer=found.answer,
+    )
     key = held_decision_key(found.run_id, symbol)
     if not store.put_if_absent(key, decision.model_dump_json(indent=1).encode()):
         there = decision_on(store, found.run_id, symbol)

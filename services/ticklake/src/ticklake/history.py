@@ -30,9 +30,10 @@ BARS = arrow_schema(_COLUMNS[name] for name in _NAMES)
 """Columns of `bars`: session_date, open, high, low, close, volume, dividends and stock_splits on the basis asked for,
 and in each row the same known_at, the latest answer that the rows are computed from."""
 ANALYTICS = arrow_schema(
-    column for column in DAILY_ANALYTICS.columns
+    column
+    for column in DAILY_ANALYTICS.columns
     if column.name in ("session_date", "known_at") or column.type in ("double", "bigint", "int")
-)  # fmt: skip
+)
 """Columns of `analytics`: the session, the numbers of the table `daily_analytics`, and known_at as in `BARS`."""
 
 _PLAIN = pa.schema([field for field in ANALYTICS if field.name not in (*indicators.NAMES, *indicators.METRICS)])
@@ -55,9 +56,15 @@ class NothingKnownError(ConfigurationError):
 
 
 def bars(
-    tables: "LakeTables", symbol: str, source: Source, *, as_of: datetime | None = None, until: date | None = None,
-    adjust: Adjust = "splits", noise: float = NOISE,
-) -> pa.Table:  # fmt: skip
+    tables: "LakeTables",
+    symbol: str,
+    source: Source,
+    *,
+    as_of: datetime | None = None,
+    until: date | None = None,
+    adjust: Adjust = "splits",
+    noise: float = NOISE,
+) -> pa.Table:
     """A symbol's daily bars from one source, oldest first: the columns `BARS`.
 
     Args:
@@ -113,9 +120,13 @@ def read(tables: "LakeTables", symbols: Collection[str], source: Source) -> dict
 
 
 def bars_of(
-    versions: Facts, *, as_of: datetime | None = None, until: date | None = None, adjust: Adjust = "splits",
+    versions: Facts,
+    *,
+    as_of: datetime | None = None,
+    until: date | None = None,
+    adjust: Adjust = "splits",
     noise: float = NOISE,
-) -> pa.Table:  # fmt: skip
+) -> pa.Table:
     """`bars` of facts that were read before: all versions of one symbol's from one source."""
     if adjust == "none":
         return _arrow(_known(with_events, versions, as_of, until, noise), BARS)
@@ -124,7 +135,7 @@ def bars_of(
 
 def analytics(
     versions: Facts, *, as_of: datetime | None = None, until: date | None = None, noise: float = NOISE
-) -> pa.Table:  # fmt: skip
+) -> pa.Table:
     """One symbol's sessions with all indicators, on fully adjusted prices, oldest first: the columns `ANALYTICS`.
 
     Args and Raises: as for `bars_of`. Needs the package `ta-lib`.
@@ -146,7 +157,7 @@ def shaped(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 def analysed(
     versions: Facts, *, as_of: datetime | None = None, until: date | None = None, noise: float = NOISE
-) -> pd.DataFrame:  # fmt: skip
+) -> pd.DataFrame:
     """One symbol's sessions in order, adjusted: what the table `daily_analytics` is computed from.
 
     Returns:
@@ -160,9 +171,12 @@ def analysed(
 
 
 def _known(
-    adjustment: Callable[[pd.DataFrame, Actions], pd.DataFrame], versions: Facts, as_of: datetime | None,
-    until: date | None, noise: float,
-) -> pd.DataFrame:  # fmt: skip
+    adjustment: Callable[[pd.DataFrame, Actions], pd.DataFrame],
+    versions: Facts,
+    as_of: datetime | None,
+    until: date | None,
+    noise: float,
+) -> pd.DataFrame:
     rows, actions = versions.bars, versions.actions
     symbol = rows["symbol"].iloc[0]
     if as_of is not None:

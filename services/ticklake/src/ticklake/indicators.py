@@ -8,9 +8,24 @@ import pyarrow as pa
 from ticklake.adjustment import Floats
 
 NAMES = (
-    "sma_5", "sma_20", "sma_50", "sma_200", "ema_12", "ema_26", "macd", "macd_signal", "macd_hist", "rsi_14",
-    "bb_middle", "bb_upper", "bb_lower", "atr_14", "obv", "high_52w", "low_52w",
-)  # fmt: skip
+    "sma_5",
+    "sma_20",
+    "sma_50",
+    "sma_200",
+    "ema_12",
+    "ema_26",
+    "macd",
+    "macd_signal",
+    "macd_hist",
+    "rsi_14",
+    "bb_middle",
+    "bb_upper",
+    "bb_lower",
+    "atr_14",
+    "obv",
+    "high_52w",
+    "low_52w",
+)
 """What `indicators` adds, in order; see `tables.INDICATOR_COLUMNS` for each one's meaning."""
 
 METRICS = ("history_sessions", "change", "change_pct", "log_return", "drawdown", "volatility_20")
@@ -38,9 +53,15 @@ def indicators(bars: pa.Table) -> pa.Table:
         *(talib.SMA(close, timeperiod=sessions) for sessions in (5, 20, 50, 200)),
         *(talib.EMA(close, timeperiod=sessions) for sessions in (12, 26)),
         *talib.MACD(close, fastperiod=12, slowperiod=26, signalperiod=9),
-        talib.RSI(close, timeperiod=14), middle, upper, lower, talib.ATR(high, low, close, timeperiod=14),
-        talib.OBV(close, volume), talib.MAX(high, timeperiod=TRADING_YEAR), talib.MIN(low, timeperiod=TRADING_YEAR),
-    )  # fmt: skip
+        talib.RSI(close, timeperiod=14),
+        middle,
+        upper,
+        lower,
+        talib.ATR(high, low, close, timeperiod=14),
+        talib.OBV(close, volume),
+        talib.MAX(high, timeperiod=TRADING_YEAR),
+        talib.MIN(low, timeperiod=TRADING_YEAR),
+    )
     for name, value in zip(NAMES, values, strict=True):
         bars = bars.append_column(name, pa.array(value, pa.float64(), mask=np.isnan(value)))
     return bars
@@ -62,8 +83,12 @@ def metrics(bars: pa.Table) -> pa.Table:
         runs = np.lib.stride_tricks.sliding_window_view(returns, _VOLATILITY_RETURNS)
         volatility[_VOLATILITY_RETURNS - 1 :] = runs.std(axis=1, ddof=1) * TRADING_YEAR**0.5
     values = (
-        close - before, (close - before) / before * 100, returns, close / np.maximum.accumulate(close) - 1, volatility,
-    )  # fmt: skip
+        close - before,
+        (close - before) / before * 100,
+        returns,
+        close / np.maximum.accumulate(close) - 1,
+        volatility,
+    )
     bars = bars.append_column(METRICS[0], pa.array(np.arange(1, len(close) + 1), pa.int32()))
     for name, value in zip(METRICS[1:], values, strict=True):
         bars = bars.append_column(name, pa.array(value, pa.float64(), mask=np.isnan(value)))

@@ -216,10 +216,13 @@ def ensure_topics(settings: KafkaSettings, topics: Iterable[TopicSpec], replicat
         existing = set(client.list_topics())
         missing = {
             spec.name: {
-                "num_partitions": spec.partitions, "replication_factor": replication_factor, "configs": spec.config,
+                "num_partitions": spec.partitions,
+                "replication_factor": replication_factor,
+                "configs": spec.config,
             }
-            for spec in topics if spec.name not in existing
-        }  # fmt: skip
+            for spec in topics
+            if spec.name not in existing
+        }
         if missing:
             client.create_topics(missing, wait_for_metadata=True)
 

@@ -107,8 +107,10 @@ class LedgerRange(BaseModel):
             raise IntegrityError(f"{key} has no readable ledger metadata: {error}") from error
         at = RangeKey.parse(key)
         if at is None or (at.topic_id, at.partition, at.first_offset) != (
-            short_id(found.topic_id), found.partition, found.first_offset,
-        ):  # fmt: skip
+            short_id(found.topic_id),
+            found.partition,
+            found.first_offset,
+        ):
             raise IntegrityError(f"{key} holds {found.topic_id} p{found.partition} from {found.first_offset}")
         return found
 

@@ -68,11 +68,14 @@ def parquet_bytes(table: pa.Table, entry: LedgerRange) -> bytes:
     sink = io.BytesIO()
     whole = table.replace_schema_metadata({PARQUET_METADATA: entry.model_dump_json().encode()})
     pq.write_table(
-        whole, sink, compression="zstd", row_group_size=_ROW_GROUP,
+        whole,
+        sink,
+        compression="zstd",
+        row_group_size=_ROW_GROUP,
         use_dictionary=["symbol", "source", "producer_run", "partition"],
         column_encoding={"sequence": "DELTA_BINARY_PACKED", "offset": "DELTA_BINARY_PACKED"},
         sorting_columns=pq.SortingColumn.from_ordering(table.schema, [(name, "ascending") for name in ORDER]),
-    )  # fmt: skip
+    )
     return sink.getvalue()
 
 

@@ -126,16 +126,17 @@ class StageRecord(_Part):
         """The record without its per-symbol and per-object parts, small enough for XCom."""
         short = self.model_dump(mode="json", exclude={"symbols", "objects", "offsets"})
         return short | {
-            "symbols": len(self.symbols), "lineage": lineage_key(self.run_id, self.stage),
+            "symbols": len(self.symbols),
+            "lineage": lineage_key(self.run_id, self.stage),
             **({"changes": self.changes().model_dump()} if self.stage == VALIDATE_RAW.program else {}),
-        }  # fmt: skip
+        }
 
     def changes(self) -> SymbolChanges:
         """The facts that this stage recorded, in all; of any other stage all are 0."""
         parts = [part.changes for part in self.symbols.values() if part.changes is not None]
         return SymbolChanges(
             **{name: sum(getattr(part, name) for part in parts) for name in SymbolChanges.model_fields}
-        )  # fmt: skip
+        )
 
     def held_symbols(self) -> dict[str, tuple[str, ...]]:
         """The symbols that this stage or one before it holds, each with its reasons."""
@@ -143,9 +144,14 @@ class StageRecord(_Part):
 
     @classmethod
     def of_checks(
-        cls, stage: str, before: "StageRecord", checks: Sequence[CheckResult], started_at: datetime, code_version: str,
+        cls,
+        stage: str,
+        before: "StageRecord",
+        checks: Sequence[CheckResult],
+        started_at: datetime,
+        code_version: str,
         held: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
-    ) -> "StageRecord":  # fmt: skip
+    ) -> "StageRecord":
         """The record of a stage that validated the rows of `before` and changed nothing but to hold some symbols.
 
         Args:
@@ -154,17 +160,30 @@ class StageRecord(_Part):
         symbols = dict(before.symbols)
         for symbol, reasons in held.items():
             symbols[symbol] = SymbolResult(
-                status=SymbolStatus.HELD, rows=0, checksum=batch_checksum(()), held=before.symbols[symbol].rows,
+                status=SymbolStatus.HELD,
+                rows=0,
+                checksum=batch_checksum(()),
+                held=before.symbols[symbol].rows,
                 reasons=reasons,
-            )  # fmt: skip
+            )
         waiting = sum(symbols[symbol].held for symbol in held)
         return cls(
-            stage=stage, run_id=before.run_id, batch_id=before.batch_id, batch_date=before.batch_date,
-            source=before.source, rows_in=before.rows_out, rows_out=before.rows_out - waiting, quarantined=0,
-            held=waiting, symbols=symbols,
+            stage=stage,
+            run_id=before.run_id,
+            batch_id=before.batch_id,
+            batch_date=before.batch_date,
+            source=before.source,
+            rows_in=before.rows_out,
+            rows_out=before.rows_out - waiting,
+            quarantined=0,
+            held=waiting,
+            symbols=symbols,
             notes=tuple(f"{symbol} is held: {'; '.join(reasons)}" for symbol, reasons in sorted(held.items())),
-            checks=tuple(checks), started_at=started_at, finished_at=datetime.now(UTC), code_version=code_version,
-        )  # fmt: skip
+            checks=tuple(checks),
+            started_at=started_at,
+            finished_at=datetime.now(UTC),
+            code_version=code_version,
+        )
 
 
 def write(store: ObjectStore, record: StageRecord) -> None:

@@ -8,9 +8,12 @@ import structlog
 
 # kafka-python reports each attempt of its reconnects; what matters of it comes back as an exception.
 _NOISY = {
-    "kafka": logging.CRITICAL, "botocore": logging.WARNING, "urllib3": logging.WARNING, "py4j": logging.WARNING,
+    "kafka": logging.CRITICAL,
+    "botocore": logging.WARNING,
+    "urllib3": logging.WARNING,
+    "py4j": logging.WARNING,
     "pyiceberg": logging.WARNING,
-}  # fmt: skip
+}
 
 
 def configure(level: str = "INFO", log_format: Literal["auto", "json", "console"] = "auto", **context: Any) -> None:

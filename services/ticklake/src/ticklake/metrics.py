@@ -22,9 +22,11 @@ class Health:
     """
 
     def __init__(
-        self, alive: Callable[[], bool] = lambda: True, ready: Callable[[], bool] = lambda: True,
+        self,
+        alive: Callable[[], bool] = lambda: True,
+        ready: Callable[[], bool] = lambda: True,
         rejected: Callable[[], str] = str,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Keep the questions."""
         self.alive, self.ready, self.rejected = alive, ready, rejected
 
@@ -40,9 +42,13 @@ class _QuietHandler(WSGIRequestHandler):
 
 @contextmanager
 def served(
-    health: Health, port: int, *, host: str = "", registry: CollectorRegistry = REGISTRY,
+    health: Health,
+    port: int,
+    *,
+    host: str = "",
+    registry: CollectorRegistry = REGISTRY,
     pages: Mapping[str, Callable[[], bytes]] | None = None,
-) -> Iterator[int]:  # fmt: skip
+) -> Iterator[int]:
     """Serve metrics and health in the background while the block runs; yields the port.
 
     Args:

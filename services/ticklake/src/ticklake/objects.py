@@ -221,11 +221,13 @@ class ObjectStore:
         """
         rules = [
             {
-                "ID": prefix.strip("/").replace("/", "-"), "Status": "Enabled", "Filter": {"Prefix": prefix},
+                "ID": prefix.strip("/").replace("/", "-"),
+                "Status": "Enabled",
+                "Filter": {"Prefix": prefix},
                 "Expiration": {"Days": number},
             }
             for prefix, number in sorted(days.items())
-        ]  # fmt: skip
+        ]
         with self._errors("set the expiry of objects"):
             if rules:
                 configuration: Any = {"Rules": rules}

@@ -75,17 +75,35 @@ class QuarantinedMessage(BaseModel):
 
 
 def quarantined(
-    stage: str, reason: str, original: bytes | None, *, key: bytes | None = None, topic: str | None = None,
-    partition: int | None = None, offset: int | None = None, run_id: str | None = None, symbol: str | None = None,
-    position: int | None = None, part: str | None = None, record_time: datetime | None = None,
-) -> QuarantinedMessage:  # fmt: skip
+    stage: str,
+    reason: str,
+    original: bytes | None,
+    *,
+    key: bytes | None = None,
+    topic: str | None = None,
+    partition: int | None = None,
+    offset: int | None = None,
+    run_id: str | None = None,
+    symbol: str | None = None,
+    position: int | None = None,
+    part: str | None = None,
+    record_time: datetime | None = None,
+) -> QuarantinedMessage:
     """Wrap what was rejected by `stage`; None as `original` (a Kafka tombstone) is kept as no bytes."""
     return QuarantinedMessage(
-        stage=stage, reason=reason, original_base64=base64.b64encode(original or b"").decode(),
+        stage=stage,
+        reason=reason,
+        original_base64=base64.b64encode(original or b"").decode(),
         key_base64=None if key is None else base64.b64encode(key).decode(),
-        topic=topic, partition=partition, offset=offset, run_id=run_id, symbol=symbol, position=position, part=part,
+        topic=topic,
+        partition=partition,
+        offset=offset,
+        run_id=run_id,
+        symbol=symbol,
+        position=position,
+        part=part,
         record_time=record_time,
-    )  # fmt: skip
+    )
 
 
 def keep(store: ObjectStore, producer: ConfirmedProducer, messages: Sequence[QuarantinedMessage]) -> None:

@@ -151,9 +151,18 @@ class DailyBar(_BatchRecord):
     def row_hash(self) -> str:
         """Hash of the values that every stage must preserve; see `row_hash`."""
         return row_hash(
-            self.symbol, self.session_date, self.open, self.high, self.low, self.close, self.adj_close,
-            self.volume, self.dividends, self.stock_splits, self.source,
-        )  # fmt: skip
+            self.symbol,
+            self.session_date,
+            self.open,
+            self.high,
+            self.low,
+            self.close,
+            self.adj_close,
+            self.volume,
+            self.dividends,
+            self.stock_splits,
+            self.source,
+        )
 
 
 class CorporateAction(_Record):
@@ -203,9 +212,18 @@ class Tick(_Record):
 
 
 def row_hash(
-    symbol: str, session_date: date, open_: float, high: float, low: float, close: float, adj_close: float,
-    volume: int, dividends: float, stock_splits: float, source: str,
-) -> str:  # fmt: skip
+    symbol: str,
+    session_date: date,
+    open_: float,
+    high: float,
+    low: float,
+    close: float,
+    adj_close: float,
+    volume: int,
+    dividends: float,
+    stock_splits: float,
+    source: str,
+) -> str:
     """128-bit BLAKE2b, in hex, of a bar's values.
 
     Numbers enter in Python's shortest form that reads back to the same double, so equal hashes mean equal bits: a

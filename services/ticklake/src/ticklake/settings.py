@@ -112,8 +112,9 @@ class CatalogSettings(BaseSettings):
         """Of a client of a REST catalog, Python's as well as Java's."""
         given = {
             "credential": self.credential and self.credential.get_secret_value(),
-            "token": self.token and self.token.get_secret_value(), "warehouse": self.warehouse,
-        }  # fmt: skip
+            "token": self.token and self.token.get_secret_value(),
+            "warehouse": self.warehouse,
+        }
         return {"type": "rest", "uri": self.uri, **{name: value for name, value in given.items() if value}}
 
     def database(self) -> str:

@@ -67,9 +67,14 @@ def start_jvm(app_name: str, spark: SparkSettings, options: Sequence[str] = ()) 
     if spark.master is None or (_jvm is not None and _jvm.alive):
         return
     _jvm = SparkJvm(
-        java_home=spark.java_home, jars_dir=spark.jars_dir, memory=spark.memory, log_level=spark.log_level.upper(),
-        options=[*options, *spark.java_options.split()], archive_dir=spark.class_archive_dir, archive_name=app_name,
-    )  # fmt: skip
+        java_home=spark.java_home,
+        jars_dir=spark.jars_dir,
+        memory=spark.memory,
+        log_level=spark.log_level.upper(),
+        options=[*options, *spark.java_options.split()],
+        archive_dir=spark.class_archive_dir,
+        archive_name=app_name,
+    )
 
 
 def build_session(app_name: str, spark: SparkSettings, store: StoreSettings, **conf: str) -> "SparkSession":
@@ -279,10 +284,14 @@ def spark_schema(columns: Iterable[Column]) -> "StructType":
     from pyspark.sql import types
 
     kinds = {
-        "string": types.StringType(), "date": types.DateType(), "timestamp": types.TimestampType(),
-        "double": types.DoubleType(), "bigint": types.LongType(), "int": types.IntegerType(),
+        "string": types.StringType(),
+        "date": types.DateType(),
+        "timestamp": types.TimestampType(),
+        "double": types.DoubleType(),
+        "bigint": types.LongType(),
+        "int": types.IntegerType(),
         "boolean": types.BooleanType(),
-    }  # fmt: skip
+    }
     return types.StructType([types.StructField(column.name, kinds[column.type], column.nullable) for column in columns])
 
 

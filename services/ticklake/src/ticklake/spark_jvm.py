@@ -27,10 +27,21 @@ ONE_SHOT = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:NewRatio=1")
 """For a job of seconds: the quick compiler only, and the collector with the least to set up."""
 
 _PACKAGES = (
-    "java.lang", "java.lang.invoke", "java.lang.reflect", "java.io", "java.net", "java.nio", "java.util",
-    "java.util.concurrent", "java.util.concurrent.atomic", "jdk.internal.ref", "sun.nio.ch", "sun.nio.cs",
-    "sun.security.action", "sun.util.calendar",
-)  # fmt: skip
+    "java.lang",
+    "java.lang.invoke",
+    "java.lang.reflect",
+    "java.io",
+    "java.net",
+    "java.nio",
+    "java.util",
+    "java.util.concurrent",
+    "java.util.concurrent.atomic",
+    "jdk.internal.ref",
+    "sun.nio.ch",
+    "sun.nio.cs",
+    "sun.security.action",
+    "sun.util.calendar",
+)
 """Packages of java.base that Spark reaches into, as org.apache.spark.launcher.JavaModuleOptions lists them."""
 
 _UNUSED_SECONDS = 7 * 24 * 3600
@@ -44,9 +55,16 @@ class SparkJvm:
     """One JVM with PySpark's gateway in it. It ends when this process does, at the latest."""
 
     def __init__(
-        self, *, java_home: Path | None, jars_dir: Path | None, memory: str, log_level: str,
-        options: Sequence[str], archive_dir: Path | None, archive_name: str,
-    ) -> None:  # fmt: skip
+        self,
+        *,
+        java_home: Path | None,
+        jars_dir: Path | None,
+        memory: str,
+        log_level: str,
+        options: Sequence[str],
+        archive_dir: Path | None,
+        archive_name: str,
+    ) -> None:
         """Start it and return at once.
 
         Args:
@@ -68,11 +86,21 @@ class SparkJvm:
         self._archive = _archive(java, classpath, archive_dir, archive_name)
         self._pending_archive: Path | None = None
         command = [
-            str(java), *_module_options(), f"-Xms{memory}", f"-Xmx{memory}", "-XX:-UsePerfData", "-Duser.timezone=UTC",
-            f"-Djava.io.tmpdir={self._folder}", f"-Dlog4j2.configurationFile={_LOG_CONFIG}",
-            f"-Dticklake.log.level={log_level}", *self._archive_options(), *options,
-            "-cp", os.pathsep.join(classpath), "org.apache.spark.api.python.PythonGatewayServer",
-        ]  # fmt: skip
+            str(java),
+            *_module_options(),
+            f"-Xms{memory}",
+            f"-Xmx{memory}",
+            "-XX:-UsePerfData",
+            "-Duser.timezone=UTC",
+            f"-Djava.io.tmpdir={self._folder}",
+            f"-Dlog4j2.configurationFile={_LOG_CONFIG}",
+            f"-Dticklake.log.level={log_level}",
+            *self._archive_options(),
+            *options,
+            "-cp",
+            os.pathsep.join(classpath),
+            "org.apache.spark.api.python.PythonGatewayServer",
+        ]
         environment = {
             **os.environ,
             "_PYSPARK_DRIVER_CONN_INFO_PATH": str(self._connection_file),
@@ -81,9 +109,15 @@ class SparkJvm:
         # The gateway ends when its standard input does, hence with this process, however that ends. Signals to the
         # whole group are for this process alone: it closes the JVM in its own time.
         self._process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            text=True, errors="replace", preexec_fn=_ignore_signals,
-        )  # fmt: skip
+            command,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            preexec_fn=_ignore_signals,
+        )
         self._reader = threading.Thread(target=self._forward_output, daemon=True)
         self._reader.start()
         atexit.register(self.close)

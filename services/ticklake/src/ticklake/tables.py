@@ -31,9 +31,14 @@ def arrow_schema(columns: Iterable[Column], time_unit: Literal["us", "ms"] = "us
     import pyarrow as pa
 
     types = {
-        "string": pa.string(), "date": pa.date32(), "timestamp": pa.timestamp(time_unit, "UTC"),
-        "double": pa.float64(), "bigint": pa.int64(), "int": pa.int32(), "boolean": pa.bool_(),
-    }  # fmt: skip
+        "string": pa.string(),
+        "date": pa.date32(),
+        "timestamp": pa.timestamp(time_unit, "UTC"),
+        "double": pa.float64(),
+        "bigint": pa.int64(),
+        "int": pa.int32(),
+        "boolean": pa.bool_(),
+    }
     return pa.schema([pa.field(column.name, types[column.type], column.nullable) for column in columns])
 
 
@@ -101,8 +106,12 @@ CORPORATE_ACTIONS = IcebergTable(
     "corporate_actions",
     (
         Column("symbol", "string", "Ticker in Yahoo's notation", nullable=False),
-        Column("ex_date", "date", "First day on which shares trade without the dividend, or after the split",
-               nullable=False),
+        Column(
+            "ex_date",
+            "date",
+            "First day on which shares trade without the dividend, or after the split",
+            nullable=False,
+        ),
         Column("kind", "string", "dividend or split", nullable=False),
         Column("value", "double", "Cash per share as paid, or new shares per old one", nullable=False),
         Column("known_at", "timestamp", "When the source answered so (UTC)", nullable=False),
@@ -111,7 +120,7 @@ CORPORATE_ACTIONS = IcebergTable(
     ),
     ("symbol", "ex_date", "kind", "known_at"),
     "Versions of splits and dividends; of two versions of one the one with the later known_at counts",
-)  # fmt: skip
+)
 
 FACT_TABLES = (DAILY_BARS, CORPORATE_ACTIONS)
 
@@ -137,9 +146,19 @@ BAR_COLUMNS: tuple[Column, ...] = (
 """The bar and where it comes from: columns of the raw daily CSV, in order."""
 
 _ADJUSTED_BAR = {
-    "symbol", "session_date", "open", "high", "low", "close", "adj_close", "volume", "dividends", "stock_splits",
-    "currency", "source",
-}  # fmt: skip
+    "symbol",
+    "session_date",
+    "open",
+    "high",
+    "low",
+    "close",
+    "adj_close",
+    "volume",
+    "dividends",
+    "stock_splits",
+    "currency",
+    "source",
+}
 
 INDICATOR_COLUMNS: tuple[Column, ...] = (
     Column("history_sessions", "int", "Sessions that the indicators see, this one included", nullable=False),
@@ -185,8 +204,13 @@ DAILY_ANALYTICS = IcebergTable(
         *INDICATOR_COLUMNS,
         Column("row_hash", "string", "Hash of the bar as traded, see ticklake.facts.bar_hash", nullable=False),
         Column("known_at", "timestamp", "Latest answer that the symbol's rows are computed from (UTC)", nullable=False),
-        Column("fact_versions", "int", "Versions of the symbol's facts that its rows are computed from; facts are only "
-               "ever added, so a symbol with as many has nothing new", nullable=False),
+        Column(
+            "fact_versions",
+            "int",
+            "Versions of the symbol's facts that its rows are computed from; facts are only "
+            "ever added, so a symbol with as many has nothing new",
+            nullable=False,
+        ),
         Column("batch_id", "string", "Batch after which the symbol's rows were computed", nullable=False),
         Column("batch_date", "date", "Date of that batch", nullable=False),
     ),
@@ -194,7 +218,7 @@ DAILY_ANALYTICS = IcebergTable(
     "Daily bars with indicators, a row per session; all rows of a symbol have one basis and are replaced together",
     partitions=(("batch_date", "date"), ("symbol", "symbol")),
     folder=keys.PROCESSED_DAILY,
-)  # fmt: skip
+)
 
 _TICKER_COLUMN = Column("symbol", "string", "Ticker", nullable=False)
 
@@ -247,13 +271,18 @@ TICKS = IcebergTable(
         Column("price", "double", "Price", nullable=False),
         Column("volume", "bigint", "Shares traded in this tick", nullable=False),
         Column("sequence", "bigint", "Counts up from 0 per symbol and producer run", nullable=False),
-        Column("producer_run", "string", "Run of the producer; (producer_run, symbol, sequence) is the identity",
-               nullable=False),
+        Column(
+            "producer_run",
+            "string",
+            "Run of the producer; (producer_run, symbol, sequence) is the identity",
+            nullable=False,
+        ),
         Column("source", "string", "Where the tick comes from", nullable=False),
         Column("topic_id", "string", "Id of the topic that it was archived from", nullable=False),
         Column("partition", "int", "Partition of the topic", nullable=False),
-        Column("offset", "bigint", "Offset in the partition, the first of those under which it was sent",
-               nullable=False),
+        Column(
+            "offset", "bigint", "Offset in the partition, the first of those under which it was sent", nullable=False
+        ),
         Column("append_time", "timestamp", "When the broker appended it (UTC)", nullable=False),
         Column("event_date", "date", "Day of event_time (UTC)", nullable=False),
     ),
@@ -261,7 +290,7 @@ TICKS = IcebergTable(
     "Archived live ticks by event time, each once; a snapshot's properties have the offsets that it covers",
     partitions=(("flow", "flow"), ("event_date", "date")),
     folder=f"{keys.PROCESSED_LIVE}/ticks",
-)  # fmt: skip
+)
 
 TICK_BARS = IcebergTable(
     "bars",
@@ -269,8 +298,12 @@ TICK_BARS = IcebergTable(
         FLOW,
         _TICKER_COLUMN,
         Column("bar_length", "string", "1m, 5m, 15m, 1h, or 1d for the exchange's session", nullable=False),
-        Column("bar_start", "timestamp", "Start of the bar by event time, included (UTC); of 1d the session's open",
-               nullable=False),
+        Column(
+            "bar_start",
+            "timestamp",
+            "Start of the bar by event time, included (UTC); of 1d the session's open",
+            nullable=False,
+        ),
         *_OF_TICKS,
         *_ENDS,
         Column("bar_date", "date", "Day of bar_start (UTC); of 1d the session", nullable=False),
@@ -279,20 +312,33 @@ TICK_BARS = IcebergTable(
     "Bars of the archived live ticks; those of an hour are replaced together where a tick came late",
     partitions=(("flow", "flow"), ("bar_date", "date")),
     folder=f"{keys.PROCESSED_LIVE}/bars",
-)  # fmt: skip
+)
 """The key is (flow, symbol, source, bar_length, bar_start)."""
 
 TICK_GAPS = IcebergTable(
     "tick_gaps",
     (
         FLOW,
-        Column("kind", "string", "silent (minutes of trading without a tick of the symbol), lost (offsets that the "
-               "archive lacks) or invalid (offsets of messages that went to quarantine)", nullable=False),
+        Column(
+            "kind",
+            "string",
+            "silent (minutes of trading without a tick of the symbol), lost (offsets that the "
+            "archive lacks) or invalid (offsets of messages that went to quarantine)",
+            nullable=False,
+        ),
         Column("symbol", "string", "Ticker that was silent; null where offsets do not show it"),
-        Column("gap_start", "timestamp", "Start, included (UTC); of offsets the broker's time of the last record "
-               "before them or with them", nullable=False),
-        Column("gap_end", "timestamp", "End, excluded (UTC); of offsets the broker's time of the first record after "
-               "them or the last with them", nullable=False),
+        Column(
+            "gap_start",
+            "timestamp",
+            "Start, included (UTC); of offsets the broker's time of the last record before them or with them",
+            nullable=False,
+        ),
+        Column(
+            "gap_end",
+            "timestamp",
+            "End, excluded (UTC); of offsets the broker's time of the first record after them or the last with them",
+            nullable=False,
+        ),
         Column("count", "bigint", "Minutes, or offsets", nullable=False),
         Column("topic_id", "string", "Id of the topic of the offsets"),
         Column("partition", "int", "Partition of the offsets"),
@@ -303,7 +349,7 @@ TICK_GAPS = IcebergTable(
     "Where live ticks are missing: one row per symbol and span, which ends with its hour",
     partitions=(("flow", "flow"),),
     folder=f"{keys.PROCESSED_LIVE}/gaps",
-)  # fmt: skip
+)
 
 TICK_TABLES = (TICKS, TICK_BARS, TICK_GAPS)
 

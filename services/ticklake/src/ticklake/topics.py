@@ -46,9 +46,16 @@ def live_names(namespace: str = "") -> LiveNames:
     """Names of the live flow called `namespace`; the empty one is the real flow."""
     if not namespace:
         return LiveNames(
-            LIVE_TOPIC, ANALYTICS_TOPIC, ARCHIVE_GROUP, "raw/realtime", "processed/realtime", "checkpoints/realtime",
-            ALERTS_TOPIC, ALERTS_STATE_TOPIC, ALERTS_GROUP,
-        )  # fmt: skip
+            LIVE_TOPIC,
+            ANALYTICS_TOPIC,
+            ARCHIVE_GROUP,
+            "raw/realtime",
+            "processed/realtime",
+            "checkpoints/realtime",
+            ALERTS_TOPIC,
+            ALERTS_STATE_TOPIC,
+            ALERTS_GROUP,
+        )
     space = slug(namespace)
     return LiveNames(
         topic=f"{LIVE_TOPIC}.{space}",
@@ -98,10 +105,13 @@ def live_topics(names: LiveNames) -> tuple[TopicSpec, ...]:
         # One partition for states, one for the rules. Each symbol's state is written repeatedly: small segments
         # keep short what a start reads. The lag keeps what a writer that stalled may have overwritten.
         TopicSpec(
-            names.alerts_state_topic, 2,
+            names.alerts_state_topic,
+            2,
             {
-                "cleanup.policy": "compact", "segment.ms": str(_TEN_MINUTES_MS),
-                "min.compaction.lag.ms": str(_TEN_MINUTES_MS), "min.cleanable.dirty.ratio": "0.1",
+                "cleanup.policy": "compact",
+                "segment.ms": str(_TEN_MINUTES_MS),
+                "min.compaction.lag.ms": str(_TEN_MINUTES_MS),
+                "min.cleanable.dirty.ratio": "0.1",
             },
         ),
-    )  # fmt: skip
+    )

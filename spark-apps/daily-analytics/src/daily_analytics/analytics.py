@@ -23,9 +23,7 @@ _OF_SYMBOL = tuple(
 """What `of_symbol` computes."""
 
 
-def daily_analytics(
-    bars: DataFrame, actions: DataFrame, *, noise: float, batch_id: str, batch_date: date
-) -> DataFrame:  # fmt: skip
+def daily_analytics(bars: DataFrame, actions: DataFrame, *, noise: float, batch_id: str, batch_date: date) -> DataFrame:
     """Every known session of the symbols in `bars`, with its indicators.
 
     Args:

@@ -131,10 +131,13 @@ class Lake:
             rows: each symbol in one part, its rows together.
         """
         options = {
-            f"snapshot-property.{RUN_ID}": run_id, "isolation-level": "serializable",
+            f"snapshot-property.{RUN_ID}": run_id,
+            "isolation-level": "serializable",
             # They are as a writer of one file per symbol needs them.
-            "distribution-mode": "none", "use-table-distribution-and-ordering": "false", "fanout-enabled": "false",
-        }  # fmt: skip
+            "distribution-mode": "none",
+            "use-table-distribution-and-ordering": "false",
+            "fanout-enabled": "false",
+        }
         if DAILY_ANALYTICS.name in self.snapshots:
             options["validate-from-snapshot-id"] = str(self.snapshots[DAILY_ANALYTICS.name])
         rows.writeTo(self._spark_name(DAILY_ANALYTICS)).options(**options).overwrite(self._spark_filter(symbols))
@@ -150,9 +153,7 @@ class Lake:
     def _read(self, table: IcebergTable, *columns: str) -> pa.Table:
         """The symbols' rows with the columns symbol and `columns`; none where the table has no snapshot."""
         wanted = matching(symbol=self.symbols, source=[str(self.source)])
-        found = self.tables.read(
-            self.namespace, table, wanted, ("symbol", *columns), self.snapshots.get(table.name)
-        )  # fmt: skip
+        found = self.tables.read(self.namespace, table, wanted, ("symbol", *columns), self.snapshots.get(table.name))
         return found.select(["symbol", *columns])
 
 

@@ -123,9 +123,13 @@ def _session(settings: AnalyticsSettings, clock: _Clock) -> "Iterator[Future[Spa
 
 
 def _compute(
-    settings: AnalyticsSettings, session: "SparkSession", lake: Lake, judged: StageRecord, facts: dict[str, Basis],
+    settings: AnalyticsSettings,
+    session: "SparkSession",
+    lake: Lake,
+    judged: StageRecord,
+    facts: dict[str, Basis],
     clock: _Clock,
-) -> None:  # fmt: skip
+) -> None:
     """Compute the whole history of the symbols in `facts` and commit it."""
     clock.step("start Spark")
     with translated_errors("compute and write the indicators"):
@@ -137,7 +141,7 @@ def _compute(
 
 def write(
     session: "SparkSession", lake: Lake, symbols: list[str], parts: int, noise: float, batch: StageRecord
-) -> None:  # fmt: skip
+) -> None:
     """Replace the symbols' rows by what their facts give.
 
     Args:
@@ -167,9 +171,15 @@ def _tune(session: "SparkSession", parts: int) -> None:
 
 
 def _record(
-    settings: AnalyticsSettings, run: Run, judged: StageRecord, lake: Lake, stored: dict[str, Stored],
-    behind: list[str], started_at: datetime, clock: _Clock,
-) -> StageRecord:  # fmt: skip
+    settings: AnalyticsSettings,
+    run: Run,
+    judged: StageRecord,
+    lake: Lake,
+    stored: dict[str, Stored],
+    behind: list[str],
+    started_at: datetime,
+    clock: _Clock,
+) -> StageRecord:
     nothing = Stored(0, batch_checksum(()))
     symbols = {
         symbol: SymbolResult(status=part.status, reasons=part.reasons, **stored.get(symbol, nothing)._asdict())
@@ -178,8 +188,19 @@ def _record(
     rows = sum(part.rows for part in symbols.values())
     alone = len(lake.symbols) - len(behind)
     return StageRecord(
-        stage=APP, run_id=run.run_id, batch_id=judged.batch_id, batch_date=run.batch_date, source=judged.source,
-        rows_in=rows, rows_out=rows, quarantined=0, symbols=symbols, snapshots=lake.snapshots, timings=clock.timings,
+        stage=APP,
+        run_id=run.run_id,
+        batch_id=judged.batch_id,
+        batch_date=run.batch_date,
+        source=judged.source,
+        rows_in=rows,
+        rows_out=rows,
+        quarantined=0,
+        symbols=symbols,
+        snapshots=lake.snapshots,
+        timings=clock.timings,
         notes=(f"{alone} of {len(lake.symbols)} symbols have nothing new and were left alone",) if alone else (),
-        started_at=started_at, finished_at=datetime.now(UTC), code_version=settings.code_version,
-    )  # fmt: skip
+        started_at=started_at,
+        finished_at=datetime.now(UTC),
+        code_version=settings.code_version,
+    )

@@ -52,19 +52,39 @@ def _bars() -> pa.Table:
     known_at, first = datetime(2000, 3, 1, tzinfo=UTC), date(2000, 1, 3)
     rows = [
         {
-            "symbol": _SYMBOL, "session_date": first + timedelta(days=number), "known_at": known_at, "open": 100.0,
-            "high": 101.0 + number, "low": 99.0, "close": 100.0 + number, "volume": 1000, "currency": "USD",
-            "source": str(Source.SIMULATED), "batch_id": "warm-up", "batch_date": _DAY, "row_hash": "",
+            "symbol": _SYMBOL,
+            "session_date": first + timedelta(days=number),
+            "known_at": known_at,
+            "open": 100.0,
+            "high": 101.0 + number,
+            "low": 99.0,
+            "close": 100.0 + number,
+            "volume": 1000,
+            "currency": "USD",
+            "source": str(Source.SIMULATED),
+            "batch_id": "warm-up",
+            "batch_date": _DAY,
+            "row_hash": "",
             "change": "first",
         }
         for number in range(_SESSIONS)
-    ]  # fmt: skip
+    ]
     return pa.Table.from_pylist(rows, arrow_schema(DAILY_BARS.columns))
 
 
 def _record(run_id: str) -> StageRecord:
     now = datetime.now(UTC)
     return StageRecord(
-        stage=APP, run_id=run_id, batch_id=run_id, batch_date=_DAY, source=Source.SIMULATED, rows_in=0, rows_out=0,
-        quarantined=0, symbols={}, started_at=now, finished_at=now, code_version="",
-    )  # fmt: skip
+        stage=APP,
+        run_id=run_id,
+        batch_id=run_id,
+        batch_date=_DAY,
+        source=Source.SIMULATED,
+        rows_in=0,
+        rows_out=0,
+        quarantined=0,
+        symbols={},
+        started_at=now,
+        finished_at=now,
+        code_version="",
+    )

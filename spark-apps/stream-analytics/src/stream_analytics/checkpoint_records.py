@@ -93,17 +93,24 @@ def open_checkpoints(
             raise recreated(settings.live.names.topic, record.topic_id, topic_id)
         found[query] = checkpoint, query_id, record
     opened = {
-        query: (query_id, record) if query_id is not None and record is not None
+        query: (query_id, record)
+        if query_id is not None and record is not None
         else _new(settings, records, topic_id, query, checkpoint, query_id, written=written)
         for query, (checkpoint, query_id, record) in found.items()
-    }  # fmt: skip
+    }
     return opened[CLOSED]
 
 
 def _new(
-    settings: StreamAnalyticsSettings, records: Records, topic_id: str, query: str, checkpoint: Checkpoint,
-    query_id: str | None, *, written: bool,
-) -> tuple[str, CheckpointRecord]:  # fmt: skip
+    settings: StreamAnalyticsSettings,
+    records: Records,
+    topic_id: str,
+    query: str,
+    checkpoint: Checkpoint,
+    query_id: str | None,
+    *,
+    written: bool,
+) -> tuple[str, CheckpointRecord]:
     record = CheckpointRecord(query=query, topic_id=topic_id)
     if query == CLOSED:
         topics = records.topics()
@@ -111,9 +118,10 @@ def _new(
         # Windows without any record: their topic is not known, so it may have been another.
         had_another = bool(topics - {topic_id}) or (written and not topics)
         record = CheckpointRecord(
-            topic_id=topic_id, starts={partition: begin for partition, (begin, _) in bounds.items()},
+            topic_id=topic_id,
+            starts={partition: begin for partition, (begin, _) in bounds.items()},
             gaps=gaps(bounds, recreated=had_another),
-        )  # fmt: skip
+        )
     # The record first: a crash in between leaves one without a checkpoint, and never a checkpoint without one.
     opened = query_id or str(uuid.uuid4())
     records.write(opened, record)

@@ -37,9 +37,15 @@ class ClosedWindows:
     """
 
     def __init__(
-        self, lake: WindowLake, topic: dict[str, str] | None, history: History, written_until: WrittenUntil,
-        query_id: str, confirm: Callable[[], None], on_closed: Callable[[str, int], None],
-    ) -> None:  # fmt: skip
+        self,
+        lake: WindowLake,
+        topic: dict[str, str] | None,
+        history: History,
+        written_until: WrittenUntil,
+        query_id: str,
+        confirm: Callable[[], None],
+        on_closed: Callable[[str, int], None],
+    ) -> None:
         self._lake = lake
         self._topic = topic
         self._history = history
@@ -92,11 +98,16 @@ class ClosedWindows:
         # The state is computed once, whatever reads its result.
         rows = batch.withColumn("reason", self._history.reason()).persist(StorageLevel.MEMORY_AND_DISK)
         try:
-            counts = rows.groupBy("source", "window_length", "reason").agg(
-                F.count(F.lit(1)).alias("count"), F.unix_micros(F.min("window_start")).alias("first_start"),
-                F.unix_micros(F.max("window_start")).alias("last_start"),
-                F.unix_micros(F.max("window_end")).alias("last_end"),
-            ).collect()  # fmt: skip
+            counts = (
+                rows.groupBy("source", "window_length", "reason")
+                .agg(
+                    F.count(F.lit(1)).alias("count"),
+                    F.unix_micros(F.min("window_start")).alias("first_start"),
+                    F.unix_micros(F.max("window_start")).alias("last_start"),
+                    F.unix_micros(F.max("window_end")).alias("last_end"),
+                )
+                .collect()
+            )
             for row in counts:
                 if row.reason is not None:
                     found = LeftOut(row["count"], _time(row.first_start), _time(row.last_start))

@@ -68,9 +68,13 @@ class History:
     """
 
     def __init__(
-        self, settings: StreamAnalyticsSettings, record: CheckpointRecord, written_until: WrittenUntil,
-        save: Callable[[CheckpointRecord], None], on_skipped: Callable[[str, Reason, int], None],
-    ) -> None:  # fmt: skip
+        self,
+        settings: StreamAnalyticsSettings,
+        record: CheckpointRecord,
+        written_until: WrittenUntil,
+        save: Callable[[CheckpointRecord], None],
+        on_skipped: Callable[[str, Reason, int], None],
+    ) -> None:
         self._settings = settings
         self._record = record
         self._written_until = written_until
@@ -97,8 +101,9 @@ class History:
         before = self._skipped.get((length, reason), found)
         self._skipped[length, reason] = LeftOut(
             found.count + (before.count if before is not found else 0),
-            min(before.first_start, found.first_start), max(before.last_start, found.last_start),
-        )  # fmt: skip
+            min(before.first_start, found.first_start),
+            max(before.last_start, found.last_start),
+        )
 
     def report(self, lengths: Iterable[str] | None = None) -> None:
         """Log what was left out and not logged yet.
@@ -110,9 +115,13 @@ class History:
             if lengths is None or length in lengths:
                 found = self._skipped.pop((length, reason))
                 log.warning(
-                    "windows left out", window=length, reason=reason, count=found.count,
-                    first_start=found.first_start.isoformat(), last_start=found.last_start.isoformat(),
-                )  # fmt: skip
+                    "windows left out",
+                    window=length,
+                    reason=reason,
+                    count=found.count,
+                    first_start=found.first_start.isoformat(),
+                    last_start=found.last_start.isoformat(),
+                )
 
     def _complete_after(self) -> datetime | None:
         """The time after which windows must begin to be complete; None while that is not known."""

@@ -30,7 +30,7 @@ SCHEMA = (
         f"{end} struct<event_time: timestamp, sequence: bigint, producer_run: string, price: double>"
         for end in ("first", "last")
     )
-)  # fmt: skip
+)
 """Columns of `partial_aggregates`, in Spark's types.
 
 `traded` is the volume as a double, which no sum of it can leave the range of; `turnover` the sum of price x volume;
@@ -83,11 +83,19 @@ def summed(ticks: pa.Table, span: int) -> pa.Table:
         .sort_by([(name, "ascending") for name in _ORDER])
     )
     # One thread keeps the order, on which first and last depend.
-    found = ticks.group_by(["symbol", "source", "pane_start"], use_threads=False).aggregate([
-        ("price", "count"), ("volume", "sum"), ("traded", "sum"), ("turnover", "sum"), ("price", "mean"),
-        ("price", "variance", pc.VarianceOptions(ddof=0)), ("price", "max"), ("price", "min"),
-        *((name, end) for end in ("first", "last") for name in _ORDER),
-    ])  # fmt: skip
+    found = ticks.group_by(["symbol", "source", "pane_start"], use_threads=False).aggregate(
+        [
+            ("price", "count"),
+            ("volume", "sum"),
+            ("traded", "sum"),
+            ("turnover", "sum"),
+            ("price", "mean"),
+            ("price", "variance", pc.VarianceOptions(ddof=0)),
+            ("price", "max"),
+            ("price", "min"),
+            *((name, end) for end in ("first", "last") for name in _ORDER),
+        ]
+    )
     # Arrow's sum of integers wraps around.
     beyond = pc.or_(pc.greater_equal(found["traded_sum"], float(2**63)), pc.less(found["volume_sum"], 0))
     ends: dict[str, Any] = {
@@ -96,11 +104,19 @@ def summed(ticks: pa.Table, span: int) -> pa.Table:
         )
         for end in ("first", "last")
     }
-    return pa.table({
-        "symbol": found["symbol"], "source": found["source"],
-        "pane_start": found["pane_start"].cast(ticks["event_time"].type), "tick_count": found["price_count"],
-        "volume": pc.if_else(beyond, LARGEST_VOLUME, found["volume_sum"]), "traded": found["traded_sum"],
-        "turnover": found["turnover_sum"], "price_mean": found["price_mean"],
-        "deviations": pc.multiply(found["price_variance"], found["price_count"].cast(pa.float64())),
-        "high": found["price_max"], "low": found["price_min"], **ends,
-    })  # fmt: skip
+    return pa.table(
+        {
+            "symbol": found["symbol"],
+            "source": found["source"],
+            "pane_start": found["pane_start"].cast(ticks["event_time"].type),
+            "tick_count": found["price_count"],
+            "volume": pc.if_else(beyond, LARGEST_VOLUME, found["volume_sum"]),
+            "traded": found["traded_sum"],
+            "turnover": found["turnover_sum"],
+            "price_mean": found["price_mean"],
+            "deviations": pc.multiply(found["price_variance"], found["price_count"].cast(pa.float64())),
+            "high": found["price_max"],
+            "low": found["price_min"],
+            **ends,
+        }
+    )

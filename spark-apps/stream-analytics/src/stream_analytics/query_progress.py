@@ -92,9 +92,12 @@ class Metrics:
         self.restarts = counter("restarts", "Times that all queries were stopped after a failure, to start again")
         self.batches = counter("batches", "Finished micro-batches", "query")
         self.batch_seconds = Histogram(
-            "ticklake_stream_analytics_batch_duration_seconds", "Duration of a micro-batch", ("query",),
-            registry=registry, buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 60, 120, 300),
-        )  # fmt: skip
+            "ticklake_stream_analytics_batch_duration_seconds",
+            "Duration of a micro-batch",
+            ("query",),
+            registry=registry,
+            buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 60, 120, 300),
+        )
         self.batch_time = gauge("last_batch_timestamp_seconds", "When the last micro-batch started, Unix time")
         self.watermark = gauge("watermark_timestamp_seconds", "The watermark, in event time")
         self.lag = gauge("lag", "Messages in the log that are in no finished micro-batch")

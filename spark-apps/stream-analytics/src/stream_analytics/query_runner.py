@@ -51,10 +51,18 @@ class App:
     """
 
     def __init__(
-        self, settings: StreamAnalyticsSettings, spark: SparkSession, store: ObjectStore, lake: WindowLake,
-        written_until: WrittenUntil, topic: LiveTopic, query_id: str, record: CheckpointRecord, metrics: Metrics,
+        self,
+        settings: StreamAnalyticsSettings,
+        spark: SparkSession,
+        store: ObjectStore,
+        lake: WindowLake,
+        written_until: WrittenUntil,
+        topic: LiveTopic,
+        query_id: str,
+        record: CheckpointRecord,
+        metrics: Metrics,
         events: Events,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._settings = settings
         self._spark = spark
         self._topic = topic
@@ -69,9 +77,14 @@ class App:
             settings, record, written_until, lambda changed: records.write(query_id, changed), self._on_skipped
         )
         self._closed = ClosedWindows(
-            lake, queries.analytics_topic(settings) if settings.stream.running else None, self._history, written_until,
-            query_id, self._confirm, self._on_closed,
-        )  # fmt: skip
+            lake,
+            queries.analytics_topic(settings) if settings.stream.running else None,
+            self._history,
+            written_until,
+            query_id,
+            self._confirm,
+            self._on_closed,
+        )
         self._run_id = ""
         self._previous: tuple[int, datetime | None] = (-1, None)
         self._to_count: queue.SimpleQueue[tuple[StreamingQueryProgress, datetime | None] | None] = queue.SimpleQueue()
@@ -237,9 +250,13 @@ class App:
         for found in late_ticks(good, self._settings.stream.windows, limit):
             self._metrics.late_ticks(found)
             log.warning(
-                "late ticks", window=found.window, missed_some=found.partly, missed_all=found.entirely,
-                watermark=limit.isoformat(), batch=progress.batchId,
-            )  # fmt: skip
+                "late ticks",
+                window=found.window,
+                missed_some=found.partly,
+                missed_all=found.entirely,
+                watermark=limit.isoformat(),
+                batch=progress.batchId,
+            )
 
 
 def _stop(query: StreamingQuery) -> None:

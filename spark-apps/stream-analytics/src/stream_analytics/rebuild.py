@@ -85,17 +85,21 @@ def rebuild(
     return {"from": first.isoformat(), "to": after.isoformat(), **counts}
 
 
-def _replace(
-    lake: WindowLake, windows: "DataFrame", namespace: str, run_id: str, span: "Column"
-) -> dict[str, int]:  # fmt: skip
+def _replace(lake: WindowLake, windows: "DataFrame", namespace: str, run_id: str, span: "Column") -> dict[str, int]:
     there = lake.rows(windows.sparkSession, namespace).where(span)
     key = ["symbol", "source", "window_length", "window_start"]
     before = there.select(*key, F.struct(*_COMPARED).alias("before"))
-    both = windows.join(before, key, "full_outer").withColumn(
-        "fate",
-        F.when(F.col("before").isNull(), "new").when(F.col("window_end").isNull(), "only_in_table")
-        .when(F.struct(*_COMPARED) == F.col("before"), "unchanged").otherwise("revised"),
-    ).persist(StorageLevel.MEMORY_AND_DISK)  # fmt: skip
+    both = (
+        windows.join(before, key, "full_outer")
+        .withColumn(
+            "fate",
+            F.when(F.col("before").isNull(), "new")
+            .when(F.col("window_end").isNull(), "only_in_table")
+            .when(F.struct(*_COMPARED) == F.col("before"), "unchanged")
+            .otherwise("revised"),
+        )
+        .persist(StorageLevel.MEMORY_AND_DISK)
+    )
     try:
         counts = {row.fate: row["count"] for row in both.groupBy("fate").count().collect()}
         if counts.get("new") or counts.get("revised"):
@@ -122,7 +126,7 @@ def _ticks(spark: "SparkSession", settings: RebuildSettings, first: datetime, en
 
 def _objects(
     store: ObjectStore, live: LiveSettings, first: datetime, end: datetime, late_hours: int
-) -> Iterator[tuple[str, int]]:  # fmt: skip
+) -> Iterator[tuple[str, int]]:
     """Key and number of rows of each object with a tick in the span."""
     for folder in ledger.hours(store, live.names):
         # Ticks are filed by arrival: in their hour, in the one before where the producer's clock is ahead, or later.

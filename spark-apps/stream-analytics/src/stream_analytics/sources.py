@@ -32,14 +32,17 @@ from ticklake.spark import kafka_options
 _AT_ONCE = 10_000
 """Messages that one task reads: no query holds a core for long while another one's tasks wait."""
 _FETCH_WAIT_MS = 10
-"""How long the broker holds a fetch for which it has nothing yet. A task's consumer fetches ahead, beyond its batch, and
-its next request, for the offsets of its partition, waits behind that: 500 ms by Kafka's default."""
+"""How long the broker holds a fetch for which it has nothing yet. A consumer fetches ahead, beyond the batch it reads,
+and its next request, for the offsets of its partition, waits behind that: 500 ms by Kafka's default."""
 
 
 def windowed_input(
-    spark: SparkSession, settings: StreamAnalyticsSettings, starts: Mapping[int, int] | None = None, *,
+    spark: SparkSession,
+    settings: StreamAnalyticsSettings,
+    starts: Mapping[int, int] | None = None,
+    *,
     heartbeat: bool = False,
-) -> DataFrame:  # fmt: skip
+) -> DataFrame:
     """Usable ticks with a watermark, and heartbeats among them; the columns of `ticks.COLUMNS`.
 
     A query with a checkpoint goes on where it stopped. An offset that the broker no longer has stops the query: data is

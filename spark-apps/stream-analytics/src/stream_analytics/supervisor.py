@@ -76,9 +76,13 @@ class Supervisor:
     """Runs the queries of one process in one session, until `stop` is set or the wanted windows are written."""
 
     def __init__(
-        self, settings: StreamAnalyticsSettings, spark: SparkSession, metrics: Metrics, events: Events,
+        self,
+        settings: StreamAnalyticsSettings,
+        spark: SparkSession,
+        metrics: Metrics,
+        events: Events,
         stop: threading.Event,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._settings = settings
         self._spark = spark
         self._metrics = metrics
@@ -147,9 +151,17 @@ class Supervisor:
         began, restart, app = time.monotonic(), False, None
         try:
             app = App(
-                self._settings, self._spark, opened.servers.store, opened.servers.lake, opened.written_until,
-                self._topic, opened.query_id, opened.record, self._metrics, self._events,
-            )  # fmt: skip
+                self._settings,
+                self._spark,
+                opened.servers.store,
+                opened.servers.lake,
+                opened.written_until,
+                self._topic,
+                opened.query_id,
+                opened.record,
+                self._metrics,
+                self._events,
+            )
             app.start()
             self._app = app
             log.info("started", topic=self._topic.name, heartbeat=self._settings.heartbeat)

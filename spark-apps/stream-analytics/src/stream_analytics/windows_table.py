@@ -81,10 +81,13 @@ class WindowLake:
 
     def _writer(self, windows: DataFrame, namespace: str) -> DataFrameWriterV2:
         ordered = self._rows(windows).coalesce(1).sortWithinPartitions("window_length", *WINDOWS.sort)
-        return ordered.writeTo(_name(namespace)).options(**{
-            f"snapshot-property.{RUN_ID}": f"{APP}/{self._flow}" if self._flow else APP,
-            "distribution-mode": "none", "use-table-distribution-and-ordering": "false",
-        })  # fmt: skip
+        return ordered.writeTo(_name(namespace)).options(
+            **{
+                f"snapshot-property.{RUN_ID}": f"{APP}/{self._flow}" if self._flow else APP,
+                "distribution-mode": "none",
+                "use-table-distribution-and-ordering": "false",
+            }
+        )
 
     def _rows(self, windows: DataFrame) -> DataFrame:
         return windows.withColumn("flow", F.lit(self._flow)).select(*(column.name for column in WINDOWS.columns))

@@ -23,16 +23,28 @@ LOOK_BACK_SECONDS = 300.0
 """For how long the last sample of a series counts."""
 
 _ARITHMETIC: dict[str, Callable[[float, float], float]] = {
-    "+": operator.add, "-": operator.sub, "*": operator.mul,
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
     "/": lambda a, b: a / b if b else math.nan if a == 0 or math.isnan(a) else math.copysign(math.inf, a),
-}  # fmt: skip
+}
 _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
-    "==": operator.eq, "!=": operator.ne, ">": operator.gt, "<": operator.lt, ">=": operator.ge, "<=": operator.le,
-}  # fmt: skip
+    "==": operator.eq,
+    "!=": operator.ne,
+    ">": operator.gt,
+    "<": operator.lt,
+    ">=": operator.ge,
+    "<=": operator.le,
+}
 _SETS = ("and", "or", "unless")
 _AGGREGATIONS: dict[str, Callable[[list[float]], float]] = {
-    "sum": sum, "max": max, "min": min, "count": len, "group": lambda _: 1.0, "avg": lambda v: sum(v) / len(v),
-}  # fmt: skip
+    "sum": sum,
+    "max": max,
+    "min": min,
+    "count": len,
+    "group": lambda _: 1.0,
+    "avg": lambda v: sum(v) / len(v),
+}
 _FUNCTIONS = ("time", "scalar", "vector", "absent", *RANGE_FUNCTIONS)
 
 

@@ -70,9 +70,13 @@ def read_rules(folder: Path, components: Collection[str] | None = None) -> list[
 def _rule(entry: Mapping[str, Any]) -> Rule:
     alerts = "alert" in entry
     return Rule(
-        entry["alert"] if alerts else entry["record"], Query(entry["expr"]), alerts, _span(entry.get("for", "0s")),
-        entry.get("labels", {}), entry.get("annotations", {}),
-    )  # fmt: skip
+        entry["alert"] if alerts else entry["record"],
+        Query(entry["expr"]),
+        alerts,
+        _span(entry.get("for", "0s")),
+        entry.get("labels", {}),
+        entry.get("annotations", {}),
+    )
 
 
 def _span(text: str) -> float:
