@@ -111,7 +111,7 @@ def test_a_slow_broker_leaves_no_partition_without_a_reader(
     """With metadata that comes late and a slow answer to its join, the client library loses its place in the group."""
     command = SLOW_GROUP if prepared else [*SLOW_GROUP, "unprepared"]
     # Unprepared it depends on the moment of the library's next look at the topic, so that takes some tries.
-    for number in range(1, 2 if prepared else 6):
+    for number in range(1, 2 if prepared else 21):
         with archive(command, stage_env(TICKLAKE_ARCHIVE_ROLL_SECONDS="0.5"), tmp_path / f"log{number}") as process:
             wait_until(process.ready, lambda: process.log)
             assert list(owners(kafka_settings, live.names).values()) == [[0, 1, 2, 3]], process.log

@@ -44,6 +44,7 @@ def test_the_broker_goes_away_and_comes_back(bench: Any, own_broker: Any, refere
         "TICKLAKE_KAFKA_BOOTSTRAP_SERVERS": own_broker.bootstrap_servers,
         "TICKLAKE_KAFKA_TIMEOUT_SECONDS": "5",
         "TICKLAKE_WINDOWS_CHECKPOINT": "",
+        "TICKLAKE_WINDOWS_RUNNING": "true",
         "TICKLAKE_LIVE_FUTURE_TOLERANCE_SECONDS": "60",
     }
     ticks = minutely(range(90))
