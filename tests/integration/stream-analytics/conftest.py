@@ -61,14 +61,13 @@ class Bench:
                 producer.send(self.names.topic, key=b"AAPL", value=message)
 
     def start(self, **settings: str) -> "subprocess.Popen[bytes]":
-        """Start the program as fast as it triggers; without the query of running windows unless asked for it."""
+        """Start the program as fast as it triggers."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.ports.append(probe.getsockname()[1])
         defaults = {
             "TICKLAKE_WINDOWS_TRIGGER_SECONDS": "0",
             "TICKLAKE_WINDOWS_RUNNING_TRIGGER_SECONDS": "0",
-            "TICKLAKE_WINDOWS_RUNNING": "false",
             "TICKLAKE_METRICS_PORT": str(self.ports[-1]),
         }
         env = self.environment(**defaults | settings)
@@ -234,6 +233,7 @@ def on_own_store(bench: Bench, own_store: OwnStore, catalog_settings: CatalogSet
         "TICKLAKE_STORE_SECRET_KEY": "first",
         "TICKLAKE_STORE_BUCKET": "bucket",
         "TICKLAKE_STORE_TIMEOUT_SECONDS": "2",
+        "TICKLAKE_WINDOWS_RUNNING": "false",  # it needs no store
         "TICKLAKE_WINDOWS_CHECKPOINT": str(bench.logs / "checkpoints"),
     }
     tables = LakeTables(catalog_settings, own_store.settings)

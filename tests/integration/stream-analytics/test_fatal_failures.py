@@ -22,6 +22,7 @@ def test_a_password_that_kafka_rejects_ends_the_program(bench: Any, own_broker: 
         "TICKLAKE_KAFKA_PASSWORD": "first",
         "TICKLAKE_KAFKA_TIMEOUT_SECONDS": "5",
         "TICKLAKE_WINDOWS_CHECKPOINT": str(bench.logs / "checkpoints"),
+        "TICKLAKE_WINDOWS_RUNNING": "false",
     }
     line = f"stream-analytics: Kafka at {LOOPBACK}:{own_broker.secured_port} rejects the credentials of user reader: "
     ticks = minutely(range(90))

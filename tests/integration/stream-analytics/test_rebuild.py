@@ -49,7 +49,7 @@ def test_windows_are_as_the_archive_knows_them(
 
     ticks = minutely(range(120))
     bench.send(ticks)
-    bench.start(TICKLAKE_WINDOWS_CHECKPOINT="")
+    bench.start(TICKLAKE_WINDOWS_CHECKPOINT="", TICKLAKE_WINDOWS_RUNNING="false")
     before = closed_by(reference(ticks), ticks[-1])
     bench.until(lambda: len(bench.windows()) == len(before))
     # Too late for the stream, which leaves it out of windows that are closed.
@@ -92,7 +92,7 @@ def test_windows_are_as_the_archive_knows_them(
     # The stream goes on, and writes what closes now, once.
     more = minutely(range(120, 150))
     bench.send(more)
-    bench.start(TICKLAKE_WINDOWS_CHECKPOINT="")
+    bench.start(TICKLAKE_WINDOWS_CHECKPOINT="", TICKLAKE_WINDOWS_RUNNING="false")
     due = closed_by(reference([*ticks, *more]), more[-1])
     bench.until(lambda: len(bench.windows()) == len(due))
     bench.terminate()

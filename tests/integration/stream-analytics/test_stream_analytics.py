@@ -28,7 +28,7 @@ def session(tick: Any, minutes: range, seed: int) -> list[Any]:
 
 @pytest.mark.timeout(900)
 def test_kills_stops_and_late_ticks_change_no_window(bench: Any, tick: Any, reference: Any, compare: Any) -> None:
-    checkpoint_in_the_lake = {"TICKLAKE_WINDOWS_CHECKPOINT": "", "TICKLAKE_WINDOWS_RUNNING": "true"}
+    checkpoint_in_the_lake = {"TICKLAKE_WINDOWS_CHECKPOINT": ""}
     first, second = session(tick, range(80), 1), session(tick, range(80, 100), 2)
     malformed = [b"no tick", b"", b'{"symbol":"AAPL"}', first[0].message().replace(b'"symbol": "', b'"symbol": "?')]
 
@@ -110,6 +110,7 @@ def test_heartbeats_close_idle_windows_and_make_no_backlog_late(bench: Any, tick
         "TICKLAKE_WINDOWS_WATERMARK_SECONDS": "5",
         "TICKLAKE_WINDOWS_SLIDE_15M_SECONDS": "5",
         "TICKLAKE_WINDOWS_CHECKPOINT": str(bench.logs / "checkpoints"),
+        "TICKLAKE_WINDOWS_RUNNING": "false",
     }
     kinds = {"15m": (timedelta(minutes=15), timedelta(seconds=5)), "1h": (timedelta(hours=1), timedelta(minutes=5))}
 
