@@ -89,7 +89,7 @@ _PROPERTIES = {
     # A conflict comes back to the caller, who looks whether the other writer has made the same commit.
     "commit.retry.num-retries": "0",
     "write.parquet.compression-codec": "zstd",
-    # Prices hardly repeat: a greater dictionary of them is built and then thrown away, which costs a fifth of writing.
+    # Prices hardly repeat: Spark would build a greater dictionary of them and throw it away, two fifths of its writing.
     "write.parquet.dict-size-bytes": "4096",
     "write.metadata.delete-after-commit.enabled": "true",
     # Of columns that are filtered by; those of fifty others would make up most of what a reader plans with.
@@ -209,7 +209,7 @@ class LakeTables:
             if there is None:
                 return arrow_schema(table.columns).empty_table()
             scan = _scan(there, rows, columns, snapshot)
-            return _rows(there, scan, rows, scan.plan_files())
+            return _reader(there, scan, rows)(scan.plan_files())
 
     def files(
         self, namespace: str, table: IcebergTable, rows: BooleanExpression | None = None, snapshot: int | None = None
@@ -261,8 +261,9 @@ class LakeTables:
             _check(there, table)
             scan = _scan(there, rows, columns, snapshot)
             known = set(map(_identity, _scan(there, rows, columns, without).plan_files())) if without else set()
+            read = _reader(there, scan, rows)
             for task in scan.plan_files():
-                if _identity(task) not in known and (found := _rows(there, scan, rows, [task])).num_rows:
+                if _identity(task) not in known and (found := read([task])).num_rows:
                     yield found
 
     def keeps(self, namespace: str, table: IcebergTable, snapshot: int) -> bool:
@@ -461,17 +462,26 @@ def _scan(there: Table, rows: BooleanExpression | None, columns: tuple[str, ...]
     return there.scan(wide, columns, snapshot_id=snapshot)
 
 
-def _rows(there: Table, scan: DataScan, rows: BooleanExpression | None, tasks: Iterable[FileScanTask]) -> pa.Table:
-    """What the files of `tasks` have of `rows`, for which `scan` is."""
-    found = ArrowScan(there.metadata, there.io, scan.projection(), scan.row_filter).to_table(tasks)
-    if lists := _long_lists(rows, scan.selected_fields):
-        found = found.filter(expression_to_pyarrow(bind(there.schema(), matching(*lists), case_sensitive=True)))
-    return found.cast(pa.schema([_plain(field) for field in found.schema]))
+def _reader(
+    there: Table, scan: DataScan, rows: BooleanExpression | None
+) -> Callable[[Iterable[FileScanTask]], pa.Table]:
+    """Gives what some files have of `rows`, for which `scan` is; its filters are built once for all files."""
+    reader = ArrowScan(there.metadata, there.io, scan.projection(), scan.row_filter)
+    lists = _long_lists(rows, scan.selected_fields)
+    listed = expression_to_pyarrow(bind(there.schema(), matching(*lists), case_sensitive=True)) if lists else None
+
+    def read(tasks: Iterable[FileScanTask]) -> pa.Table:
+        found = reader.to_table(tasks)
+        if listed is not None:
+            found = found.filter(listed)
+        return found.cast(pa.schema([_plain(field) for field in found.schema]))
+
+    return read
 
 
 def _long_lists(rows: BooleanExpression | None, columns: tuple[str, ...]) -> list[In]:
     """The long lists of values in `rows`, as far as they are of columns that are read: PyIceberg would take each apart
-    again for every file, so a scan is for their range, and `_rows` takes those of the list.
+    again for every file, so a scan is for their range, and `_reader` takes those of the list.
     """
     if isinstance(rows, And):
         return _long_lists(rows.left, columns) + _long_lists(rows.right, columns)
