@@ -105,7 +105,7 @@ ODD = pytest.mark.parametrize(
 def test_a_released_answer_goes_on_without_the_dividend_that_its_prices_cannot_be_adjusted_for(
     stages, release, catalog_settings, store_settings
 ):
-    stages("odd", said={"AAPL": case("dividend_in_another_currency")})
+    stages("odd", answers={"AAPL": case("dividend_in_another_currency")})
     _, record = release()
     assert (record.symbols["AAPL"].status, record.symbols["AAPL"].changes.new) == (SymbolStatus.OK, 15)
     rows = history.bars(LakeTables(catalog_settings, store_settings), "AAPL", Source.YAHOO, adjust="all")
