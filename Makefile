@@ -3,6 +3,9 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
+# Stages and tests start many programs: without kept bytecode, which some base images switch off, each start compiles
+# all that it imports, for seconds.
+unexport PYTHONDONTWRITEBYTECODE
 
 ARGS ?=
 # Versions of uv, of base images and of charts; those of packages are in requirements.lock.
