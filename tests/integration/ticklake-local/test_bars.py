@@ -15,12 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from ticklake.catalog import LakeTables
-from ticklake.objects import ObjectStore
 from ticklake.tables import CORPORATE_ACTIONS, DAILY_BARS, FACT_TABLES, arrow_schema
 from ticklake_local.data_folder import DataFolder
-from ticklake_local.platform import Tools, local_catalog, local_store
-from ticklake_local.processes import free_port
-from ticklake_local.store import Store
+from ticklake_local.environment import cache_folder
+from ticklake_local.platform import Tools, with_store
 
 CLOSES = {date(2024, 3, 1): 100.0, date(2024, 3, 4): 25.5}
 SPLIT = date(2024, 3, 4)
@@ -34,17 +32,6 @@ def known_at(day: date) -> datetime:
 def folder(local_tools: Tools, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A lake that knows two sessions, each since its evening, and since the second one a split 4:1 between them."""
     path = tmp_path_factory.mktemp("bars") / "data"
-    folder = DataFolder.at(path)
-    keys = folder.credentials()
-    server = Store(
-        local_tools.java,
-        local_tools.jars["s3proxy"],
-        folder.store,
-        folder.logs,
-        free_port(),
-        keys.access_key,
-        keys.secret_key.get_secret_value(),
-    )
     stamp = {"symbol": "S", "currency": "USD", "source": "simulated", "batch_id": "b", "batch_date": SPLIT}
     bars = [
         {
@@ -62,19 +49,13 @@ def folder(local_tools: Tools, tmp_path_factory: pytest.TempPathFactory) -> Path
         for day, close in CLOSES.items()
     ]
     split = {"ex_date": SPLIT, "kind": "split", "value": 4.0, "known_at": known_at(SPLIT), "withdrawn": False, **stamp}
-    try:
-        server.start()
-        server.wait_ready()
-        store = local_store(folder, server.port)
-        ObjectStore(store).create_bucket()
-        tables = LakeTables(local_catalog(folder), store)
+    with with_store(DataFolder.at(path), cache_folder(), print) as here:
+        tables = LakeTables(here.catalog, here.store)
         for table in FACT_TABLES:
             tables.ensure("market_test", table)
         for table, rows in ((DAILY_BARS, bars), (CORPORATE_ACTIONS, [split])):
             arrow = pa.Table.from_pylist(rows, arrow_schema(table.columns))
             tables.append("market_test", table, "run", lambda _, arrow=arrow: arrow)
-    finally:
-        server.stop()
     return path
 
 

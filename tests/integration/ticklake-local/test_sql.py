@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 import subprocess
 from pathlib import Path
 
@@ -72,6 +73,29 @@ def test_an_error_is_one_line_and_exit_code_2(programs: Path, folder: Path, stat
     assert done.stderr.startswith("ticklake: the warehouse says: ")
     assert done.stderr.count("\n") == 1
     assert message in done.stderr
+
+
+def test_the_warehouse_that_another_command_runs_is_asked(programs: Path, local_platform: Platform) -> None:
+    """As while `ticklake live` runs: the lock is held and nothing runs in the background."""
+    root = local_platform.folder.root
+    with Session(local_platform.warehouse, "test") as session:
+        session.run("create database if not exists RUNNING")
+        session.run("create schema if not exists RUNNING.MARKET")
+        session.run("create or replace table RUNNING.MARKET.MINE as select 42 as answer")
+    with local_platform.folder.locked("platform"):
+        done = subprocess.run(
+            [programs / "ticklake", "sql", "--data", root, "--csv", "select answer from RUNNING.MARKET.MINE"],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        status = subprocess.run(
+            [programs / "ticklake", "status", "--data", root], capture_output=True, text=True, timeout=300, check=False
+        )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ANSWER\n42\n", "")
+    assert f"Another command runs on {root} (process {os.getpid()})" in status.stdout
+    assert f"127.0.0.1:{local_platform.ports.warehouse}" in status.stdout
 
 
 def test_a_wrong_setting_is_named(programs: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

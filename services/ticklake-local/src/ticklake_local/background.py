@@ -59,18 +59,21 @@ def down(path: Path) -> None:
 def status(path: Path) -> None:
     """Print what runs on the folder and how to reach it."""
     folder = DataFolder.at(path)
-    running = folder.running()
-    if running is None:
+    running, ports = folder.running(), platform.ports_in_use(folder, "store")
+    if ports is None:
         print(f"Nothing runs on {folder.root}; `ticklake up` starts it")
         return
     store = folder.credentials()
-    print(f"Running in the background (process {running.pid}) on {folder.root}")
-    print(f"  Kafka      127.0.0.1:{running.ports.kafka}")
+    if running is not None:
+        print(f"Running in the background (process {running.pid}) on {folder.root}")
+    else:
+        print(f"Another command runs on {folder.root} (process {folder.holder('platform')})")
+    print(f"  Kafka      127.0.0.1:{ports.kafka}")
     print(
-        f"  S3         http://127.0.0.1:{running.ports.store}  access key {store.access_key}, secret key in "
+        f"  S3         http://127.0.0.1:{ports.store}  access key {store.access_key}, secret key in "
         f"{folder.root / 'credentials.json'}"
     )
-    print(f"  Warehouse  127.0.0.1:{running.ports.warehouse}  (Snowflake's protocol over http; `ticklake sql` asks it)")
+    print(f"  Warehouse  127.0.0.1:{ports.warehouse}  (Snowflake's protocol over http; `ticklake sql` asks it)")
 
 
 def serve(path: Path, cache: Path) -> None:

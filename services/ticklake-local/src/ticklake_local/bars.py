@@ -18,10 +18,8 @@ from ticklake.history_options import Adjust
 from ticklake.records import Source, iso_ms
 from ticklake.settings import CatalogSettings, StoreSettings, load
 from ticklake_local.data_folder import DataFolder
-from ticklake_local.platform import local_catalog, local_store, prepare_tools
-from ticklake_local.processes import free_port
-from ticklake_local.report import plain_console
-from ticklake_local.store import Store
+from ticklake_local.platform import with_store
+from ticklake_local.report import plain_console, print_whole
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -40,7 +38,6 @@ class BarsOptions:
 
     folder: Path
     cache: Path
-    java_home: Path | None
     symbol: str
     source: str | None
     """None for the best there is."""
@@ -101,29 +98,10 @@ def _tables(options: BarsOptions) -> Iterator["LakeTables"]:
         yield LakeTables(load(CatalogSettings), load(StoreSettings))
         return
     folder = DataFolder.at(options.folder)
-    running = folder.running()
-    if running is not None:
-        yield LakeTables(local_catalog(folder), local_store(folder, running.ports.store))
-        return
     if not folder.catalog_file.exists():
         raise ConfigurationError(f"no daily history in {options.folder}: `ticklake run` fetches some")
-    tools, keys = prepare_tools(options.cache, options.java_home, _say), folder.credentials()
-    with folder.locked("platform"):
-        server = Store(
-            tools.java,
-            tools.jars["s3proxy"],
-            folder.store,
-            folder.logs,
-            free_port(),
-            keys.access_key,
-            keys.secret_key.get_secret_value(),
-        )
-        try:
-            server.start()
-            server.wait_ready()
-            yield LakeTables(local_catalog(folder), local_store(folder, server.port))
-        finally:
-            server.stop()
+    with with_store(folder, options.cache, _say) as here:
+        yield LakeTables(here.catalog, here.store)
 
 
 def _say(line: str) -> None:
@@ -140,7 +118,7 @@ def _print(found: "pa.Table", options: BarsOptions, source: Source) -> None:
         values = (_number(row[name], name) for name in names)
         table.add_row(str(row["session_date"]), *values)
     console = plain_console()
-    console.print(table)
+    print_whole(console, table)
     line = f"{found.num_rows:,} sessions of {options.symbol} from {source}, {_ADJUSTED[options.adjust]}"
     if found.num_rows:
         line += f"; the source's latest answer is of {iso_ms(found['known_at'][0].as_py())}"

@@ -36,7 +36,7 @@ class BatchInput:
 def choose(choice: Choice, batch_date: date | None, symbols: str | None, say: Callable[[str], None]) -> BatchInput:
     """The input for `choice`; `auto` takes Yahoo where it can be reached and says so where it cannot."""
     source = Source.YAHOO if choice == "auto" else Source(choice)
-    if choice == "auto" and (reason := _out_of_reach()):
+    if choice == "auto" and (reason := out_of_reach()):
         return fall_back(BatchInput(source, date.min, symbols), batch_date, reason, say)
     return BatchInput(source, batch_date or default_date(source), symbols)
 
@@ -54,7 +54,7 @@ def default_date(source: Source, calendar_code: str = "XNYS") -> date:
     return calendar.last_closed_session(calendar_code, datetime.now(UTC) - timedelta(minutes=SETTLE_MINUTES))
 
 
-def _out_of_reach() -> str | None:
+def out_of_reach() -> str | None:
     """Why Yahoo's host does not answer, None where it does."""
     try:
         socket.create_connection((_YAHOO_HOST, 443), timeout=_REACHABLE_SECONDS).close()

@@ -1,5 +1,6 @@
 """The data folder of a local platform: what lies where in it, its credentials, and who works on it."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from pydantic import BaseModel, SecretStr, ValidationError
 
@@ -170,6 +172,13 @@ class DataFolder:
                 f"the disk of {self.root} is full ({free / 2**20:.0f} MB free): make room, or choose another --data"
             )
 
+    def holder(self, name: str) -> str | None:
+        """Id of the process that holds the lock called `name`; None where none does."""
+        with contextlib.suppress(FileNotFoundError), (self.root / f"{name}.lock").open("r") as file:
+            if not _taken(file, fcntl.LOCK_SH):
+                return file.read().strip() or "?"
+        return None
+
     @contextmanager
     def locked(self, name: str) -> Iterator[None]:
         """Hold this folder's lock called `name` (`platform` or `run`) while the block runs.
@@ -180,14 +189,13 @@ class DataFolder:
         """
         self.check_room(_ROOM_TO_START)
         with (self.root / f"{name}.lock").open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                raise ConfigurationError(
-                    f"another ticklake (process {file.read().strip() or '?'}) works on {self.root}: "
-                    "wait for it, stop it, or choose another --data"
-                ) from None
+            while not _taken(file):
+                # Whoever asks for the holder has the lock for a moment, too.
+                if holder := self.holder(name):
+                    raise ConfigurationError(
+                        f"another ticklake (process {holder}) works on {self.root}: "
+                        "wait for it, stop it, or choose another --data"
+                    )
             file.truncate(0)
             file.write(str(os.getpid()))
             file.flush()
@@ -202,3 +210,11 @@ def write_private(path: Path, text: str) -> None:
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(text)
     draft.replace(path)
+
+
+def _taken(file: IO[str], kind: int = fcntl.LOCK_EX) -> bool:
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -2,7 +2,7 @@
 
 import getpass
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,23 +11,18 @@ from rich.table import Table
 from fetch_historical.answer_comparison import Compared, compared
 from ticklake import held_symbols
 from ticklake.catalog import LakeTables
-from ticklake.errors import ConfigurationError
 from ticklake.held_symbols import Action, Hold
 from ticklake.objects import ObjectStore
 from ticklake_local import platform
 from ticklake_local.background import attached
 from ticklake_local.batch_source import BatchInput
-from ticklake_local.data_folder import DEFAULT_FOLDER, DataFolder, Ports
+from ticklake_local.data_folder import DEFAULT_FOLDER, DataFolder
 from ticklake_local.environment import java_home
 from ticklake_local.platform import Platform, Say
-from ticklake_local.processes import port_in_use
-from ticklake_local.report import Journal, plain_console
+from ticklake_local.report import Journal, plain_console, print_whole
 from ticklake_local.run import run_into, running_platform
 from ticklake_local.stage_host_client import Hosts, make_hosts
-from ticklake_local.store import Store
 
-_TABLE_WIDTH = 110
-"""Characters that a table of prices and volumes needs, however narrow the terminal."""
 _GREAT = 1e5
 """Volumes, mostly: in whole numbers with separators."""
 
@@ -81,8 +76,7 @@ def show(options: HeldOptions) -> None:
             table.add_column(heading, justify="left" if heading in ("session", "") else "right", no_wrap=True)
         for row in rows:
             table.add_row(str(row.session), *map(_number, row.numbers()), row.verdict)
-        console.width = max(console.width, _TABLE_WIDTH)
-        console.print(table)
+        print_whole(console, table)
     console.print(f"{hold.symbol} is held by run {hold.run_id} of {hold.batch_date} ({hold.source}, {hold.stage})")
     if hold.earlier:
         console.print(
@@ -154,38 +148,15 @@ def _command(options: HeldOptions) -> str:
     return f".venv/bin/ticklake held{place}"
 
 
-@contextmanager
-def _lake(options: HeldOptions) -> Iterator[Platform]:
-    """The folder's platform with its store running: as another command runs it, else for the time of the block."""
-    folder = DataFolder.at(options.folder)
-    tools = platform.prepare_tools(options.cache, java_home(), print)
-    if (ports := _ports_in_use(folder)) is not None:
-        yield Platform(folder, tools, ports)
-        return
-    with folder.locked("platform"), ExitStack() as stack:
-        here = platform.prepare(folder, tools)
-        keys = folder.credentials()
-        store = Store(
-            tools.java,
-            tools.jars["s3proxy"],
-            folder.store,
-            folder.logs,
-            here.ports.store,
-            keys.access_key,
-            keys.secret_key.get_secret_value(),
-        )
-        stack.callback(store.stop)
-        store.start()
-        store.wait_ready()
-        ObjectStore(here.store).create_bucket()
-        yield here
+def _lake(options: HeldOptions) -> AbstractContextManager[Platform]:
+    return platform.with_store(DataFolder.at(options.folder), options.cache, print)
 
 
 @contextmanager
 def _working(folder: DataFolder, cache: Path, say: Say) -> Iterator[tuple[Platform, Hosts]]:
     """A whole platform with stage hosts: what `ticklake up` keeps, or another command's with hosts of its own here."""
     tools = platform.prepare_tools(cache, java_home(), say)
-    ports = _ports_in_use(folder)
+    ports = platform.ports_in_use(folder, "store")
     if ports is None or attached(folder, tools) is not None:
         with running_platform(folder, cache, say) as found:
             yield found
@@ -198,19 +169,3 @@ def _working(folder: DataFolder, cache: Path, say: Say) -> Iterator[tuple[Platfo
             stack.callback(host.stop)
             host.start()
         yield here, hosts
-
-
-def _ports_in_use(folder: DataFolder) -> Ports | None:
-    """Where a platform runs on the folder, in the background or in another command's foreground; None for none."""
-    running = folder.running()
-    if running is not None:
-        return running.ports
-    ports = folder.last_ports()
-    if ports is None or not port_in_use(ports.store):
-        return None
-    # A server of another folder can have the port by now: whoever works on this one holds its lock.
-    try:
-        with folder.locked("platform"):
-            return None
-    except ConfigurationError:
-        return ports

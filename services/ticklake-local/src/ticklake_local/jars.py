@@ -45,12 +45,11 @@ def ensure_jars(java: Java, cache: Path, on_progress: Progress = lambda *_: None
     `on_progress` is called with set, jars done, and jars in all, from one thread at a time, and only while fetching.
     Callers at the same time wait for each other. Raises JarsError; what was fetched by then shortens the next try.
     """
-    sums = _read_sums()
-    folders = {name: cache / f"{name}-{_version(sums[name])}" for name in SETS}
-    if all(_intact(folders[name], sums[name]) for name in SETS):
+    sums, folders = _read_sums(), _folders(cache)
+    if not missing_sets(cache):
         return folders
     with _lock(cache) as lock:
-        wanted = [name for name in SETS if not _intact(folders[name], sums[name])]
+        wanted = missing_sets(cache)
         turn = threading.Lock()
 
         def report(name: str, done: int, total: int) -> None:
@@ -62,6 +61,16 @@ def ensure_jars(java: Java, cache: Path, on_progress: Progress = lambda *_: None
         for job in jobs:
             job.result()
     return folders
+
+
+def missing_sets(cache: Path) -> list[str]:
+    """The sets of which `cache` has not every jar as it was recorded; damaged ones are deleted."""
+    sums, folders = _read_sums(), _folders(cache)
+    return [name for name in SETS if not _intact(folders[name], sums[name])]
+
+
+def _folders(cache: Path) -> dict[str, Path]:
+    return {name: cache / f"{name}-{_version(sums)}" for name, sums in _read_sums().items()}
 
 
 def _intact(folder: Path, sums: dict[str, str]) -> bool:

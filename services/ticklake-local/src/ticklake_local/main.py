@@ -101,7 +101,6 @@ def _bars(arguments: argparse.Namespace) -> None:
         bars.BarsOptions(
             folder=arguments.data,
             cache=cache_folder(),
-            java_home=java_home(),
             symbol=arguments.symbol,
             source=arguments.source,
             as_of=arguments.as_of,
@@ -130,6 +129,12 @@ def _held(arguments: argparse.Namespace) -> None:
         held.show(options)
     else:
         held.decide(options, arguments.action)
+
+
+def _doctor(arguments: argparse.Namespace) -> None:
+    from ticklake_local import doctor
+
+    doctor.doctor(doctor.DoctorOptions(arguments.data, cache_folder(), arguments.cluster))
 
 
 def _fetch_jars(_: argparse.Namespace) -> None:
@@ -211,6 +216,14 @@ def _parser() -> argparse.ArgumentParser:
     ask.add_argument("statement", nargs="+", help='e.g. "select …"')
     _add_bars(add("bars", _bars, "show a symbol's daily bars, as they were known at any moment"))
     _add_held(add("held", _held, "what is held for a person's decision: list, show, release or drop it"))
+    check = add("doctor", _doctor, "check this machine and data folder, or a cluster, and say what to do")
+    check.add_argument(
+        "--cluster",
+        nargs="?",
+        const="ticklake",
+        metavar="NAMESPACE",
+        help="the platform in this namespace of the current cluster (default ticklake), not this machine",
+    )
     add("fetch-jars", _fetch_jars, "fetch the jars of Kafka, s3proxy and Spark's connectors where missing")
     add("serve", _serve, "what up starts: run broker, store, warehouse and hosts until SIGTERM")
     return parser

@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 from pydantic import SecretStr
 
@@ -18,6 +19,7 @@ from ticklake.settings import CatalogSettings, KafkaSettings, StoreSettings, War
 from ticklake.topics import batch_topics, live_names, live_topics
 from ticklake_local.broker import Broker
 from ticklake_local.data_folder import DataFolder, Ports, Running
+from ticklake_local.environment import java_home
 from ticklake_local.jars import ensure_jars
 from ticklake_local.java import Java, find_java
 from ticklake_local.processes import ChildFailed, Part, free_port, port_in_use
@@ -175,6 +177,58 @@ def _in_use(ports: Ports) -> bool:
     return any(port_in_use(port) for port in (ports.kafka, ports.store, ports.warehouse))
 
 
+def ports_in_use(folder: DataFolder, server: Literal["store", "warehouse"]) -> Ports | None:
+    """Where the folder's servers listen while another command runs `server`, in the background or not; else None."""
+    running = folder.running()
+    if running is not None:
+        return running.ports
+    ports = folder.last_ports()
+    if ports is None or not port_in_use(getattr(ports, server)):
+        return None
+    # A server of another folder can have the port by now: whoever works on this one holds its lock.
+    return ports if folder.holder("platform") else None
+
+
+@contextmanager
+def with_store(folder: DataFolder, cache: Path, say: Say) -> Iterator[Platform]:
+    """The folder's platform of which the store runs: another command's, else one for the time of the block."""
+    tools = prepare_tools(cache, java_home(), say)
+    if (ports := ports_in_use(folder, "store")) is not None:
+        yield Platform(folder, tools, ports)
+        return
+    with folder.locked("platform"), ExitStack() as stack:
+        here = prepare(folder, tools)
+        store = _store(here)
+        stack.callback(store.stop)
+        store.start()
+        store.wait_ready()
+        ObjectStore(here.store).create_bucket()
+        yield here
+
+
+@contextmanager
+def with_warehouse(folder: DataFolder) -> Iterator[WarehouseSettings]:
+    """How to reach the folder's warehouse: another command's, else one that runs for the time of the block."""
+    if (ports := ports_in_use(folder, "warehouse")) is not None:
+        yield local_settings(ports.warehouse)
+        return
+    with folder.locked("platform"), ExitStack() as stack:
+        server = Warehouse(folder.warehouse, folder.logs, free_port())
+        stack.callback(server.stop)
+        server.start()
+        server.wait_ready()
+        yield local_settings(server.port)
+
+
+def _store(platform: Platform) -> Store:
+    tools, folder = platform.tools, platform.folder
+    keys = folder.credentials()
+    secret = keys.secret_key.get_secret_value()
+    return Store(
+        tools.java, tools.jars["s3proxy"], folder.store, folder.logs, platform.ports.store, keys.access_key, secret
+    )
+
+
 @contextmanager
 def started(platform: Platform, say: Say) -> Iterator[None]:
     """Start the three servers, create topics and the bucket, and stop everything at the end.
@@ -184,18 +238,9 @@ def started(platform: Platform, say: Say) -> Iterator[None]:
         StageError: whatever else fails, in the block too, is reported as a full disk where the disk is full.
     """
     folder, tools, ports = platform.folder, platform.tools, platform.ports
-    keys = folder.credentials()
     parts = (
         Broker(tools.java, tools.jars["kafka"], folder.kafka, folder.logs, ports.kafka),
-        Store(
-            tools.java,
-            tools.jars["s3proxy"],
-            folder.store,
-            folder.logs,
-            ports.store,
-            keys.access_key,
-            keys.secret_key.get_secret_value(),
-        ),
+        _store(platform),
         Warehouse(folder.warehouse, folder.logs, ports.warehouse),
     )
     with ExitStack() as stack:

@@ -6,15 +6,26 @@ from pathlib import Path
 
 from pydantic import BaseModel
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from ticklake.lineage import StageRecord, SymbolChanges, elapsed_seconds
 from ticklake.pipeline import VALIDATE_RAW, Stage
 
+_WIDEST = 1000
+"""Characters; no table here needs as many."""
+
 
 def plain_console() -> Console:
     """A console that prints text as it is: paths and notes may look like markup."""
     return Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
+
+
+def print_whole(console: Console, table: Table) -> None:
+    """Print a table as wide as its columns need, however narrow the terminal: cut prices are of no use."""
+    unbounded = console.options.update(max_width=_WIDEST)
+    console.width = max(console.width, Measurement.get(console, unbounded, table).maximum)
+    console.print(table)
 
 
 class Row(BaseModel):

@@ -11,10 +11,8 @@ from rich.table import Table
 from ticklake.errors import ConfigurationError, StageError
 from ticklake.settings import WarehouseSettings, load
 from ticklake_local.data_folder import DataFolder
-from ticklake_local.platform import OWN_ACCOUNT
-from ticklake_local.processes import free_port
+from ticklake_local.platform import OWN_ACCOUNT, with_warehouse
 from ticklake_local.report import plain_console
-from ticklake_local.warehouse import Warehouse, local_settings
 
 _MOST_ROWS = 1000
 
@@ -22,14 +20,17 @@ _MOST_ROWS = 1000
 def query(path: Path, statement: str, *, as_csv: bool = False) -> None:
     """Print what `statement` gives on the user's own account where one is set, else on the data folder's warehouse.
 
-    The latter's server is started for the time where none runs.
+    The latter's server is started for the time where no other command runs it.
 
     Args:
         as_csv: print every row as CSV with a header; otherwise a table of at most a thousand rows.
     """
     with ExitStack() as stack:
-        settings = load(WarehouseSettings) if os.environ.get(OWN_ACCOUNT) else _local(DataFolder.at(path), stack)
-        headings, rows = _ask(settings, statement, None if as_csv else _MOST_ROWS + 1)
+        if os.environ.get(OWN_ACCOUNT):
+            settings = load(WarehouseSettings)
+        else:
+            settings = stack.enter_context(with_warehouse(DataFolder.at(path)))
+        headings, rows = ask(settings, statement, None if as_csv else _MOST_ROWS + 1)
     try:
         if as_csv:
             csv.writer(sys.stdout).writerows([headings, *rows])
@@ -41,19 +42,13 @@ def query(path: Path, statement: str, *, as_csv: bool = False) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _local(folder: DataFolder, stack: ExitStack) -> WarehouseSettings:
-    running = folder.running()
-    server = Warehouse(folder.warehouse, folder.logs, running.ports.warehouse if running else free_port())
-    if running is None:
-        stack.enter_context(folder.locked("platform"))
-        stack.callback(server.stop)
-        server.start()
-        server.wait_ready()
-    return local_settings(server.port)
+def ask(settings: WarehouseSettings, statement: str, most: int | None) -> tuple[list[str], list[tuple[object, ...]]]:
+    """Column names and rows of a statement, no more of these than `most`.
 
-
-def _ask(settings: WarehouseSettings, statement: str, most: int | None) -> tuple[list[str], list[tuple[object, ...]]]:
-    """Column names and rows, no more of these than `most`."""
+    Raises:
+        ConfigurationError: sign-in or statement is rejected.
+        StageError: the warehouse does not answer.
+    """
     import snowflake.connector
     from snowflake.connector.errors import Error, OperationalError
 

@@ -1,0 +1,235 @@
+"""What `ticklake doctor` checks on this machine and in its data folder, with the code that the platform itself uses."""
+
+import difflib
+import importlib
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+import psutil
+from pydantic_settings import BaseSettings
+
+from batch_exporter.runs import Runs, RunState
+from batch_exporter.runs import State as Progress
+from batch_exporter.settings import BatchSettings
+from batch_exporter.snapshot import snapshot
+from ticklake.catalog import LakeTables
+from ticklake.errors import ConfigurationError
+from ticklake.held_symbols import HeldSymbols
+from ticklake.objects import ObjectStore
+from ticklake.records import iso_ms
+from ticklake.runs import PREFIX
+from ticklake.settings import WarehouseSettings, load
+from ticklake.tables import ALL_TABLES, NAMESPACES
+from ticklake_local import batch_source, platform, sql
+from ticklake_local.data_folder import DataFolder
+from ticklake_local.doctor import Check, Finding, State
+from ticklake_local.environment import java_home
+from ticklake_local.jars import missing_sets
+from ticklake_local.java import find_java
+from ticklake_local.platform import OWN_ACCOUNT
+
+_LEAST_MEMORY = 4 * 2**30
+"""Bytes available that a run with its broker, store, warehouse and Spark needs."""
+_PROGRAMS = {
+    "fetch_historical.settings": "FetchSettings",
+    "consume_historical.settings": "ConsumeSettings",
+    "consume_historical.validate_stage": "ValidateSettings",
+    "daily_analytics.settings": "AnalyticsSettings",
+    "load_warehouse.settings": "LiveLoadSettings",
+    "stream_ticks.settings": "StreamSettings",
+    "archive_ticks.settings": "ArchiveSettings",
+    "archive_ticks.maintenance": "MaintenanceSettings",
+    "archive_ticks.retention": "RetentionSettings",
+    "archive_ticks.tick_bars_stage": "BarSettings",
+    "stream_analytics.settings": "StreamAnalyticsSettings",
+    "market_alerts.settings": "AlertSettings",
+    "batch_exporter.settings": "ExporterSettings",
+    "dashboard.settings": "DashboardSettings",
+}
+"""The settings of all programs that run here, by module."""
+_RECENT_RUNS = 5
+_OWN_VARIABLES = {"TICKLAKE_CACHE", "TICKLAKE_JAVA_HOME"}
+_OTHERS = ("TICKLAKE_TASKS_", "TICKLAKE_SCHEDULE", "TICKLAKE_NOTIFY_", "TICKLAKE_METADATA_", "TICKLAKE_PART_")
+"""Prefixes of variables for Airflow and images, whose settings need not be installed here."""
+
+
+def checks(path: Path, cache: Path) -> dict[str, Check]:
+    """All checks by subject, in the order in which they make sense."""
+    folder = DataFolder(path.resolve())
+    return {
+        "Java": _java,
+        "jars": partial(_jars, cache),
+        "memory": _memory,
+        "Yahoo Finance": _yahoo,
+        "settings": _settings,
+        "data folder": partial(_data_folder, folder),
+        "catalog": partial(_catalog, folder),
+        "lake": partial(_lake, folder, cache),
+        "warehouse": partial(_warehouse, folder),
+    }
+
+
+def _java() -> Iterator[Finding]:
+    java = find_java(java_home())
+    for reason in java.skipped:
+        yield Finding(State.NOTE, f"not used: {reason}")
+    yield Finding(State.GOOD, f"the bundled {java.major}" if java.bundled else f"{java.major} in {java.home}")
+
+
+def _jars(cache: Path) -> Iterator[Finding]:
+    if missing := missing_sets(cache):
+        yield Finding(
+            State.NOTE,
+            f"those of {', '.join(missing)} are not in {cache} yet",
+            "the first run fetches them; `ticklake fetch-jars` does it now and says what is in its way",
+        )
+    else:
+        yield Finding(State.GOOD, f"all in {cache}, unchanged")
+
+
+def _memory() -> Iterator[Finding]:
+    free = psutil.virtual_memory().available
+    text = f"{free / 2**30:.1f} GiB available, {os.cpu_count()} CPUs"
+    if free < _LEAST_MEMORY:
+        yield Finding(State.WRONG, text, f"a run needs {_LEAST_MEMORY / 2**30:.0f} GiB: end other programs")
+    else:
+        yield Finding(State.GOOD, text)
+
+
+def _yahoo() -> Iterator[Finding]:
+    reason = batch_source.out_of_reach()
+    if reason is None:
+        yield Finding(State.GOOD, "answers")
+    else:
+        yield Finding(State.NOTE, reason, "runs take recorded real bars; to insist on Yahoo: --source yahoo")
+
+
+def _settings() -> Iterator[Finding]:
+    # Of what the platform decides itself, a program's settings need only the address of the catalog.
+    decided = {"TICKLAKE_CATALOG_URI": "sqlite:///catalog.db"}
+    absent = {name: value for name, value in decided.items() if name not in os.environ}
+    os.environ.update(absent)
+    wrong: set[str] = set()
+    try:
+        for module, name in _PROGRAMS.items():
+            try:
+                load(getattr(importlib.import_module(module), name))
+            except ConfigurationError as error:
+                wrong.update(str(error).split("; "))
+    finally:
+        for name in absent:
+            del os.environ[name]
+    yield from (Finding(State.WRONG, text) for text in sorted(wrong))
+    known = {*_OWN_VARIABLES, *_variables(BaseSettings)}
+    given = sorted(name for name in os.environ if name.startswith("TICKLAKE_"))
+    for name in given:
+        if name not in known and not name.startswith(_OTHERS):
+            near = difflib.get_close_matches(name, known, 1)
+            yield Finding(
+                State.WRONG, f"no program has a setting {name}", f"is {near[0]} meant?" if near else "unset it"
+            )
+    if not wrong:
+        yield Finding(State.GOOD, f"{len(given)} variables TICKLAKE_… are set" if given else "none; defaults are taken")
+
+
+def _variables(base: type[BaseSettings]) -> set[str]:
+    """Names of all variables that `base` and what is derived from it read."""
+    found: set[str] = set()
+    for derived in base.__subclasses__():
+        prefix = str(derived.model_config.get("env_prefix", ""))
+        found |= {prefix + name.upper() for name in derived.model_fields} | _variables(derived)
+    return found
+
+
+def _data_folder(folder: DataFolder) -> Iterator[Finding]:
+    if not folder.root.exists():
+        yield Finding(State.GOOD, f"{folder.root} is not there yet: the first run makes it")
+        return
+    DataFolder.at(folder.root)
+    folder.check_room()
+    folder.credentials()
+    running = folder.running()
+    holder = folder.holder("platform") or folder.holder("run")
+    if running is not None:
+        use = f"in use by a platform in the background (process {running.pid})"
+    elif holder is not None:
+        use = f"in use by another ticklake (process {holder})"
+    else:
+        use = "not in use"
+    free = shutil.disk_usage(folder.root).free
+    yield Finding(State.GOOD, f"{folder.root}, {use}, {free / 2**30:.1f} GiB free")
+
+
+def _catalog(folder: DataFolder) -> Iterator[Finding]:
+    if not folder.catalog_file.exists():
+        return
+    try:
+        with closing(sqlite3.connect(f"file:{folder.catalog_file}?mode=ro", uri=True)) as connection:
+            (state,) = connection.execute("pragma quick_check(1)").fetchone()
+            (tables,) = connection.execute("select count(*) from iceberg_tables").fetchone()
+    except sqlite3.Error as error:
+        state, tables = str(error), 0
+    if state == "ok":
+        yield Finding(State.GOOD, "1 table" if tables == 1 else f"{tables} tables")
+    else:
+        yield Finding(
+            State.WRONG,
+            f"{folder.catalog_file} is damaged: {state}",
+            "restore it from a copy; without one, begin with another --data",
+        )
+
+
+def _lake(folder: DataFolder, cache: Path) -> Iterator[Finding]:
+    if not folder.catalog_file.exists() or missing_sets(cache):
+        return
+    with platform.with_store(folder, cache, lambda _: None) as here:
+        store, tables = ObjectStore(here.store), LakeTables(here.catalog, here.store)
+        for namespace in NAMESPACES:
+            for table in ALL_TABLES:
+                tables.version(namespace, table)
+        listed = list(store.list_objects(PREFIX))
+        runs = Runs(store, _RECENT_RUNS)
+        runs.refresh(listed)
+        held = HeldSymbols(store).now(listed)
+    yield Finding(State.GOOD, "its tables can be read")
+    last = snapshot(runs.by_folder.values(), BatchSettings()).last_run
+    if last is not None:
+        yield _last_run(last)
+    for hold in held:
+        yield Finding(
+            State.NOTE,
+            f"{hold.symbol} is held by run {hold.run_id}: {'; '.join(hold.reasons)}",
+            f"`ticklake held show {hold.symbol}`, then release or drop it",
+        )
+
+
+def _last_run(run: RunState) -> Finding:
+    began = f"the last run, of {iso_ms(run.started_at)}, "
+    if run.failed:
+        failure = run.failed[0]
+        return Finding(
+            State.WRONG, f"{began}failed in {failure.stage}: {failure.reason}", "mend that, then `ticklake run` again"
+        )
+    if run.state is Progress.DISAGREED:
+        return Finding(
+            State.WRONG, f"{began}found different rows in lake and warehouse", "see the end of its output; run again"
+        )
+    if run.state is Progress.UNFINISHED:
+        return Finding(State.NOTE, f"{began}is under way or was stopped", "if stopped: `ticklake run` again")
+    return Finding(State.GOOD, f"{began}reconciled")
+
+
+def _warehouse(folder: DataFolder) -> Iterator[Finding]:
+    if os.environ.get(OWN_ACCOUNT):
+        settings = load(WarehouseSettings)
+        sql.ask(settings, "select 1", 1)
+        yield Finding(State.GOOD, f"the account {settings.account} lets {settings.user} sign in")
+    elif folder.warehouse.exists():
+        with platform.with_warehouse(folder) as settings:
+            sql.ask(settings, "select 1", 1)
+        yield Finding(State.GOOD, "answers")
