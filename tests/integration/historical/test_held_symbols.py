@@ -124,6 +124,16 @@ def test_a_lasting_error_holds_its_symbol_and_a_retry_recovers_it(batch, message
     assert (fetched.symbols["ODD"].status, judged.rows_out) == (SymbolStatus.OK, 10 * len(DAYS))
 
 
+def test_a_symbol_that_was_acquired_goes_on_and_is_noted(batch, store, run_id):
+    days = calendar.sessions("XNYS", date(2026, 5, 1), date(2026, 7, 2))
+    fetched, judged = batch({"ODD": chart("ODD", days, [100.0 + n for n in range(len(days))])})
+    assert fetched.symbols["ODD"].ended == days[-1]
+    assert f"ODD: it is no longer traded, as the source says: the last trade was on {days[-1]}" in fetched.notes
+    assert judged.held_symbols() == {}
+    assert judged.symbols["ODD"].rows == len(days)
+    assert from_parquet(store.get(keys.source_answer_key(run_id, "ODD"))).ended == days[-1]
+
+
 @pytest.mark.parametrize("answer", [case("http_404_once"), case("http_200_result_null")])
 def test_a_symbol_that_the_lake_has_is_never_unknown(batch, known, answer):
     known("ODD", DAYS[0], DAYS[-2])

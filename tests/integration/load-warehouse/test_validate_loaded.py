@@ -8,10 +8,12 @@ import pytest
 
 from load_warehouse.settings import LoadSettings
 from load_warehouse.validate_stage import ValidateSettings, validate_run
+from ticklake import lineage
 from ticklake.batch_checks import QualityError
 from ticklake.batch_stage import Run
 from ticklake.errors import ConfigurationError
 from ticklake.lineage import StageRecord
+from ticklake.pipeline import FETCH
 from ticklake.records import Source
 
 Sql = Callable[[str], list[tuple[Any, ...]]]
@@ -90,6 +92,19 @@ def test_rows_of_other_sources_and_symbols_are_not_judged(
     load("more")
     sql(f"UPDATE {TABLE} SET RSI_14 = 200 WHERE SOURCE = 'simulated' OR SYMBOL = 'KO'")
     validate(settings, loaded)
+
+
+def test_a_symbol_that_is_no_longer_traded_may_be_behind(
+    loaded: Any, history: Any, settings: LoadSettings, sql: Sql
+) -> None:
+    sql(f"DELETE FROM {TABLE} WHERE HISTORY_SESSIONS > 2 AND SYMBOL = 'MSFT'")
+    fetched = lineage.read(history.store, loaded.run_id, FETCH.program)
+    part = fetched.symbols["MSFT"].model_copy(update={"ended": loaded.batch_date})
+    lineage.write(history.store, fetched.model_copy(update={"symbols": fetched.symbols | {"MSFT": part}}))
+    with pytest.raises(QualityError) as caught:
+        validate(settings, loaded)
+    assert "rows missing: 3 rows" in str(caught.value)
+    assert "sessions behind" not in str(caught.value)
 
 
 def test_a_run_without_rows(history: Any, load: Callable[..., StageRecord], settings: LoadSettings) -> None:

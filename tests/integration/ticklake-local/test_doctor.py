@@ -11,7 +11,7 @@ from ticklake import lineage, runs
 from ticklake.catalog import LakeTables
 from ticklake.lineage import StageFailure, StageRecord, SymbolResult
 from ticklake.objects import ObjectStore
-from ticklake.pipeline import PROCESS, FETCH
+from ticklake.pipeline import FETCH, PROCESS
 from ticklake.records import Source, SymbolStatus
 from ticklake.tables import DAILY_BARS
 from ticklake_local.data_folder import DataFolder

@@ -46,6 +46,7 @@ def judge(monkeypatch: pytest.MonkeyPatch) -> Callable[..., StageRecord]:
         quarantined: dict[str, int] | None = None,
         revised: dict[str, float] | None = None,
         great_dividends: dict[str, int] | None = None,
+        ended: dict[str, date] | None = None,
         at: datetime = AT,
         **limits: float,
     ) -> StageRecord:
@@ -53,7 +54,8 @@ def judge(monkeypatch: pytest.MonkeyPatch) -> Callable[..., StageRecord]:
         symbols = {symbol: SymbolResult(rows=len(rows), checksum="c") for symbol, rows in bars.items()} | (more or {})
         odd = quarantined or {}
         rejected = {
-            symbol: part.model_copy(update={"quarantined": odd.get(symbol, 0)}) for symbol, part in symbols.items()
+            symbol: part.model_copy(update={"quarantined": odd.get(symbol, 0), "ended": (ended or {}).get(symbol)})
+            for symbol, part in symbols.items()
         }
         total = sum(part.rows for part in symbols.values())
 
@@ -143,6 +145,14 @@ def test_a_symbol_whose_history_comes_in_other_values_is_held(judge: Any) -> Non
 def test_a_session_that_was_open_when_the_source_was_asked_is_not_missed(judge: Any, at: datetime, held: bool) -> None:
     """The source is a session late, which it may be, and the batch's own has not closed."""
     assert bool(judge({"ODD": GOOD[:-2]}, at=at).held_symbols()) is held
+
+
+def test_a_symbol_that_is_no_longer_traded_goes_on_however_old_its_last_bar(judge: Any) -> None:
+    acquired = GOOD[:-25]
+    assert judge({"ODD": acquired}, ended={"ODD": acquired[-1].session}).held_symbols() == {}
+    # Its last bars are missing all the same.
+    record = judge({"ODD": acquired[:-3]}, ended={"ODD": acquired[-1].session})
+    assert record.held_symbols() == {"ODD": ("sessions behind: 3 sessions, at most 1 allowed",)}
 
 
 def test_a_symbol_whose_history_could_not_be_adjusted_is_held(judge: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from yahoo_rig import HttpAnswer, case, changed, chart
 
-from fetch_historical.answer_checks import Known, impossible, reasons
+from fetch_historical.answer_checks import Known, ended, impossible, reasons
 from fetch_historical.batch_period import Period
 from fetch_historical.recordings import adjust, recorded
 from fetch_historical.replay_server import chart_json
@@ -137,6 +137,12 @@ def test_where_the_bars_end() -> None:
     assert doubts(good(**cut, regularMarketTime=stamp(DAYS[20]))) == ""
     assert "the lake has it up to" in doubts(good(**cut, regularMarketTime=None), known=Known(DAYS[0], DAYS[25]))
     assert "no row of a closed session" in doubts(changed(good(), close=dict.fromkeys(range(30))))
+
+
+@pytest.mark.parametrize(("last", "day"), [(19, DAYS[19]), (20, None), (29, None), (None, None)])
+def test_a_symbol_without_a_trade_for_ten_sessions_is_no_longer_traded(last: int | None, day: date | None) -> None:
+    meta = Meta("AAPL", "1d", "USD", "EQUITY", DAYS[0], None if last is None else DAYS[last])
+    assert ended(meta, SESSIONS) == day
 
 
 @pytest.mark.parametrize(("ratio", "near"), [(4, 1), (2, 1), (1.5, 1), (10, 0.95), (1.2, 1), (0.1, 1), (0.5, 1.05)])

@@ -214,7 +214,7 @@ def symbol_checks(
         last = calendar.last_session(code, last - timedelta(days=1))
     for name, values, limit, unit in (
         ("rows in quarantine", _quarantined(fetched, bars), limits.max_quarantined, "of a symbol's"),
-        ("sessions behind", _behind(code, bars, last), limits.max_stale_sessions, "sessions"),
+        ("sessions behind", _behind(code, fetched, bars, last), limits.max_stale_sessions, "sessions"),
         ("sessions missing", _missing(code, bars), limits.max_missing_sessions, "of a symbol's"),
         ("sessions that are there twice", _twice(bars), 0, "sessions"),
         ("greatest daily move", _moves(bars), limits.max_daily_move, "of the price"),
@@ -255,9 +255,13 @@ def _quarantined(fetched: StageRecord, bars: dict[str, list[Bar]]) -> dict[str, 
     return {symbol: part.quarantined / (part.quarantined + part.rows) for symbol, part in parts.items()}
 
 
-def _behind(code: str, bars: dict[str, list[Bar]], last: date) -> dict[str, float]:
-    """By symbol, the sessions after its last bar, up to `last`."""
-    return {symbol: max(0, len(calendar.sessions(code, rows[-1].session, last)) - 1) for symbol, rows in bars.items()}
+def _behind(code: str, fetched: StageRecord, bars: dict[str, list[Bar]], last: date) -> dict[str, float]:
+    """By symbol, the sessions after its last bar, up to `last` or to the end of its trading."""
+    ends = {symbol: min(last, fetched.symbols[symbol].ended or last) for symbol in bars}
+    return {
+        symbol: max(0, len(calendar.sessions(code, rows[-1].session, ends[symbol])) - 1)
+        for symbol, rows in bars.items()
+    }
 
 
 def _missing(code: str, bars: dict[str, list[Bar]]) -> dict[str, float]:

@@ -30,6 +30,9 @@ LONELY = 2
 """So few bars are a doubt where nothing says when the symbol was first traded."""
 EARLY_SESSIONS = 1
 """The last bar may lie this many sessions before the last trade: Yahoo writes the newest daily bar late."""
+ENDED_SESSIONS = 10
+"""Sessions without a trade after which a symbol counts as no longer traded: acquired, or taken off the exchange. Fewer
+can be a source that is late."""
 DAILY_SHARE = 0.5
 """Share of the sessions from first to last bar that daily bars fill at least; weekly bars fill a fifth."""
 LEAST_SESSIONS = 10
@@ -86,6 +89,16 @@ def reasons(
         *_adjusted(rows),
     )
     return found if len(found) <= MOST else (*found[:MOST], f"and {len(found) - MOST} more reasons")
+
+
+def ended(meta: Meta, sessions: Sequence[date]) -> date | None:
+    """Day of the last trade of a symbol that is no longer traded, None of one that is or where nothing says it.
+
+    Args:
+        sessions: of the exchange, in the period, that had closed when it was asked for.
+    """
+    last = meta.last_trade
+    return last if last is not None and sum(day > last for day in sessions) >= ENDED_SESSIONS else None
 
 
 def impossible(kind: str, value: float) -> str | None:

@@ -88,6 +88,8 @@ class Reply:
     """As they came, where the source gives them apart from the rows."""
     notes: tuple[str, ...] = ()
     """What a person should know, a line each."""
+    ended: date | None = None
+    """Day of the last trade of a symbol that, as the source says, is no longer traded."""
 
 
 class DataSource(Protocol):
@@ -118,6 +120,7 @@ class Answer:
     actions: tuple[Action, ...] = ()
     notes: tuple[str, ...] = ()
     """Like the reply's."""
+    ended: date | None = None
     stored: ObjectRef | None = None
     """The object that it is in; None where it is in none."""
 
@@ -133,6 +136,7 @@ class Answer:
             "reasons": self.reasons,
             "currency": self.currency,
             "notes": self.notes,
+            "ended": self.ended and self.ended.isoformat(),
             "actions": [vars(action) | {"day": action.day.isoformat()} for action in self.actions],
         }
         sink = io.BytesIO()
@@ -166,6 +170,7 @@ def from_parquet(body: bytes) -> Answer:
             reasons=tuple(header["reasons"]),
             currency=header["currency"],
             notes=tuple(header["notes"]),
+            ended=date.fromisoformat(header["ended"]) if header["ended"] else None,
             actions=tuple(
                 Action(**action | {"day": date.fromisoformat(action["day"])}) for action in header["actions"]
             ),
@@ -244,6 +249,7 @@ class AnswerStore:
             currency=reply.currency,
             actions=reply.actions,
             notes=reply.notes,
+            ended=reply.ended,
         )
         metadata = {
             "status": str(answer.status),

@@ -60,6 +60,7 @@ class BatchSender:
             missing_sessions=cleaned.missing,
             held=answer.rows.num_rows if answer.status is SymbolStatus.HELD else 0,
             reasons=answer.reasons,
+            ended=answer.ended,
         )
 
     def _quarantine(self, answer: Answer, cleaned: Cleaned) -> None:

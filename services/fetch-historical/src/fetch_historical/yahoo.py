@@ -174,6 +174,8 @@ class YahooSource:
     def _judged(self, symbol: str, period: Period, chart: Chart, asked_at: datetime) -> Reply:
         closed = closed_sessions(self._code, period, asked_at - self._settle)
         found = answer_checks.reasons(symbol, period, closed, chart, self._known(symbol))
+        ended = answer_checks.ended(chart.meta, closed)
+        note = (f"it is no longer traded, as the source says: the last trade was on {ended}",) if ended else ()
         return Reply(
             SymbolStatus.HELD if found else SymbolStatus.OK,
             chart.rows,
@@ -181,7 +183,8 @@ class YahooSource:
             reasons=found,
             currency=chart.meta.currency,
             actions=chart.actions,
-            notes=chart.notes,
+            notes=(*chart.notes, *note),
+            ended=ended,
         )
 
     def _if_possible(self, symbol: str, period: Period, reply: Reply) -> Reply:

@@ -70,16 +70,16 @@ def validate_run(settings: ValidateSettings, run: Run) -> tuple[StageRecord, Obj
     started_at = datetime.now(UTC)
     store = ObjectStore(settings.store)
     loaded = lineage.read(store, run.run_id, LOAD.program)
-    released = lineage.read(store, run.run_id, FETCH.program).released_from is not None
+    fetched = lineage.read(store, run.run_id, FETCH.program)
     if loaded.batch_date != run.batch_date:
         raise ConfigurationError(f"run {run.run_id} is of {loaded.batch_date}, not of --date {run.batch_date}")
     with Session(settings.warehouse, tag=f"ticklake {VALIDATE_LOADED.program} {run.run_id}") as session:
-        checks = list(_checks(session, loaded, settings.quality, settings.calendar, released))
+        checks = list(_checks(session, loaded, settings.quality, settings.calendar, fetched))
     return finish_validation(store, VALIDATE_LOADED.program, loaded, checks, started_at, settings.code_version), store
 
 
 def _checks(
-    session: Session, loaded: StageRecord, limits: QualitySettings, code: str, released: bool
+    session: Session, loaded: StageRecord, limits: QualitySettings, code: str, fetched: StageRecord
 ) -> Iterator[CheckResult]:
     schema = f"{session.database}.{schema_of(loaded.source)}"
     rows = {symbol: part.rows for symbol, part in loaded.symbols.items() if part.rows}
@@ -109,8 +109,9 @@ def _checks(
         (loaded.batch_id,),
     ).rows
     yield CheckResult(name="tables without an audit row", observed=len(_TABLES) - int(audited), limit=0, unit="tables")
-    if not released:  # how late an answer may end is no matter where a person let it go on
-        yield _stale({row[0]: row[-1] for row in found}, loaded.batch_date, limits, code)
+    if fetched.released_from is None:  # how late an answer may end is no matter where a person let it go on
+        traded = [row for row in found if fetched.symbols[row[0]].ended is None]
+        yield _stale({row[0]: row[-1] for row in traded}, loaded.batch_date, limits, code)
 
 
 def _none(name: str, values: Mapping[str, float], unit: str = "rows") -> CheckResult:

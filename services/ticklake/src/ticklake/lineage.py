@@ -48,6 +48,8 @@ class SymbolResult(_Part):
     changes: SymbolChanges | None = None
     """Of the stage that records facts: which of the rows are new, unchanged or revised."""
     missing_sessions: tuple[date, ...] = ()
+    ended: date | None = None
+    """Of fetch-historical: day of the last trade of a symbol that, as the source says, is no longer traded."""
 
 
 class OffsetRange(_Part):
