@@ -101,10 +101,15 @@ def _last_line(output: str) -> str:
 
 
 def tail(log: Path, start: int) -> str:
-    """The last lines that were written to `log` after position `start`."""
+    """The last lines that were written to `log` after position `start`; without those for machines, if there are others.
+
+    Of a stage that ended by itself these say why.
+    """
     try:
         with log.open("rb") as file:
             file.seek(max(start, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
-            return "\n".join(file.read().decode(errors="replace").splitlines()[-_TAIL_LINES:])
+            lines = file.read().decode(errors="replace").splitlines()
     except FileNotFoundError:
         return ""  # the host ended before it came to the stage
+    plain = [line for line in lines if not line.startswith('{"')]
+    return "\n".join((plain or lines)[-_TAIL_LINES:])
