@@ -101,9 +101,9 @@ def _last_line(output: str) -> str:
 
 
 def tail(log: Path, start: int) -> str:
-    """The last lines that were written to `log` after position `start`; without those for machines, if there are others.
+    """The last lines that were written to `log` after position `start`; log records only where there is nothing else.
 
-    Of a stage that ended by itself these say why.
+    A stage that ended by itself says why in a line for people.
     """
     try:
         with log.open("rb") as file:

@@ -645,4 +645,5 @@ def _empty(error: DBAPIError) -> bool:
 
 
 def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]
+    lines = (" ".join(line.split()) for line in str(error).splitlines())
+    return "; ".join(line for line in lines if line)[:300]
