@@ -10,8 +10,9 @@ from structlog.testing import capture_logs
 from stream_analytics import final_windows
 from stream_analytics.checkpoint_records import CheckpointRecord, Gap, gaps
 from stream_analytics.final_windows import History, LeftOut
-from stream_analytics.settings import WINDOW_LENGTHS, StreamAnalyticsSettings
+from stream_analytics.settings import StreamAnalyticsSettings
 from stream_analytics.windows_table import WrittenUntil
+from ticklake.records import WINDOW_LENGTHS
 from ticklake.settings import CatalogSettings
 
 NOON = datetime(2026, 1, 30, 12, tzinfo=UTC)

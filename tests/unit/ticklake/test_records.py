@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
+from ticklake import tables
 from ticklake.records import (
     BatchMessage,
     BatchTrailer,
@@ -17,6 +18,7 @@ from ticklake.records import (
     Source,
     SymbolStatus,
     Tick,
+    WindowMessage,
     batch_checksum,
     iso_ms,
     row_hash,
@@ -150,3 +152,8 @@ def test_times_travel_as_utc_milliseconds() -> None:
 def test_iso_ms_reads_back(moment: datetime) -> None:
     read = datetime.fromisoformat(iso_ms(moment))
     assert timedelta(0) <= moment - read < timedelta(milliseconds=1)
+
+
+def test_a_window_has_the_columns_of_its_table() -> None:
+    columns = {column.name for column in tables.WINDOW_COLUMNS}
+    assert set(WindowMessage.model_fields) == columns | {"version", "final"}

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ticklake.history_options import Adjust
-from ticklake.records import UtcMs
+from ticklake.records import UtcMs, WindowLength, WindowMessage
 
 
 class Model(BaseModel):
@@ -156,36 +156,21 @@ class Indicators(AsKnown):
     next_cursor: str | None
 
 
-class Window(Model):
+class Window(Model, WindowMessage):
     """One sliding window over ticks."""
 
-    symbol: str
-    source: str
-    window_length: Literal["15m", "1h"]
-    window_start: UtcMs = Field(description="Included")
-    window_end: UtcMs = Field(description="Excluded")
-    open: float
-    high: float
-    low: float
-    close: float
-    vwap: float = Field(description="Price averaged by volume")
-    volume: int
-    tick_count: int
-    moving_average: float = Field(description="Mean price of the ticks")
-    volatility: float | None = Field(description="Sample standard deviation of the prices; null for a single tick")
     upper_band: float | None = Field(description="moving_average + 2 x volatility")
     lower_band: float | None = Field(description="moving_average - 2 x volatility")
-    first_event_time: UtcMs
-    last_event_time: UtcMs
-    final: bool = Field(description="False while the window still runs")
-    version: int | None = Field(description="Of a running window: a greater one replaces a smaller; null from the lake")
+    version: int | None = Field(  # type: ignore[assignment]
+        description="Of a running window: a greater one replaces a smaller; null from the lake"
+    )
 
 
 class Windows(Model):
     """Windows, oldest first."""
 
     symbol: str
-    length: Literal["15m", "1h"]
+    length: WindowLength
     items: list[Window]
 
 

@@ -1,7 +1,7 @@
 """Routes over the live flow: status, quotes, ticks, windows, alerts and the event stream."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
@@ -16,6 +16,7 @@ from dashboard.service import Service
 from dashboard.stream import MEDIA_TYPE, EventStream
 from dashboard.windows_live import with_bands
 from ticklake.errors import StageError
+from ticklake.records import WindowLength
 
 router = APIRouter(prefix=BASE, tags=["live"])
 
@@ -109,7 +110,7 @@ def ticks(
 def windows(
     here: Here,
     symbol: SymbolPath,
-    length: Literal["15m", "1h"] = "15m",
+    length: WindowLength = "15m",
     from_: Annotated[AwareDatetime | None, Query(alias="from", description="First window start, included")] = None,
     to: Annotated[AwareDatetime | None, Query(description="Last window start, included")] = None,
     limit: Annotated[int, Query(ge=1, le=_MOST_WINDOWS)] = 200,

@@ -1,47 +1,18 @@
 """Windows from the analytics topic: the running ones, and those that closed since this process started."""
 
 import threading
-from datetime import datetime, timedelta
-from typing import Any, Literal
+from datetime import datetime
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import ValidationError
 
-from ticklake.records import UtcMs
+from ticklake.records import WINDOW_LENGTHS, WindowMessage
 
-LENGTHS: dict[str, timedelta] = {"15m": timedelta(minutes=15), "1h": timedelta(hours=1)}
 _HELD = 400
 """Newest windows per symbol, source and length."""
 
 Series = tuple[str, str, str]
 """Symbol, source, window length."""
-
-
-class WindowMessage(BaseModel):
-    """A window as the analytics topic has it."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-    symbol: str
-    window_length: Literal["15m", "1h"]
-    window_start: UtcMs
-    window_end: UtcMs
-    open: float
-    high: float
-    low: float
-    close: float
-    vwap: float
-    volume: int
-    tick_count: int
-    moving_average: float
-    volatility: float | None
-    first_event_time: UtcMs
-    last_event_time: UtcMs
-    source: str
-    version: int
-    final: bool
-
-
-_READER = TypeAdapter(WindowMessage)
 
 
 def with_bands(window: dict[str, Any]) -> dict[str, Any]:
@@ -62,7 +33,7 @@ class WindowState:
     def add(self, value: bytes) -> bool:
         """Take a message; False for one that is no window or older than what is held."""
         try:
-            window = _READER.validate_json(value)
+            window = WindowMessage.model_validate_json(value)
         except ValidationError:
             return False
         series = (window.symbol, window.source, window.window_length)
@@ -112,7 +83,7 @@ def _fullest(held: dict[datetime, WindowMessage]) -> WindowMessage | None:
     # One whose end was never reported (its flow stopped) is not running any more.
     newest = max(held)
     closed = max((start for start, window in held.items() if window.final), default=None)
-    length = LENGTHS[running[0].window_length]
+    length = WINDOW_LENGTHS[running[0].window_length]
     open_ = [
         window
         for window in running

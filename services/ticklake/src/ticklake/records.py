@@ -7,7 +7,7 @@ dividends. All prices are in the listing's currency; all times are UTC.
 import hashlib
 import math
 from collections.abc import Iterable
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
@@ -209,6 +209,35 @@ class Tick(_Record):
     """Counts up from 0 per symbol and producer run; (producer_run, symbol, sequence) is the identity."""
     producer_run: str = Field(min_length=1)
     source: Source
+
+
+WindowLength = Literal["15m", "1h"]
+WINDOW_LENGTHS: dict[WindowLength, timedelta] = {"15m": timedelta(minutes=15), "1h": timedelta(hours=1)}
+
+
+class WindowMessage(BaseModel):
+    """A sliding window over ticks, as the analytics topic has it: the columns of `ticklake.tables.WINDOW_COLUMNS`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    symbol: str
+    source: str
+    window_length: WindowLength
+    window_start: UtcMs = Field(description="Included")
+    window_end: UtcMs = Field(description="Excluded")
+    open: float
+    high: float
+    low: float
+    close: float
+    vwap: float = Field(description="Price averaged by volume")
+    volume: int
+    tick_count: int
+    moving_average: float = Field(description="Mean price of the ticks")
+    volatility: float | None = Field(description="Sample standard deviation of the prices; null for a single tick")
+    first_event_time: UtcMs
+    last_event_time: UtcMs
+    version: int = Field(description="A greater one replaces a smaller")
+    final: bool = Field(description="False while the window still runs")
 
 
 def row_hash(

@@ -13,8 +13,8 @@ from pyspark import SparkContext
 from pyspark.sql.streaming.listener import StreamingQueryListener
 
 from stream_analytics.late_ticks import LateTicks
-from stream_analytics.settings import WINDOW_LENGTHS
 from stream_analytics.tick_parsing import METRICS
+from ticklake.records import WINDOW_LENGTHS
 
 if TYPE_CHECKING:
     from pyspark.sql.streaming.listener import (

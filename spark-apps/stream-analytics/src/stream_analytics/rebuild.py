@@ -8,13 +8,14 @@ from pydantic import Field
 from pyspark import StorageLevel
 from pyspark.sql import functions as F
 
-from stream_analytics.settings import WINDOW_LENGTHS, StreamSettings
+from stream_analytics.settings import StreamSettings
 from stream_analytics.sliding_windows import windows_of
 from stream_analytics.windows_table import WindowLake, written
 from ticklake import ledger, logs
 from ticklake.catalog import LakeTables
 from ticklake.errors import ConfigurationError
 from ticklake.objects import ObjectStore
+from ticklake.records import WINDOW_LENGTHS
 from ticklake.settings import CatalogSettings, LiveSettings, StageSettings, StoreSettings
 from ticklake.spark import SparkSettings, translated_errors
 from ticklake.tables import sources_of

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings
 
 from stream_analytics.window_specs import WindowSpec
+from ticklake.records import WINDOW_LENGTHS
 from ticklake.settings import (
     CatalogSettings,
     KafkaSettings,
@@ -23,8 +24,6 @@ APP = "stream-analytics"
 CLOSED = "closed"
 RUNNING = "running"
 """Names of the queries, see `queries`."""
-
-WINDOW_LENGTHS = {"15m": timedelta(minutes=15), "1h": timedelta(hours=1)}
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 

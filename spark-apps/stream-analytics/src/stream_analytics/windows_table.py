@@ -9,8 +9,9 @@ from pyspark.java_gateway import ensure_callback_server_started
 from pyspark.sql import Column, DataFrame, DataFrameWriterV2, SparkSession
 from pyspark.sql import functions as F
 
-from stream_analytics.settings import APP, WINDOW_LENGTHS
+from stream_analytics.settings import APP
 from ticklake.catalog import RUN_ID, LakeTables, matching
+from ticklake.records import WINDOW_LENGTHS
 from ticklake.settings import LiveSettings
 from ticklake.tables import CATALOG, NAMESPACES, WINDOWS, sources_of
 
