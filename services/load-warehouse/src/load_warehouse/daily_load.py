@@ -16,13 +16,14 @@ from load_warehouse import audit, merge
 from load_warehouse.audit import LoadResult
 from load_warehouse.lake_rows import Lake, groups
 from load_warehouse.parquet import for_warehouse
-from load_warehouse.schema import ACTIONS, ADJUSTED_PRICES, AUDIT, BARS, DAILY, Table, ensure, present, schema_of
+from load_warehouse.schema import ACTIONS, ADJUSTED_PRICES, AUDIT, BARS, DAILY, Table, ensure, present
 from load_warehouse.session import Session
 from load_warehouse.staging import Staging, drop_leftovers, staged
 from ticklake.errors import IntegrityError, StageError
 from ticklake.lineage import StageRecord, SymbolResult
 from ticklake.records import batch_checksum
 from ticklake.tables import CORPORATE_ACTIONS, DAILY_ANALYTICS, DAILY_BARS, IcebergTable
+from ticklake.warehouse_tables import schema_of
 
 _ROWS_PER_FILE = 100_000
 """About 40 MB in memory with the columns of the analytics."""

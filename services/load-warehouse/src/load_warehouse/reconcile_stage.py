@@ -22,7 +22,7 @@ from ticklake.errors import ConfigurationError, IntegrityError
 from ticklake.keys import lineage_key
 from ticklake.lineage import RunLineage, StageRecord, SymbolResult
 from ticklake.objects import ObjectStore
-from ticklake.pipeline import CONSUME, FETCH, LOAD, PROCESS, SUCCESS, VALIDATE_RAW
+from ticklake.pipeline import FETCH, LOAD, PROCESS, SUCCESS
 
 log = logs.get(__name__)
 
@@ -38,7 +38,7 @@ def reconcile_run(settings: LoadSettings, run: Run) -> tuple[StageRecord, Object
     timings: dict[str, float] = {}
     store = ObjectStore(settings.store)
     with ThreadPoolExecutor(4) as pool:
-        programs = [stage.program for stage in (FETCH, CONSUME, VALIDATE_RAW, PROCESS, LOAD)]
+        programs = [stage.program for stage in SUCCESS.upstream]
         records = dict(zip(programs, pool.map(lambda p: lineage.read(store, run.run_id, p), programs), strict=True))
     if records[LOAD.program].batch_date != run.batch_date:
         raise ConfigurationError(

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 from pydantic import Field
 
 from load_warehouse.merge import of_symbols
-from load_warehouse.schema import AUDIT, DAILY, literal, schema_of
+from load_warehouse.schema import AUDIT, DAILY, literal
 from load_warehouse.session import Session
 from load_warehouse.settings import WarehouseStageSettings
 from ticklake import calendar, lineage
@@ -18,6 +18,7 @@ from ticklake.lineage import CheckResult, StageRecord
 from ticklake.objects import ObjectStore
 from ticklake.pipeline import FETCH, LOAD, VALIDATE_LOADED
 from ticklake.tables import DAILY_ANALYTICS, FACT_TABLES
+from ticklake.warehouse_tables import schema_of
 
 _TABLES = (*FACT_TABLES, DAILY_ANALYTICS)
 
