@@ -14,7 +14,7 @@ from typing import Any
 
 from airflow.sdk import Param, chain, task
 
-from ticklake.pipeline import BATCH_STAGES, FETCH, Stage
+from ticklake.pipeline import BATCH_STAGES, FETCH, HELD_SYMBOL
 from ticklake.settings import load
 from ticklake_airflow.dags import stage_dag
 from ticklake_airflow.settings import TaskSettings
@@ -63,7 +63,7 @@ with stage_dag(
     schedule=None,
 ) as dag:
     decide = stage_task(
-        Stage("decide", "fetch-historical", "held-symbol"),
+        HELD_SYMBOL,
         tasks,
         arguments=(
             "{{ params.action }}",

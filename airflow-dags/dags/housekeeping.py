@@ -9,7 +9,7 @@ twice does no harm.
 By itself it runs at 02:30 UTC unless `TICKLAKE_SCHEDULE_HOUSEKEEPING=manual`.
 """
 
-from ticklake.pipeline import Stage
+from ticklake.pipeline import APPLY_RETENTION, CLEAN_METADATA, MAINTAIN_TABLES
 from ticklake.settings import load
 from ticklake_airflow.dags import DATE, daily, stage_dag
 from ticklake_airflow.settings import ScheduleSettings, TaskSettings
@@ -25,10 +25,6 @@ with stage_dag(
     tags=["ticklake", "maintenance"],
     **daily(load(ScheduleSettings)),
 ) as dag:
-    stage_task(Stage("apply_retention", "archive-ticks", "apply-retention"), tasks)
-    stage_task(Stage("maintain_tables", "archive-ticks", "maintain-tables"), tasks)
-    stage_task(
-        Stage("clean_airflow_metadata", "airflow-dags", "clean-metadata"),
-        tasks,
-        arguments=("--date", BATCH_DATE, "--days", str(tasks.metadata_days)),
-    )
+    stage_task(APPLY_RETENTION, tasks)
+    stage_task(MAINTAIN_TABLES, tasks)
+    stage_task(CLEAN_METADATA, tasks, arguments=("--date", BATCH_DATE, "--days", str(tasks.metadata_days)))

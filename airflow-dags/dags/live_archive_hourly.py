@@ -8,11 +8,11 @@ hour that is run again changes nothing, and an hour that was missed is made up f
 minutes after each full hour unless `TICKLAKE_SCHEDULE_LIVE=manual`.
 """
 
-from ticklake.pipeline import Stage
+from ticklake.pipeline import LOAD_LIVE, TICK_BARS
 from ticklake.settings import load
 from ticklake_airflow.dags import DATE, HOUR, hourly, stage_dag
 from ticklake_airflow.settings import ScheduleSettings, TaskSettings
-from ticklake_airflow.stage_tasks import LOAD_LIVE, RUN_ID, stage_task
+from ticklake_airflow.stage_tasks import RUN_ID, stage_task
 
 HOUR_OF_RUN = "live_hour(dag_run, params)"
 
@@ -26,7 +26,7 @@ with stage_dag(
 ) as dag:
     settings = load(TaskSettings)
     bars = stage_task(
-        Stage("make_tick_bars", "archive-ticks", "tick-bars"),
+        TICK_BARS,
         settings,
         arguments=(
             "--date",

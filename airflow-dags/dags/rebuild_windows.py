@@ -9,11 +9,11 @@ the warehouse gets what changed. It may run beside the stream, and a second run 
 
 from airflow.sdk import Param
 
-from ticklake.pipeline import Kind, Stage
+from ticklake.pipeline import LOAD_LIVE, REBUILD_WINDOWS
 from ticklake.settings import load
 from ticklake_airflow.dags import stage_dag
 from ticklake_airflow.settings import TaskSettings
-from ticklake_airflow.stage_tasks import LOAD_LIVE, RUN_ID, stage_task
+from ticklake_airflow.stage_tasks import RUN_ID, stage_task
 
 
 def _moment(title: str) -> Param:
@@ -30,9 +30,5 @@ with stage_dag(
 ) as dag:
     settings = load(TaskSettings)
     span = ("--from", "{{ params['from'] }}", "--to", "{{ params.to }}")
-    rebuild = stage_task(
-        Stage("rebuild_windows", "stream-analytics", "rebuild-windows", Kind.SPARK),
-        settings,
-        arguments=(*span, "--run-id", RUN_ID),
-    )
+    rebuild = stage_task(REBUILD_WINDOWS, settings, arguments=(*span, "--run-id", RUN_ID))
     rebuild >> stage_task(LOAD_LIVE, settings, arguments=("--run-id", RUN_ID))

@@ -15,8 +15,9 @@ import pyarrow as pa
 from rich.console import Console
 
 from ticklake import lineage
+from ticklake.batch_stage import Run, Stopwatch, stage_record
 from ticklake.catalog import LakeTables, matching
-from ticklake.lineage import StageRecord, SymbolResult
+from ticklake.lineage import SymbolResult
 from ticklake.objects import ObjectStore
 from ticklake.pipeline import PROCESS, VALIDATE_RAW
 from ticklake.records import Source
@@ -91,21 +92,6 @@ def _bars(symbols: list[str]) -> pa.Table:
 
 
 def _judge(store: ObjectStore, symbols: list[str]) -> None:
-    now, rows = datetime.now(UTC), len(symbols) * SESSIONS
-    lineage.write(
-        store,
-        StageRecord(
-            stage=VALIDATE_RAW.program,
-            run_id=_RUN,
-            batch_id=_RUN,
-            batch_date=_DAY,
-            source=Source.SIMULATED,
-            rows_in=rows,
-            rows_out=rows,
-            quarantined=0,
-            symbols={s: SymbolResult(rows=SESSIONS, checksum="") for s in symbols},
-            started_at=now,
-            finished_at=now,
-            code_version="bench",
-        ),
-    )
+    results = {symbol: SymbolResult(rows=SESSIONS, checksum="") for symbol in symbols}
+    run = Run(_RUN, _DAY)
+    lineage.write(store, stage_record(VALIDATE_RAW, run, Stopwatch(), "bench", results, source=Source.SIMULATED))

@@ -13,6 +13,7 @@ from browser_rig import PHONE, PRICES
 from market_alerts.rules_file import DEFAULT_FILE, parse_file
 from market_alerts.state_topic import publish_rules
 from ticklake.kafka import ConfirmedProducer
+from ticklake.pipeline import BATCH_STAGES
 from ticklake.records import Source, Tick
 
 LAST_CLOSE = 430.47
@@ -179,15 +180,7 @@ def test_the_platform_view_shows_the_run(site, visit, filled_lake):
     assert filled_lake.run_id in page.text(".runs")
     assert "reconciled" in page.text(".runs tbody tr")
     stages = page.tab.locator("section:has(> header:has-text('Stages')) tbody th").all_inner_texts()
-    assert stages == [
-        "fetch-historical",
-        "consume-historical",
-        "validate-raw",
-        "daily-analytics",
-        "load-warehouse",
-        "validate-loaded",
-        "reconcile-run",
-    ]
+    assert stages == [stage.program for stage in BATCH_STAGES]
     assert "passed" in page.text("section:has(> header:has-text('Quality checks'))")
     page.tab.click("summary:has-text('lineage as a list')")
     assert "fetch-historical → stock_market_batch: 750 rows" in page.text(".steps")

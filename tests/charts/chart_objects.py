@@ -8,6 +8,8 @@ from typing import Any
 
 import yaml
 
+from ticklake.pipeline import BATCH_STAGES, Kind
+
 CHART = Path(__file__).parents[2] / "charts" / "ticklake"
 NAMESPACE = "ticklake"
 RELEASE = "ticklake"
@@ -142,3 +144,15 @@ def _spark(where: str, spec: Manifest) -> Iterator[PodTemplate]:
 def find(objects: Iterable[Manifest], kind: str, name: str) -> Manifest:
     """The object of that kind and name."""
     return next(each for each in objects if (each["kind"], each["metadata"]["name"]) == (kind, name))
+
+
+def users(kind: str | None = None, *, write: bool = False) -> set[str]:
+    """The pods of the pipeline's stages; of those that read or write places of `kind`, or only write."""
+    found = set()
+    for stage in BATCH_STAGES:
+        if kind is None or any(
+            place.kind == kind for place in (stage.writes if write else (*stage.reads, *stage.writes))
+        ):
+            roles = (" driver", " executor") if stage.kind is Kind.SPARK else ("",)
+            found |= {f"{stage.program}{role}" for role in roles}
+    return found

@@ -4,14 +4,11 @@ import base64
 from collections.abc import Callable
 from pathlib import Path
 
-from chart_objects import SNOWFLAKE, VALUE_SETS, Manifest, PodTemplate, find, pods, render
+from chart_objects import SNOWFLAKE, VALUE_SETS, Manifest, PodTemplate, find, pods, render, users
 
 Rendered = Callable[[str], list[Manifest]]
 
-WRITERS = {
-    "validate-raw",
-    "daily-analytics driver",
-    "daily-analytics executor",
+WRITERS = users("table", write=True) | {
     "stream-analytics driver",
     "stream-analytics executor",
     "rebuild-windows driver",
@@ -19,12 +16,9 @@ WRITERS = {
     "tick-bars",
     "maintain-tables",
 }
-READERS = {
-    "load-warehouse",
+READERS = users("table") - WRITERS | {
     "load-live",
-    "reconcile-run",
     "dashboard",
-    "fetch-historical",
     "batch-exporter",
     "stream-ticks",
 }

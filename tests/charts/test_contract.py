@@ -8,24 +8,14 @@ from typing import Any
 
 import pytest
 import yaml
-from chart_objects import CHART, VALUE_SETS, Manifest, find, pods, render, tasks
+from chart_objects import CHART, VALUE_SETS, Manifest, find, pods, render, tasks, users
 
 from market_alerts.rules import KINDS
 from ticklake import keys, topics
-from ticklake.pipeline import BATCH_STAGES, Kind
+from ticklake.pipeline import BATCH_STAGES, FURTHER_STAGES, Kind
 from ticklake.settings import CatalogSettings, KafkaSettings, StoreSettings, WarehouseSettings
 
 ROOT = CHART.parents[1]
-FURTHER = (
-    "held-symbol",
-    "load-live",
-    "rebuild-windows",
-    "tick-bars",
-    "apply-retention",
-    "maintain-tables",
-    "clean-metadata",
-)
-"""Programs that Airflow starts besides the pipeline's stages."""
 LIVE = ("stream-ticks", "archive-ticks", "market-alerts", "dashboard")
 
 
@@ -72,8 +62,9 @@ def test_replicas_of_topics(rendered: Callable[[str], list[Manifest]]) -> None:
 
 def test_tasks_are_the_pipelines_stages(objects: list[Manifest]) -> None:
     found = tasks(find(objects, "ConfigMap", "ticklake-tasks"))
-    assert set(found) == {stage.program for stage in BATCH_STAGES} | set(FURTHER)
-    for stage in BATCH_STAGES:
+    stages = (*BATCH_STAGES, *FURTHER_STAGES)
+    assert set(found) == {stage.program for stage in stages}
+    for stage in stages:
         manifest = found[stage.program]
         if stage.kind is Kind.SPARK:
             assert manifest["kind"] == "SparkApplication"
@@ -219,19 +210,13 @@ def test_only_stages_that_need_it_know_a_secret(objects: list[Manifest]) -> None
     }
     for program in tasks(find(objects, "ConfigMap", "ticklake-tasks")):
         if program not in ("daily-analytics", "rebuild-windows"):
-            for variable, users in secret.items():
+            for variable, found in secret.items():
                 if variable in _base(objects, program):
-                    users.add(program)
-    assert secret["TICKLAKE_KAFKA_PASSWORD"] == {"fetch-historical", "consume-historical"}
-    assert secret["TICKLAKE_CATALOG_PASSWORD"] == {
-        "fetch-historical",
-        "validate-raw",
-        "load-warehouse",
-        "reconcile-run",
-        "load-live",
-        "tick-bars",
-        "maintain-tables",
-    }
+                    found.add(program)
+    assert secret["TICKLAKE_KAFKA_PASSWORD"] == users("topic")
+    # A SparkApplication's pods are left out here.
+    tables = {user for user in users("table") if " " not in user}
+    assert secret["TICKLAKE_CATALOG_PASSWORD"] == tables | {"load-live", "tick-bars", "maintain-tables"}
     assert secret["TICKLAKE_METADATA_CONNECTION"] == {"clean-metadata"}
     assert "clean-metadata" not in secret["TICKLAKE_STORE_SECRET_KEY"]
 

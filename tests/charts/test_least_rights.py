@@ -25,6 +25,7 @@ from ticklake.catalog import LakeTables, matching
 from ticklake.errors import ConfigurationError, StageError
 from ticklake.kafka import ensure_topics, topic_id
 from ticklake.objects import ObjectStore
+from ticklake.pipeline import BATCH_STAGES
 from ticklake.settings import CatalogSettings, KafkaSettings, StoreSettings
 from ticklake.tables import DAILY_BARS, TICK_BARS
 from ticklake_local.platform import Platform
@@ -181,17 +182,9 @@ def provisioned(
 
 
 def test_the_batch_runs_with_the_least_rights(provisioned: StoreSettings, stage: Stage) -> None:
-    for name in (
-        "fetch-historical",
-        "consume-historical",
-        "validate-raw",
-        "daily-analytics",
-        "load-warehouse",
-        "validate-loaded",
-        "reconcile-run",
-    ):
-        done = stage(name, *BATCH)
-        assert done.returncode == 0, f"{name}: {done.stderr[-3000:]}{done.stdout[-1000:]}"
+    for each in BATCH_STAGES:
+        done = stage(each.program, *BATCH)
+        assert done.returncode == 0, f"{each.program}: {done.stderr[-3000:]}{done.stdout[-1000:]}"
     run = lineage.read_run(ObjectStore(provisioned), "rights")
     assert run.reconciled
     assert sum(each.warehouse for each in run.symbols.values()) == ROWS

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from chart_flows import Endpoint, Flow, flows
-from chart_objects import SNOWFLAKE, Manifest, find, pods, render
+from chart_objects import SNOWFLAKE, Manifest, find, pods, render, users
 
 KAFKA_PODS = {"strimzi.io/cluster": "ticklake", "strimzi.io/kind": "Kafka"}
 AIRFLOW = {"tier": "airflow", "release": "airflow"}
@@ -69,8 +69,7 @@ PORTS = [
 ] + [("UDP", 53)]
 
 KAFKA_USERS = (
-    "fetch-historical",
-    "consume-historical",
+    *users("topic"),
     "stream-ticks",
     "archive-ticks",
     "stream-analytics driver",
@@ -80,15 +79,8 @@ KAFKA_USERS = (
     "market-alerts",
 )
 STORE_USERS = (
-    "fetch-historical",
-    "consume-historical",
-    "validate-raw",
-    "daily-analytics driver",
-    "daily-analytics executor",
+    *users(),
     "held-symbol",
-    "load-warehouse",
-    "validate-loaded",
-    "reconcile-run",
     "load-live",
     "tick-bars",
     "apply-retention",
@@ -103,14 +95,9 @@ STORE_USERS = (
     "dashboard",
 )
 CATALOG_USERS = (
-    "fetch-historical",
-    "validate-raw",
-    "daily-analytics driver",
-    "daily-analytics executor",
-    "load-warehouse",
+    *users("table"),
     "load-live",
     "tick-bars",
-    "reconcile-run",
     "maintain-tables",
     "stream-ticks",
     "stream-analytics driver",
@@ -119,7 +106,7 @@ CATALOG_USERS = (
     "rebuild-windows executor",
     "dashboard",
 )
-WAREHOUSE_USERS = ("load-warehouse", "validate-loaded", "reconcile-run", "load-live")
+WAREHOUSE_USERS = (*users("warehouse"), "load-live")
 ASKS_THE_INTERNET = ("fetch-historical", "stream-ticks")
 SPARK_APPS = ("daily-analytics", "stream-analytics", "rebuild-windows")
 API_USERS = (

@@ -12,6 +12,7 @@ from stream_analytics.query_failures import RESET
 from stream_analytics.settings import StreamAnalyticsSettings, StreamSettings
 from ticklake import keys, maintenance, topics
 from ticklake.ledger import csv_key, range_key
+from ticklake.pipeline import BATCH_STAGES, Stage
 from ticklake.settings import CatalogSettings
 from ticklake.tables import TICK_TABLES
 
@@ -47,17 +48,8 @@ def _record(program: str) -> str:
     return keys.lineage_key("run-1", program)
 
 
-PROGRAMS = (
-    "fetch-historical",
-    "consume-historical",
-    "validate-raw",
-    "daily-analytics",
-    "load-warehouse",
-    "validate-loaded",
-    "reconcile-run",
-    "run",
-)
-FAILURES = tuple(keys.failure_key("run-1", program) for program in PROGRAMS[:-1])
+PROGRAMS = tuple(stage.program for stage in BATCH_STAGES)
+FAILURES = tuple(keys.failure_key("run-1", program) for program in PROGRAMS)
 
 
 def _results(program: str) -> tuple[str, str]:
@@ -65,7 +57,7 @@ def _results(program: str) -> tuple[str, str]:
     return _record(program), keys.failure_key("run-1", program)
 
 
-RECORDS = (*(_record(program) for program in PROGRAMS), *FAILURES)
+RECORDS = (*(_record(program) for program in (*PROGRAMS, "run")), *FAILURES)
 KEYS = (
     SOURCE,
     RAW,
@@ -209,6 +201,20 @@ def test_what_can_be_read_can_be_listed(policies: dict[str, StorePolicy]) -> Non
             assert policies[user].may_list(f"{key.rpartition('/')[0]}/"), (user, key)
     assert not policies["fetch-historical"].may_list("processed/historical/")
     assert not any(policy.may_list("") for policy in policies.values())
+
+
+@pytest.mark.parametrize("stage", BATCH_STAGES, ids=lambda stage: stage.program)
+def test_a_stage_reaches_what_it_says_to_read_and_write(policies: dict[str, StorePolicy], stage: Stage) -> None:
+    prefixes = {"objects": "{}/x.csv", "table": "tables/market/{}/metadata/x.json"}
+    for action, places in (("GetObject", stage.reads), ("PutObject", stage.writes)):
+        for place in places:
+            if place.kind in prefixes:
+                assert policies[stage.program].may(action, prefixes[place.kind].format(place.name))
+    for before in stage.upstream:
+        assert policies[stage.program].may("GetObject", _record(before.program))
+    for program in PROGRAMS:
+        for key in _results(program):
+            assert policies[stage.program].may("PutObject", key) == (program == stage.program)
 
 
 @pytest.mark.parametrize(

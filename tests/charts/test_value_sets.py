@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from chart_objects import SNOWFLAKE, Manifest, find, render, tasks
+from chart_objects import SNOWFLAKE, Manifest, find, render, tasks, users
 
 Rendered = Callable[[str], list[Manifest]]
 
@@ -136,7 +136,7 @@ def test_kind_brings_a_warehouse_with_a_sign_in(rendered: Rendered) -> None:
     secret = {"name": "ticklake-warehouse", "key": "password"}
     assert _variable(served["template"]["spec"], "TICKLAKE_WAREHOUSE_PASSWORD") == secret
     programs = tasks(find(objects, "ConfigMap", "ticklake-tasks"))
-    for program in ("load-warehouse", "validate-loaded", "reconcile-run", "load-live"):
+    for program in (*users("warehouse"), "load-live"):
         assert _variable(programs[program]["spec"], "TICKLAKE_WAREHOUSE_PASSWORD") == secret
     for name in ("default", "production", "external"):
         assert not [

@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from pydantic_settings import BaseSettings
 
 from ticklake.batch_stage import Arguments, guarded, iso_date
+from ticklake.pipeline import CLEAN_METADATA
 from ticklake.settings import load, settings_config
 
 _CONNECTION = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
@@ -30,11 +31,11 @@ class MetadataSettings(BaseSettings):
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Remove records older than `--days` before `--date`; replaces this process by Airflow's own command."""
-    sys.exit(guarded("clean-metadata", lambda: _clean(argv)))
+    sys.exit(guarded(CLEAN_METADATA.program, lambda: _clean(argv)))
 
 
 def _clean(argv: Sequence[str] | None) -> None:
-    parser = Arguments(prog="clean-metadata", description="The database's address comes from the environment.")
+    parser = Arguments(prog=CLEAN_METADATA.program, description="The database's address comes from the environment.")
     parser.add_argument("--date", type=iso_date, required=True, help="the day to count back from, YYYY-MM-DD")
     parser.add_argument("--days", type=int, required=True, help="how many days of records stay")
     arguments = parser.parse_args(argv)

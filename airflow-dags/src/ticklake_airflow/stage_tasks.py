@@ -15,8 +15,6 @@ BATCH_DATE = "{{ params.date or ds | default(dag_run.run_after | ds) }}"
 RUN_ID = "{{ run_id | stage_run_id }}"
 """The same for every attempt of one DAG run, so that a retry finds what the attempt before it left."""
 
-LOAD_LIVE = Stage("load_live", "load-warehouse", "load-live")
-
 
 def stage_task(
     stage: Stage,

@@ -11,7 +11,8 @@ from daily_analytics.stage import run_stage
 from fetch_historical.recordings import adjust
 from fetch_historical.recordings import recorded as recording
 from ticklake import facts, lineage
-from ticklake.batch_stage import Run
+from ticklake.batch_checks import validation_record
+from ticklake.batch_stage import Run, Stopwatch, stage_record
 from ticklake.catalog import LakeTables, matching
 from ticklake.facts import Facts
 from ticklake.lineage import StageRecord, SymbolResult
@@ -118,23 +119,9 @@ def recorded(store: ObjectStore, tables: LakeTables) -> Callable[..., StageRecor
             symbol: SymbolResult(status=statuses[symbol], rows=rows, checksum=batch_checksum(()))
             for symbol, rows in found.items()
         }
-        rows, now = sum(found.values()), datetime.now(UTC)
-        consumed = StageRecord(
-            stage=CONSUME.program,
-            run_id=run_id,
-            batch_id=run_id,
-            batch_date=day,
-            source=source,
-            rows_in=rows,
-            rows_out=rows,
-            quarantined=0,
-            symbols=results,
-            started_at=now,
-            finished_at=now,
-            code_version="test",
-        )
+        consumed = stage_record(CONSUME, Run(run_id, day), Stopwatch(), "test", results, source=source)
         reasons = dict.fromkeys(held, ("odd",))
-        judged = StageRecord.of_checks(VALIDATE_RAW.program, consumed, (), now, "test", reasons)
+        judged = validation_record(VALIDATE_RAW, consumed, (), Stopwatch(), "test", reasons)
         lineage.write(store, judged)
         return judged
 

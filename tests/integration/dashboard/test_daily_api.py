@@ -14,6 +14,7 @@ from dashboard_rig import Dashboard, FilledLake, dashboard_running
 
 from dashboard.lake import NUMERIC
 from fetch_historical.recordings import adjust, recorded
+from ticklake.pipeline import BATCH_STAGES
 from ticklake.tables import DAILY_ANALYTICS
 
 
@@ -189,15 +190,7 @@ def test_a_run_with_its_stages_and_lineage(server, stored, filled_lake):
     assert item["failures"] == []
     run = server.json(f"/runs/{filled_lake.run_id}")
     assert {name: run[name] for name in item} == item
-    assert [stage["stage"] for stage in run["stages"]] == [
-        "fetch-historical",
-        "consume-historical",
-        "validate-raw",
-        "daily-analytics",
-        "load-warehouse",
-        "validate-loaded",
-        "reconcile-run",
-    ]
+    assert [stage["stage"] for stage in run["stages"]] == [stage.program for stage in BATCH_STAGES]
     assert {stage["rows_out"] for stage in run["stages"]} == {rows}
     checks = [check for stage in run["stages"] for check in stage["checks"]]
     assert len(checks) > 5

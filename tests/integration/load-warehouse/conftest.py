@@ -16,10 +16,12 @@ import snowflake.connector
 from load_warehouse.settings import LoadSettings
 from load_warehouse.stage import load_run
 from ticklake import lineage
-from ticklake.batch_stage import Run
+from ticklake.batch_checks import validation_record
+from ticklake.batch_stage import Run, Stopwatch
 from ticklake.catalog import LakeTables, matching
 from ticklake.lineage import ObjectRef, StageRecord, SymbolChanges, SymbolResult
 from ticklake.objects import ObjectStore
+from ticklake.pipeline import VALIDATE_RAW
 from ticklake.records import Source, SymbolStatus
 from ticklake.settings import CatalogSettings, StoreSettings, WarehouseSettings
 from ticklake.tables import (
@@ -214,7 +216,7 @@ class History:
         lineage.write(self.store, self._record(run, "fetch-historical", answered))
         lineage.write(self.store, consumed)
         reasons = dict.fromkeys(held, ("odd",))
-        judged = StageRecord.of_checks("validate-raw", consumed, (), FETCHED, "test", reasons)
+        judged = validation_record(VALIDATE_RAW, consumed, (), Stopwatch(), "test", reasons)
         parts = {s: part.model_copy(update={"changes": run.changes.get(s)}) for s, part in judged.symbols.items()}
         lineage.write(self.store, judged.model_copy(update={"symbols": parts}))
         waiting = SymbolResult(status=SymbolStatus.HELD, rows=0, checksum=checksum_of([]), reasons=("odd",))

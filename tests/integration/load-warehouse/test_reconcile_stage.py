@@ -12,10 +12,12 @@ from load_warehouse import comparison
 from load_warehouse.reconcile_stage import reconcile_run
 from load_warehouse.settings import LoadSettings
 from ticklake import lineage
-from ticklake.batch_stage import Run
+from ticklake.batch_checks import validation_record
+from ticklake.batch_stage import Run, Stopwatch
 from ticklake.errors import ConfigurationError, IntegrityError
 from ticklake.lineage import StageRecord, SymbolChanges
 from ticklake.objects import ObjectStore
+from ticklake.pipeline import SUCCESS, VALIDATE_RAW
 from ticklake.records import Source
 from ticklake.tables import CORPORATE_ACTIONS, DAILY_ANALYTICS, DAILY_BARS
 
@@ -26,14 +28,7 @@ Sql = Callable[[str], list[tuple[Any, ...]]]
 Load = Callable[..., StageRecord]
 DAILY = "{}.MARKET_TEST.DAILY_ANALYTICS"
 BARS = "{}.MARKET_TEST.DAILY_BARS"
-STAGES = [
-    "fetch-historical",
-    "consume-historical",
-    "validate-raw",
-    "daily-analytics",
-    "load-warehouse",
-    "reconcile-run",
-]
+STAGES = [stage.program for stage in (*SUCCESS.upstream, SUCCESS)]
 
 
 def reconcile(settings: LoadSettings, run: Run = RUN) -> StageRecord:
@@ -409,7 +404,7 @@ def test_a_held_symbol_that_was_computed_all_the_same(
     run = history.run()
     load()
     consumed = lineage.read(store, "run-1", "consume-historical")
-    judged = StageRecord.of_checks("validate-raw", consumed, (), consumed.started_at, "test", {"MSFT": ("odd",)})
+    judged = validation_record(VALIDATE_RAW, consumed, (), Stopwatch(), "test", {"MSFT": ("odd",)})
     lineage.write(store, judged)
     with pytest.raises(IntegrityError):
         reconcile(settings)

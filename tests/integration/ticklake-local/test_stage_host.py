@@ -14,14 +14,15 @@ import pytest
 from waiting import ENDS_SECONDS, SECONDS, wait_until
 
 from ticklake.errors import StageError
-from ticklake_local.batch import StageFailed, run_program
+from ticklake.pipeline import SUCCESS
+from ticklake_local.batch import StageFailed, run_stage
 from ticklake_local.data_folder import DataFolder
 from ticklake_local.platform import Platform
 from ticklake_local.processes import UNKNOWN_EXIT, ChildFailed, free_port
 from ticklake_local.stage_host import Request
 from ticklake_local.stage_host_client import Host, make_hosts
 
-PROGRAM = "reconcile-run"
+PROGRAM = SUCCESS.program
 ARGUMENTS = ["--date", "2024-06-28", "--run-id", "no-such-run"]
 WRONG = {"TICKLAKE_LOG_LEVEL": "LOUD"}
 """A setting that every stage rejects."""
@@ -51,7 +52,13 @@ def hosts(platform: Platform) -> Iterator[dict[str, Host]]:
 
 
 def request(platform: Platform, log: Path, **environment: str) -> Request:
-    return Request(program=PROGRAM, arguments=ARGUMENTS, environment=platform.stage_env() | environment, log=str(log))
+    return Request(
+        package=SUCCESS.image,
+        program=PROGRAM,
+        arguments=ARGUMENTS,
+        environment=platform.stage_env() | environment,
+        log=str(log),
+    )
 
 
 @pytest.mark.parametrize("kind", ["python", "spark"])
@@ -181,11 +188,11 @@ def test_what_the_check_raises_ends_the_wait(
 
 
 def attempts(platform: Platform, host: Host, **environment: str) -> tuple[StageFailed, int]:
-    """How `run_program` fails, and how many times the stage printed its line."""
+    """How `run_stage` fails, and how many times the stage printed its line."""
     log = platform.folder.log(PROGRAM)
     log.unlink(missing_ok=True)
     with pytest.raises(StageFailed) as failed:
-        run_program(platform, host, PROGRAM, ARGUMENTS, environment, print)
+        run_stage(platform, host, SUCCESS, ARGUMENTS, environment, print)
     return failed.value, sum(line.startswith(f"{PROGRAM}: ") for line in log.read_text().splitlines())
 
 
@@ -199,7 +206,7 @@ def test_exit_code_1_is_tried_once_more(hosts: dict[str, Host], platform: Platfo
     assert count == 2
     assert (failure.code, failure.exit_code) == (1, 1)
     assert failure.details.startswith("reconcile-run: ") or "\nreconcile-run: " in failure.details
-    assert str(failure) == f"reconcile-run failed with exit code 1; its log is {platform.folder.log(PROGRAM)}"
+    assert str(failure) == f"{SUCCESS.task_id} failed with exit code 1; its log is {platform.folder.log(PROGRAM)}"
 
 
 def test_exit_code_2_is_not(hosts: dict[str, Host], platform: Platform) -> None:

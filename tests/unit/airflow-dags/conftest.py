@@ -15,23 +15,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from kube_api import Api
 
+from ticklake.pipeline import BATCH_STAGES, FURTHER_STAGES, Kind
+
 DAGS = Path(__file__).parents[3] / "airflow-dags" / "dags"
 MANIFESTS = Path(__file__).parent / "manifests"
-"""A pod's, for every program that has one, and the SparkApplication's."""
-POD_PROGRAMS = (
-    "fetch-historical",
-    "consume-historical",
-    "validate-raw",
-    "load-warehouse",
-    "validate-loaded",
-    "reconcile-run",
-    "tick-bars",
-    "load-live",
-    "apply-retention",
-    "maintain-tables",
-    "clean-metadata",
-    "held-symbol",
-)
+"""A pod's and a SparkApplication's."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -49,12 +37,10 @@ def as_library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def templates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a manifest per program, as the chart's ConfigMap is mounted."""
     folder = tmp_path_factory.mktemp("templates")
-    pod = (MANIFESTS / "pod.yaml").read_text()
-    for program in POD_PROGRAMS:
-        (folder / f"{program}.yaml").write_text(pod.replace("PROGRAM", program))
-    spark = (MANIFESTS / "daily-analytics.yaml").read_text()
-    for program in ("daily-analytics", "rebuild-windows"):
-        (folder / f"{program}.yaml").write_text(spark.replace("daily-analytics", program))
+    for stage in (*BATCH_STAGES, *FURTHER_STAGES):
+        kind, name = ("daily-analytics", "daily-analytics") if stage.kind is Kind.SPARK else ("pod", "PROGRAM")
+        text = (MANIFESTS / f"{kind}.yaml").read_text()
+        (folder / f"{stage.program}.yaml").write_text(text.replace(name, stage.program))
     return folder
 
 

@@ -9,14 +9,9 @@ import pytest
 import yaml
 from kube_api import Api, executed
 
-PIPELINE_PODS = [
-    "fetch_historical_data",
-    "consume_historical_data",
-    "validate_raw_data",
-    "load_to_snowflake",
-    "validate_loaded_data",
-    "pipeline_success",
-]
+from ticklake.pipeline import BATCH_STAGES, Kind
+
+PIPELINE_PODS = [stage.task_id for stage in BATCH_STAGES if stage.kind is Kind.POD]
 RUN_ID = "backfill__2024-07-05T20-30-00-00-00-"
 
 Rendered = Callable[..., tuple[Any, dict[str, Any]]]

@@ -9,9 +9,11 @@ import pytest
 from consume_historical.validate_stage import Bar, ValidateSettings
 from consume_historical.validate_stage import judge as judge_batch
 from ticklake import calendar, lineage
-from ticklake.batch_checks import QualityError, QualitySettings, finish_validation
+from ticklake.batch_checks import QualityError, QualitySettings, finish_validation, validation_record
+from ticklake.batch_stage import Stopwatch
 from ticklake.lineage import ObjectRef, StageRecord, SymbolResult
 from ticklake.objects import ObjectStore
+from ticklake.pipeline import VALIDATE_RAW
 from ticklake.records import Source, SymbolStatus, batch_checksum
 from ticklake.settings import CatalogSettings
 
@@ -89,7 +91,9 @@ def judge(monkeypatch: pytest.MonkeyPatch) -> Callable[..., StageRecord]:
             settings, records["fetch-historical"], consumed, bars, revised or {}, (), great_dividends or {}
         )
         try:
-            return finish_validation(cast(ObjectStore, None), "validate-raw", consumed, checks, AT, "x", held)
+            made = validation_record(VALIDATE_RAW, consumed, checks, Stopwatch(), "x", held)
+            finish_validation(cast(ObjectStore, None), made)
+            return made
         except QualityError:
             run.failed = records["validate-raw"]
             raise

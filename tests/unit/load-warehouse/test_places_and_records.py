@@ -15,6 +15,7 @@ from load_warehouse.schema import ACTIONS, BARS
 from load_warehouse.stored_rows import bars_in_force, csv_rows, lake_rows
 from ticklake.errors import IntegrityError
 from ticklake.lineage import StageRecord, SymbolChanges, SymbolResult
+from ticklake.pipeline import SUCCESS
 from ticklake.records import Source
 from ticklake.tables import BAR_COLUMNS, CORPORATE_ACTIONS, DAILY_BARS, Column, arrow_schema
 
@@ -126,7 +127,7 @@ def test_rows_are_distinguished_by_key_and_a_change_is_not_compared() -> None:
     assert lake_rows(arrow_schema(CORPORATE_ACTIONS.columns).empty_table(), ACTIONS) == {}
 
 
-STAGES = ("fetch-historical", "consume-historical", "validate-raw", "daily-analytics", "load-warehouse")
+STAGES = tuple(stage.program for stage in SUCCESS.upstream)
 
 
 def records(**changes: dict[str, Any]) -> dict[str, StageRecord]:

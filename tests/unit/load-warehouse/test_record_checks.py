@@ -8,10 +8,11 @@ import pytest
 from load_warehouse.record_checks import Records, quarantine_faults, record_faults
 from ticklake.lineage import StageRecord, SymbolChanges, SymbolResult
 from ticklake.objects import ObjectInfo
+from ticklake.pipeline import SUCCESS
 from ticklake.records import Source, SymbolStatus
 
 AT = datetime(2026, 8, 7, 22, tzinfo=UTC)
-STAGES = ("fetch-historical", "consume-historical", "validate-raw", "daily-analytics", "load-warehouse")
+STAGES = tuple(stage.program for stage in SUCCESS.upstream)
 OK = SymbolResult(rows=5, checksum="five", changes=SymbolChanges(unchanged=5))
 HELD = SymbolResult(status=SymbolStatus.HELD, rows=0, checksum="none", reasons=("odd",))
 

@@ -20,11 +20,11 @@ from load_warehouse.schema import (
     create_table,
     create_view,
     literal,
-    schema_of,
 )
 from load_warehouse.session import is_snowflake
 from load_warehouse.staging import copy_into
 from ticklake.records import Source
+from ticklake.warehouse_tables import schema_of
 
 T, S = "DB.MARKET.T", "DB.MARKET.S"
 

@@ -8,13 +8,12 @@ from archive_ticks.maintenance import MaintenanceSettings, maintain
 from archive_ticks.retention import today_utc
 from ticklake.batch_stage import Arguments, iso_date, run_id, task_main
 from ticklake.errors import ConfigurationError
-
-_NAME = "maintain-tables"
+from ticklake.pipeline import MAINTAIN_TABLES
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Maintain the lake's tables and exit."""
-    parser = Arguments(prog=_NAME, description="Further settings come from TICKLAKE_… variables.")
+    parser = Arguments(prog=MAINTAIN_TABLES.program, description="Further settings come from TICKLAKE_… variables.")
     parser.add_argument("--date", type=iso_date, required=True, help="day from which ages are counted, YYYY-MM-DD")
     parser.add_argument("--run-id", type=run_id, required=True, help="the run, for the snapshots that it makes")
 
@@ -23,4 +22,4 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
             raise ConfigurationError(f"--date {arguments.date} is still to come: nothing is that old")
         return maintain(settings, arguments.run_id, arguments.date).model_dump(mode="json")
 
-    task_main(_NAME, MaintenanceSettings, body, parser, argv)
+    task_main(MAINTAIN_TABLES.program, MaintenanceSettings, body, parser, argv)

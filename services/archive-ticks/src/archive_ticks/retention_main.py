@@ -7,13 +7,12 @@ from typing import NoReturn
 from archive_ticks.retention import RetentionSettings, apply_retention, today_utc
 from ticklake.batch_stage import Arguments, iso_date, run_id, task_main
 from ticklake.errors import ConfigurationError
-
-_NAME = "apply-retention"
+from ticklake.pipeline import APPLY_RETENTION
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Remove what has served its time and exit."""
-    parser = Arguments(prog=_NAME, description="Further settings come from TICKLAKE_… variables.")
+    parser = Arguments(prog=APPLY_RETENTION.program, description="Further settings come from TICKLAKE_… variables.")
     parser.add_argument("--date", type=iso_date, required=True, help="day from which ages are counted, YYYY-MM-DD")
     parser.add_argument("--run-id", type=run_id, required=True, help="the run, for the log")
     parser.add_argument("--dry-run", action="store_true", help="only count")
@@ -24,4 +23,4 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         done = apply_retention(settings, arguments.date, dry_run=arguments.dry_run)
         return {"run_id": arguments.run_id, "bytes": done.size, "objects": done.objects}
 
-    task_main(_NAME, RetentionSettings, body, parser, argv)
+    task_main(APPLY_RETENTION.program, RetentionSettings, body, parser, argv)

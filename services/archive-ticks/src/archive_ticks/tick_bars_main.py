@@ -7,13 +7,12 @@ from typing import NoReturn
 
 from archive_ticks.tick_bars_stage import BarSettings, make_bars
 from ticklake.batch_stage import Arguments, iso_date, run_id, task_main
-
-_NAME = "tick-bars"
+from ticklake.pipeline import TICK_BARS
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Make the bars of what arrived up to an hour's end and exit."""
-    parser = Arguments(prog=_NAME, description="Further settings come from TICKLAKE_… variables.")
+    parser = Arguments(prog=TICK_BARS.program, description="Further settings come from TICKLAKE_… variables.")
     parser.add_argument("--date", type=iso_date, required=True, help="day of arrival (UTC), YYYY-MM-DD")
     parser.add_argument("--hour", type=_hour, required=True, help="hour of arrival (UTC), 0 to 23")
     parser.add_argument("--run-id", type=run_id, required=True, help="the run, for the log and the tables' snapshots")
@@ -23,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         made = make_bars(settings, hour, arguments.run_id)
         return made | {"run_id": arguments.run_id}
 
-    task_main(_NAME, BarSettings, body, parser, argv)
+    task_main(TICK_BARS.program, BarSettings, body, parser, argv)
 
 
 def _hour(text: str) -> int:

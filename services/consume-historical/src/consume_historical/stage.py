@@ -1,6 +1,5 @@
 """The stage: read the batch's ranges, check, write, check again, commit."""
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
@@ -9,11 +8,11 @@ from consume_historical.batch_assembly import Assembly, InvalidMessageError, Sym
 from consume_historical.range_reader import opened
 from consume_historical.raw_csv import write_actions, write_symbol
 from consume_historical.settings import ConsumeSettings
-from ticklake import lineage, logs, quarantine
-from ticklake.batch_stage import Run
-from ticklake.errors import ConfigurationError, IntegrityError
+from ticklake import logs, quarantine
+from ticklake.batch_stage import Run, Stopwatch, stage_record
+from ticklake.errors import IntegrityError
 from ticklake.kafka import ConfirmedProducer
-from ticklake.lineage import ObjectRef, OffsetRange, StageRecord, SymbolResult
+from ticklake.lineage import ObjectRef, StageRecord, SymbolResult
 from ticklake.objects import ObjectStore
 from ticklake.pipeline import CONSUME, FETCH
 from ticklake.quarantine import QuarantinedMessage, quarantined
@@ -32,12 +31,9 @@ def run_stage(settings: ConsumeSettings, run: Run) -> tuple[StageRecord, ObjectS
         ConfigurationError: the run has not fetched, or for another date.
         IntegrityError: the batch is not whole, or the store or the log lost a part of it.
     """
-    started_at = datetime.now(UTC)
-    begun = time.perf_counter()
+    watch = Stopwatch()
     store = ObjectStore(settings.store)
-    fetched = lineage.read(store, run.run_id, FETCH.program)
-    if fetched.batch_date != run.batch_date:
-        raise ConfigurationError(f"run {run.run_id} fetched for {fetched.batch_date}, not for --date {run.batch_date}")
+    fetched = run.record_before(store, CONSUME)
     ranges = tuple(part for part in fetched.offsets if part.topic == BATCH_TOPIC)
     assembly = Assembly(fetched.batch_id)
     with opened(settings.kafka, ranges) as reader:
@@ -46,22 +42,42 @@ def run_stage(settings: ConsumeSettings, run: Run) -> tuple[StageRecord, ObjectS
             for record in reader.records(settings.consume_deadline_seconds)
             if (message := _take(assembly, record, run)) is not None
         ]
-        read = time.perf_counter()
+        watch.lap("read")
         _keep_rejected(settings.kafka, store, rejected)
         whole = assembly.finish()
         _compare(whole, fetched)
         objects = _write(store, whole)
         actions = write_actions(store, run.run_id, run.batch_date, whole)
-        written = time.perf_counter()
+        watch.lap("write")
         note = reader.commit()
+        watch.lap("commit")
     notes = [] if note is None else [note]
     if rejected:
         notes.append(f"{len(rejected)} invalid messages quarantined, the first because of {rejected[0].reason}")
     for line in notes:
         log.warning(line)
     log.info("read", repeated=assembly.repeated, of_other_batches=assembly.foreign, invalid=len(rejected))
-    timings = {"read": read - begun, "write": written - read, "commit": time.perf_counter() - written}
-    record = _record(settings, fetched, started_at, whole, objects, actions, len(rejected), notes, timings, ranges)
+    symbols = {
+        symbol: SymbolResult(
+            status=part.trailer.status,
+            rows=len(part.rows),
+            checksum=part.checksum,
+            reasons=fetched.symbols[symbol].reasons,
+        )
+        for symbol, part in whole.items()
+    }
+    record = stage_record(
+        CONSUME,
+        fetched,
+        watch,
+        settings.code_version,
+        symbols,
+        quarantined=len(rejected),
+        offsets=ranges,
+        objects=objects,
+        actions=actions,
+        notes=tuple(notes),
+    )
     return record, store
 
 
@@ -112,46 +128,3 @@ def _write(store: ObjectStore, whole: dict[str, SymbolBatch]) -> tuple[ObjectRef
     parts = [(symbol, part) for symbol, part in whole.items() if part.rows]
     with ThreadPoolExecutor(_WRITERS) as pool:
         return tuple(pool.map(lambda item: write_symbol(store, *item), parts))
-
-
-def _record(
-    settings: ConsumeSettings,
-    fetched: StageRecord,
-    started_at: datetime,
-    whole: dict[str, SymbolBatch],
-    objects: tuple[ObjectRef, ...],
-    actions: ObjectRef,
-    invalid: int,
-    notes: list[str],
-    timings: dict[str, float],
-    ranges: tuple[OffsetRange, ...],
-) -> StageRecord:
-    symbols = {
-        symbol: SymbolResult(
-            status=part.trailer.status,
-            rows=len(part.rows),
-            checksum=part.checksum,
-            reasons=fetched.symbols[symbol].reasons,
-        )
-        for symbol, part in whole.items()
-    }
-    rows = sum(result.rows for result in symbols.values())
-    return StageRecord(
-        stage=CONSUME.program,
-        run_id=fetched.run_id,
-        batch_id=fetched.batch_id,
-        batch_date=fetched.batch_date,
-        source=fetched.source,
-        rows_in=rows + invalid,
-        rows_out=rows,
-        quarantined=invalid,
-        symbols=symbols,
-        offsets=ranges,
-        objects=objects,
-        actions=actions,
-        notes=tuple(notes),
-        timings={step: round(seconds, 3) for step, seconds in timings.items()},
-        started_at=started_at,
-        finished_at=datetime.now(UTC),
-        code_version=settings.code_version,
-    )

@@ -16,8 +16,8 @@ from pydantic import Field
 
 from consume_historical.fact_recorder import FactRecorder, read_bars
 from ticklake import calendar, facts, lineage, logs
-from ticklake.batch_checks import QualitySettings, finish_validation, most, over, some
-from ticklake.batch_stage import Run
+from ticklake.batch_checks import QualitySettings, finish_validation, most, over, some, validation_record
+from ticklake.batch_stage import Run, Stopwatch
 from ticklake.catalog import LakeTables
 from ticklake.errors import ConfigurationError
 from ticklake.facts import Changes
@@ -59,11 +59,9 @@ def validate_run(settings: ValidateSettings, run: Run) -> tuple[StageRecord, Obj
         IntegrityError: an object is not the one that was recorded.
         QualityError: too many symbols are held or brought nothing, or too many messages were no valid ones.
     """
-    started_at = datetime.now(UTC)
+    watch = Stopwatch()
     store = ObjectStore(settings.store)
-    consumed = lineage.read(store, run.run_id, CONSUME.program)
-    if consumed.batch_date != run.batch_date:
-        raise ConfigurationError(f"run {run.run_id} is of {consumed.batch_date}, not of --date {run.batch_date}")
+    consumed = run.record_before(store, VALIDATE_RAW)
     fetched = lineage.read(store, run.run_id, FETCH.program)
     releases = _releases(store, fetched)
     with ThreadPoolExecutor(_READERS) as pool:
@@ -82,7 +80,8 @@ def validate_run(settings: ValidateSettings, run: Run) -> tuple[StageRecord, Obj
         releases = {symbol: each for symbol, each in releases.items() if symbol not in great_dividends}
     checks, broken = judge(settings, fetched, consumed, bars, revised, releases, great_dividends)
     held = {symbol: reasons for symbol, reasons in broken.items() if symbol not in releases}
-    record = finish_validation(store, VALIDATE_RAW.program, consumed, checks, started_at, settings.code_version, held)
+    record = validation_record(VALIDATE_RAW, consumed, checks, watch, settings.code_version, held)
+    finish_validation(store, record)
     notes = [
         f"{symbol} goes on, as it was {releases[symbol].description()}: {'; '.join(reasons)}"
         for symbol, reasons in broken.items()

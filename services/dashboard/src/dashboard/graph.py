@@ -4,10 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ticklake.lineage import StageRecord
-from ticklake.pipeline import CONSUME, FETCH, LOAD, PROCESS, VALIDATE_RAW
-from ticklake.tables import DAILY_ANALYTICS, DAILY_BARS, namespace_of
-
-_TABLES = {VALIDATE_RAW.program: DAILY_BARS, PROCESS.program: DAILY_ANALYTICS}
+from ticklake.pipeline import BATCH_STAGES, VALIDATE_RAW, Place
 
 
 def build(records: Sequence[StageRecord], table: str | None) -> dict[str, Any]:
@@ -50,37 +47,26 @@ def _describe(record: StageRecord) -> str:
 
 
 def _written(record: StageRecord, table: str | None) -> dict[str, str] | None:
-    if record.stage == FETCH.program and record.offsets:
-        topic = record.offsets[0].topic
+    stage = next(each for each in BATCH_STAGES if each.program == record.stage)
+    if not stage.writes or not (text := _put_in(stage.writes[0], record)):
+        return None
+    kind, name = stage.writes[0].kind, stage.writes[0].of_batch(record.source, record.batch_date)
+    if kind == "warehouse":
+        kind, name = "table", table or "warehouse"
+    return _node(kind, name, "object_group" if kind == "objects" else kind, name, text)
+
+
+def _put_in(place: Place, record: StageRecord) -> str:
+    """What a stage put into its place; empty for none: facts of a batch that is rejected are not recorded."""
+    if place.kind == "topic":
         ranges = ", ".join(f"p{each.partition}: {each.first}–{each.last}" for each in record.offsets)
-        return _node("topic", topic, "topic", topic, f"offsets {ranges}")
-    if record.stage == CONSUME.program and record.objects:
-        folder = _common_folder([ref.key for ref in record.objects])
+        return f"offsets {ranges}" if ranges else ""
+    if place.kind == "objects":
         size = sum(ref.size for ref in record.objects)
-        return _node("objects", folder, "object_group", folder, f"{len(record.objects)} objects, {size:,} bytes")
-    if record.stage in _TABLES and (text := _put_in(record)):
-        name = f"{namespace_of(record.source)}.{_TABLES[record.stage].name}"
-        return _node("table", name, "table", name, text)
-    if record.stage == LOAD.program:
-        return _node("table", table or "warehouse", "table", table or "warehouse", f"{len(record.symbols)} symbols")
-    return None
-
-
-def _put_in(record: StageRecord) -> str:
-    """What a stage put into its table; empty for none: facts of a batch that is rejected are not recorded."""
-    if record.stage == PROCESS.program:
+        return f"{len(record.objects)} objects, {size:,} bytes" if record.objects else ""
+    if record.stage != VALIDATE_RAW.program:
         return f"{len(record.symbols)} symbols"
     if all(part.changes is None for part in record.symbols.values()):
         return ""
     changes = record.changes()
     return f"{changes.new:,} new, {changes.unchanged:,} unchanged, {changes.revised:,} revised"
-
-
-def _common_folder(keys: Sequence[str]) -> str:
-    parts = [key.split("/")[:-1] for key in keys]
-    shared = []
-    for level in zip(*parts, strict=False):
-        if len(set(level)) > 1:
-            break
-        shared.append(level[0])
-    return "/".join(shared) + "/"

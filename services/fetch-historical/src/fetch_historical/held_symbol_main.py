@@ -9,9 +9,8 @@ from pydantic import Field
 from ticklake import held_symbols
 from ticklake.batch_stage import Arguments, run_id, task_main
 from ticklake.objects import ObjectStore
+from ticklake.pipeline import HELD_SYMBOL
 from ticklake.settings import StageSettings, StoreSettings
-
-_NAME = "held-symbol"
 
 
 class HeldSettings(StageSettings):
@@ -22,12 +21,12 @@ class HeldSettings(StageSettings):
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Keep a person's decision on a held symbol; the stages of a release are started by whoever calls this."""
-    parser = Arguments(prog=_NAME, description="Further settings come from TICKLAKE_… variables.")
+    parser = Arguments(prog=HELD_SYMBOL.program, description="Further settings come from TICKLAKE_… variables.")
     parser.add_argument("action", choices=("release", "drop"), help="send the stored answer, or set it aside for good")
     parser.add_argument("symbol", type=str.upper, help="the ticker")
     parser.add_argument("--run", type=_run, help="the run that holds it (default: the newest)")
     parser.add_argument("--by", required=True, help="who decides")
-    task_main(_NAME, HeldSettings, _decide, parser, argv)
+    task_main(HELD_SYMBOL.program, HeldSettings, _decide, parser, argv)
 
 
 def _run(text: str) -> str | None:

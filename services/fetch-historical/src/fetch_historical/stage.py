@@ -1,10 +1,7 @@
 """The stage: answers, clean bars, confirmed messages, result record."""
 
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
 
 from fetch_historical.answer_fetcher import Collected, collect, listed
 from fetch_historical.answer_store import (
@@ -21,7 +18,7 @@ from fetch_historical.publisher import BatchSender
 from fetch_historical.released_answers import replayed
 from fetch_historical.settings import FetchSettings
 from ticklake import calendar, logs
-from ticklake.batch_stage import Run
+from ticklake.batch_stage import Run, Stopwatch, stage_record
 from ticklake.errors import ConfigurationError
 from ticklake.kafka import ConfirmedProducer
 from ticklake.lineage import StageRecord, SymbolResult
@@ -33,19 +30,6 @@ from ticklake.topics import BATCH_TOPIC
 log = logs.get(__name__)
 
 
-@dataclass
-class _Clock:
-    """Seconds per step."""
-
-    timings: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self.timings[name] = round(self.timings.get(name, 0.0) + time.perf_counter() - start, 3)
-
-
 def run_stage(settings: FetchSettings, run: Run) -> tuple[StageRecord, ObjectStore]:
     """Fetch, store, clean, send; see `ticklake.batch_stage.batch_main`.
 
@@ -54,60 +38,49 @@ def run_stage(settings: FetchSettings, run: Run) -> tuple[StageRecord, ObjectSto
         ConfigurationError: no symbol has any row, the settings do not fit together, or what is to be sent was not
             released or is not there any more.
     """
-    started_at = datetime.now(UTC)
-    clock = _Clock()
+    watch = Stopwatch()
     store = ObjectStore(settings.store)
     symbols = settings.wanted_symbols
     if settings.released_from is not None:
         symbols = settings.symbols
-        with clock.step("answers"):
-            answer, period = replayed(store, settings.released_from, symbols, run)
+        answer, period = replayed(store, settings.released_from, symbols, run)
         source, answers, collected = answer.source, [answer], Collected({answer.symbol: answer}, {})
     else:
-        source, period = settings.source, batch_period(run.batch_date, settings.years, started_at.date())
+        source, period = settings.source, batch_period(run.batch_date, settings.years, watch.started_at.date())
         further = {"seed": settings.simulated.seed} if source is Source.SIMULATED else {}
         book = AnswerStore(store, run.run_id, source, request_header(source, period, symbols, **further))
-        with clock.step("answers"):
-            collected = collect(book, settings, period, symbols)
-        answers = [_answer(symbol, collected, book, started_at) for symbol in symbols]
-    with clock.step("calendar"):
-        sessions = calendar.sessions(settings.calendar, period.first, period.last)
+        collected = collect(book, settings, period, symbols)
+        answers = [_answer(symbol, collected, book, watch.started_at) for symbol in symbols]
+    watch.lap("answers")
+    sessions = calendar.sessions(settings.calendar, period.first, period.last)
+    watch.lap("calendar")
     _reject_nothing(answers, [answer for answer in answers if answer.rows.num_rows], collected)
     results: dict[str, SymbolResult] = {}
     notes: list[str] = []
-    with clock.step("send"), ConfirmedProducer(settings.kafka, FETCH.program) as producer:
+    with ConfirmedProducer(settings.kafka, FETCH.program) as producer:
         sender = BatchSender(producer, store, run, symbols)
         for answer in answers:
             cleaned = _clean(answer, run, period, sessions, settings)
             notes += _notes(answer, cleaned, sessions)
             results[answer.symbol] = sender.send(answer, cleaned)
         offsets = producer.confirm()
+    watch.lap("send")
     _reject_nothing(answers, [a for a in answers if results[a.symbol].rows or results[a.symbol].held], collected)
     for note in notes:
         log.warning(note)
-    rows_out, quarantined, held = (
-        sum(getattr(result, name) for result in results.values()) for name in ("rows", "quarantined", "held")
-    )
-    record = StageRecord(
-        stage=FETCH.program,
-        run_id=run.run_id,
-        batch_id=run.batch_id,
-        batch_date=run.batch_date,
+    record = stage_record(
+        FETCH,
+        run,
+        watch,
+        settings.code_version,
+        results,
         source=source,
         first_day=period.first,
         released_from=settings.released_from,
-        rows_in=rows_out + quarantined + held,
-        rows_out=rows_out,
-        quarantined=quarantined,
-        held=held,
-        symbols=results,
+        quarantined=sum(result.quarantined for result in results.values()),
         offsets=tuple(part for part in offsets if part.topic == BATCH_TOPIC),
         objects=tuple(answer.stored for answer in answers if answer.stored is not None),
         notes=tuple(notes),
-        timings=clock.timings,
-        started_at=started_at,
-        finished_at=datetime.now(UTC),
-        code_version=settings.code_version,
     )
     return record, store
 

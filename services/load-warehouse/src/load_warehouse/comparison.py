@@ -11,7 +11,7 @@ from load_warehouse import stored_rows
 from load_warehouse.daily_load import ANALYTICS, BAR_VERSIONS, PARTS, Part
 from load_warehouse.lake_rows import Lake, groups
 from load_warehouse.record_checks import Records
-from load_warehouse.schema import DAILY, schema_of
+from load_warehouse.schema import DAILY
 from load_warehouse.session import Session
 from load_warehouse.stored_rows import Rows, Stored
 from ticklake.errors import IntegrityError
@@ -20,6 +20,7 @@ from ticklake.objects import ObjectStore
 from ticklake.pipeline import CONSUME, FETCH, LOAD, PROCESS, VALIDATE_RAW, Stage
 from ticklake.records import SymbolStatus, batch_checksum
 from ticklake.tables import DAILY_ANALYTICS, DAILY_BARS
+from ticklake.warehouse_tables import schema_of
 
 if TYPE_CHECKING:
     import pyarrow as pa

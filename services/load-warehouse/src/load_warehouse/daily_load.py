@@ -5,9 +5,8 @@ lake's current snapshot, whichever run made it, so it does not matter in which o
 """
 # ruff: noqa: S608 - identifiers are this package's own and the checked database name; values are parameters
 
-import time
-from collections.abc import Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Collection
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -16,13 +15,15 @@ from load_warehouse import audit, merge
 from load_warehouse.audit import LoadResult
 from load_warehouse.lake_rows import Lake, groups
 from load_warehouse.parquet import for_warehouse
-from load_warehouse.schema import ACTIONS, ADJUSTED_PRICES, AUDIT, BARS, DAILY, Table, ensure, present, schema_of
+from load_warehouse.schema import ACTIONS, ADJUSTED_PRICES, AUDIT, BARS, DAILY, Table, ensure, present
 from load_warehouse.session import Session
 from load_warehouse.staging import Staging, drop_leftovers, staged
+from ticklake.batch_stage import Stopwatch
 from ticklake.errors import IntegrityError, StageError
 from ticklake.lineage import StageRecord, SymbolResult
 from ticklake.records import batch_checksum
 from ticklake.tables import CORPORATE_ACTIONS, DAILY_ANALYTICS, DAILY_BARS, IcebergTable
+from ticklake.warehouse_tables import schema_of
 
 _ROWS_PER_FILE = 100_000
 """About 40 MB in memory with the columns of the analytics."""
@@ -53,17 +54,6 @@ class Loaded:
 
     results: list[LoadResult]
     symbols: dict[str, SymbolResult] = field(default_factory=dict)
-    timings: dict[str, float] = field(default_factory=dict)
-
-
-@contextmanager
-def timed(timings: dict[str, float], step: str) -> Iterator[None]:
-    """Add the seconds that the block takes to `timings[step]`."""
-    start = time.perf_counter()
-    try:
-        yield
-    finally:
-        timings[step] = round(timings.get(step, 0.0) + time.perf_counter() - start, 4)
 
 
 def fit_symbols(processed: StageRecord) -> list[str]:
@@ -71,7 +61,7 @@ def fit_symbols(processed: StageRecord) -> list[str]:
     return sorted(symbol for symbol, part in processed.symbols.items() if part.rows)
 
 
-def load(lake: Lake, session: Session, processed: StageRecord, code_version: str) -> Loaded:
+def load(lake: Lake, session: Session, processed: StageRecord, code_version: str, watch: Stopwatch) -> Loaded:
     """Bring the history of the batch's symbols into the warehouse and read the analytics back.
 
     Doing it again changes nothing but the audit. All tables change together, after the warehouse itself found every row
@@ -90,33 +80,32 @@ def load(lake: Lake, session: Session, processed: StageRecord, code_version: str
         _Work(session, schema, str(processed.source), part, result)
         for part, result in zip(PARTS, loaded.results, strict=True)
     ]
-    timings = loaded.timings
-    with timed(timings, "prepare"):
-        there = present(session)
-        for work in works:
-            drop_leftovers(session, there, work.part.table, processed.run_id)
-        ensure(session, there, schema, (*(work.part.table for work in works), AUDIT), (ADJUSTED_PRICES,))
+    there = present(session)
+    for work in works:
+        drop_leftovers(session, there, work.part.table, processed.run_id)
+    ensure(session, there, schema, (*(work.part.table for work in works), AUDIT), (ADJUSTED_PRICES,))
+    watch.lap("prepare")
     with ExitStack() as stack:
         for work in works:
-            with timed(timings, "compare"):
-                work.compare(lake, symbols)
+            work.compare(lake, symbols)
+            watch.lap("compare")
             if work.part is ANALYTICS:
                 _check_recorded(processed, work.counts)
             if work.differing:
                 staging = stack.enter_context(staged(session, schema, work.part.table, processed.run_id, load_id))
-                with timed(timings, "stage"):
-                    work.stage(lake, staging)
+                work.stage(lake, staging)
+                watch.lap("stage")
         with session.transaction():
-            with timed(timings, "merge"):
-                for work in works:
-                    work.merge()
-            with timed(timings, "verify"):
-                for work in works:
-                    work.verify()
-                loaded.symbols = _read_back(session, works[0], processed)
-                # What was merged locks the table: a newer state is loaded after this one.
-                if not lake.is_current(DAILY_ANALYTICS):
-                    raise StageError("another run changed the table daily_analytics during the load; try again")
+            for work in works:
+                work.merge()
+            watch.lap("merge")
+            for work in works:
+                work.verify()
+            loaded.symbols = _read_back(session, works[0], processed)
+            # What was merged locks the table: a newer state is loaded after this one.
+            if not lake.is_current(DAILY_ANALYTICS):
+                raise StageError("another run changed the table daily_analytics during the load; try again")
+            watch.lap("verify")
             for result in loaded.results:
                 audit.write(session, schema, result)
     return loaded

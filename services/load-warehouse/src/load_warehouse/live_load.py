@@ -11,22 +11,22 @@ from typing import TYPE_CHECKING
 from load_warehouse import audit, merge
 from load_warehouse.audit import LoadResult
 from load_warehouse.parquet import for_warehouse
-from load_warehouse.schema import AUDIT, LIVE_BARS, WINDOWS, Table, ensure, present, schema_of
+from load_warehouse.schema import AUDIT, LIVE_BARS, WINDOWS, Table, ensure, present
 from load_warehouse.session import Session
 from load_warehouse.settings import LiveLoadSettings
 from load_warehouse.staging import Staging, drop_leftovers, staged
 from ticklake import logs, tables
 from ticklake.catalog import LakeTables, matching
 from ticklake.errors import IntegrityError
+from ticklake.pipeline import LOAD_LIVE
 from ticklake.records import Source
 from ticklake.tables import NAMESPACES, IcebergTable, namespace_of
+from ticklake.warehouse_tables import schema_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 log = logs.get(__name__)
-
-NAME = "load-live"
 
 _SCHEMAS = {namespace_of(source): schema_of(source) for source in Source}
 
@@ -73,7 +73,7 @@ def load_live(settings: LiveLoadSettings, run_id: str) -> list[LoadResult]:
     results: list[LoadResult] = []
     if not there:
         return results
-    with Session(settings.warehouse, tag=f"ticklake {NAME} {run_id}") as session:
+    with Session(settings.warehouse, tag=f"ticklake {LOAD_LIVE.program} {run_id}") as session:
         known = present(session)
         for part, snapshot in there:
             flow = settings.live.namespace
@@ -97,7 +97,7 @@ class _Load:
     def __init__(self, lake: LakeTables, session: Session, part: Part, result: LoadResult, flow: str) -> None:
         self.lake, self.session, self.part, self.result, self.flow = lake, session, part, result, flow
         self.target = f"{session.database}.{part.schema}.{part.table.name}"
-        self.owner = f"{NAME}/{flow}"
+        self.owner = f"{LOAD_LIVE.program}/{flow}"
         """Of the staging tables: a load that was killed leaves them to the flow's next one."""
 
     def run(self, known: dict[tuple[str, str], set[str]], snapshot: int) -> bool:

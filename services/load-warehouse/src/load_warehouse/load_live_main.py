@@ -4,14 +4,15 @@ import argparse
 from collections.abc import Sequence
 from typing import NoReturn
 
-from load_warehouse.live_load import NAME, load_live
+from load_warehouse.live_load import load_live
 from load_warehouse.settings import LiveLoadSettings
 from ticklake.batch_stage import Arguments, run_id, task_main
+from ticklake.pipeline import LOAD_LIVE
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Load and exit."""
-    parser = Arguments(prog=NAME, description="Settings come from TICKLAKE_… variables.")
+    parser = Arguments(prog=LOAD_LIVE.program, description="Settings come from TICKLAKE_… variables.")
     parser.add_argument("--run-id", type=run_id, required=True, help="the run, for the log and the audit")
 
     def body(settings: LiveLoadSettings, arguments: argparse.Namespace) -> dict[str, object]:
@@ -22,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         }
         return {"run_id": arguments.run_id, **total}
 
-    task_main(NAME, LiveLoadSettings, body, parser, argv)
+    task_main(LOAD_LIVE.program, LiveLoadSettings, body, parser, argv)
 
 
 if __name__ == "__main__":

@@ -7,22 +7,21 @@ they are now, so a later run's rows are there too; where such a run is still und
 """
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 
 from load_warehouse.comparison import NO_ROWS, Comparison
-from load_warehouse.daily_load import fit_symbols, timed
+from load_warehouse.daily_load import fit_symbols
 from load_warehouse.lake_rows import Lake
 from load_warehouse.record_checks import Records, quarantine_faults, record_faults
 from load_warehouse.session import Session
 from load_warehouse.settings import LoadSettings
 from ticklake import lineage, logs
-from ticklake.batch_stage import Run
+from ticklake.batch_stage import Run, Stopwatch, stage_record
 from ticklake.catalog import LakeTables
-from ticklake.errors import ConfigurationError, IntegrityError
+from ticklake.errors import IntegrityError
 from ticklake.keys import lineage_key
 from ticklake.lineage import RunLineage, StageRecord, SymbolResult
 from ticklake.objects import ObjectStore
-from ticklake.pipeline import CONSUME, FETCH, LOAD, PROCESS, SUCCESS, VALIDATE_RAW
+from ticklake.pipeline import FETCH, LOAD, PROCESS, SUCCESS
 
 log = logs.get(__name__)
 
@@ -34,28 +33,22 @@ def reconcile_run(settings: LoadSettings, run: Run) -> tuple[StageRecord, Object
         ConfigurationError: a stage of the run has no record.
         IntegrityError: the places disagree; the summary names every disagreement.
     """
-    started_at = datetime.now(UTC)
-    timings: dict[str, float] = {}
+    watch = Stopwatch()
     store = ObjectStore(settings.store)
     with ThreadPoolExecutor(4) as pool:
-        programs = [stage.program for stage in (FETCH, CONSUME, VALIDATE_RAW, PROCESS, LOAD)]
+        programs = [stage.program for stage in SUCCESS.upstream]
         records = dict(zip(programs, pool.map(lambda p: lineage.read(store, run.run_id, p), programs), strict=True))
-    if records[LOAD.program].batch_date != run.batch_date:
-        raise ConfigurationError(
-            f"run {run.run_id} is of {records[LOAD.program].batch_date}, not of {run.batch_date}: "
-            "check --date and --run-id"
-        )
-    with timed(timings, "records"):
-        faults = list(record_faults(records))
-        faults += quarantine_faults(store, records[FETCH.program])
-    with timed(timings, "connect"):
-        session = Session(settings.warehouse, tag=f"ticklake {SUCCESS.program} {run.run_id}")
-    with session, timed(timings, "rows"):
+    run.check_date(records[LOAD.program])
+    faults = [*record_faults(records), *quarantine_faults(store, records[FETCH.program])]
+    watch.lap("records")
+    with Session(settings.warehouse, tag=f"ticklake {SUCCESS.program} {run.run_id}") as session:
+        watch.lap("connect")
         lake = Lake(LakeTables(settings.catalog, settings.store), records[LOAD.program].source)
         comparison = Comparison(store, lake, session, records)
         comparison.run()
         faults += comparison.faults
-    record = _record(run, records, comparison, bool(faults), timings, started_at, settings.code_version)
+    watch.lap("rows")
+    record = _record(records, comparison, bool(faults), watch, settings.code_version)
     lineage.write_run(store, _summary(record, records, comparison, faults))
     if faults:
         for fault in faults:
@@ -67,16 +60,7 @@ def reconcile_run(settings: LoadSettings, run: Run) -> tuple[StageRecord, Object
     return record, store
 
 
-def _record(
-    run: Run,
-    records: Records,
-    comparison: Comparison,
-    faulty: bool,
-    timings: dict[str, float],
-    started_at: datetime,
-    version: str,
-) -> StageRecord:
-    loaded = records[LOAD.program]
+def _record(records: Records, comparison: Comparison, faulty: bool, watch: Stopwatch, version: str) -> StageRecord:
     fit = set(fit_symbols(records[PROCESS.program]))
     symbols = {
         symbol: SymbolResult(
@@ -89,25 +73,10 @@ def _record(
         else NO_ROWS.model_copy(update={"status": part.status, "reasons": part.reasons})
         for symbol, part in comparison.symbols.items()
     }
-    rows = sum(part.rows for part in symbols.values())
     # Where all is well they are as many, but for what a later run under way has computed and not yet loaded.
-    computed = sum(comparison.symbols[symbol].analytics for symbol in fit)
-    return StageRecord(
-        stage=SUCCESS.program,
-        run_id=run.run_id,
-        batch_id=loaded.batch_id,
-        batch_date=loaded.batch_date,
-        source=loaded.source,
-        rows_in=computed if faulty else rows,
-        rows_out=rows,
-        quarantined=0,
-        symbols=symbols,
-        snapshots=comparison.lake.snapshots(),
-        timings=timings,
-        started_at=started_at,
-        finished_at=datetime.now(UTC),
-        code_version=version,
-    )
+    computed = {"rows_in": sum(comparison.symbols[symbol].analytics for symbol in fit)} if faulty else {}
+    snapshots = comparison.lake.snapshots()
+    return stage_record(SUCCESS, records[LOAD.program], watch, version, symbols, snapshots=snapshots, **computed)
 
 
 def _summary(record: StageRecord, records: Records, comparison: Comparison, faults: list[str]) -> RunLineage:

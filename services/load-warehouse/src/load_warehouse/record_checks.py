@@ -1,12 +1,13 @@
 """Whether the stages' records agree with each other, before any stored row is read."""
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator
 
 from ticklake import keys
 from ticklake.lineage import StageRecord, SymbolChanges
 from ticklake.objects import ObjectStore
-from ticklake.pipeline import CONSUME, FETCH, LOAD, PROCESS, VALIDATE_RAW
+from ticklake.pipeline import FETCH, LOAD, PROCESS, SUCCESS, VALIDATE_RAW
 from ticklake.records import SymbolStatus
 from ticklake.tables import DAILY_ANALYTICS
 
@@ -22,18 +23,14 @@ def record_faults(records: Records) -> Iterator[str]:
         for name in ("batch_id", "batch_date", "source"):
             if getattr(record, name) != getattr(fetch, name):
                 yield f"{stage}: {name} is {getattr(record, name)}, that of {fetch.stage} {getattr(fetch, name)}"
-    consumed, judged, processed, loaded = (records[stage.program] for stage in (CONSUME, VALIDATE_RAW, PROCESS, LOAD))
-    yield from _changes(judged)
+    processed, loaded = records[PROCESS.program], records[LOAD.program]
+    yield from _changes(records[VALIDATE_RAW.program])
     # What was computed and loaded is the whole history, which is no shorter than the batch. The warehouse has the same,
     # unless a later run has changed it meanwhile.
     same = processed.snapshots.get(DAILY_ANALYTICS.name) == loaded.snapshots.get(DAILY_ANALYTICS.name)
-    for before, after, exact in (
-        (fetch, consumed, True),
-        (consumed, judged, True),
-        (judged, processed, False),
-        (processed, loaded, same),
-    ):
-        yield from _handed_on(before, after, exact)
+    exact = {PROCESS: False, LOAD: same}
+    for before, after in itertools.pairwise(SUCCESS.upstream):
+        yield from _handed_on(records[before.program], records[after.program], exact.get(after, True))
 
 
 def _sums(stage: str, record: StageRecord) -> Iterator[str]:

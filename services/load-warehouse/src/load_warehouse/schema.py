@@ -8,7 +8,6 @@ from load_warehouse.errors import AbsentError
 from load_warehouse.session import Session
 from ticklake import tables, warehouse_tables
 from ticklake.errors import ConfigurationError
-from ticklake.records import Source
 from ticklake.tables import CORPORATE_ACTIONS, DAILY_ANALYTICS, DAILY_BARS, Column
 
 TYPES = {
@@ -158,11 +157,6 @@ AUDIT = Table(
     ("LOAD_ID", "KIND"),
     "One row per load and table, written in the transaction that changed the tables",
 )
-
-
-def schema_of(source: Source) -> str:
-    """The schema for rows from `source`: nothing recorded or simulated is stored beside the real."""
-    return warehouse_tables.SCHEMA_YAHOO if source.is_real else warehouse_tables.SCHEMA_OTHER
 
 
 def literal(text: str) -> str:

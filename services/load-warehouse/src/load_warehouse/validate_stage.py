@@ -2,22 +2,22 @@
 # ruff: noqa: S608 - identifiers are this package's own and the checked database name; values are parameters
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, date, datetime
+from datetime import date
 
 from pydantic import Field
 
 from load_warehouse.merge import of_symbols
-from load_warehouse.schema import AUDIT, DAILY, literal, schema_of
+from load_warehouse.schema import AUDIT, DAILY, literal
 from load_warehouse.session import Session
 from load_warehouse.settings import WarehouseStageSettings
 from ticklake import calendar, lineage
-from ticklake.batch_checks import QualitySettings, finish_validation, most
-from ticklake.batch_stage import Run
-from ticklake.errors import ConfigurationError
+from ticklake.batch_checks import QualitySettings, finish_validation, most, validation_record
+from ticklake.batch_stage import Run, Stopwatch
 from ticklake.lineage import CheckResult, StageRecord
 from ticklake.objects import ObjectStore
-from ticklake.pipeline import FETCH, LOAD, VALIDATE_LOADED
+from ticklake.pipeline import FETCH, VALIDATE_LOADED
 from ticklake.tables import DAILY_ANALYTICS, FACT_TABLES
+from ticklake.warehouse_tables import schema_of
 
 _TABLES = (*FACT_TABLES, DAILY_ANALYTICS)
 
@@ -67,15 +67,15 @@ def validate_run(settings: ValidateSettings, run: Run) -> tuple[StageRecord, Obj
         ConfigurationError: the run has not loaded, or is of another date.
         QualityError: the warehouse's rows break a limit.
     """
-    started_at = datetime.now(UTC)
+    watch = Stopwatch()
     store = ObjectStore(settings.store)
-    loaded = lineage.read(store, run.run_id, LOAD.program)
+    loaded = run.record_before(store, VALIDATE_LOADED)
     fetched = lineage.read(store, run.run_id, FETCH.program)
-    if loaded.batch_date != run.batch_date:
-        raise ConfigurationError(f"run {run.run_id} is of {loaded.batch_date}, not of --date {run.batch_date}")
     with Session(settings.warehouse, tag=f"ticklake {VALIDATE_LOADED.program} {run.run_id}") as session:
         checks = list(_checks(session, loaded, settings.quality, settings.calendar, fetched))
-    return finish_validation(store, VALIDATE_LOADED.program, loaded, checks, started_at, settings.code_version), store
+    record = validation_record(VALIDATE_LOADED, loaded, checks, watch, settings.code_version)
+    finish_validation(store, record)
+    return record, store
 
 
 def _checks(

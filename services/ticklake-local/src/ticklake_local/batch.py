@@ -23,11 +23,10 @@ _TAIL_BYTES = 64 * 1024
 class StageFailed(StageError):
     """A stage ended with an exit code other than 0."""
 
-    def __init__(self, stage: Stage | None, program: str, code: int, log: Path, output: str) -> None:
+    def __init__(self, stage: Stage, code: int, log: Path, output: str) -> None:
         """Keep which stage it was, its exit code and the last lines of its log."""
         self.stage, self.code, self.log, self.output = stage, code, log, output
-        name = stage.task_id if stage else program
-        super().__init__(f"{name} failed with exit code {code}; its log is {log}")
+        super().__init__(f"{stage.task_id} failed with exit code {code}; its log is {log}")
         self.details = output
         if code == ExitCode.UNUSABLE:
             self.exit_code = ExitCode.UNUSABLE
@@ -48,40 +47,33 @@ def run_batch(
     """
     store = ObjectStore(platform.store)
     for stage in BATCH_STAGES:
-        run_stage(platform, hosts.of(stage), stage, asked, run_id, say)
+        arguments = ["--date", asked.batch_date.isoformat(), "--run-id", run_id]
+        run_stage(platform, hosts.of(stage), stage, arguments, asked.environment(), say)
         on_stage(stage, lineage.read(store, run_id, stage.program))
 
 
-def run_stage(platform: Platform, host: Host, stage: Stage, asked: BatchInput, run_id: str, say: Say) -> None:
-    """Run one stage of the pipeline in `host`."""
-    arguments = ["--date", asked.batch_date.isoformat(), "--run-id", run_id]
-    run_program(platform, host, stage.program, arguments, asked.environment(), say, stage)
-
-
-def run_program(
-    platform: Platform,
-    host: Host,
-    program: str,
-    arguments: list[str],
-    environment: dict[str, str],
-    say: Say,
-    stage: Stage | None = None,
+def run_stage(
+    platform: Platform, host: Host, stage: Stage, arguments: list[str], environment: dict[str, str], say: Say
 ) -> None:
-    """Run a program in `host`, once more where its exit code says that this may help.
+    """Run a stage in `host`, once more where its exit code says that this may help.
 
     Raises:
         StageFailed: it failed for good.
         ChildFailed: a server of the platform ended meanwhile, which the stage cannot do without.
     """
-    log = platform.folder.log(program)
+    log = platform.folder.log(stage.program)
     request = Request(
-        program=program, arguments=arguments, environment=platform.stage_env() | environment, log=str(log)
+        package=stage.image,
+        program=stage.program,
+        arguments=arguments,
+        environment=platform.stage_env() | environment,
+        log=str(log),
     )
     host.wait_ready()
     output = ""
     for attempt in range(_ATTEMPTS):
         if attempt:
-            say(f"  … {stage.task_id if stage else program} failed and is tried once more: {_last_line(output)}")
+            say(f"  … {stage.task_id} failed and is tried once more: {_last_line(output)}")
         start = log.stat().st_size if log.exists() else 0
         code = host.run(request, platform.check)
         if code == ExitCode.DONE:
@@ -93,7 +85,7 @@ def run_program(
             host.restart(platform.check)
         elif code == ExitCode.UNUSABLE:
             break
-    raise StageFailed(stage, program, code, log, output)
+    raise StageFailed(stage, code, log, output)
 
 
 def _last_line(output: str) -> str:

@@ -13,14 +13,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from fetch_historical.recordings import recorded
-from load_warehouse.live_load import NAME as LOAD_LIVE
 from ticklake import calendar
 from ticklake.catalog import LakeTables
 from ticklake.errors import ExitCode, StageError
+from ticklake.pipeline import LOAD_LIVE, TICK_BARS
 from ticklake.records import Source
 from ticklake.tables import DAILY_ANALYTICS, namespace_of
 from ticklake_local import batch_source
-from ticklake_local.batch import run_program
+from ticklake_local.batch import run_stage
 from ticklake_local.data_folder import DataFolder
 from ticklake_local.live_services import (
     ARCHIVE_TICKS,
@@ -188,8 +188,8 @@ class _Loop:
         of_hour = ["--date", f"{hour:%Y-%m-%d}", "--hour", str(hour.hour), "--run-id", run_id]
         # Who starts amid a session has been silent before.
         flow = {"TICKLAKE_LIVE_NAMESPACE": "", "TICKLAKE_BARS_MAX_SILENCE_SECONDS": "0"}
-        run_program(self.platform, host, "tick-bars", of_hour, flow, self.say)
-        run_program(self.platform, host, LOAD_LIVE, ["--run-id", run_id], flow, self.say)
+        run_stage(self.platform, host, TICK_BARS, of_hour, flow, self.say)
+        run_stage(self.platform, host, LOAD_LIVE, ["--run-id", run_id], flow, self.say)
 
     def _batch(self) -> None:
         asked = self.asked or batch_source.choose(self.options.source, None, self.options.symbols, self.say)

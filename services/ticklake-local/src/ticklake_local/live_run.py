@@ -9,17 +9,17 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from load_warehouse.live_load import NAME as LOAD_LIVE
 from load_warehouse.session import Session
 from ticklake import kafka, keys
 from ticklake.catalog import LakeTables
 from ticklake.errors import ExitCode, IntegrityError, StageError
 from ticklake.objects import ObjectStore
+from ticklake.pipeline import LOAD_LIVE
 from ticklake.settings import LiveSettings
 from ticklake.topics import LiveNames, live_names, live_topics
 from ticklake.warehouse_tables import SCHEMA_OTHER, WINDOWS_TABLE
 from ticklake_local import live_verification
-from ticklake_local.batch import run_program
+from ticklake_local.batch import run_stage
 from ticklake_local.live_services import ARCHIVE_TICKS, STREAM_ANALYTICS, STREAM_TICKS, Service
 from ticklake_local.platform import Platform
 from ticklake_local.report import Journal, Row
@@ -136,7 +136,7 @@ class LivePart:
 
     def _load(self, closed: int, namespace: str) -> None:
         began = time.monotonic()
-        run_program(
+        run_stage(
             self.platform,
             self.hosts.python,
             LOAD_LIVE,
@@ -145,14 +145,14 @@ class LivePart:
             self.say,
         )
         seconds = time.monotonic() - began
-        with Session(self.platform.warehouse, LOAD_LIVE) as session:
+        with Session(self.platform.warehouse, LOAD_LIVE.program) as session:
             table = f"{session.database}.{SCHEMA_OTHER}.{WINDOWS_TABLE}"
             ((loaded,),) = session.rows(f"SELECT COUNT(*) FROM {table} WHERE FLOW = %s", (namespace,))  # noqa: S608
         if loaded != closed:
             raise IntegrityError(f"{closed} windows were closed, but {loaded} are in {table}")
         self.journal.rows.append(
             Row(
-                stage=LOAD_LIVE,
+                stage=LOAD_LIVE.program,
                 seconds=round(seconds, 2),
                 rows_in=closed,
                 rows_out=loaded,
@@ -160,7 +160,7 @@ class LivePart:
                 where=f"{SCHEMA_OTHER}.{WINDOWS_TABLE}",
             )
         )
-        self.say(f"  ✓ {LOAD_LIVE}  {loaded:,} windows in {seconds:.1f} s")
+        self.say(f"  ✓ {LOAD_LIVE.program}  {loaded:,} windows in {seconds:.1f} s")
 
     def _stop(self, service: Service) -> None:
         """Stop `service`, which has to end with exit code 0; where a server died, that is reported."""

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-from ticklake import keys, topics, warehouse_tables
+from ticklake import keys
 from ticklake.errors import ConfigurationError, ExitCode
 from ticklake.lineage import StageRecord
-from ticklake.pipeline import FETCH, Stage
+from ticklake.pipeline import FETCH, WAREHOUSE, Stage
 from ticklake.records import Source
-from ticklake.tables import DAILY_ANALYTICS, FACT_TABLES, namespace_of
 from ticklake_local import batch_source, platform
 from ticklake_local.background import attached
 from ticklake_local.batch import StageFailed, run_batch
@@ -99,25 +98,17 @@ def run_into(journal: Journal, here: Platform, hosts: Hosts, asked: BatchInput, 
 
 
 def _where(stage: Stage, asked: BatchInput) -> str:
-    day = asked.batch_date
-    schema = warehouse_tables.SCHEMA_YAHOO if asked.source is Source.YAHOO else warehouse_tables.SCHEMA_OTHER
-    space = namespace_of(asked.source)
-    return {
-        "fetch_historical_data": f"topic {topics.BATCH_TOPIC}",
-        "consume_historical_data": keys.partition_day("raw/historical", day) + "/",
-        "validate_raw_data": f"tables {' and '.join(f'{space}.{table.name}' for table in FACT_TABLES)}",
-        "process_data": f"table {space}.{DAILY_ANALYTICS.name}",
-        "load_to_snowflake": f"{schema}.{warehouse_tables.DAILY_TABLE}",
-        "validate_loaded_data": "its rows in the warehouse are as expected",
-        "pipeline_success": "every row compared by key and hash",
-    }[stage.task_id]
+    if stage.proves:
+        return stage.proves
+    names = [place.of_batch(asked.source, asked.batch_date) for place in stage.writes]
+    labels = {"topic": "topic ", "table": "tables " if len(names) > 1 else "table "}
+    return labels.get(stage.writes[0].kind, "") + " and ".join(names)
 
 
 def _where_to_look(given: Path, folder: DataFolder, asked: BatchInput, say: Callable[[str], None]) -> None:
-    schema = warehouse_tables.SCHEMA_YAHOO if asked.source is Source.YAHOO else warehouse_tables.SCHEMA_OTHER
     # Text for a person to paste, nothing that runs here.
     statement = (
-        f"select symbol, session_date, close, sma_20, rsi_14 from {schema}.{warehouse_tables.DAILY_TABLE} "  # noqa: S608
+        f"select symbol, session_date, close, sma_20, rsi_14 from {WAREHOUSE.of_batch(asked.source, asked.batch_date)} "  # noqa: S608
         "order by session_date desc, symbol limit 5"
     )
     place = "" if given == DEFAULT_FOLDER else f"--data {given} "

@@ -18,35 +18,17 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any, TypedDict
 
 from ticklake import calendar
+from ticklake.pipeline import BATCH_STAGES, LOAD_LIVE, Kind
 from ticklake.settings import StageSettings
 from ticklake.spark import close_jvm
 
-PROGRAMS = {
-    "fetch-historical": "fetch_historical.main",
-    "consume-historical": "consume_historical.main",
-    "validate-raw": "consume_historical.validate_main",
-    "daily-analytics": "daily_analytics.main",
-    "load-warehouse": "load_warehouse.main",
-    "validate-loaded": "load_warehouse.validate_main",
-    "reconcile-run": "load_warehouse.reconcile_main",
-    "tick-bars": "archive_ticks.tick_bars_main",
-    "load-live": "load_warehouse.load_live_main",
-}
-"""Console scripts that hosts can run, and the module with each one's `main`."""
-
 _PYTHON_PRELOAD = (
-    "fetch_historical.main",
     "fetch_historical.yahoo",
-    "consume_historical.main",
-    "consume_historical.validate_main",
-    "load_warehouse.main",
-    "load_warehouse.validate_main",
-    "load_warehouse.reconcile_main",
-    "load_warehouse.load_live_main",
     "pandas",
     "pyarrow.parquet",
     "pyiceberg.catalog.sql",
@@ -54,6 +36,7 @@ _PYTHON_PRELOAD = (
     "kafka",
     "snowflake.connector",
 )
+"""Libraries that stages import only when they need them."""
 
 
 FINISH = b"finish\n"
@@ -63,6 +46,7 @@ FINISH = b"finish\n"
 class Request(TypedDict):
     """One stage to run."""
 
+    package: str
     program: str
     arguments: list[str]
     environment: dict[str, str]
@@ -76,14 +60,19 @@ def _call(request: Request) -> int:
         del os.environ[name]
     os.environ.update(request["environment"])
     try:
-        main: Callable[[Sequence[str]], Any] = importlib.import_module(PROGRAMS[request["program"]]).main
-        main(request["arguments"])
+        _main_of(request["package"], request["program"])(request["arguments"])
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except BaseException:
         traceback.print_exc()
         return 1
     return 0
+
+
+def _main_of(package: str, program: str) -> Callable[[Sequence[str]], Any]:
+    """What the console script `program` calls."""
+    main: Callable[[Sequence[str]], Any] = distribution(package).entry_points[program].load()
+    return main
 
 
 def _redirect(log: str) -> None:
@@ -163,6 +152,9 @@ def main() -> None:
     kind, path = sys.argv[1:3]
     _end_on_sigterm()
     if kind == "python":
+        for stage in (*BATCH_STAGES, LOAD_LIVE):
+            if stage.kind is Kind.POD:
+                _main_of(stage.image, stage.program)
         for module in _PYTHON_PRELOAD:
             importlib.import_module(module)
         # Building an exchange's calendar takes most of a second, and every fetch needs one.

@@ -5,17 +5,19 @@ source can break while every row of it is in order.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
 from types import MappingProxyType
 
 from pydantic import Field
 from pydantic_settings import BaseSettings
 
 from ticklake import lineage, logs
+from ticklake.batch_stage import Stopwatch, stage_record
 from ticklake.errors import ConfigurationError
-from ticklake.lineage import CheckResult, StageRecord
+from ticklake.lineage import CheckResult, StageRecord, SymbolResult
 from ticklake.objects import ObjectStore
+from ticklake.pipeline import Stage
 from ticklake.quality import NOISE
+from ticklake.records import SymbolStatus, batch_checksum
 from ticklake.settings import settings_config
 
 log = logs.get(__name__)
@@ -66,33 +68,49 @@ def some(names: Collection[str]) -> str:
     return ", ".join(sorted(names)[:_NAMED]) + more
 
 
-def finish_validation(
-    store: ObjectStore,
-    stage: str,
+def validation_record(
+    stage: Stage,
     before: StageRecord,
     checks: Sequence[CheckResult],
-    started_at: datetime,
+    watch: Stopwatch,
     code_version: str,
     held: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
 ) -> StageRecord:
-    """The validation's record, where every check passed.
+    """The record of a stage that validated the rows of `before` and changed nothing but to hold some symbols.
 
     Args:
-        held: symbols that this stage holds, with the reasons.
+        held: those that it holds, with the reasons.
+    """
+    waiting = {
+        symbol: SymbolResult(
+            status=SymbolStatus.HELD,
+            rows=0,
+            checksum=batch_checksum(()),
+            held=before.symbols[symbol].rows,
+            reasons=reasons,
+        )
+        for symbol, reasons in held.items()
+    }
+    notes = tuple(f"{symbol} is held: {'; '.join(reasons)}" for symbol, reasons in sorted(held.items()))
+    return stage_record(
+        stage, before, watch, code_version, {**before.symbols, **waiting}, notes=notes, checks=tuple(checks)
+    )
+
+
+def finish_validation(store: ObjectStore, record: StageRecord) -> None:
+    """Log what a validation measured.
 
     Raises:
-        QualityError: one did not; the record is in the lake all the same, for whoever reads it.
+        QualityError: a check did not pass; the record is in the lake all the same, for whoever reads it.
     """
-    record = StageRecord.of_checks(stage, before, checks, started_at, code_version, held)
-    failed = [check for check in checks if not check.passed]
-    for check in checks:
+    failed = [check for check in record.checks if not check.passed]
+    for check in record.checks:
         (log.info if check.passed else log.error)("check", **check.model_dump(), passed=check.passed)
     for note in record.notes:
         log.warning(note)
     if failed:
         lineage.write(store, record)
         raise QualityError(f"run {record.run_id} is not fit for the next stage: {'; '.join(map(_describe, failed))}")
-    return record
 
 
 def over(name: str, observed: float, limit: float, unit: str) -> str:

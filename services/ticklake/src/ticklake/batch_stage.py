@@ -1,4 +1,4 @@
-"""The entry point of every stage: arguments, settings, logs, result record, exit code."""
+"""What stages have in common: arguments, settings, logs, times, result record, exit code."""
 
 import argparse
 import errno
@@ -7,16 +7,18 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from ticklake import lineage, logs, readiness, runs
-from ticklake.errors import ExitCode, StageError
+from ticklake.errors import ConfigurationError, ExitCode, StageError
 from ticklake.keys import MAX_RUN_ID
-from ticklake.lineage import StageFailure, StageRecord
+from ticklake.lineage import StageFailure, StageRecord, SymbolResult
 from ticklake.objects import ObjectStore
+from ticklake.pipeline import Stage
 from ticklake.settings import StageSettings, StoreSettings, load
 
 S = TypeVar("S", bound=StageSettings)
@@ -48,6 +50,74 @@ class Run:
     def batch_id(self) -> str:
         """The batch's id on every message and row: the run's, so that a retry makes the same messages."""
         return self.run_id
+
+    def record_before(self, store: ObjectStore, stage: Stage) -> StageRecord:
+        """The result record that `stage` starts from.
+
+        Raises:
+            ConfigurationError: the stage before it has not finished in this run, or the run is of another date.
+        """
+        record = lineage.read(store, self.run_id, stage.upstream[-1].program)
+        self.check_date(record)
+        return record
+
+    def check_date(self, record: StageRecord) -> None:
+        """Check that `record` is of the date that was asked for.
+
+        Raises:
+            ConfigurationError: it is not.
+        """
+        if record.batch_date != self.batch_date:
+            raise ConfigurationError(f"run {self.run_id} is of {record.batch_date}, not of --date {self.batch_date}")
+
+
+class Stopwatch:
+    """When a stage began, and the seconds of its steps."""
+
+    def __init__(self) -> None:
+        self.started_at = datetime.now(UTC)
+        self.seconds: dict[str, float] = {}
+        self._since = time.perf_counter()
+
+    def lap(self, step: str) -> None:
+        """Add the time since the last step's end, or the start, to `step`."""
+        now = time.perf_counter()
+        self.seconds[step] = round(self.seconds.get(step, 0.0) + now - self._since, 3)
+        self._since = now
+
+
+def stage_record(
+    stage: Stage,
+    of: Run | StageRecord,
+    watch: Stopwatch,
+    code_version: str,
+    symbols: Mapping[str, SymbolResult],
+    **own: Any,
+) -> StageRecord:
+    """The result of `stage`, its rows added up by symbol.
+
+    Args:
+        of: the record that the stage started from; where there is none the run, and `source` is given too.
+        own: what else the record has, or has otherwise.
+    """
+    rows, held = (sum(getattr(part, name) for part in symbols.values()) for name in ("rows", "held"))
+    if isinstance(of, StageRecord):
+        own = {"source": of.source} | own
+    common = {
+        "stage": stage.program,
+        "run_id": of.run_id,
+        "batch_id": of.batch_id,
+        "batch_date": of.batch_date,
+        "rows_in": rows + held + own.setdefault("quarantined", 0),
+        "rows_out": rows,
+        "held": held,
+        "symbols": symbols,
+        "timings": watch.seconds,
+        "started_at": watch.started_at,
+        "finished_at": datetime.now(UTC),
+        "code_version": code_version,
+    }
+    return StageRecord(**(common | own))
 
 
 def batch_main(

@@ -6,6 +6,8 @@ from datetime import UTC, date, datetime
 
 BUCKET = "stock-market-data"
 
+RAW_DAILY = "raw/historical"
+"""Prefix of the raw CSV of the batch."""
 PROCESSED_DAILY = "processed/historical"
 """Prefix of the data files of the table of daily analytics."""
 PROCESSED_LIVE = "processed/realtime"
@@ -38,7 +40,7 @@ def partition_day(prefix: str, day: date) -> str:
 
 def raw_daily_key(symbol: str, batch_date: date, fetched_at: datetime) -> str:
     """Key of one symbol's raw CSV; its time of day is that of the fetch in UTC, hence the same on every retry."""
-    return f"{partition_day('raw/historical', batch_date)}/{symbol}_{fetched_at.astimezone(UTC):%H%M%S}.csv"
+    return f"{partition_day(RAW_DAILY, batch_date)}/{symbol}_{fetched_at.astimezone(UTC):%H%M%S}.csv"
 
 
 def raw_actions_key(run_id: str, batch_date: date) -> str:

@@ -1,9 +1,7 @@
 """Result records: what each stage of a run read and wrote; the next stage reads exactly that, the last reconciles."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime
-from types import MappingProxyType
+from datetime import date, datetime
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -12,7 +10,7 @@ from ticklake.errors import ConfigurationError, IntegrityError, StageError
 from ticklake.keys import lineage_key
 from ticklake.objects import ObjectStore
 from ticklake.pipeline import BATCH_STAGES, VALIDATE_RAW
-from ticklake.records import Source, SymbolStatus, UtcMs, batch_checksum
+from ticklake.records import Source, SymbolStatus, UtcMs
 
 
 class _Part(BaseModel):
@@ -143,49 +141,6 @@ class StageRecord(_Part):
     def held_symbols(self) -> dict[str, tuple[str, ...]]:
         """The symbols that this stage or one before it holds, each with its reasons."""
         return {symbol: part.reasons for symbol, part in self.symbols.items() if part.status is SymbolStatus.HELD}
-
-    @classmethod
-    def of_checks(
-        cls,
-        stage: str,
-        before: "StageRecord",
-        checks: Sequence[CheckResult],
-        started_at: datetime,
-        code_version: str,
-        held: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
-    ) -> "StageRecord":
-        """The record of a stage that validated the rows of `before` and changed nothing but to hold some symbols.
-
-        Args:
-            held: those that it holds, with the reasons.
-        """
-        symbols = dict(before.symbols)
-        for symbol, reasons in held.items():
-            symbols[symbol] = SymbolResult(
-                status=SymbolStatus.HELD,
-                rows=0,
-                checksum=batch_checksum(()),
-                held=before.symbols[symbol].rows,
-                reasons=reasons,
-            )
-        waiting = sum(symbols[symbol].held for symbol in held)
-        return cls(
-            stage=stage,
-            run_id=before.run_id,
-            batch_id=before.batch_id,
-            batch_date=before.batch_date,
-            source=before.source,
-            rows_in=before.rows_out,
-            rows_out=before.rows_out - waiting,
-            quarantined=0,
-            held=waiting,
-            symbols=symbols,
-            notes=tuple(f"{symbol} is held: {'; '.join(reasons)}" for symbol, reasons in sorted(held.items())),
-            checks=tuple(checks),
-            started_at=started_at,
-            finished_at=datetime.now(UTC),
-            code_version=code_version,
-        )
 
 
 def write(store: ObjectStore, record: StageRecord) -> None:

@@ -1,17 +1,14 @@
 """The stage: find the symbols with new facts, compute their whole history, replace it in one commit, read it back."""
 
 import contextlib
-import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from daily_analytics.lake import Basis, Lake, Stored
 from daily_analytics.settings import AnalyticsSettings
-from ticklake import keys, lineage
-from ticklake.batch_stage import Run
+from ticklake import keys
+from ticklake.batch_stage import Run, Stopwatch, stage_record
 from ticklake.catalog import LakeTables
 from ticklake.errors import ConfigurationError, IntegrityError
 from ticklake.lineage import StageRecord, SymbolResult
@@ -29,22 +26,6 @@ APP = PROCESS.program
 _COMPUTE = "compute"
 
 
-@dataclass
-class _Clock:
-    """Seconds per step."""
-
-    timings: dict[str, float] = field(default_factory=dict)
-    _since: float = field(default_factory=time.perf_counter)
-
-    def step(self, name: str) -> None:
-        now = time.perf_counter()
-        self.timings[name] = round(now - self._since, 3)
-        self._since = now
-
-    def has(self, name: str) -> bool:
-        return name in self.timings
-
-
 def run_stage(settings: AnalyticsSettings, run: Run) -> tuple[StageRecord, ObjectStore]:
     """See `ticklake.batch_stage.batch_main`.
 
@@ -53,12 +34,10 @@ def run_stage(settings: AnalyticsSettings, run: Run) -> tuple[StageRecord, Objec
         IntegrityError: the tables do not hold what was recorded or written.
         StageError: Spark, the store or the catalog failed, or another run replaced the same rows meanwhile.
     """
-    started_at, clock = datetime.now(UTC), _Clock()
+    watch = Stopwatch()
     store = ObjectStore(settings.store)
-    with _session(settings, clock) as session:
-        judged = lineage.read(store, run.run_id, VALIDATE_RAW.program)
-        if judged.batch_date != run.batch_date:
-            raise ConfigurationError(f"run {run.run_id} is of {judged.batch_date}, not of --date {run.batch_date}")
+    with _session(settings, watch) as session:
+        judged = run.record_before(store, PROCESS)
         _reject_former_lake(store)
         fit = sorted(symbol for symbol, part in judged.symbols.items() if part.rows)
         lake = Lake(LakeTables(settings.catalog, settings.store), judged.source, fit)
@@ -69,10 +48,10 @@ def run_stage(settings: AnalyticsSettings, run: Run) -> tuple[StageRecord, Objec
             raise IntegrityError(f"no facts of {', '.join(lost[:10])} are recorded: run {VALIDATE_RAW.program} again")
         before = lake.analytics()
         behind = [symbol for symbol in fit if before.get(symbol) != facts[symbol]]
-        clock.step("look")
+        watch.lap("look")
         if behind:
-            _compute(settings, session.result(), lake, judged, {symbol: facts[symbol] for symbol in behind}, clock)
-    clock.step("stop Spark")
+            _compute(settings, session.result(), lake, judged, {symbol: facts[symbol] for symbol in behind}, watch)
+    watch.lap("stop Spark")
     lake.pin(DAILY_ANALYTICS)
     stored = lake.stored()
     wrong = [symbol for symbol in fit if symbol not in stored or stored[symbol].rows != facts[symbol].sessions]
@@ -81,8 +60,16 @@ def run_stage(settings: AnalyticsSettings, run: Run) -> tuple[StageRecord, Objec
             f"{wrong[0]}: {facts[wrong[0]].sessions} sessions are known, the table {DAILY_ANALYTICS.name} has "
             f"{stored[wrong[0]].rows if wrong[0] in stored else 0}: run this stage again"
         )
-    clock.step("read back")
-    return _record(settings, run, judged, lake, stored, behind, started_at, clock), store
+    watch.lap("read back")
+    nothing = Stored(0, batch_checksum(()))
+    symbols = {
+        symbol: SymbolResult(status=part.status, reasons=part.reasons, **stored.get(symbol, nothing)._asdict())
+        for symbol, part in judged.symbols.items()
+    }
+    alone = len(fit) - len(behind)
+    notes = (f"{alone} of {len(fit)} symbols have nothing new and were left alone",) if alone else ()
+    record = stage_record(PROCESS, judged, watch, settings.code_version, symbols, snapshots=lake.snapshots, notes=notes)
+    return record, store
 
 
 def _reject_former_lake(store: ObjectStore) -> None:
@@ -95,7 +82,7 @@ def _reject_former_lake(store: ObjectStore) -> None:
 
 
 @contextlib.contextmanager
-def _session(settings: AnalyticsSettings, clock: _Clock) -> "Iterator[Future[SparkSession]]":
+def _session(settings: AnalyticsSettings, watch: Stopwatch) -> "Iterator[Future[SparkSession]]":
     """The session, on its way while the block begins; one that this process did not have before ends with the block."""
     # First of all: the JVM starts while Python goes on.
     start_jvm(APP, settings.spark, ONE_SHOT)
@@ -114,7 +101,7 @@ def _session(settings: AnalyticsSettings, clock: _Clock) -> "Iterator[Future[Spa
     finally:
         if not kept and settings.spark.master is not None:
             # Whatever Spark still holds is of no use to anyone, so there is nothing to wait for.
-            close_jvm(keep_archive=clock.has(_COMPUTE))
+            close_jvm(keep_archive=_COMPUTE in watch.seconds)
         pool.shutdown()
         if not kept and settings.spark.master is not None:
             close_jvm()  # a start that was cut short may have left PySpark something
@@ -128,15 +115,15 @@ def _compute(
     lake: Lake,
     judged: StageRecord,
     facts: dict[str, Basis],
-    clock: _Clock,
+    watch: Stopwatch,
 ) -> None:
     """Compute the whole history of the symbols in `facts` and commit it."""
-    clock.step("start Spark")
+    watch.lap("start Spark")
     with translated_errors("compute and write the indicators"):
         session = with_catalog(session, settings.catalog, settings.store)
         parts = -(-sum(basis.versions for basis in facts.values()) // settings.rows_per_part)
         write(session, lake, list(facts), parts, settings.quality.noise, judged)
-    clock.step(_COMPUTE)
+    watch.lap(_COMPUTE)
 
 
 def write(
@@ -168,39 +155,3 @@ def _tune(session: "SparkSession", parts: int) -> None:
     session.conf.set("spark.sql.codegen.factoryMode", "NO_CODEGEN" if small else "FALLBACK")
     session.conf.set("spark.sql.adaptive.enabled", "false")
     session.conf.set("spark.sql.shuffle.partitions", str(parts))
-
-
-def _record(
-    settings: AnalyticsSettings,
-    run: Run,
-    judged: StageRecord,
-    lake: Lake,
-    stored: dict[str, Stored],
-    behind: list[str],
-    started_at: datetime,
-    clock: _Clock,
-) -> StageRecord:
-    nothing = Stored(0, batch_checksum(()))
-    symbols = {
-        symbol: SymbolResult(status=part.status, reasons=part.reasons, **stored.get(symbol, nothing)._asdict())
-        for symbol, part in judged.symbols.items()
-    }
-    rows = sum(part.rows for part in symbols.values())
-    alone = len(lake.symbols) - len(behind)
-    return StageRecord(
-        stage=APP,
-        run_id=run.run_id,
-        batch_id=judged.batch_id,
-        batch_date=run.batch_date,
-        source=judged.source,
-        rows_in=rows,
-        rows_out=rows,
-        quarantined=0,
-        symbols=symbols,
-        snapshots=lake.snapshots,
-        timings=clock.timings,
-        notes=(f"{alone} of {len(lake.symbols)} symbols have nothing new and were left alone",) if alone else (),
-        started_at=started_at,
-        finished_at=datetime.now(UTC),
-        code_version=settings.code_version,
-    )

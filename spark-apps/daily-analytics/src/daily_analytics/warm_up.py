@@ -10,9 +10,10 @@ import pyarrow as pa
 from daily_analytics.lake import Lake
 from daily_analytics.settings import AnalyticsSettings
 from daily_analytics.stage import APP, write
+from ticklake.batch_stage import Run, Stopwatch, stage_record
 from ticklake.catalog import LakeTables
-from ticklake.lineage import StageRecord
 from ticklake.objects import ObjectStore
+from ticklake.pipeline import PROCESS
 from ticklake.records import Source
 from ticklake.settings import CatalogSettings
 from ticklake.spark import build_session, translated_errors, with_catalog
@@ -35,13 +36,14 @@ def warm(settings: AnalyticsSettings) -> None:
     with tempfile.TemporaryDirectory() as folder:
         catalog = CatalogSettings(uri=f"sqlite:///{folder}/catalog.db", location=prefix)
         lake = Lake(LakeTables(catalog, settings.store), Source.SIMULATED, [_SYMBOL])
+        batch = stage_record(PROCESS, Run(prefix, _DAY), Stopwatch(), "", {}, source=Source.SIMULATED)
         try:
             for table in (DAILY_BARS, CORPORATE_ACTIONS, dataclasses.replace(DAILY_ANALYTICS, folder=f"{prefix}/data")):
                 lake.tables.ensure(lake.namespace, table)
             lake.tables.append(lake.namespace, DAILY_BARS, prefix, lambda _: _bars())
             lake.pin(DAILY_BARS)
             with translated_errors("compute"):
-                write(with_catalog(session, catalog, settings.store), lake, [_SYMBOL], 1, 0.0, _record(prefix))
+                write(with_catalog(session, catalog, settings.store), lake, [_SYMBOL], 1, 0.0, batch)
             lake.stored()
         finally:
             for found in store.list_objects(f"{prefix}/"):
@@ -70,21 +72,3 @@ def _bars() -> pa.Table:
         for number in range(_SESSIONS)
     ]
     return pa.Table.from_pylist(rows, arrow_schema(DAILY_BARS.columns))
-
-
-def _record(run_id: str) -> StageRecord:
-    now = datetime.now(UTC)
-    return StageRecord(
-        stage=APP,
-        run_id=run_id,
-        batch_id=run_id,
-        batch_date=_DAY,
-        source=Source.SIMULATED,
-        rows_in=0,
-        rows_out=0,
-        quarantined=0,
-        symbols={},
-        started_at=now,
-        finished_at=now,
-        code_version="",
-    )
