@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fetch_historical.batch_period import Period, batch_period, closed_sessions
-from ticklake.backoff import full_jitter, retry_after_seconds
+from ticklake.backoff import equal_jitter, exponential, full_jitter, retry_after_seconds
 from ticklake.errors import ConfigurationError
 
 NOW = datetime(2026, 1, 30, 12, 0, tzinfo=UTC)
@@ -28,6 +28,14 @@ def test_the_pauses_spread_over_the_whole_range() -> None:
     assert max(pauses) <= 4.0
     assert 1.9 < sum(pauses) / len(pauses) < 2.1
     assert min(pauses) < 0.1
+
+
+def test_equal_jitter_is_never_below_half() -> None:
+    rng = random.Random(7)
+    pauses = [equal_jitter(3, 0.5, 30, rng) for _ in range(2000)]
+    assert 2.0 <= min(pauses) < 2.1
+    assert 3.9 < max(pauses) <= exponential(3, 0.5, 30) == 4.0
+    assert exponential(5000, 0.5, 30) == 30
 
 
 @pytest.mark.parametrize(

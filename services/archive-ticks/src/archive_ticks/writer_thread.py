@@ -1,7 +1,6 @@
 """The writer thread: ranges to the lake, one after the other, while the main thread goes on reading."""
 
 import queue
-import random
 import threading
 import time
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from archive_ticks.metrics import Metrics
 from archive_ticks.offset_ranges import Encoded, Range, RangeBuilder, encode
 from archive_ticks.range_writer import Placed, Quarantine, put_copy, put_range
 from ticklake import logs
+from ticklake.backoff import equal_jitter
 from ticklake.errors import CredentialsError, StageError
 from ticklake.objects import ObjectStore
 from ticklake.topics import LiveNames
@@ -158,7 +158,7 @@ class Writer:
                 if error.final:
                     raise
                 self.failing = True
-                delay = min(_BACKOFF_LAST, _BACKOFF_FIRST * 2**attempt) * random.uniform(0.5, 1)  # noqa: S311
+                delay = equal_jitter(attempt, _BACKOFF_FIRST, _BACKOFF_LAST)
                 if attempt == 0 or not isinstance(error, CredentialsError):
                     log.warning("writing failed, will try again", error=str(error), seconds=round(delay, 1))
                 attempt += 1

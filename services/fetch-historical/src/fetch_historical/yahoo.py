@@ -39,7 +39,7 @@ from fetch_historical.http_session import ChartFacts, YahooSession
 from fetch_historical.settings import SETTLE_MINUTES, YahooSettings
 from fetch_historical.yahoo_chart import Chart, read_chart, read_meta
 from ticklake import calendar, logs
-from ticklake.backoff import full_jitter, retry_after_seconds
+from ticklake.backoff import RANDOM, full_jitter, retry_after_seconds
 from ticklake.records import SymbolStatus
 
 log = logs.get(__name__)
@@ -88,7 +88,7 @@ class YahooSource:
         known: Callable[[str], Known | None] = lambda _: None,
         sleep: Callable[[float], None] = time.sleep,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
-        rng: random.Random | None = None,
+        rng: random.Random = RANDOM,
     ) -> None:
         self._settings = settings
         self._code = calendar_code
@@ -96,7 +96,7 @@ class YahooSource:
         self._known = known
         self._sleep = sleep
         self._now = now
-        self._rng = rng or random.Random()  # noqa: S311 - jitter needs no secrecy
+        self._rng = rng
         _use_own_cache()
         self._session = YahooSession(settings)
 

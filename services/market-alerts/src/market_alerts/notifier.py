@@ -4,7 +4,6 @@ The topic is the queue. A receiver that is down delays its own thread alone, an 
 process ended is delivered by the next one, and offsets are committed after the delivery.
 """
 
-import random
 import threading
 import time
 from collections import deque
@@ -64,7 +63,6 @@ class Notifier:
         self._send: Send = make_sender(target, settings.delivery)
         self._queue: deque[_Pending] = deque()
         self._stop = threading.Event()
-        self._rng = random.Random()  # noqa: S311 - spreads retries
         self._thread = threading.Thread(target=self._run, name=f"notifier-{target}", daemon=True)
 
     def start(self) -> None:
@@ -171,9 +169,7 @@ class Notifier:
         self._commit(consumer, item.place, item.offset + 1)
 
     def _schedule_retry(self, item: _Pending, error: TemporaryFailure) -> None:
-        seconds = full_jitter(
-            item.attempts - 1, self._options.retry_seconds, self._options.retry_cap_seconds, self._rng
-        )
+        seconds = full_jitter(item.attempts - 1, self._options.retry_seconds, self._options.retry_cap_seconds)
         seconds = max(seconds, min(error.after_seconds or 0, self._options.give_up_seconds))
         item.next_try = time.monotonic() + seconds
         self._metrics.failed_attempts.labels(self.target).inc()

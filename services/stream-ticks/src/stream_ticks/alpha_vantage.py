@@ -2,7 +2,6 @@
 
 import json
 import logging
-import random
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,11 +9,12 @@ from dataclasses import dataclass
 import httpx
 
 from stream_ticks.settings import AlphaVantageSettings
+from ticklake.backoff import equal_jitter, exponential
 from ticklake.errors import ConfigurationError
 
 _DAY, _MINUTE = 86_400.0, 60.0
 _LONGEST_WAIT = 3600.0
-_ERROR_WAIT_FIRST, _ERROR_WAIT_LAST = 2.0, 300.0
+_ERROR_WAIT_FIRST, _ERROR_WAIT_LAST = 3.0, 450.0
 
 
 @dataclass(frozen=True)
@@ -185,15 +185,13 @@ class Pace:
 
     def limited(self, answer: Limited) -> float:
         """Wait as asked, longer each time in a row; returns the seconds."""
-        seconds = min(_LONGEST_WAIT, answer.seconds * 2**self._failures)
-        return self._block(seconds)
+        return self._block(exponential(self._failures, answer.seconds, _LONGEST_WAIT))
 
     def failed(self) -> float:
         """Wait after an error, longer each time in a row and never in step with others; returns the seconds."""
-        seconds = min(_ERROR_WAIT_LAST, _ERROR_WAIT_FIRST * 2**self._failures) * random.uniform(0.5, 1.5)  # noqa: S311
-        return self._block(seconds)
+        return self._block(equal_jitter(self._failures, _ERROR_WAIT_FIRST, _ERROR_WAIT_LAST))
 
     def _block(self, seconds: float) -> float:
-        self._failures = min(self._failures + 1, 16)
+        self._failures += 1
         self._blocked_until = self._clock() + seconds
         return seconds

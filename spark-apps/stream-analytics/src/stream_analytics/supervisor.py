@@ -4,7 +4,6 @@ An orchestrator takes minutes to start a failed process, and waits longer each t
 is waited for here. What another try in this process cannot help ends it, see `failures`.
 """
 
-import random
 import threading
 import time
 from collections.abc import Callable
@@ -91,7 +90,6 @@ class Supervisor:
         self._app: App | None = None
         self._topic: LiveTopic | None = None
         self._was_healthy = False
-        self._rng = random.Random()  # noqa: S311 - spreads load, keeps no secret
 
     @property
     def ready(self) -> bool:
@@ -130,7 +128,7 @@ class Supervisor:
                 self._topic.stop()
 
     def _wait(self, reason: str, attempt: int) -> None:
-        seconds = full_jitter(attempt, _FIRST_SECONDS, _MOST_SECONDS, self._rng)
+        seconds = full_jitter(attempt, _FIRST_SECONDS, _MOST_SECONDS)
         self._metrics.restarts.inc()
         log.warning("the queries are started again", reason=reason, after_seconds=round(seconds, 1))
         self._stop.wait(seconds)
