@@ -10,8 +10,8 @@ from pathlib import Path
 
 from archive_ticks.service import Archive
 from archive_ticks.settings import ArchiveSettings
-from ticklake.batch_stage import service_main
 from ticklake.objects import ObjectStore
+from ticklake.service import service_main
 
 
 class Held(ObjectStore):

@@ -13,8 +13,8 @@ from typing import NoReturn
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings
 
-from ticklake.batch_stage import Arguments, guarded, iso_date
 from ticklake.pipeline import CLEAN_METADATA
+from ticklake.program import Arguments, guarded, iso_date
 from ticklake.settings import load, settings_config
 
 _CONNECTION = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"

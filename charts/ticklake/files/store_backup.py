@@ -4,7 +4,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ticklake.batch_stage import guarded
+from ticklake.program import guarded
 from ticklake.objects import ObjectStore
 from ticklake.settings import StoreSettings, load
 

@@ -10,9 +10,9 @@ from typing import Any
 from archive_ticks.service import Archive
 from archive_ticks.settings import ArchiveSettings
 from ticklake import group_consumer
-from ticklake.batch_stage import service_main
 from ticklake.kafka import make_consumer
 from ticklake.objects import ObjectStore
+from ticklake.service import service_main
 
 LATE_SECONDS = {"MetadataRequest": 3.0, "SyncGroupRequest": 1.0}
 """The second is longer than one poll of the archive takes."""

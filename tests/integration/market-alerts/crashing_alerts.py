@@ -24,8 +24,8 @@ from market_alerts.reader import TickReader
 from market_alerts.service import run
 from market_alerts.settings import AlertSettings
 from ticklake import group_consumer
-from ticklake.batch_stage import service_main
 from ticklake.kafka import make_consumer
+from ticklake.service import service_main
 
 BATCH = 40
 """Messages at a time, so that a catching up takes many steps and can be cut in the middle."""

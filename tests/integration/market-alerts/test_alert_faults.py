@@ -42,7 +42,7 @@ def test_the_broker_is_killed_and_comes_back(
     running.eventually(lambda: len(http_receiver.requests) == 1)
     assert broker.child is not None
     os.killpg(broker.child.pid, signal.SIGKILL)
-    running.wait_for("retrying")
+    running.wait_for("will try again")
     broker.start()
     broker.wait_ready()
     flow.send((2, "AAPL", 99), (3, "AAPL", 102))

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from waiting import ENDS_SECONDS
 
-from ticklake.batch_stage import batch_main, guarded
+from ticklake.batch_stage import batch_main
 from ticklake.errors import ConfigurationError, ExitCode, IntegrityError
+from ticklake.program import guarded
 from ticklake.settings import StageSettings
 
 
@@ -65,7 +66,7 @@ def test_a_wrong_call_is_one_line_and_code_2(
 SERVICE = """
     import sys, threading
     from ticklake.settings import StageSettings
-    from ticklake.batch_stage import service_main
+    from ticklake.service import service_main
     def body(settings, stop):
         print("ready", flush=True)
         stop.wait(300)

@@ -67,7 +67,7 @@ WAITING = """
 from pydantic import Field
 from ticklake import readiness
 from ticklake.settings import StageSettings, StoreSettings
-from ticklake.batch_stage import service_main
+from ticklake.service import service_main
 
 class Settings(StageSettings):
     store: StoreSettings = Field(default_factory=StoreSettings)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from archive_ticks.settings import ArchiveSettings
-from ticklake.batch_stage import service_main
+from ticklake.service import service_main
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:

@@ -6,9 +6,9 @@ from typing import NoReturn
 
 from archive_ticks.maintenance import MaintenanceSettings, maintain
 from archive_ticks.retention import today_utc
-from ticklake.batch_stage import Arguments, iso_date, run_id, task_main
 from ticklake.errors import ConfigurationError
 from ticklake.pipeline import MAINTAIN_TABLES
+from ticklake.program import Arguments, iso_date, run_id, task_main
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from archive_ticks.retention import RetentionSettings, apply_retention, today_utc
-from ticklake.batch_stage import Arguments, iso_date, run_id, task_main
 from ticklake.errors import ConfigurationError
 from ticklake.pipeline import APPLY_RETENTION
+from ticklake.program import Arguments, iso_date, run_id, task_main
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:

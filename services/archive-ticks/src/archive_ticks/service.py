@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 
 from archive_ticks.group_membership import Membership, describe
@@ -12,11 +11,12 @@ from archive_ticks.range_writer import quarantine_into, repair_copies
 from archive_ticks.reader import Reader, locate
 from archive_ticks.settings import ArchiveSettings
 from archive_ticks.writer_thread import PartitionAssignment, Writer, WriteResult
-from ticklake import calendar, credentials, kafka, logs
+from ticklake import calendar, credentials, logs
 from ticklake.credentials import Rejected
-from ticklake.errors import IntegrityError, StageError
+from ticklake.errors import StageError
 from ticklake.metrics import Health, served
 from ticklake.objects import ObjectStore
+from ticklake.service import Attempts, Heartbeat, TopicIdentity
 
 log = logs.get(__name__)
 
@@ -24,10 +24,8 @@ _POLL_SECONDS = 0.2
 _MONITOR_SECONDS, _MONITOR_TIMEOUT = 5.0, 2.0
 _GROUP_SECONDS = 2.5
 _TOPIC_CHECK_SECONDS = 60.0
-_RETRY_SECONDS = 1.0
 _STOP_SECONDS = 6.0
 _LEAVE_SECONDS = 1.5
-_STUCK_SECONDS = 180.0
 
 
 class Archive:
@@ -42,11 +40,12 @@ class Archive:
         self._assignments: dict[int, PartitionAssignment] = {}
         self._archived: dict[int, int] = {}
         """Next offset of each partition's chain, as far as this process knows."""
-        self._next_try: dict[Callable[[], None], float] = {}
+        self._attempts = Attempts(lambda work: self._metrics.kafka_errors.labels(work).inc(), rejected)
         self._broker_answers = False
         self._held = False
-        self._beat = time.monotonic()
-        self._topic_id = kafka.topic_id(settings.kafka, self._live.topic)
+        self._heartbeat = Heartbeat()
+        self._topic = TopicIdentity(settings.kafka, self._live.topic)
+        self._topic_id = self._topic.id
         self._writer = Writer(
             store, self._live, self._topic_id, quarantine_into(settings.kafka, store, self._live), self._metrics
         )
@@ -75,34 +74,21 @@ class Archive:
                 self._reader.close(_LEAVE_SECONDS / 2)
 
     def _step(self) -> None:
-        self._beat = time.monotonic()
+        self._heartbeat.beat()
         self._take(self._writer.results())
-        self._attempt(self._locate_new, _RETRY_SECONDS)
-        self._attempt(self._monitor, _MONITOR_SECONDS, every=_MONITOR_SECONDS)
-        self._attempt(self._check_group, _GROUP_SECONDS, every=_GROUP_SECONDS)
-        self._attempt(self._check_topic, _TOPIC_CHECK_SECONDS, every=_TOPIC_CHECK_SECONDS)
-        self._attempt(self._read, _RETRY_SECONDS)
+        attempt = self._attempts.attempt
+        attempt(self._locate_new)
+        attempt(self._monitor, _MONITOR_SECONDS, _MONITOR_SECONDS)
+        attempt(self._check_group, _GROUP_SECONDS, _GROUP_SECONDS)
+        attempt(self._topic.check_topic, _TOPIC_CHECK_SECONDS, _TOPIC_CHECK_SECONDS)
+        if self._attempts.due(self._read):
+            attempt(self._read)
+        else:
+            time.sleep(_POLL_SECONDS)
         self._follow_assignment()
         for assignment in self._assignments.values():
             self._writer.submit(assignment, assignment.builder.seal_if_old())
         self._limit_memory()
-
-    def _attempt(self, work: Callable[[], None], retry_seconds: float, every: float = 0) -> None:
-        """Do `work` if it is due; after a failure that a retry may resolve, not again before `retry_seconds`."""
-        if time.monotonic() < self._next_try.get(work, 0):
-            if work == self._read:
-                time.sleep(_POLL_SECONDS)
-            return
-        try:
-            work()
-            self._next_try[work] = time.monotonic() + every
-        except StageError as error:
-            if error.final:
-                raise
-            self._next_try[work] = time.monotonic() + retry_seconds
-            self._metrics.kafka_errors.labels(work.__name__.lstrip("_")).inc()
-            if not self._rejected():  # which is logged once
-                log.warning("will try again", error=str(error), seconds=retry_seconds)
 
     def _read(self) -> None:
         try:
@@ -144,7 +130,7 @@ class Archive:
             self._start_assignment(partition, offset)
             self._metrics.assigned(partition)
             log.info("partition assigned", partition=partition, first_offset=offset)
-        self._next_try.pop(self._check_group, None)
+        self._attempts.at_once(self._check_group)
 
     def _start_assignment(self, partition: int, offset: int) -> None:
         builder = RangeBuilder(partition, offset, self._settings.roll, self._settings.live.future_tolerance)
@@ -201,10 +187,6 @@ class Archive:
             self._reader.rejoin(_LEAVE_SECONDS)
             self._follow_assignment()
 
-    def _check_topic(self) -> None:
-        if kafka.topic_id(self._settings.kafka, self._live.topic) != self._topic_id:
-            raise IntegrityError(f"topic {self._live.topic} was recreated while it was archived: start again")
-
     def _finish(self) -> None:
         log.info("stopping", ranges=sum(1 for assignment in self._assignments.values() if assignment.builder.open))
         for assignment in self._assignments.values():
@@ -217,7 +199,7 @@ class Archive:
         self._reader.commit_and_close(self._archived, _LEAVE_SECONDS)
 
     def _alive(self) -> bool:
-        return self._writer.alive and time.monotonic() - self._beat < _STUCK_SECONDS
+        return self._writer.alive and self._heartbeat.alive()
 
     def _ready(self) -> bool:
         located = self._reader.joined and self._reader.assigned <= self._assignments.keys()

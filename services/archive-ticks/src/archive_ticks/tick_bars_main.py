@@ -6,8 +6,8 @@ from datetime import UTC, datetime, time
 from typing import NoReturn
 
 from archive_ticks.tick_bars_stage import BarSettings, make_bars
-from ticklake.batch_stage import Arguments, iso_date, run_id, task_main
 from ticklake.pipeline import TICK_BARS
+from ticklake.program import Arguments, iso_date, run_id, task_main
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:

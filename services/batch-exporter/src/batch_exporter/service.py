@@ -1,7 +1,6 @@
 """Reads the lake periodically and serves what it finds."""
 
 import threading
-import time
 from datetime import UTC, datetime
 
 from prometheus_client import REGISTRY, CollectorRegistry
@@ -18,6 +17,7 @@ from ticklake.maintenance import Maintenance
 from ticklake.metrics import Health, served
 from ticklake.objects import ObjectStore
 from ticklake.runs import PREFIX
+from ticklake.service import Heartbeat
 
 log = logs.get(__name__)
 
@@ -39,7 +39,7 @@ class Exporter:
         self._metrics = Metrics(registry)
         self._snapshot = Snapshot()
         self._first, self._fresh = True, False
-        self._beat = time.monotonic()
+        self._heartbeat = Heartbeat(_STUCK_SECONDS)
         registry.register(BatchCollector(lambda: self._snapshot, settings.batch, settings.calendar))
 
     def run(self, stop: threading.Event, registry: CollectorRegistry = REGISTRY) -> None:
@@ -49,18 +49,15 @@ class Exporter:
             ConfigurationError: there is no such calendar.
         """
         calendar.last_closed_session(self._settings.calendar, datetime.now(UTC))
-        health = Health(self._alive, lambda: self._fresh, self._rejected)
+        health = Health(self._heartbeat.alive, lambda: self._fresh, self._rejected)
         with served(health, self._settings.metrics_port, registry=registry) as port:
             log.info("watching the batch runs", schedule=self._settings.batch.schedule, metrics_port=port)
             while not stop.is_set():
                 self._look()
                 stop.wait(self._settings.batch.refresh_seconds)
 
-    def _alive(self) -> bool:
-        return time.monotonic() - self._beat < _STUCK_SECONDS
-
     def _look(self) -> None:
-        self._beat = time.monotonic()
+        self._heartbeat.beat()
         try:
             listed = list(self._store.list_objects(PREFIX))
             news, held = self._runs.refresh(listed), self._held.now(listed)

@@ -5,7 +5,6 @@ import contextlib
 import logging
 import socket
 import threading
-import time
 from collections.abc import Iterator
 
 import uvicorn
@@ -20,6 +19,7 @@ from ticklake import credentials, keys, logs
 from ticklake.credentials import Rejected
 from ticklake.errors import ConfigurationError
 from ticklake.metrics import Health, served
+from ticklake.service import Heartbeat
 
 log = logs.get(__name__)
 
@@ -36,16 +36,6 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
-
-
-class _Pulse:
-    """When the event loop last ran."""
-
-    def __init__(self) -> None:
-        self.beat = time.monotonic()
-
-    def alive(self) -> bool:
-        return time.monotonic() - self.beat < _STUCK_SECONDS
 
 
 def run(settings: DashboardSettings, stop: threading.Event) -> None:
@@ -69,7 +59,7 @@ def _run(settings: DashboardSettings, stop: threading.Event, rejected: Rejected)
     # Its lines on starting and stopping are printed beside ours and say less.
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     service = Service(settings, Metrics())
-    static, pulse = StaticFiles(), _Pulse()
+    static, pulse = StaticFiles(), Heartbeat(_STUCK_SECONDS)
     with _listening(settings.dashboard.host, settings.dashboard.port) as listener:
         server = _make_server(settings, service, static)
         health = Health(alive=pulse.alive, ready=lambda: server.started and not stop.is_set(), rejected=rejected)
@@ -114,7 +104,7 @@ def _make_server(settings: DashboardSettings, service: Service, static: StaticFi
 
 
 async def _serve(
-    server: _Server, service: Service, listener: socket.socket, pulse: _Pulse, stop: threading.Event
+    server: _Server, service: Service, listener: socket.socket, pulse: Heartbeat, stop: threading.Event
 ) -> None:
     hub = service.start()
     fan_out = asyncio.create_task(hub.run())
@@ -129,9 +119,9 @@ async def _serve(
         await asyncio.to_thread(service.stop)
 
 
-async def _watch(server: _Server, hub: Hub, pulse: _Pulse, stop: threading.Event) -> None:
+async def _watch(server: _Server, hub: Hub, pulse: Heartbeat, stop: threading.Event) -> None:
     while not stop.is_set():
-        pulse.beat = time.monotonic()
+        pulse.beat()
         await asyncio.sleep(_CHECK_SECONDS)
     log.info("stopping", streams=hub.open_streams)
     hub.close()

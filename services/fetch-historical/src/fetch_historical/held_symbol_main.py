@@ -7,9 +7,9 @@ from typing import NoReturn
 from pydantic import Field
 
 from ticklake import held_symbols
-from ticklake.batch_stage import Arguments, run_id, task_main
 from ticklake.objects import ObjectStore
 from ticklake.pipeline import HELD_SYMBOL
+from ticklake.program import Arguments, run_id, task_main
 from ticklake.settings import StageSettings, StoreSettings
 
 

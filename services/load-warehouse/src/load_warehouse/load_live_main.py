@@ -6,8 +6,8 @@ from typing import NoReturn
 
 from load_warehouse.live_load import load_live
 from load_warehouse.settings import LiveLoadSettings
-from ticklake.batch_stage import Arguments, run_id, task_main
 from ticklake.pipeline import LOAD_LIVE
+from ticklake.program import Arguments, run_id, task_main
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:

@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 
 from market_alerts import state_topic
@@ -16,19 +15,18 @@ from market_alerts.rules_reload import RulesReloader
 from market_alerts.settings import AlertSettings
 from ticklake import credentials, kafka, logs
 from ticklake.credentials import Rejected
-from ticklake.errors import IntegrityError, StageError
+from ticklake.errors import StageError
 from ticklake.kafka import ConfirmedProducer
 from ticklake.metrics import Health, served
+from ticklake.service import Attempts, Heartbeat, TopicIdentity
 
 log = logs.get(__name__)
 
 _POLL_SECONDS = 0.2
-_RETRY_SECONDS = 1.0
 _MONITOR_SECONDS, _MONITOR_TIMEOUT = 5.0, 2.0
 _TOPIC_CHECK_SECONDS = 60.0
 _JOIN_SECONDS, _MAX_JOIN_SECONDS = 20.0, 80.0
 """How long to wait for an assignment before rejoining the group; doubled each time, for the sake of slow machines."""
-_STUCK_SECONDS = 180.0
 _STOP_COMMIT_SECONDS, _LEAVE_SECONDS = 2.0, 1.0
 
 
@@ -44,17 +42,17 @@ class MarketAlerts:
         """
         self._settings, self._live, self._metrics = settings, settings.live.names, metrics or Metrics()
         self._rejected = rejected
+        self._attempts, self._heartbeat = Attempts(lambda _: self._metrics.kafka_errors.inc(), rejected), Heartbeat()
         self._reloader = RulesReloader(settings, self._metrics)
         self._notifiers = NotifierPool(settings, self._metrics)
-        self._topic_id = kafka.topic_id(settings.kafka, self._live.topic)
+        self._topic = TopicIdentity(settings.kafka, self._live.topic)
         for topic in (self._live.alerts_topic, self._live.alerts_state_topic):
             kafka.topic_id(settings.kafka, topic)
         self._partitions: dict[int, PartitionEvaluator] = {}
         self._reader = TickReader(
             settings.kafka, self._live, settings.alerts.session_timeout_seconds, lambda number: self._resume_at(number)
         )
-        self._last_step = self._joined_at = self._saved_at = time.monotonic()
-        self._next_try: dict[Callable[[], None], float] = {self._check_topic: self._last_step + _TOPIC_CHECK_SECONDS}
+        self._joined_at = self._saved_at = time.monotonic()
         self._join_seconds, self._broker_answers = _JOIN_SECONDS, False
 
     def run(self, stop: threading.Event) -> None:
@@ -66,7 +64,7 @@ class MarketAlerts:
             StageError: the broker did not accept an alert or the state; the next start continues from the last commit.
         """
         with ExitStack() as stack:
-            health = Health(self._alive, self._ready, self._rejected)
+            health = Health(self._heartbeat.alive, self._ready, self._rejected)
             port = stack.enter_context(served(health, self._settings.metrics_port))
             stack.callback(self._reader.close, _LEAVE_SECONDS)
             producer = stack.enter_context(ConfirmedProducer(self._settings.kafka, "market-alerts", linger_ms=2))
@@ -87,45 +85,26 @@ class MarketAlerts:
             self._save(producer, publisher, _STOP_COMMIT_SECONDS)
 
     def _step(self, producer: ConfirmedProducer, publisher: AlertPublisher) -> None:
-        self._last_step = time.monotonic()
-        self._attempt(self._follow_assignment)
+        self._heartbeat.beat()
+        attempt = self._attempts.attempt
+        attempt(self._follow_assignment)
         if self._settings.alerts.rules_reload_seconds:
-            self._attempt(self._reloader.poll, every=self._settings.alerts.rules_reload_seconds)
+            attempt(self._reloader.poll, self._settings.alerts.rules_reload_seconds)
             self._apply_rules(producer, publisher)
-        self._attempt(self._recover_new)
+        attempt(self._recover_new)
         self._notifiers.set_active(0 in self._partitions)
-        self._attempt(self._monitor, every=_MONITOR_SECONDS)
-        self._attempt(self._check_topic, every=_TOPIC_CHECK_SECONDS)
+        attempt(self._monitor, _MONITOR_SECONDS)
+        attempt(self._topic.check_topic, _TOPIC_CHECK_SECONDS)
         try:
             found = self._reader.poll(_POLL_SECONDS)
         except StageError as error:
-            if error.final:
-                raise
             self._broker_answers = False
-            self._will_retry(error)
+            self._attempts.failed("read", error)
             time.sleep(_POLL_SECONDS)
             return
         publisher.evaluate(self._partitions, found)
         if time.monotonic() - self._saved_at >= self._settings.alerts.state_seconds:
             self._save(producer, publisher, self._settings.kafka.timeout_seconds)
-
-    def _attempt(self, work: Callable[[], None], every: float = 0) -> None:
-        """Do `work` if it is due; after a failure that may be temporary, again in a second."""
-        if time.monotonic() < self._next_try.get(work, 0):
-            return
-        try:
-            work()
-            self._next_try[work] = time.monotonic() + every
-        except StageError as error:
-            if error.final:
-                raise
-            self._next_try[work] = time.monotonic() + _RETRY_SECONDS
-            self._will_retry(error)
-
-    def _will_retry(self, error: StageError) -> None:
-        self._metrics.kafka_errors.inc()
-        if not self._rejected():  # which is logged once
-            log.warning("retrying", error=str(error))
 
     def _resume_at(self, number: int) -> int | None:
         partition = self._partitions.get(number)
@@ -151,7 +130,7 @@ class MarketAlerts:
         if not new or not self._reader.joined:
             return
         rules = self._reloader.rules
-        partitions, restored = recover(self._settings, self._reader, self._topic_id, rules, new)
+        partitions, restored = recover(self._settings, self._reader, self._topic.id, rules, new)
         for each in partitions:
             self._partitions[each.number] = each
             self._reader.start(each.number, each.next_offset)
@@ -201,7 +180,7 @@ class MarketAlerts:
             return True
         with self._metrics.state_seconds.time():
             for partition in moved:
-                state_topic.save_state(producer, self._live, self._topic_id, partition)
+                state_topic.save_state(producer, self._live, self._topic.id, partition)
             producer.confirm()
             for partition in moved:
                 partition.mark_published(publisher.alerts_end)
@@ -209,9 +188,7 @@ class MarketAlerts:
             try:
                 self._reader.commit(positions, seconds)
             except StageError as error:  # in a rebalance, for one
-                if error.final:
-                    raise
-                self._will_retry(error)
+                self._attempts.failed("save", error)
                 return False
         for partition in moved:
             partition.saved_offset = positions[partition.number].offset
@@ -223,13 +200,6 @@ class MarketAlerts:
         self._broker_answers = True
         for number, end in ends.items():
             self._metrics.lag.labels(str(number)).set(max(0, end - self._partitions[number].next_offset))
-
-    def _check_topic(self) -> None:
-        if kafka.topic_id(self._settings.kafka, self._live.topic) != self._topic_id:
-            raise IntegrityError(f"topic {self._live.topic} was recreated while it was read: start again")
-
-    def _alive(self) -> bool:
-        return time.monotonic() - self._last_step < _STUCK_SECONDS
 
     def _ready(self) -> bool:
         return self._reader.joined and self._broker_answers and self._reader.assigned <= self._partitions.keys()

@@ -12,10 +12,10 @@ from kafka import TopicPartition
 from provision_store.retries import until_done
 from provision_store.settings import CheckSettings
 from ticklake import logs
-from ticklake.batch_stage import service_main
 from ticklake.errors import IntegrityError
 from ticklake.kafka import ConfirmedProducer, make_consumer, translated_errors
 from ticklake.objects import ObjectStore
+from ticklake.service import service_main
 
 log = logs.get(__name__)
 

@@ -17,8 +17,8 @@ from urllib3.exceptions import HTTPError
 
 from provision_store.retries import until_done
 from ticklake import logs
-from ticklake.batch_stage import service_main
 from ticklake.errors import ConfigurationError, StageError
+from ticklake.service import service_main
 from ticklake.settings import StageSettings
 
 log = logs.get(__name__)

@@ -5,7 +5,7 @@ from typing import NoReturn
 
 from provision_store.provision import provision
 from provision_store.settings import ProvisionSettings
-from ticklake.batch_stage import service_main
+from ticklake.service import service_main
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:

@@ -6,12 +6,12 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 
 from ticklake.errors import StageError
 from ticklake.kafka import ConfirmedProducer
+from ticklake.service import Heartbeat
 
 _PREFIX = "ticklake_stream_ticks"
 SOURCE_ERRORS = ("limited", "failed", "unknown_symbol")
 """Kinds of failed calls of the source."""
 _STALE_SECONDS = 10.0
-_STUCK_SECONDS = 180.0
 
 
 class Metrics:
@@ -43,11 +43,12 @@ class Metrics:
             self.source_errors.labels(kind)
 
 
-class Pulse:
+class Pulse(Heartbeat):
     """Whether the loop runs and messages are confirmed; fed by the loop, asked by the probes."""
 
     def __init__(self) -> None:
-        self._beat = self._confirmed = time.monotonic()
+        super().__init__()
+        self._confirmed = time.monotonic()
         self._done = 0
 
     def feed(self, producer: ConfirmedProducer, sent: int, metrics: Metrics) -> int:
@@ -62,17 +63,13 @@ class Pulse:
             metrics.send_errors.inc()
             raise
         metrics.unconfirmed.set(waiting)
-        self._beat = time.monotonic()
+        self.beat()
         if waiting == 0 or sent - waiting > self._done:
-            self._confirmed = self._beat
+            self._confirmed = time.monotonic()
         if sent - waiting > self._done:
             metrics.last_confirmed.set_to_current_time()
         self._done = sent - waiting
         return waiting
-
-    def alive(self) -> bool:
-        """False where the loop is stuck."""
-        return time.monotonic() - self._beat < _STUCK_SECONDS
 
     def ready(self) -> bool:
         """False where Kafka confirms nothing for a while."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NoReturn, TypeVar
 
 from ticklake import history_options
-from ticklake.batch_stage import Arguments, guarded, iso_date, run_id
+from ticklake.program import Arguments, guarded, iso_date, run_id
 from ticklake.settings import Symbols
 from ticklake_local.data_folder import DEFAULT_FOLDER
 from ticklake_local.environment import cache_folder, java_home

@@ -11,10 +11,10 @@ from typing import NoReturn
 from pydantic import Field
 from pydantic_settings import BaseSettings
 
-from ticklake.batch_stage import Arguments, guarded
 from ticklake.errors import ConfigurationError, ExitCode
 from ticklake.kafka import ensure_topics
 from ticklake.objects import ObjectStore
+from ticklake.program import Arguments, guarded
 from ticklake.settings import KafkaSettings, StoreSettings, WarehouseSettings, load, settings_config
 from ticklake.topics import batch_topics, check_topics, live_names, live_topics
 from ticklake_local.broker import Broker

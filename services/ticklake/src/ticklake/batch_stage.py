@@ -1,12 +1,6 @@
-"""What stages have in common: arguments, settings, logs, times, result record, exit code."""
+"""What batch stages have in common: their main function, the run, times of steps, result record."""
 
-import argparse
-import errno
-import json
-import os
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,28 +9,18 @@ from typing import Any, NoReturn, TypeVar
 
 from ticklake import lineage, logs, readiness, runs
 from ticklake.errors import ConfigurationError, ExitCode, StageError
-from ticklake.keys import MAX_RUN_ID
 from ticklake.lineage import StageFailure, StageRecord, SymbolResult
 from ticklake.objects import ObjectStore
 from ticklake.pipeline import Stage
+from ticklake.program import Arguments, end_on_sigterm, guarded, hand_over, iso_date, run_id
 from ticklake.settings import StageSettings, StoreSettings, load
 
 S = TypeVar("S", bound=StageSettings)
 
 log = logs.get(__name__)
 
-_STOP_SECONDS = 9.5
 _NOTE_SECONDS = 3.0
 _REASON_LENGTH = 500
-
-
-class Arguments(argparse.ArgumentParser):
-    """An argument parser that answers a wrong call with one line and exit code 2."""
-
-    def error(self, message: str) -> NoReturn:
-        """Print what is wrong and end the process."""
-        _say(self.prog, f"{message}; see {self.prog} --help")
-        sys.exit(ExitCode.UNUSABLE)
 
 
 @dataclass(frozen=True)
@@ -135,7 +119,7 @@ def batch_main(
         run = _arguments(name, argv)
         settings = load(settings_type)
         logs.configure(settings.log_level, settings.log_format, stage=name, run_id=run.run_id)
-        _stop_on_sigterm()
+        end_on_sigterm()
         readiness.wait(settings, settings.start_wait_seconds)
         started_at = datetime.now(UTC)
         try:
@@ -181,122 +165,9 @@ def _keep_failure(name: str, settings: StageSettings, run: Run, error: Exception
         report("the failure is not noted in the lake", reason=str(second))
 
 
-def hand_over(settings: StageSettings, result: dict[str, object]) -> None:
-    """Give `result` to Airflow, where the stage runs under it."""
-    if settings.xcom_file.parent.is_dir():
-        settings.xcom_file.write_text(json.dumps(result))
-
-
-def task_main(
-    name: str,
-    settings_type: type[S],
-    body: Callable[[S, argparse.Namespace], dict[str, object]],
-    parser: Arguments,
-    argv: Sequence[str] | None = None,
-) -> NoReturn:
-    """Run a program that ends by itself and belongs to no batch, and exit the process.
-
-    `body` gets the parsed arguments and returns the result for Airflow.
-    """
-
-    def work() -> None:
-        arguments = parser.parse_args(argv)
-        settings = load(settings_type)
-        logs.configure(settings.log_level, settings.log_format, stage=name)
-        _stop_on_sigterm()
-        readiness.wait(settings, settings.start_wait_seconds)
-        result = body(settings, arguments)
-        hand_over(settings, result)
-        log.info("done", **result)
-
-    sys.exit(guarded(name, work))
-
-
-def service_main(
-    name: str, settings_type: type[S], body: Callable[[S, threading.Event], None], argv: Sequence[str] | None = None
-) -> NoReturn:
-    """Run a long-running stage until it ends or SIGTERM or SIGINT sets the event that `body` is handed; then exit."""
-
-    def work() -> None:
-        Arguments(prog=name, description="Settings come from TICKLAKE_… variables.").parse_args(argv)
-        settings = load(settings_type)
-        logs.configure(settings.log_level, settings.log_format, stage=name)
-        stop = threading.Event()
-
-        def ask_to_stop(*_: object) -> None:
-            stop.set()
-            last = threading.Timer(_STOP_SECONDS, _end_now, (name,))
-            last.daemon = True
-            last.start()
-
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(signum, ask_to_stop)
-        readiness.wait(settings, settings.start_wait_seconds, stop)
-        body(settings, stop)
-        log.info("stopped")
-
-    sys.exit(guarded(name, work))
-
-
-def _end_now(name: str) -> None:
-    # A call to a broker or store that hangs cannot be interrupted otherwise. What a stage promises to keep, it has
-    # written by then or finds again at its next start.
-    _say(name, f"did not end within {_STOP_SECONDS:g} s of being asked to, as a broker or store does not answer")
-    os._exit(ExitCode.FAILED)
-
-
-def guarded(name: str, work: Callable[[], None]) -> ExitCode:
-    """Do `work`; what a user can cause ends in one line on stderr and the right exit code, never in a traceback."""
-    try:
-        work()
-    except StageError as error:
-        _say(name, str(error))
-        if error.details:
-            print(error.details, file=sys.stderr, flush=True)
-        return error.exit_code
-    except KeyboardInterrupt:
-        _say(name, "interrupted")
-        return ExitCode.FAILED
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EADDRINUSE):
-            raise
-        _say(name, f"{error.strerror}: {error.filename or 'this machine'}")
-        return ExitCode.FAILED
-    return ExitCode.DONE
-
-
-def _say(name: str, line: str) -> None:
-    print(f"{name}: {' '.join(line.split())}", file=sys.stderr, flush=True)
-
-
 def _arguments(name: str, argv: Sequence[str] | None) -> Run:
     parser = Arguments(prog=name, description="Further settings come from TICKLAKE_… variables.")
     parser.add_argument("--date", type=iso_date, required=True, help="the batch's date, YYYY-MM-DD")
     parser.add_argument("--run-id", type=run_id, required=True, help="the run; a retry has the same one")
     arguments = parser.parse_args(argv)
     return Run(arguments.run_id, arguments.date)
-
-
-def iso_date(text: str) -> date:
-    """The date in `text`, as an argument parser's type."""
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a date like 2026-01-31") from None
-
-
-def run_id(text: str) -> str:
-    """`text` as a run's id, as an argument parser's type."""
-    if not text.strip() or len(text) > MAX_RUN_ID or not text.isprintable():
-        raise argparse.ArgumentTypeError(f"a run id has 1 to {MAX_RUN_ID} printable characters")
-    return text
-
-
-def _stop_on_sigterm() -> None:
-    # A batch stage has nothing to save that a retry does not make again: end at once, with the exit code of a failure.
-    def stop(*_: object) -> None:
-        _say("stage", "stopped by SIGTERM; a retry starts over")
-        os._exit(ExitCode.FAILED)
-
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, stop)

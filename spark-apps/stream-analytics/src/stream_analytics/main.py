@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from stream_analytics.settings import APP, StreamAnalyticsSettings
-from ticklake.batch_stage import service_main
+from ticklake.service import service_main
 from ticklake.spark import start_jvm
 from ticklake.spark_jvm import ONE_SHOT
 

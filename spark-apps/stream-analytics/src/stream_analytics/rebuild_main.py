@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, NoReturn
 
-from ticklake.batch_stage import Arguments, run_id, task_main
 from ticklake.pipeline import REBUILD_WINDOWS
+from ticklake.program import Arguments, run_id, task_main
 from ticklake.spark import start_jvm
 from ticklake.spark_jvm import ONE_SHOT
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NoReturn
 
-from ticklake.batch_stage import service_main
+from ticklake.service import service_main
 from ticklake_local.alerting.settings import CheckerSettings
 
 

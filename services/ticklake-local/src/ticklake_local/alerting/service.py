@@ -10,6 +10,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
 
 from ticklake import logs
 from ticklake.metrics import Health, served
+from ticklake.service import Heartbeat
 from ticklake_local.alerting.rules import Alert, Checker, read_rules
 from ticklake_local.alerting.scrape import sample_disk, scrape
 from ticklake_local.alerting.series import Labels
@@ -35,20 +36,20 @@ class RuleChecker:
         self._checker = Checker(read_rules(rules.dir, {*self._targets, *_ALWAYS}))
         self._active: list[Alert] = []
         self._firing: set[Labels] = set()
-        self._beat = 0.0
+        self._heartbeat = Heartbeat(_STUCK_SECONDS)
         self._alerts = Gauge("ticklake_check_rules_firing", "Alerts that fire", ("severity",), registry=registry)
         self._checks = Counter("ticklake_check_rules_checks", "Checks of all rules", registry=registry)
 
     def run(self, stop: threading.Event) -> None:
         """Check until `stop` is set."""
-        self._beat = time.monotonic()
-        health = Health(alive=lambda: time.monotonic() - self._beat < _STUCK_SECONDS)
+        health = Health(alive=self._heartbeat.alive)
         with served(health, self._settings.metrics_port, pages={ALERTS_PATH: self._page}) as port:
             log.info("checking alert rules", targets=sorted(self._targets), metrics_port=port)
             while not stop.is_set():
-                self._beat = time.monotonic()
+                self._heartbeat.beat()
+                began = time.monotonic()
                 self._look()
-                stop.wait(max(0.0, self._settings.rules.interval_seconds - (time.monotonic() - self._beat)))
+                stop.wait(max(0.0, self._settings.rules.interval_seconds - (time.monotonic() - began)))
 
     def _look(self) -> None:
         scrape(self._checker.samples, self._targets)
