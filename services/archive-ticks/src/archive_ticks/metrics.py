@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import REGISTRY, CollectorRegistry
 
 from ticklake.ledger import LedgerRange
+from ticklake.metrics import Instruments
 
-_PREFIX = "ticklake_archive_ticks"
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _DELAY_SECONDS = (0.5, 1, 2.5, 5, 10, 30, 60, 90, 120, 300, 900, 3600)
 
@@ -24,15 +24,8 @@ class Metrics:
     """The metrics, registered with `registry`."""
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
-        def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(f"{_PREFIX}_{name}", text, labels, registry=registry)
-
-        def gauge(name: str, text: str, *labels: str) -> Gauge:
-            return Gauge(f"{_PREFIX}_{name}", text, labels, registry=registry)
-
-        def histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
-            return Histogram(f"{_PREFIX}_{name}", text, labels, registry=registry, buckets=buckets)
-
+        make = Instruments("archive-ticks", registry)
+        counter, gauge, histogram = make.counter, make.gauge, make.histogram
         self.rows = counter("rows", "Ticks archived", "partition")
         self.invalid = counter("invalid", "Messages quarantined", "partition")
         self.objects = counter("objects", "Ledger objects written", "partition")

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, time
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -12,6 +12,7 @@ from batch_exporter.settings import BatchSettings
 from batch_exporter.snapshot import Snapshot, overdue_sessions
 from ticklake.lineage import StageRecord, elapsed_seconds
 from ticklake.maintenance import Maintenance, TableSize
+from ticklake.metrics import Instruments
 from ticklake.pipeline import BATCH_STAGES
 from ticklake.records import Source
 
@@ -24,23 +25,16 @@ class Metrics:
     """What is counted from this process's start on, registered with `registry`."""
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
-        def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(f"{PREFIX}_{name}", text, labels, registry=registry)
-
+        make = Instruments("batch", registry)
+        counter = make.counter
         self.stages = counter("stages", "Stages that ended while this process watched", "stage", "outcome")
         self.rows = counter("rows", "Valid rows that left a stage", "stage")
         self.quarantined = counter("quarantined_rows", "Rows that a stage quarantined", "stage")
         self.lake_errors = counter("lake_errors", "Failed reads of the lake")
         self.unreadable = counter("unreadable_records", "Objects below lineage/ that are no readable record")
-        self.lake_read = Gauge(
-            f"{PREFIX}_lake_read_timestamp_seconds", "When the lake was last looked into", registry=registry
-        )
-        self.seconds = Histogram(
-            f"{PREFIX}_stage_duration_seconds",
-            "Time of a stage that ended while this process watched",
-            ("stage",),
-            registry=registry,
-            buckets=_SECONDS,
+        self.lake_read = make.gauge("lake_read_timestamp_seconds", "When the lake was last looked into")
+        self.seconds = make.histogram(
+            "stage_duration_seconds", "Time of a stage that ended while this process watched", _SECONDS, "stage"
         )
         # A counter that appears with its first failure has no earlier value to have grown from.
         for stage in BATCH_STAGES:

@@ -2,13 +2,14 @@
 
 import time
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import REGISTRY, CollectorRegistry
 
 from ticklake.errors import StageError
 from ticklake.kafka import ConfirmedProducer
+from ticklake.metrics import Instruments
 from ticklake.service import Heartbeat
 
-_PREFIX = "ticklake_stream_ticks"
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30)
 SOURCE_ERRORS = ("limited", "failed", "unknown_symbol")
 """Kinds of failed calls of the source."""
 _STALE_SECONDS = 10.0
@@ -18,12 +19,8 @@ class Metrics:
     """The metrics, registered with `registry`."""
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
-        def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(f"{_PREFIX}_{name}", text, labels, registry=registry)
-
-        def gauge(name: str, text: str) -> Gauge:
-            return Gauge(f"{_PREFIX}_{name}", text, registry=registry)
-
+        make = Instruments("stream-ticks", registry)
+        counter, gauge = make.counter, make.gauge
         self.ticks = counter("ticks", "Ticks handed to Kafka", "symbol", "source")
         self.bytes = counter("bytes", "Bytes of the ticks handed to Kafka")
         self.unconfirmed = gauge("unconfirmed", "Ticks that Kafka has not confirmed")
@@ -32,11 +29,8 @@ class Metrics:
         self.skipped = counter("skipped_rounds", "Rounds left out after a pause")
         self.last_event = gauge("last_event_timestamp_seconds", "Event time of the newest tick")
         self.last_confirmed = gauge("last_confirmed_timestamp_seconds", "When Kafka last confirmed ticks")
-        self.send_seconds = Histogram(
-            f"{_PREFIX}_send_duration_seconds",
-            "Time to hand one round to the client; long where its buffer is full",
-            registry=registry,
-            buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30),
+        self.send_seconds = make.histogram(
+            "send_duration_seconds", "Time to hand one round to the client; long where its buffer is full", _SECONDS
         )
         # A counter that appears with its first error has no earlier value to have grown from.
         for kind in SOURCE_ERRORS:

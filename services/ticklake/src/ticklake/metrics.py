@@ -1,15 +1,39 @@
 """Prometheus metrics and health of long-running stages, on one small HTTP server: /metrics, /livez, /readyz."""
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from prometheus_client import REGISTRY, CollectorRegistry, make_wsgi_app
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, make_wsgi_app
 
 from ticklake.errors import ConfigurationError
+
+
+class Instruments:
+    """Makes a program's instruments.
+
+    Args:
+        program: the prefix of their names, `ticklake_<program>_`, with `_` in place of `-`.
+        registry: where they are registered.
+    """
+
+    def __init__(self, program: str, registry: CollectorRegistry = REGISTRY) -> None:
+        self._prefix, self._registry = f"ticklake_{program.replace('-', '_')}_", registry
+
+    def counter(self, name: str, text: str, *labels: str) -> Counter:
+        """A counter."""
+        return Counter(self._prefix + name, text, labels, registry=self._registry)
+
+    def gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        """A gauge."""
+        return Gauge(self._prefix + name, text, labels, registry=self._registry)
+
+    def histogram(self, name: str, text: str, buckets: Sequence[float], *labels: str) -> Histogram:
+        """A histogram with these upper bounds, in seconds."""
+        return Histogram(self._prefix + name, text, labels, buckets=buckets, registry=self._registry)
 
 
 class Health:

@@ -8,12 +8,13 @@ import weakref
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import REGISTRY, CollectorRegistry
 from pyspark import SparkContext
 from pyspark.sql.streaming.listener import StreamingQueryListener
 
 from stream_analytics.late_ticks import LateTicks
 from stream_analytics.tick_parsing import METRICS
+from ticklake.metrics import Instruments
 from ticklake.records import WINDOW_LENGTHS
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
         SourceProgress,
         StreamingQueryProgress,
     )
+
+
+_BATCH_SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 60, 120, 300)
 
 
 class Events(StreamingQueryListener):
@@ -75,12 +79,8 @@ class Metrics:
     """The application's Prometheus metrics."""
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
-        def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(f"ticklake_stream_analytics_{name}", text, labels, registry=registry)
-
-        def gauge(name: str, text: str) -> Gauge:
-            return Gauge(f"ticklake_stream_analytics_{name}", text, ("query",), registry=registry)
-
+        make = Instruments("stream-analytics", registry)
+        counter, gauge = make.counter, make.gauge
         self.rows = counter("rows", "Messages read by the query of closed windows")
         self.invalid = counter("invalid_rows", "Messages left out: no valid tick")
         self.future = counter("future_ticks", "Ticks left out: from the future")
@@ -91,18 +91,14 @@ class Metrics:
         )
         self.restarts = counter("restarts", "Times that all queries were stopped after a failure, to start again")
         self.batches = counter("batches", "Finished micro-batches", "query")
-        self.batch_seconds = Histogram(
-            "ticklake_stream_analytics_batch_duration_seconds",
-            "Duration of a micro-batch",
-            ("query",),
-            registry=registry,
-            buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 60, 120, 300),
+        self.batch_seconds = make.histogram(
+            "batch_duration_seconds", "Duration of a micro-batch", _BATCH_SECONDS, "query"
         )
-        self.batch_time = gauge("last_batch_timestamp_seconds", "When the last micro-batch started, Unix time")
-        self.watermark = gauge("watermark_timestamp_seconds", "The watermark, in event time")
-        self.lag = gauge("lag", "Messages in the log that are in no finished micro-batch")
-        self.state_rows = gauge("state_rows", "Open windows that the query holds")
-        self.state_bytes = gauge("state_bytes", "Memory of the open windows")
+        self.batch_time = gauge("last_batch_timestamp_seconds", "When the last micro-batch started, Unix time", "query")
+        self.watermark = gauge("watermark_timestamp_seconds", "The watermark, in event time", "query")
+        self.lag = gauge("lag", "Messages in the log that are in no finished micro-batch", "query")
+        self.state_rows = gauge("state_rows", "Open windows that the query holds", "query")
+        self.state_bytes = gauge("state_bytes", "Memory of the open windows", "query")
         # A counter that appears with its first late tick has no earlier value to have grown from.
         for window in WINDOW_LENGTHS:
             self.closed.labels(window)
