@@ -4,12 +4,13 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from batch_exporter.runs import RunState, State
+from batch_exporter.runs import RunState
 from batch_exporter.settings import BatchSettings
 from batch_exporter.snapshot import overdue_sessions, snapshot
 from ticklake import calendar
 from ticklake.lineage import RunLineage, StageFailure, StageRecord
 from ticklake.records import Source
+from ticklake.runs import State
 
 NOON = datetime(2026, 1, 30, 12, tzinfo=UTC)
 

@@ -7,7 +7,7 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from batch_exporter.runs import News, State
+from batch_exporter.runs import News
 from batch_exporter.settings import BatchSettings
 from batch_exporter.snapshot import Snapshot, overdue_sessions
 from ticklake.lineage import StageRecord, elapsed_seconds
@@ -15,6 +15,7 @@ from ticklake.maintenance import Maintenance, TableSize
 from ticklake.metrics import Instruments
 from ticklake.pipeline import BATCH_STAGES
 from ticklake.records import Source
+from ticklake.runs import State
 
 PREFIX = "ticklake_batch"
 BATCH_SOURCES = (Source.YAHOO, Source.REPLAY, Source.SIMULATED)

@@ -4,30 +4,18 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from enum import StrEnum
 
 from pydantic import ValidationError
 
 from ticklake import logs
 from ticklake.lineage import RunLineage, StageFailure, StageRecord
 from ticklake.objects import ObjectInfo, ObjectStore
-from ticklake.runs import folder_of, kind_of, unrecovered
+from ticklake.runs import State, folder_of, kind_of, state_of, unrecovered
 
 _READERS = 8
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 log = logs.get(__name__)
-
-
-class State(StrEnum):
-    """How far a run is."""
-
-    UNFINISHED = "unfinished"
-    """Stages are done, and none failed; one may be under way, or was killed."""
-    FAILED = "failed"
-    DISAGREED = "disagreed"
-    """Its places hold different rows."""
-    RECONCILED = "reconciled"
 
 
 @dataclass
@@ -54,11 +42,7 @@ class RunState:
     @property
     def state(self) -> State:
         """How far it is."""
-        if self.summary is not None and not self.summary.reconciled:
-            return State.DISAGREED
-        if self.failed:
-            return State.FAILED
-        return State.UNFINISHED if self.summary is None else State.RECONCILED
+        return state_of(self.records, self.failures, self.summary and self.summary.reconciled)
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,17 @@ from pydantic import BaseModel
 from dashboard import graph
 from ticklake.lineage import StageFailure, StageRecord, SymbolLineage, elapsed_seconds
 from ticklake.pipeline import BATCH_STAGES
-from ticklake.runs import recovered, unrecovered
+from ticklake.runs import State, recovered, state_of, unrecovered
 
 _FIELDS = ("stage", "kind", "reason", "exit_code", "times", "started_at", "failed_at", "code_version")
+
+
+_STATES = {
+    State.RECONCILED: "succeeded",
+    State.DISAGREED: "failed",
+    State.FAILED: "failed",
+    State.UNFINISHED: "incomplete",
+}
 
 
 class Summary(BaseModel):
@@ -61,11 +69,7 @@ class RunParts:
     @property
     def state(self) -> str:
         """As `models_platform.RunItem.state` says."""
-        judged = all(check.passed for record in self.records.values() for check in record.checks)
-        reconciled = self.summary.reconciled if self.summary else None
-        if unrecovered(self.records, self.failures) or reconciled is False or not judged:
-            return "failed"
-        return "succeeded" if reconciled and len(self.records) == len(BATCH_STAGES) else "incomplete"
+        return _STATES[state_of(self.records, self.failures, self.summary and self.summary.reconciled)]
 
 
 def short(run: RunParts) -> dict[str, Any]:

@@ -14,7 +14,6 @@ import psutil
 from pydantic_settings import BaseSettings
 
 from batch_exporter.runs import Runs, RunState
-from batch_exporter.runs import State as Progress
 from batch_exporter.settings import BatchSettings
 from batch_exporter.snapshot import snapshot
 from ticklake.catalog import LakeTables
@@ -23,6 +22,7 @@ from ticklake.held_symbols import HeldSymbols
 from ticklake.objects import ObjectStore
 from ticklake.records import iso_ms
 from ticklake.runs import PREFIX
+from ticklake.runs import State as Progress
 from ticklake.settings import WarehouseSettings, load
 from ticklake.tables import ALL_TABLES, NAMESPACES
 from ticklake_local import batch_source, platform, sql

@@ -1,6 +1,7 @@
 """What a run leaves below `lineage/`: distinguished by key; its failures counted and weighed against its records."""
 
 from collections.abc import Mapping
+from enum import StrEnum
 
 from pydantic import ValidationError
 
@@ -45,6 +46,32 @@ def recovered(failure: StageFailure, record: StageRecord | None) -> bool:
 def unrecovered(records: Mapping[str, StageRecord], failures: Mapping[str, StageFailure]) -> tuple[StageFailure, ...]:
     """The failures that no later try has recovered; both are of one run, by stage."""
     return tuple(failure for stage, failure in failures.items() if not recovered(failure, records.get(stage)))
+
+
+class State(StrEnum):
+    """How far a run is."""
+
+    UNFINISHED = "unfinished"
+    """Stages are done, and none failed; one may be under way, or was killed."""
+    FAILED = "failed"
+    DISAGREED = "disagreed"
+    """Its places hold different rows."""
+    RECONCILED = "reconciled"
+
+
+def state_of(
+    records: Mapping[str, StageRecord], failures: Mapping[str, StageFailure], reconciled: bool | None
+) -> State:
+    """How far a run is; records and failures are by stage.
+
+    Args:
+        reconciled: as its summary has it; None where it has none yet.
+    """
+    if reconciled is False:
+        return State.DISAGREED
+    if unrecovered(records, failures) or not all(check.passed for each in records.values() for check in each.checks):
+        return State.FAILED
+    return State.RECONCILED if reconciled else State.UNFINISHED
 
 
 def write_failure(store: ObjectStore, failure: StageFailure) -> None:
