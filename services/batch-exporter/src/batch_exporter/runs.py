@@ -42,7 +42,7 @@ class RunState:
     @property
     def state(self) -> State:
         """How far it is."""
-        return state_of(self.records, self.failures, self.summary and self.summary.reconciled)
+        return state_of(self.records, self.failures, None if self.summary is None else self.summary.reconciled)
 
 
 @dataclass(frozen=True)

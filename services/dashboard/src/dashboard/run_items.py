@@ -69,7 +69,7 @@ class RunParts:
     @property
     def state(self) -> str:
         """As `models_platform.RunItem.state` says."""
-        return _STATES[state_of(self.records, self.failures, self.summary and self.summary.reconciled)]
+        return _STATES[state_of(self.records, self.failures, None if self.summary is None else self.summary.reconciled)]
 
 
 def short(run: RunParts) -> dict[str, Any]:
