@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from dashboard_rig import Dashboard, FilledLake, dashboard_running
 
-from dashboard.lake import NUMERIC
+from dashboard.lake.daily_history import NUMERIC
 from fetch_historical.recordings import adjust, recorded
 from ticklake.pipeline import BATCH_STAGES
 from ticklake.tables import DAILY_ANALYTICS

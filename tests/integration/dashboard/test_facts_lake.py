@@ -4,9 +4,9 @@ import pytest
 from nights import NIGHTS, SOURCE, answer, record, traded
 from waiting import wait_until
 
-from dashboard.facts_lake import FactsLake
-from dashboard.row_cache import RowCache
-from dashboard.store_guard import StoreGuard
+from dashboard.lake.facts import FactsLake
+from dashboard.lake.row_cache import RowCache
+from dashboard.lake.store_guard import StoreGuard
 from ticklake.catalog import LakeTables
 from ticklake.errors import StageError
 from ticklake.records import Source

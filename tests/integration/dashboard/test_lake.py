@@ -11,12 +11,12 @@ from lake_writer import KNOWN_AT, put_daily, put_windows
 from pydantic import SecretStr
 from waiting import SECONDS
 
-from dashboard.lake import COLUMNS, DailyLake, Summary
-from dashboard.quarantine_view import QuarantineView
-from dashboard.row_cache import RowCache
-from dashboard.runs import Runs
-from dashboard.store_guard import StoreGuard
-from dashboard.windows_lake import WindowLake
+from dashboard.lake.daily_history import COLUMNS, DailyLake, Summary
+from dashboard.lake.row_cache import RowCache
+from dashboard.lake.store_guard import StoreGuard
+from dashboard.lake.windows import WindowLake
+from dashboard.platform.quarantine import QuarantineView
+from dashboard.platform.runs import Runs
 from ticklake import lineage
 from ticklake.catalog import LakeTables
 from ticklake.errors import ConfigurationError, IntegrityError, StageError

@@ -8,10 +8,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 from waiting import SECONDS
 
-from dashboard.hub import FLUSH_SECONDS, Hub
+from dashboard.api.event_stream import EventStream
+from dashboard.api.models import PartState
+from dashboard.live.hub import FLUSH_SECONDS, Hub
 from dashboard.metrics import Metrics
-from dashboard.models import PartState
-from dashboard.stream import EventStream
 
 
 class Part:

@@ -3,8 +3,8 @@
 import json
 from datetime import UTC, datetime, timedelta
 
-from dashboard.live import LiveState
-from dashboard.windows_live import WindowState
+from dashboard.live.prices import LiveState
+from dashboard.live.windows import WindowState
 from ticklake.records import Source, Tick, iso_ms
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from dashboard.models_platform import PlatformAlerts
-from dashboard.platform_alerts import PlatformAlertsReader
+from dashboard.api.models_platform import PlatformAlerts
+from dashboard.platform.alerts import PlatformAlertsReader
 from ticklake.errors import StageError
 
 

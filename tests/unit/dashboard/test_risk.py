@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dashboard import risk
+from dashboard.lake import risk
 
 DAY = date(2026, 1, 5)
 

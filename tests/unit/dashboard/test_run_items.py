@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from dashboard import run_items
-from dashboard.models_platform import RunDetail
-from dashboard.run_items import Part, RunParts, Summary
+from dashboard.api.models_platform import RunDetail
+from dashboard.platform import run_items
+from dashboard.platform.run_items import Part, RunParts, Summary
 from ticklake.lineage import CheckResult, StageFailure, StageRecord, SymbolChanges, SymbolLineage, SymbolResult
 from ticklake.pipeline import BATCH_STAGES
 from ticklake.records import Source, SymbolStatus

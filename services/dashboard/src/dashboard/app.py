@@ -7,10 +7,13 @@ from fastapi.responses import Response
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp
 
-from dashboard import problems, routes_daily, routes_live, routes_platform
-from dashboard.gate import Gate
-from dashboard.models import Problem
-from dashboard.parameters import BASE
+from dashboard.api import daily as routes_daily
+from dashboard.api import live as routes_live
+from dashboard.api import platform as routes_platform
+from dashboard.api import problems
+from dashboard.api.middleware import Gate
+from dashboard.api.models import Problem
+from dashboard.api.parameters import BASE
 from dashboard.service import Service
 from dashboard.static_files import StaticFiles
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import uvicorn
 
 from dashboard.app import make_app
-from dashboard.hub import Hub
+from dashboard.live.hub import Hub
 from dashboard.metrics import Metrics
 from dashboard.service import Service
 from dashboard.settings import DashboardSettings

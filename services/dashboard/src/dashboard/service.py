@@ -4,27 +4,27 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
-from dashboard.alerts import AlertState
-from dashboard.consumer import LiveConsumer
-from dashboard.facts_lake import FactsLake
-from dashboard.held_view import HeldView
-from dashboard.hub import Hub
-from dashboard.lag import LagReader
-from dashboard.lake import DailyLake
-from dashboard.live import LiveState
+from dashboard.api.models import QuoteChanges, Status, Window
+from dashboard.api.models_platform import Hello
+from dashboard.lake.daily_history import DailyLake
+from dashboard.lake.facts import FactsLake
+from dashboard.lake.row_cache import RowCache
+from dashboard.lake.store_guard import StoreGuard
+from dashboard.lake.windows import WindowLake
+from dashboard.live.alerts import AlertState
+from dashboard.live.consumer import LiveConsumer
+from dashboard.live.hub import Hub
+from dashboard.live.prices import LiveState
+from dashboard.live.rules import RulesReader
+from dashboard.live.windows import WindowState
 from dashboard.metrics import Metrics
-from dashboard.models import QuoteChanges, Status, Window
-from dashboard.models_platform import Hello
-from dashboard.platform_alerts import PlatformAlertsReader
-from dashboard.quarantine_view import QuarantineView
-from dashboard.row_cache import RowCache
-from dashboard.rules import RulesReader
-from dashboard.runs import Runs
+from dashboard.platform.alerts import PlatformAlertsReader
+from dashboard.platform.consumer_lag import LagReader
+from dashboard.platform.held_symbols import HeldView
+from dashboard.platform.quarantine import QuarantineView
+from dashboard.platform.runs import Runs
 from dashboard.settings import DashboardSettings
 from dashboard.status import Watcher
-from dashboard.store_guard import StoreGuard
-from dashboard.windows_lake import WindowLake
-from dashboard.windows_live import WindowState
 from ticklake.catalog import LakeTables
 from ticklake.errors import StageError
 from ticklake.objects import ObjectStore

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from dashboard.consumer import LiveConsumer
-from dashboard.lake import DailyLake
-from dashboard.live import LiveState
+from dashboard.lake.daily_history import DailyLake
+from dashboard.live.consumer import LiveConsumer
+from dashboard.live.prices import LiveState
 from dashboard.metrics import Metrics
 from dashboard.settings import DashboardSettings
 from ticklake import calendar, logs

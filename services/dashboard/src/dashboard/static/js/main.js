@@ -1,18 +1,18 @@
 /** The page: header, watchlist and the view that the address asks for. */
 
-import { ApiError, get, NO_ANSWER } from "./api.js";
-import { say } from "./dom.js";
-import { setUpHelp } from "./help.js";
-import { failed, skeleton } from "./panel.js";
-import { current } from "./router.js";
-import { setUpShell } from "./shell.js";
-import { emit, listed, on, state } from "./state.js";
-import { startStream } from "./stream.js";
-import { markTab, setUpTabs } from "./tabs.js";
-import { expose } from "./testing.js";
-import { setUpTheme } from "./theme.js";
-import { setUpToasts } from "./toasts.js";
-import { setUpWatchlist } from "./watchlist.js";
+import { ApiError, get, NO_ANSWER } from "./core/api.js";
+import { say } from "./core/dom.js";
+import { setUpHelp } from "./views/help.js";
+import { failed, skeleton } from "./core/panel.js";
+import { current } from "./core/router.js";
+import { setUpShell } from "./core/shell.js";
+import { emit, listed, on, state } from "./core/state.js";
+import { startStream } from "./core/stream.js";
+import { markTab, setUpTabs } from "./core/tabs.js";
+import { expose } from "./core/testing.js";
+import { setUpTheme } from "./core/theme.js";
+import { setUpToasts } from "./core/toasts.js";
+import { setUpWatchlist } from "./views/watchlist.js";
 
 const SYMBOLS_EVERY_MS = 60_000;
 const SYMBOLS_RETRY_MS = 5_000;
@@ -29,11 +29,11 @@ const TITLES = {
   watchlist: "Watchlist",
 };
 const MODULES = {
-  chart: () => import("./chart-view.js"),
-  risk: () => import("./risk.js"),
-  compare: () => import("./compare.js"),
-  platform: () => import("./platform.js"),
-  alerts: () => import("./alerts.js"),
+  chart: () => import("./views/chart-view.js"),
+  risk: () => import("./views/risk.js"),
+  compare: () => import("./views/compare.js"),
+  platform: () => import("./views/platform.js"),
+  alerts: () => import("./views/alerts.js"),
 };
 
 let shown = { view: null, end: null, update: null };

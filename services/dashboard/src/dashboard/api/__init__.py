@@ -1,0 +1,1 @@
+"""The JSON API: routes, what they take and what they answer."""

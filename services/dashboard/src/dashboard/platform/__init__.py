@@ -1,0 +1,1 @@
+"""The platform itself: runs, quarantine, held symbols, lag, alerts."""
