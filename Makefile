@@ -19,7 +19,7 @@ IMAGE_PREFIX ?= ticklake
 # Further flags of every build, e.g. --network=host, --pull, --build-arg=HTTPS_PROXY=…
 BUILD_FLAGS ?=
 LIVE_SERVICES := stream-ticks archive-ticks market-alerts batch-exporter dashboard
-BATCH_SERVICES := fetch-historical consume-historical load-warehouse provision-store
+BATCH_SERVICES := fetch-historical consume-historical load-warehouse tick-bars lake-maintenance provision-store
 IMAGES := $(BATCH_SERVICES) $(LIVE_SERVICES) spark-apps airflow-dags local-servers
 ifeq ($(REVISION),unknown)
 REVISION := $(shell git describe --always --abbrev=40 --exclude="*" --dirty=+ 2>/dev/null || echo unknown)

@@ -19,7 +19,7 @@ from secured_servers import SecuredBroker
 from table_rows import rows_of
 from waiting import ENDS_SECONDS, wait_until
 
-from archive_ticks.table_files import orphans
+from lake_maintenance.table_files import orphans
 from ticklake import keys, ledger, lineage, maintenance, topics
 from ticklake.catalog import LakeTables, matching
 from ticklake.errors import ConfigurationError, StageError

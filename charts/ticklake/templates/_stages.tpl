@@ -100,20 +100,20 @@ rebuild-windows:
     delete: [{{ ternary "spark-events/" "" .Values.spark.history.enabled }}]
   catalog: writer
 tick-bars:
-  image: archive-ticks
+  image: tick-bars
   runs: pod
   store:
     read: [{{ $live.raw }}, tables/, processed/realtime/ticks/, processed/realtime/bars/, processed/realtime/gaps/]
     write: [tables/, processed/realtime/ticks/, processed/realtime/bars/, processed/realtime/gaps/]
   catalog: writer
 apply-retention:
-  image: archive-ticks
+  image: lake-maintenance
   runs: pod
   store:
     read: [raw/, quarantine/, accelerated/]
     delete: [raw/source/, raw/historical/, raw/corporate_actions/, raw/realtime/, quarantine/, accelerated/]
 maintain-tables:
-  image: archive-ticks
+  image: lake-maintenance
   runs: pod
   store:
     read: [tables/, processed/historical/, processed/realtime/]

@@ -31,6 +31,8 @@ IMAGES = (
     "provision-store",
     "stream-ticks",
     "archive-ticks",
+    "tick-bars",
+    "lake-maintenance",
     "market-alerts",
     "batch-exporter",
     "dashboard",

@@ -8,10 +8,10 @@ import polars as pl
 import pytest
 import talib
 
-from archive_ticks.maintenance import MaintenanceSettings, maintain
 from daily_analytics.lake import Lake
 from fetch_historical.recordings import adjust
 from fetch_historical.recordings import recorded as recording
+from lake_maintenance.maintenance import MaintenanceSettings, maintain
 from ticklake import history
 from ticklake.catalog import RUN_ID, matching
 from ticklake.errors import ConfigurationError, IntegrityError, StageError

@@ -122,11 +122,11 @@ SUCCESS = Stage(
 BATCH_STAGES: tuple[Stage, ...] = (FETCH, CONSUME, VALIDATE_RAW, PROCESS, LOAD, VALIDATE_LOADED, SUCCESS)
 
 HELD_SYMBOL = Stage("decide", "fetch-historical", "held-symbol")
-TICK_BARS = Stage("make_tick_bars", "archive-ticks", "tick-bars")
+TICK_BARS = Stage("make_tick_bars", "tick-bars", "tick-bars")
 LOAD_LIVE = Stage("load_live", "load-warehouse", "load-live")
 REBUILD_WINDOWS = Stage("rebuild_windows", "stream-analytics", "rebuild-windows", Kind.SPARK)
-APPLY_RETENTION = Stage("apply_retention", "archive-ticks", "apply-retention")
-MAINTAIN_TABLES = Stage("maintain_tables", "archive-ticks", "maintain-tables")
+APPLY_RETENTION = Stage("apply_retention", "lake-maintenance", "apply-retention")
+MAINTAIN_TABLES = Stage("maintain_tables", "lake-maintenance", "maintain-tables")
 CLEAN_METADATA = Stage("clean_airflow_metadata", "airflow-dags", "clean-metadata")
 
 FURTHER_STAGES: tuple[Stage, ...] = (

@@ -115,3 +115,9 @@ def live_topics(names: LiveNames) -> tuple[TopicSpec, ...]:
             },
         ),
     )
+
+
+def live_retention_days() -> int:
+    """Days for which the live topic holds its messages."""
+    longest = max(int(topic.config.get("retention.ms", 0)) for topic in live_topics(live_names()))
+    return -(-longest // (24 * 60 * 60 * 1000))

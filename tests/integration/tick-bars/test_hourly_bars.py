@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from archive_ticks import bar_restatement, pending_ranges
-from archive_ticks.compaction import Compaction, compact
-from archive_ticks.table_progress import LEDGER
-from archive_ticks.tick_bars_stage import BarSettings, make_bars
+from lake_maintenance.compaction import Compaction, compact
+from tick_bars import bar_restatement, pending_ranges
+from tick_bars.stage import BarSettings, make_bars
+from tick_bars.table_progress import LEDGER
 from ticklake import ledger, ledger_table
 from ticklake.batch_checks import QualityError
 from ticklake.catalog import LakeTables

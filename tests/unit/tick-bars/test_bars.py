@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archive_ticks import bars
-from archive_ticks.hours import MINUTE, spans
+from tick_bars import bars
+from tick_bars.hours import MINUTE, spans
 from ticklake.errors import IntegrityError
 from ticklake.ledger_table import SCHEMA
 

@@ -4,8 +4,8 @@ import argparse
 from collections.abc import Sequence
 from typing import NoReturn
 
-from archive_ticks.maintenance import MaintenanceSettings, maintain
-from archive_ticks.retention import today_utc
+from lake_maintenance.maintenance import MaintenanceSettings, maintain
+from lake_maintenance.retention import today_utc
 from ticklake.errors import ConfigurationError
 from ticklake.pipeline import MAINTAIN_TABLES
 from ticklake.program import Arguments, iso_date, run_id, task_main

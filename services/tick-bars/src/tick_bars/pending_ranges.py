@@ -7,13 +7,12 @@ from itertools import groupby
 
 import pyarrow as pa
 
-from archive_ticks.retention import retention_days
-from archive_ticks.table_progress import End, Ends, merged
+from tick_bars.table_progress import End, Ends, merged
 from ticklake import ledger, ledger_table
 from ticklake.errors import IntegrityError, StageError
 from ticklake.ledger import LedgerRange, RangeKey
 from ticklake.objects import ObjectStore
-from ticklake.topics import LiveNames
+from ticklake.topics import LiveNames, live_retention_days
 
 ROWS_PER_PART = 500_000
 """Ranges per commit, and one more at most; the work on them takes about 400 MB."""
@@ -77,7 +76,7 @@ def _hours(store: ObjectStore, live: LiveNames, ends: Ends, last: datetime) -> l
     if not known:
         return sorted(hour for folder in ledger.hours(store, live) if (hour := ledger.hour_of(folder)) <= last)
     # A partition can have been silent for long; what the topic no longer holds will not come any more.
-    oldest = max(min(known), last - timedelta(days=2 * retention_days()))
+    oldest = max(min(known), last - timedelta(days=2 * live_retention_days()))
     first = oldest.replace(minute=0, second=0, microsecond=0)
     return [first + number * _HOUR for number in range(int((last - first) / _HOUR) + 1)]
 

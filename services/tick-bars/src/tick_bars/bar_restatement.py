@@ -8,10 +8,10 @@ from functools import partial
 import pyarrow as pa
 from pyiceberg.expressions import BooleanExpression
 
-from archive_ticks import bars
-from archive_ticks.hours import HOUR, MINUTE, Span, hours_of, hours_within, sessions, spans, trading_minutes
-from archive_ticks.silent_minutes import Silence
-from archive_ticks.table_progress import Ends, Note, notes, unmoved
+from tick_bars import bars
+from tick_bars.hours import HOUR, MINUTE, Span, hours_of, hours_within, sessions, spans, trading_minutes
+from tick_bars.silent_minutes import Silence
+from tick_bars.table_progress import Ends, Note, notes, unmoved
 from ticklake.catalog import LakeTables, between, matching, one_of
 from ticklake.tables import TICK_BARS, TICKS
 

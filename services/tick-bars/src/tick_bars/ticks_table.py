@@ -8,10 +8,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from archive_ticks import bars
-from archive_ticks.hours import hours_of, spans_of
-from archive_ticks.pending_ranges import Found, Part
-from archive_ticks.table_progress import Ends, Note, ends_of_ticks, merged, notes, unmoved
+from tick_bars import bars
+from tick_bars.hours import hours_of, spans_of
+from tick_bars.pending_ranges import Found, Part
+from tick_bars.table_progress import Ends, Note, ends_of_ticks, merged, notes, unmoved
 from ticklake import logs
 from ticklake.catalog import LakeTables, between, from_on, matching, one_of
 from ticklake.records import Source

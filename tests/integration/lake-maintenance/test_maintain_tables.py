@@ -13,11 +13,11 @@ from pydantic import SecretStr, ValidationError
 from pyiceberg.table.snapshots import Operation
 from table_rows import content, file_names, opened, rows_of
 
-from archive_ticks.compaction import Compaction, compact
-from archive_ticks.maintenance import MaintenanceSettings, maintain
-from archive_ticks.retention import today_utc
-from archive_ticks.snapshot_expiry import Retention, doomed, expire, expire_flows, month_ends
-from archive_ticks.table_files import orphans
+from lake_maintenance.compaction import Compaction, compact
+from lake_maintenance.maintenance import MaintenanceSettings, maintain
+from lake_maintenance.retention import today_utc
+from lake_maintenance.snapshot_expiry import Retention, doomed, expire, expire_flows, month_ends
+from lake_maintenance.table_files import orphans
 from ticklake import maintenance
 from ticklake.catalog import SCHEMA_VERSION, LakeTables, matching
 from ticklake.errors import ConfigurationError, IntegrityError, StageError
@@ -133,7 +133,7 @@ def test_compaction_goes_on_after_a_conflict_and_gives_way_to_a_change(
     fill(tables, DAILY_BARS, 5, symbol="A")
     before = keys(store)
     meanwhile: list[Callable[[], object]] = []
-    from archive_ticks import compaction
+    from lake_maintenance import compaction
 
     commit = compaction._commit
 

@@ -21,7 +21,7 @@ from pyiceberg.table.update.snapshot import _OverwriteFiles
 from pyiceberg.typedef import EMPTY_DICT
 from pyiceberg.utils.bin_packing import ListPacker
 
-from archive_ticks.table_files import key_of
+from lake_maintenance.table_files import key_of
 from ticklake import logs
 from ticklake.catalog import RUN_ID, LakeTables
 from ticklake.errors import IntegrityError

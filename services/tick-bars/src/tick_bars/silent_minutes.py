@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from archive_ticks.hours import HOUR, MINUTE, Span, spans
+from tick_bars.hours import HOUR, MINUTE, Span, spans
 from ticklake.catalog import LakeTables, between, matching, one_of
 from ticklake.tables import TICK_BARS, TICK_GAPS, arrow_schema
 

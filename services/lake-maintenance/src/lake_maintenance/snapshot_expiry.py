@@ -9,7 +9,7 @@ from pyiceberg.table import Table
 from pyiceberg.table.refs import SnapshotRefType
 from pyiceberg.table.snapshots import Operation, Snapshot
 
-from archive_ticks.table_files import folders_of, key_of
+from lake_maintenance.table_files import folders_of, key_of
 from ticklake import logs
 from ticklake.catalog import RUN_ID, LakeTables, matching
 from ticklake.objects import ObjectStore

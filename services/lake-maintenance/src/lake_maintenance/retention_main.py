@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from typing import NoReturn
 
-from archive_ticks.retention import RetentionSettings, apply_retention, today_utc
+from lake_maintenance.retention import RetentionSettings, apply_retention, today_utc
 from ticklake.errors import ConfigurationError
 from ticklake.pipeline import APPLY_RETENTION
 from ticklake.program import Arguments, iso_date, run_id, task_main

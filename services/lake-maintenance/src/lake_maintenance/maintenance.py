@@ -12,9 +12,9 @@ from datetime import UTC, date, datetime, time, timedelta
 from pydantic import Field, ValidationInfo, field_validator
 from pyiceberg.table import Table
 
-from archive_ticks.compaction import Compaction, compact
-from archive_ticks.snapshot_expiry import Retention, expire, expire_flows
-from archive_ticks.table_files import orphans
+from lake_maintenance.compaction import Compaction, compact
+from lake_maintenance.snapshot_expiry import Retention, expire, expire_flows
+from lake_maintenance.table_files import orphans
 from ticklake import logs, maintenance
 from ticklake.catalog import LakeTables
 from ticklake.errors import ConflictError, StageError

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, time
 from typing import NoReturn
 
-from archive_ticks.tick_bars_stage import BarSettings, make_bars
+from tick_bars.stage import BarSettings, make_bars
 from ticklake.pipeline import TICK_BARS
 from ticklake.program import Arguments, iso_date, run_id, task_main
 

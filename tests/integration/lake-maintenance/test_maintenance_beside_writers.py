@@ -14,10 +14,10 @@ import pyarrow as pa
 import pytest
 from table_rows import Write, appending, batch_of, content, opened, replacing, state_of
 
-from archive_ticks import compaction
-from archive_ticks.compaction import Compaction, compact
-from archive_ticks.maintenance import MaintenanceSettings, maintain
-from archive_ticks.retention import today_utc
+from lake_maintenance import compaction
+from lake_maintenance.compaction import Compaction, compact
+from lake_maintenance.maintenance import MaintenanceSettings, maintain
+from lake_maintenance.retention import today_utc
 from ticklake.catalog import LakeTables
 from ticklake.errors import ConflictError
 from ticklake.objects import ObjectStore

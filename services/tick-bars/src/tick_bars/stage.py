@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 import pyarrow.compute as pc
 from pydantic import Field
 
-from archive_ticks.bar_restatement import Restating
-from archive_ticks.hours import HOUR, MINUTE, trading_minutes
-from archive_ticks.pending_ranges import parts
-from archive_ticks.table_progress import least
-from archive_ticks.ticks_table import LOST, Recording
+from tick_bars.bar_restatement import Restating
+from tick_bars.hours import HOUR, MINUTE, trading_minutes
+from tick_bars.pending_ranges import parts
+from tick_bars.table_progress import least
+from tick_bars.ticks_table import LOST, Recording
 from ticklake.batch_checks import QualityError
 from ticklake.catalog import LakeTables, between, matching
 from ticklake.errors import ConfigurationError, IntegrityError

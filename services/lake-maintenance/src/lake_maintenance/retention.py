@@ -10,17 +10,11 @@ from pydantic import Field, field_validator
 from ticklake import ledger, logs
 from ticklake.objects import ObjectInfo, ObjectStore
 from ticklake.settings import StageSettings, StoreSettings
-from ticklake.topics import live_names, live_topics
+from ticklake.topics import live_names, live_retention_days
 
 log = logs.get(__name__)
 
 _DAY_IN_KEY = re.compile(r"/year=(\d{4})/month=(\d{2})/day=(\d{2})/")
-
-
-def retention_days() -> int:
-    """Days for which the live topic holds its messages."""
-    longest = max(int(topic.config.get("retention.ms", 0)) for topic in live_topics(live_names()))
-    return -(-longest // (24 * 60 * 60 * 1000))
 
 
 class RetentionSettings(StageSettings):
@@ -41,7 +35,7 @@ class RetentionSettings(StageSettings):
     @classmethod
     def _longer_than_the_topic(cls, days: int) -> int:
         # The archive is the ledger of offsets: what the topic still holds would be archived a second time.
-        least = 2 * retention_days()
+        least = 2 * live_retention_days()
         if 0 < days < least:
             raise ValueError(f"must be 0 or at least {least}, twice as long as the live topic holds its messages")
         return days

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from archive_ticks.retention import RetentionSettings, apply_retention, today_utc
+from lake_maintenance.retention import RetentionSettings, apply_retention, today_utc
 from ticklake.objects import ObjectStore
 from ticklake.settings import StoreSettings
 

@@ -1,0 +1,1 @@
+"""What goes from the lake and when: retention of objects, maintenance of tables."""

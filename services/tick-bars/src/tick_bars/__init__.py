@@ -1,0 +1,1 @@
+"""Hourly tables of ticks, bars and gaps from the archive, each row once."""
