@@ -237,7 +237,13 @@ def test_closed_windows_newest_first_and_each_once(tables):
     assert [row["close"] for row in lake.find("A", "15m", 2)] == [9.0, 10.0]
 
 
-def test_runs_come_newest_first_and_an_unfinished_one_is_incomplete(store, guard):
+@pytest.fixture
+def pool():
+    with ThreadPoolExecutor(4) as readers:
+        yield readers
+
+
+def test_runs_come_newest_first_and_an_unfinished_one_is_incomplete(store, guard, pool):
     def put(run_id: str, stage: str, rows: int) -> None:
         now = datetime(2026, 1, 5, 12, tzinfo=UTC)
         lineage.write(
@@ -261,7 +267,7 @@ def test_runs_come_newest_first_and_an_unfinished_one_is_incomplete(store, guard
     for number in range(5):
         put(f"run {number}", "fetch-historical", number)
     store.put("lineage/run_id=broken/fetch-historical.json", b"{")
-    runs = Runs(guard, 0)
+    runs = Runs(guard, 0, pool)
     first, after = runs.page(4, None)
     rest, end = runs.page(4, after)
     found = first + rest
@@ -275,10 +281,9 @@ def test_runs_come_newest_first_and_an_unfinished_one_is_incomplete(store, guard
     assert (symbol["symbol"], symbol["status"], symbol["rows"], symbol["quarantined"]) == ("A", "ok", 3, 1)
     assert (symbol["new"], symbol["facts"]) == (None, None)
     assert runs.detail("run 7") is None
-    runs.close()
 
 
-def test_quarantine_shows_where_and_why(store, guard):
+def test_quarantine_shows_where_and_why(store, guard, pool):
     message = quarantined(
         "archive-ticks", "price: must be positive", b'{"price": -1}\x00\xff', topic="t", partition=2, offset=7
     )
@@ -294,7 +299,7 @@ def test_quarantine_shows_where_and_why(store, guard):
     for each in (message, row):
         store.put(each.lake_key, each.model_dump_json().encode())
     store.put("quarantine/other.json", json.dumps({"no": "message"}).encode())
-    view = QuarantineView(guard, 0)
+    view = QuarantineView(guard, 0, pool)
     items, after = view.page(10, None)
     by_where = {item["where"]: item for item in items}
     assert after is None
@@ -304,7 +309,6 @@ def test_quarantine_shows_where_and_why(store, guard):
     first, after = view.page(1, None)
     second, _ = view.page(2, after)
     assert {item["key"] for item in first + second} == {item["key"] for item in items}
-    view.close()
 
 
 def test_a_store_that_is_away_is_asked_once_and_then_left_in_peace(store_settings):

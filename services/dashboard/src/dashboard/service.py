@@ -1,6 +1,7 @@
 """Everything that the routes answer from, put together once."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
@@ -29,6 +30,8 @@ from ticklake.catalog import LakeTables
 from ticklake.errors import StageError
 from ticklake.objects import ObjectStore
 
+_READERS = 16
+"""Objects of runs and quarantine that are read at a time."""
 _HELLO_ALERTS = 20
 _STOP_SECONDS = 2.0
 _BUSY_SECONDS = 60.0
@@ -52,9 +55,10 @@ class Service:
         self.lake = DailyLake(self.guard, self.tables, options.refresh_seconds, cache)
         self.facts = FactsLake(tables(), options.refresh_seconds, cache)
         self.closed_windows = WindowLake(tables(), settings.live, options.refresh_seconds)
-        self.runs = Runs(self.guard, options.refresh_seconds)
+        self._readers = ThreadPoolExecutor(_READERS, "lake")
+        self.runs = Runs(self.guard, options.refresh_seconds, self._readers)
         self.held = HeldView(self.guard, options.refresh_seconds)
-        self.quarantine = QuarantineView(self.guard, options.refresh_seconds)
+        self.quarantine = QuarantineView(self.guard, options.refresh_seconds, self._readers)
         self.live = LiveState(options.ticks_per_symbol, options.live_symbols)
         self.windows, self.alerts = WindowState(), AlertState()
         self.lag = LagReader(settings.kafka, settings.live.names)
@@ -81,8 +85,7 @@ class Service:
         """Stop reading."""
         for thread in (self.consumer, self.watcher):
             thread.stop()
-        for part in (self.runs, self.quarantine):
-            part.close()
+        self._readers.shutdown(wait=False, cancel_futures=True)
         for thread in (self.consumer, self.watcher):
             if thread.is_alive():
                 thread.join(_STOP_SECONDS)

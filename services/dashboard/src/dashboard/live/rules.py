@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from dashboard.lake.cached_answer import Held
+from dashboard.cached_answer import CachedAnswer
 from ticklake.alerts import read_rules
 from ticklake.errors import ConfigurationError
 from ticklake.settings import KafkaSettings
@@ -18,7 +18,7 @@ class RulesReader:
     def __init__(self, kafka: KafkaSettings, live: LiveNames) -> None:
         self._kafka = kafka.model_copy(update={"timeout_seconds": min(kafka.timeout_seconds, _TIMEOUT_SECONDS)})
         self._live = live
-        self._held = Held(_HELD_SECONDS, self._ask)
+        self._held = CachedAnswer(_HELD_SECONDS, self._ask)
 
     def read(self) -> list[dict[str, Any]]:
         """The rules; none before market-alerts has run.

@@ -5,7 +5,7 @@ import urllib.request
 from http.client import HTTPException
 from typing import Any
 
-from dashboard.lake.cached_answer import Held
+from dashboard.cached_answer import CachedAnswer
 from ticklake.errors import StageError
 
 _PATH = "/api/v2/alerts?active=true"
@@ -22,7 +22,7 @@ class PlatformAlertsReader:
 
     def __init__(self, address: str | None) -> None:
         self._address = address.rstrip("/") if address else None
-        self._held = Held(_HELD_SECONDS, self._ask)
+        self._held = CachedAnswer(_HELD_SECONDS, self._ask)
 
     @property
     def configured(self) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 from kafka import TopicPartition
 from kafka import errors as kafka_errors
 
-from dashboard.lake.cached_answer import Held
+from dashboard.cached_answer import CachedAnswer
 from ticklake import topics
 from ticklake.kafka import admin, make_consumer, translated_errors
 from ticklake.settings import KafkaSettings
@@ -41,7 +41,7 @@ class LagReader:
             live.alerts_group: live.topic,
             topics.BATCH_GROUP: topics.BATCH_TOPIC,
         }
-        self._held = Held(_HELD_SECONDS, self._ask)
+        self._held = CachedAnswer(_HELD_SECONDS, self._ask)
 
     def read(self) -> list[dict[str, Any]]:
         """One item per group and partition, as `models_platform.LagItem` has it.

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from dashboard.lake.cached_answer import Held
+from dashboard.cached_answer import CachedAnswer
 from dashboard.lake.store_guard import StoreGuard
 from ticklake.held_symbols import HeldSymbols, Hold
 from ticklake.objects import ObjectStore
@@ -17,7 +17,9 @@ class HeldView:
 
     def __init__(self, guard: StoreGuard[ObjectStore], refresh_seconds: float) -> None:
         self._symbols = HeldSymbols(guard.store)
-        self._kept = Held(refresh_seconds, lambda: guard.call(lambda _: [_item(hold) for hold in self._symbols.now()]))
+        self._kept = CachedAnswer(
+            refresh_seconds, lambda: guard.call(lambda _: [_item(hold) for hold in self._symbols.now()])
+        )
 
     def read(self) -> list[dict[str, Any]]:
         """Items as `models_platform.HeldItem` has them.

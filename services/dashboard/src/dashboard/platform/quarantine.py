@@ -1,18 +1,16 @@
 """What failed validation, from the lake, newest first."""
 
-import threading
-import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from typing import Any
 
 from pydantic import ValidationError
 
+from dashboard.cached_answer import CachedAnswer
 from dashboard.lake.store_guard import StoreGuard
 from ticklake.objects import ObjectInfo, ObjectStore
 from ticklake.quarantine import QuarantinedMessage
 
 _PREFIX = "quarantine/"
-_READERS = 16
 _EXCERPT = 300
 
 Rank = tuple[int, str]
@@ -24,17 +22,12 @@ class QuarantineView:
 
     Args:
         refresh_seconds: least time between two listings.
+        pool: reads several objects at a time.
     """
 
-    def __init__(self, guard: StoreGuard[ObjectStore], refresh_seconds: float) -> None:
-        self._guard, self._refresh_seconds = guard, refresh_seconds
-        self._listing = threading.Lock()
-        self._listed: tuple[float, list[ObjectInfo]] | None = None
-        self._pool = ThreadPoolExecutor(_READERS, "quarantine")
-
-    def close(self) -> None:
-        """End the readers."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+    def __init__(self, guard: StoreGuard[ObjectStore], refresh_seconds: float, pool: Executor) -> None:
+        self._guard, self._pool = guard, pool
+        self._listed = CachedAnswer(refresh_seconds, self._list)
 
     def page(self, limit: int, after: Rank | None) -> tuple[list[dict[str, Any]], Rank | None]:
         """Items behind `after` as `models_platform.QuarantineItem` has them, and where the next page begins.
@@ -42,17 +35,14 @@ class QuarantineView:
         Raises:
             StageError: the store does not answer.
         """
-        listed = [info for info in self._list() if after is None or _rank(info) < after]
+        listed = [info for info in self._listed.read() if after is None or _rank(info) < after]
         page = listed[:limit]
         items = self._pool.map(lambda info: self._guard.call(lambda store: _read(store, info)), page)
         return [item for item in items if item is not None], _rank(page[-1]) if len(listed) > limit else None
 
     def _list(self) -> list[ObjectInfo]:
-        with self._listing:
-            if self._listed is None or time.monotonic() - self._listed[0] >= self._refresh_seconds:
-                found = self._guard.call(lambda store: list(store.list_objects(_PREFIX)))
-                self._listed = (time.monotonic(), sorted(found, key=_rank, reverse=True))
-            return self._listed[1]
+        found = self._guard.call(lambda store: list(store.list_objects(_PREFIX)))
+        return sorted(found, key=_rank, reverse=True)
 
 
 def _rank(info: ObjectInfo) -> Rank:

@@ -1,15 +1,15 @@
 """Pipeline runs from what their stages leave in the lake."""
 
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
 
+from dashboard.cached_answer import CachedAnswer
 from dashboard.lake.store_guard import StoreGuard
 from dashboard.platform import run_items
 from dashboard.platform.run_items import Part, RunParts, Summary
@@ -18,7 +18,6 @@ from ticklake.lineage import RunLineage, StageFailure, StageRecord
 from ticklake.objects import ObjectInfo, ObjectStore
 from ticklake.runs import PREFIX, folder_of, kind_of
 
-_READERS = 16
 _HELD_RECORDS = 2000
 _READ_AS: dict[type | None, type[StageRecord] | type[StageFailure] | type[Summary]] = {
     StageRecord: StageRecord,
@@ -46,18 +45,14 @@ class Runs:
 
     Args:
         refresh_seconds: least time between two listings.
+        pool: reads several objects at a time.
     """
 
-    def __init__(self, guard: StoreGuard[ObjectStore], refresh_seconds: float) -> None:
-        self._guard, self._refresh_seconds = guard, refresh_seconds
-        self._lock, self._listing = threading.Lock(), threading.Lock()
-        self._listed: tuple[float, list[_Listed]] | None = None
+    def __init__(self, guard: StoreGuard[ObjectStore], refresh_seconds: float, pool: Executor) -> None:
+        self._guard, self._pool = guard, pool
+        self._listed = CachedAnswer(refresh_seconds, self._list)
+        self._lock = threading.Lock()
         self._records: OrderedDict[tuple[str, str], Part] = OrderedDict()
-        self._pool = ThreadPoolExecutor(_READERS, "runs")
-
-    def close(self) -> None:
-        """End the readers."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
 
     def page(self, limit: int, after: tuple[int, str] | None) -> tuple[list[dict[str, Any]], tuple[int, str] | None]:
         """Runs behind `after`, newest first, as `models_platform.RunItem` has them, and where the next page begins.
@@ -65,7 +60,7 @@ class Runs:
         Raises:
             StageError: the store does not answer.
         """
-        listed = [run for run in self._list() if after is None or run.rank < after]
+        listed = [run for run in self._listed.read() if after is None or run.rank < after]
         items = [run_items.short(run) for run in map(self._read, listed[:limit]) if run is not None]
         return items, listed[limit - 1].rank if len(listed) > limit else None
 
@@ -81,11 +76,8 @@ class Runs:
         return run_items.detail(run) if run is not None else None
 
     def _list(self) -> list[_Listed]:
-        with self._listing:
-            if self._listed is None or time.monotonic() - self._listed[0] >= self._refresh_seconds:
-                found = self._guard.call(lambda store: _grouped(store.list_objects(PREFIX)))
-                self._listed = (time.monotonic(), sorted(found, key=lambda run: run.rank, reverse=True))
-            return self._listed[1]
+        found = self._guard.call(lambda store: _grouped(store.list_objects(PREFIX)))
+        return sorted(found, key=lambda run: run.rank, reverse=True)
 
     def _read(self, run: _Listed) -> RunParts | None:
         """What there is of a run; None where nothing of it can be read."""
