@@ -13,7 +13,7 @@ from waiting import SECONDS
 from ticklake_local.broker import Broker
 from ticklake_local.jars import JarsError, ensure_jars
 from ticklake_local.java import Java, find_java
-from ticklake_local.processes import PartError, ProcessIdentity, free_port, port_in_use
+from ticklake_local.processes import PartError, free_port, port_in_use
 
 CACHE = Path.home() / ".cache" / "ticklake" / "jars"
 
@@ -185,15 +185,3 @@ def test_what_cannot_start_says_why(jars: Path, brokers: list[Broker], tmp_path:
     assert broker.ready()
     with pytest.raises(PartError, match="cannot be formatted"):
         Broker(find_java(), tmp_path, tmp_path / "third", tmp_path / "logs", free_port()).start()
-
-
-def test_detached_broker_is_stopped_by_another_run(jars: Path, tmp_path: Path) -> None:
-    broker = Broker(find_java(), jars, tmp_path / "kafka", tmp_path / "logs", free_port(), detached=True)
-    broker.start()
-    broker.wait_ready(SECONDS)
-    assert broker.child is not None
-    other = Broker(find_java(), jars, tmp_path / "kafka", tmp_path / "logs", broker.port)
-    other.attach(ProcessIdentity(broker.child.identity.pid, broker.child.identity.created))
-    assert other.ready()
-    other.stop()
-    assert not port_in_use(broker.port)

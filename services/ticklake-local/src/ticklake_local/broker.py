@@ -71,11 +71,10 @@ class Broker(Part):
         log_dir: Path,
         port: int,
         *,
-        detached: bool = False,
         address: str = LOOPBACK,
         advertised: str = LOOPBACK,
     ) -> None:
-        super().__init__(port, log_dir, detached=detached)
+        super().__init__(port, log_dir)
         self.java, self.jars_dir, self.data_dir = java, jars_dir, data_dir
         self._address, self._advertised = address, advertised
         self._archive_options: list[str] = []

@@ -195,8 +195,8 @@ class Part(ABC):
 
     name: str
 
-    def __init__(self, port: int, log_dir: Path, *, detached: bool = False) -> None:
-        self.port, self.log_dir, self.detached = port, log_dir, detached
+    def __init__(self, port: int, log_dir: Path) -> None:
+        self.port, self.log_dir = port, log_dir
         self.child: Child | None = None
 
     @property
@@ -221,17 +221,13 @@ class Part(ABC):
         if port_in_use(self.port):
             raise PartError(f"{self.name}: port {self.port} is already in use on this machine")
         command = self.prepare()
-        self.child = Child(self.name, command, self.log_path, env=self.environment(), detached=self.detached)
+        self.child = Child(self.name, command, self.log_path, env=self.environment())
 
     def wait_ready(self, timeout: float = 60) -> None:
         """Wait until the server answers. Raises ChildFailed or ChildTimeout (`timeout` in seconds)."""
         if self.child is None:
             raise PartError(f"{self.name} was not started")
         self.child.wait_ready(self.ready, timeout)
-
-    def attach(self, identity: ProcessIdentity) -> None:
-        """Take hold of the server that an earlier, detached start left running."""
-        self.child = Child.adopt(self.name, identity, self.log_path)
 
     def stop(self, grace_seconds: float = 10) -> None:
         """Stop the server; nothing happens if it does not run."""

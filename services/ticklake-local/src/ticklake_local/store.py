@@ -40,10 +40,9 @@ class Store(Part):
         access_key: str,
         secret_key: str,
         *,
-        detached: bool = False,
         address: str = LOOPBACK,
     ) -> None:
-        super().__init__(port, log_dir, detached=detached)
+        super().__init__(port, log_dir)
         self._address = address
         self.java, self.jars_dir, self.data_dir = java, jars_dir, data_dir
         self.access_key, self._secret_key = access_key, secret_key

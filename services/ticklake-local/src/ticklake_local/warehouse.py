@@ -44,11 +44,10 @@ class Warehouse(Part):
         log_dir: Path,
         port: int,
         *,
-        detached: bool = False,
         address: str = LOOPBACK,
         password: SecretStr | None = None,
     ) -> None:
-        super().__init__(port, log_dir, detached=detached)
+        super().__init__(port, log_dir)
         self.data_dir, self._address, self._password = data_dir, address, password
 
     def prepare(self) -> list[str | Path]:

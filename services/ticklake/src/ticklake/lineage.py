@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ticklake.errors import ConfigurationError, IntegrityError, StageError
 from ticklake.keys import lineage_key
 from ticklake.objects import ObjectStore
-from ticklake.pipeline import BATCH_STAGES, VALIDATE_RAW
+from ticklake.pipeline import VALIDATE_RAW
 from ticklake.records import Source, SymbolStatus, UtcMs
 
 
@@ -266,18 +266,6 @@ def read_run(store: ObjectStore, run_id: str) -> RunLineage:
         return RunLineage.model_validate_json(store.get(lineage_key(run_id, RUN)))
     except KeyError:
         raise ConfigurationError(f"run {run_id} has no summary: its last stage has not run") from None
-
-
-def run_table(store: ObjectStore, run_id: str) -> list[tuple[str, float, int, int, int]]:
-    """A run's finished stages in order: (stage, seconds, rows in, rows out, quarantined)."""
-    table = []
-    for stage in BATCH_STAGES:
-        try:
-            record = read(store, run_id, stage.program)
-        except ConfigurationError:
-            continue
-        table.append((record.stage, elapsed_seconds(record), record.rows_in, record.rows_out, record.quarantined))
-    return table
 
 
 def elapsed_seconds(record: StageRecord) -> float:
