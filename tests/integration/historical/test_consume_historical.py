@@ -185,7 +185,7 @@ def test_without_a_fetch_or_with_another_date(fetch, consume):
     with pytest.raises(ConfigurationError, match="run that stage first"):
         consume()
     fetch(symbols=("IBM",))
-    with pytest.raises(ConfigurationError, match="fetched for 2013-03-01"):
+    with pytest.raises(ConfigurationError, match="is of 2013-03-01, not of --date 2013-02-28"):
         consume(day=date(2013, 2, 28))
 
 
