@@ -1,5 +1,6 @@
 """`ticklake doctor` on this machine, on data folders that are well and ones that are not."""
 
+import os
 import subprocess
 from collections.abc import Callable
 from datetime import UTC, date, datetime
@@ -16,6 +17,7 @@ from ticklake.records import Source, SymbolStatus
 from ticklake.tables import DAILY_BARS
 from ticklake_local.data_folder import DataFolder
 from ticklake_local.environment import cache_folder
+from ticklake_local.machine_checks import OWN_VARIABLES
 from ticklake_local.platform import Tools, with_store
 
 NOW = datetime(2026, 8, 7, 22, tzinfo=UTC)
@@ -25,6 +27,8 @@ Doctor = Callable[[Path], tuple[int, list[str]]]
 @pytest.fixture
 def doctor(programs: Path, local_tools: Tools, monkeypatch: pytest.MonkeyPatch) -> Doctor:
     """Exit code and lines of output; nothing may be written to stderr."""
+    for name in [name for name in os.environ if name.startswith("TICKLAKE_") and name not in OWN_VARIABLES]:
+        monkeypatch.delenv(name)  # what the tests themselves are run with, such as TICKLAKE_CRDS
 
     def run(folder: Path) -> tuple[int, list[str]]:
         done = subprocess.run(

@@ -53,7 +53,7 @@ _PROGRAMS = {
 }
 """The settings of all programs that run here, by module."""
 _RECENT_RUNS = 5
-_OWN_VARIABLES = {"TICKLAKE_CACHE", "TICKLAKE_JAVA_HOME"}
+OWN_VARIABLES = {"TICKLAKE_CACHE", "TICKLAKE_JAVA_HOME"}
 _OTHERS = ("TICKLAKE_TASKS_", "TICKLAKE_SCHEDULE", "TICKLAKE_NOTIFY_", "TICKLAKE_METADATA_", "TICKLAKE_PART_")
 """Prefixes of variables for Airflow and images, whose settings need not be installed here."""
 
@@ -125,7 +125,7 @@ def _settings() -> Iterator[Finding]:
         for name in absent:
             del os.environ[name]
     yield from (Finding(State.WRONG, text) for text in sorted(wrong))
-    known = {*_OWN_VARIABLES, *_variables(BaseSettings)}
+    known = {*OWN_VARIABLES, *_variables(BaseSettings)}
     given = sorted(name for name in os.environ if name.startswith("TICKLAKE_"))
     for name in given:
         if name not in known and not name.startswith(_OTHERS):
