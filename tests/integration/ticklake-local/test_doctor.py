@@ -103,6 +103,7 @@ def test_settings_that_are_wrong_or_of_no_program(
     assert lines[at + 1].strip() == "is TICKLAKE_QUALITY_MAX_DAILY_MOVE meant?"
     assert any(line.startswith("✗ settings: TICKLAKE_KAFKA_TIMEOUT_SECONDS: ") for line in lines)
     assert not any("TICKLAKE_CALENDAR" in line for line in lines)
+    assert not any(line.startswith("✓ settings") for line in lines)
 
 
 def test_the_last_run_and_what_is_held(doctor: Doctor, lake: Path) -> None:

@@ -127,13 +127,11 @@ def _settings() -> Iterator[Finding]:
     yield from (Finding(State.WRONG, text) for text in sorted(wrong))
     known = {*OWN_VARIABLES, *_variables(BaseSettings)}
     given = sorted(name for name in os.environ if name.startswith("TICKLAKE_"))
-    for name in given:
-        if name not in known and not name.startswith(_OTHERS):
-            near = difflib.get_close_matches(name, known, 1)
-            yield Finding(
-                State.WRONG, f"no program has a setting {name}", f"is {near[0]} meant?" if near else "unset it"
-            )
-    if not wrong:
+    unknown = [name for name in given if name not in known and not name.startswith(_OTHERS)]
+    for name in unknown:
+        near = difflib.get_close_matches(name, known, 1)
+        yield Finding(State.WRONG, f"no program has a setting {name}", f"is {near[0]} meant?" if near else "unset it")
+    if not wrong and not unknown:
         yield Finding(State.GOOD, f"{len(given)} variables TICKLAKE_… are set" if given else "none; defaults are taken")
 
 
@@ -210,15 +208,15 @@ def _lake(folder: DataFolder, cache: Path) -> Iterator[Finding]:
 
 def _last_run(run: RunState) -> Finding:
     began = f"the last run, of {iso_ms(run.started_at)}, "
-    if run.failed:
-        failure = run.failed[0]
-        return Finding(
-            State.WRONG, f"{began}failed in {failure.stage}: {failure.reason}", "mend that, then `ticklake run` again"
-        )
     if run.state is Progress.DISAGREED:
         return Finding(
             State.WRONG, f"{began}found different rows in lake and warehouse", "see the end of its output; run again"
         )
+    if run.state is Progress.FAILED:
+        # A stage that was killed after it had judged leaves its record and no failure.
+        checks = [check.name for record in run.records.values() for check in record.checks if not check.passed]
+        why = f"failed in {run.failed[0].stage}: {run.failed[0].reason}" if run.failed else f"failed: {checks[0]}"
+        return Finding(State.WRONG, began + why, "mend that, then `ticklake run` again")
     if run.state is Progress.UNFINISHED:
         return Finding(State.NOTE, f"{began}is under way or was stopped", "if stopped: `ticklake run` again")
     return Finding(State.GOOD, f"{began}reconciled")
