@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from chart_objects import SNOWFLAKE, HelmFailed, Manifest, render
-from discovery_server import Kinds, discovery
+from kubernetes_server import Kinds, discovery
 from pydantic_settings import BaseSettings
 
 Rendered = Callable[[str], list[Manifest]]

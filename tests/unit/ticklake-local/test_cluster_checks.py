@@ -1,14 +1,13 @@
 """What `ticklake doctor --cluster` makes of a cluster's answers, which a server here gives."""
 
 import json
-import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from kubernetes_server import Answer, api_groups, serving
 
 from ticklake_local.main import main
 
@@ -54,54 +53,35 @@ def doctor(
     groups: dict[str, str] = {}
     status = {"code": 200}
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            *place, name = self.path.partition("?")[0].rstrip("/").split("/")
-            if name == "apis":
-                entries = [{"groupVersion": f"{group}/{v}", "version": v} for group, v in groups.items()]
-                found = [
-                    {"name": group, "versions": [entry], "preferredVersion": entry}
-                    for group, entry in zip(groups, entries, strict=True)
-                ]
-                body: dict[str, Any] = {"kind": "APIGroupList", "apiVersion": "v1", "groups": found}
-            else:
-                assert place[-2:] == ["namespaces", "ticklake"]
-                body = {"kind": "List", "items": answers[name]}
-            text = json.dumps(body).encode()
-            self.send_response(status["code"] if name in ("apis", "pods") else 200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(text)))
-            self.end_headers()
-            self.wfile.write(text)
+    def answer(path: str) -> Answer:
+        *place, name = path.split("/")
+        if name == "apis":
+            return status["code"], api_groups(f"{group}/{version}" for group, version in groups.items())
+        assert place[-2:] == ["namespaces", "ticklake"]
+        return status["code"] if name == "pods" else 200, {"kind": "List", "items": answers[name]}
 
-        def log_message(self, *_: Any) -> None:
-            pass
+    with serving(answer) as address:
+        config = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "here",
+            "contexts": [{"name": "here", "context": {"cluster": "here", "user": "me"}}],
+            "clusters": [{"name": "here", "cluster": {"server": address}}],
+            "users": [{"name": "me", "user": {"token": "t"}}],
+        }
+        (tmp_path / "config").write_text(json.dumps(config))
+        monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "config"))
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    config = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "here",
-        "contexts": [{"name": "here", "context": {"cluster": "here", "user": "me"}}],
-        "clusters": [{"name": "here", "cluster": {"server": f"http://127.0.0.1:{server.server_port}"}}],
-        "users": [{"name": "me", "user": {"token": "t"}}],
-    }
-    (tmp_path / "config").write_text(json.dumps(config))
-    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "config"))
+        def run(changed: Answers, known: dict[str, str] = GROUPS, code: int = 200) -> tuple[int, list[str]]:
+            answers.update(well() | changed)
+            groups.update(known)
+            status["code"] = code
+            with pytest.raises(SystemExit) as ended:
+                main(["doctor", "--cluster"])
+            output = capsys.readouterr()
+            return int(ended.value.code or 0), (output.out + output.err).splitlines()
 
-    def run(changed: Answers, known: dict[str, str] = GROUPS, code: int = 200) -> tuple[int, list[str]]:
-        answers.update(well() | changed)
-        groups.update(known)
-        status["code"] = code
-        with pytest.raises(SystemExit) as ended:
-            main(["doctor", "--cluster"])
-        output = capsys.readouterr()
-        return int(ended.value.code or 0), (output.out + output.err).splitlines()
-
-    yield run
-    server.shutdown()
-    server.server_close()
+        yield run
 
 
 def test_a_cluster_that_is_well(doctor: Callable[..., tuple[int, list[str]]]) -> None:

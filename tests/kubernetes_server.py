@@ -1,9 +1,9 @@
-"""A Kubernetes API that knows its kinds and holds no object: what helm asks of a cluster when it renders."""
+"""A Kubernetes API for tests, with the answers that they give it."""
 
 import json
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -11,17 +11,19 @@ Kinds = dict[str, dict[str, str]]
 """Plural by kind, by group and version, e.g. `{"v1": {"Secret": "secrets"}}`."""
 
 
+Answer = tuple[int, dict[str, Any]]
+"""Status and body."""
+
+
 @contextmanager
-def discovery(kinds: Kinds) -> Iterator[str]:
-    """The address of an API server with these kinds."""
+def serving(answer: Callable[[str], Answer]) -> Iterator[str]:
+    """The address of an API server; `answer` gets a path without its outer slashes and its query."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            body = _answer(self.path.partition("?")[0].strip("/"), kinds)
-            text = json.dumps(
-                body or {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404}
-            ).encode()
-            self.send_response(200 if body else 404)
+            status, body = answer(self.path.partition("?")[0].strip("/"))
+            text = json.dumps(body).encode()
+            self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(text)))
             self.end_headers()
@@ -39,20 +41,35 @@ def discovery(kinds: Kinds) -> Iterator[str]:
         server.server_close()
 
 
+def api_groups(names: Iterable[str]) -> dict[str, Any]:
+    """The list of API groups, from names like `minio.min.io/v2`."""
+    found = [
+        {"name": group, "versions": [entry], "preferredVersion": entry}
+        for name in sorted(names)
+        for group, _, version in [name.partition("/")]
+        for entry in [{"groupVersion": name, "version": version}]
+    ]
+    return {"kind": "APIGroupList", "apiVersion": "v1", "groups": found}
+
+
+def discovery(kinds: Kinds) -> AbstractContextManager[str]:
+    """The address of an API server that knows these kinds and holds no object: what helm asks when it renders."""
+    missing = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404}
+
+    def answer(path: str) -> Answer:
+        body = _answer(path, kinds)
+        return (404, missing) if body is None else (200, body)
+
+    return serving(answer)
+
+
 def _answer(path: str, kinds: Kinds) -> dict[str, Any] | None:
-    groups = {name for name in kinds if "/" in name}
     if path == "version":
         return {"major": "1", "minor": "34", "gitVersion": "v1.34.4"}
     if path == "api":
         return {"kind": "APIVersions", "versions": ["v1"]}
     if path == "apis":
-        found = [
-            {"name": group, "versions": [entry], "preferredVersion": entry}
-            for name in sorted(groups)
-            for group, _, version in [name.partition("/")]
-            for entry in [{"groupVersion": name, "version": version}]
-        ]
-        return {"kind": "APIGroupList", "apiVersion": "v1", "groups": found}
+        return api_groups(name for name in kinds if "/" in name)
     name = path.removeprefix("apis/" if path.startswith("apis/") else "api/")
     if name in kinds:
         resources = [
