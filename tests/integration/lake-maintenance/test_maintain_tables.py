@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 from pydantic import SecretStr, ValidationError
+from pyiceberg.exceptions import ValidationException
 from pyiceberg.table.snapshots import Operation
 from table_rows import content, file_names, opened, rows_of
 
@@ -145,6 +146,11 @@ def test_compaction_goes_on_after_a_conflict_and_gives_way_to_a_change(
     monkeypatch.setattr(compaction, "_commit", late)
     added = rows_of(DAILY_BARS, [100], symbol="B")
     meanwhile.append(lambda: other.append("market", DAILY_BARS, "other", lambda _: added))
+
+    def miss() -> None:
+        raise ValidationException("Missing required files to delete: what PyIceberg's threads overlooked")
+
+    meanwhile.append(miss)
     assert compact(tables, store, "market", DAILY_BARS, "upkeep", SMALL) == 5
     assert tables.read("market", DAILY_BARS).num_rows == 16
     assert len({key for key in keys(store) - before if key.endswith(".parquet")}) == 2  # written once, and B's

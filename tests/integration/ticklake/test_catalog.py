@@ -3,11 +3,13 @@
 import sqlite3
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 from pydantic import SecretStr
 from pyiceberg.expressions import BooleanExpression
+from pyiceberg.table.update.snapshot import _OverwriteFiles
 from pyiceberg.types import LongType, StringType
 
 from ticklake.catalog import RUN_ID, SCHEMA_VERSION, LakeTables, between, from_on, matching, one_of
@@ -88,6 +90,21 @@ def test_what_a_commit_says_of_itself(tables: LakeTables) -> None:
     assert list(dict.fromkeys(found)) == [("three", "3"), ("two", "2"), ("one", "1")]
     assert tables.properties("market", PLAIN, 1) == []
     assert tables.read("market", PLAIN).to_pylist() == [{"symbol": "A", "price": 2.0}]
+
+
+def test_a_file_that_pyiceberg_missed_is_looked_for_again(tables: LakeTables, monkeypatch: pytest.MonkeyPatch) -> None:
+    tables.append("market", PLAIN, "run", lambda _: priced(("A", 1.0), ("B", 1.0)))
+    validate = _OverwriteFiles._validate_required_deletes
+    entries = iter([[]])
+
+    def missed(producer: Any, found: list[Any]) -> None:
+        validate(producer, next(entries, found))
+
+    monkeypatch.setattr(_OverwriteFiles, "_validate_required_deletes", missed)
+    tables.replace("market", PLAIN, "run", priced(("A", 2.0)), matching(symbol=["A"]))
+    assert list(entries) == []
+    rows = tables.read("market", PLAIN).sort_by("symbol").to_pylist()
+    assert rows == [{"symbol": "A", "price": 2.0}, {"symbol": "B", "price": 1.0}]
 
 
 def test_a_check_that_fails_keeps_the_table(tables: LakeTables) -> None:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ from kubernetes_server import Answer, api_groups, serving
 
 from ticklake_local.main import main
 
-NOW = (datetime.now(UTC) + timedelta(hours=1)).isoformat()  # still new when the last test runs
 OLD = "2026-01-01T00:00:00Z"
 GROUPS = {"kafka.strimzi.io": "v1", "minio.min.io": "v2", "sparkoperator.k8s.io": "v1beta2"}
 READY = {"conditions": [{"type": "Ready", "status": "True"}]}
@@ -30,14 +29,15 @@ def pod(name: str, *containers: dict[str, Any], **status: Any) -> dict[str, Any]
 
 
 def well() -> Answers:
+    now = datetime.now(UTC).isoformat()
     return {
         "kafkas": [named("ticklake", status=READY)],
-        "kafkatopics": [named("ticks", status=READY), named("new", NOW)],
+        "kafkatopics": [named("ticks", status=READY), named("new", now)],
         "kafkausers": [named("archive-ticks", status=READY)],
         "tenants": [named("ticklake", status={"currentState": "Initialized"})],
         "sparkapplications": [
             named("live", status={"applicationState": {"state": "RUNNING"}}),
-            named("daily", NOW),
+            named("daily", now),
         ],
         "jobs": [named("ticklake-provision-store-1", status={"succeeded": 1})],
         "pods": [pod("archive-ticks-0", {"state": {"running": {}}})],

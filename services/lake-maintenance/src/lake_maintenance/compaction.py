@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
-from pyiceberg.exceptions import ValidationException
+from pyiceberg.exceptions import CommitFailedException, ValidationException
 from pyiceberg.expressions import AlwaysTrue
 from pyiceberg.io.pyarrow import ArrowScan, _dataframe_to_data_files
 from pyiceberg.manifest import DataFile, ManifestContent
@@ -74,7 +74,9 @@ def compact(
                 new.extend(_rewritten(there, table, old))
             try:
                 _commit(there, (task.file for task in old), new, run_id)
-            except ValidationException:  # one of the old ones counts no longer
+            except ValidationException as error:
+                if _count(there, old):  # PyIceberg missed one, as `LakeTables.replace` says
+                    raise CommitFailedException("a file was missed") from error
                 return False
             return True
 
@@ -97,6 +99,11 @@ def _untouched(there: Table, old: list[FileScanTask]) -> bool:
     manifests = snapshot.manifests(there.io) if snapshot is not None else []
     if all(manifest.content is ManifestContent.DATA for manifest in manifests):
         return True  # without reading all of them, so that the commit is quicker than the next writer's
+    return _count(there, old)
+
+
+def _count(there: Table, old: list[FileScanTask]) -> bool:
+    """Whether these files are in the table and all of their rows count."""
     return {task.file.file_path for task in old} <= {task.file.file_path for task in _whole(there)}
 
 

@@ -22,6 +22,7 @@ from pyiceberg.exceptions import (
     RESTError,
     TableAlreadyExistsError,
     UnauthorizedError,
+    ValidationException,
 )
 from pyiceberg.expressions import (
     AlwaysFalse,
@@ -370,7 +371,9 @@ class LakeTables:
                     with warnings.catch_warnings():
                         warnings.filterwarnings("ignore", "Delete operation did not match any records")
                         there.overwrite(ordered, where, snapshot_properties={RUN_ID: run_id, **(properties or {})})
-                except CommitFailedException as error:
+                # PyIceberg 0.12 looks for the files to replace in several threads with one evaluator of manifests,
+                # which holds the bounds of whichever came last; it sees that it missed a file and commits nothing.
+                except (CommitFailedException, ValidationException) as error:
                     time.sleep(_CONFLICT_SECONDS * (attempt + 1))
                     there = self._catalog().load_table((namespace, table.name))
                     if not _same_rows(there, base):
