@@ -25,7 +25,7 @@ metadata:
 {{- $found := list -}}
 {{- range $name, $spec := include "ticklake.stages" . | fromYaml -}}
 {{- $own := index $.Values.stages $name -}}
-{{- if and (has $spec.runs (list "deployment" "stream")) (ne $name "spark-history") (get $own "enabled" | toString | ne "false") -}}
+{{- if and (has $spec.runs (list "deployment" "stream")) (get $own "enabled" | toString | ne "false") -}}
 {{- $found = append $found $name -}}
 {{- end -}}
 {{- end -}}

@@ -78,36 +78,11 @@ topologySpreadConstraints:
 {{- if $spec.warehouse }}
 {{- include "ticklake.env.warehouse" $root }}
 {{- end }}
-{{- if eq .stage "dashboard" }}
-- name: TICKLAKE_DASHBOARD_HOST
-  value: 0.0.0.0
-{{- with $own.alertmanager }}
-- name: TICKLAKE_DASHBOARD_ALERTMANAGER
-  value: {{ . | quote }}
-{{- end }}
-{{- with $own.signIn.existingSecret }}
-- name: TICKLAKE_DASHBOARD_USER
-  valueFrom:
-    secretKeyRef: {name: {{ . }}, key: user}
-- name: TICKLAKE_DASHBOARD_PASSWORD
-  valueFrom:
-    secretKeyRef: {name: {{ . }}, key: password}
-{{- end }}
-{{- end }}
-{{- if and (eq .stage "market-alerts") $own.rules }}
-- name: TICKLAKE_ALERTS_RULES_FILE
-  value: /etc/ticklake/alerts/rules.yaml
-{{- end }}
-{{- $env := $own.env | default dict }}
-{{- if eq .stage "rebuild-windows" }}
-{{- /* The same slides as the stream's. */ -}}
-{{- $env = merge (deepCopy $env) (index $root.Values.stages "stream-analytics" "env" | default dict) }}
-{{- end }}
-{{- range $name, $value := $env }}
+{{- range $name, $value := merge (dict) ($own.env | default dict) ($spec.env | default dict) }}
 - name: {{ $name }}
   value: {{ $value | quote }}
 {{- end }}
-{{- range $name, $from := $own.secretEnv }}
+{{- range $name, $from := merge (dict) ($own.secretEnv | default dict) ($spec.secretEnv | default dict) }}
 - name: {{ $name }}
   valueFrom:
     secretKeyRef: {name: {{ $from.secret }}, key: {{ $from.key }}}
@@ -244,10 +219,10 @@ topologySpreadConstraints:
     items: [{key: private-key, path: private-key}]
     defaultMode: 0440
 {{- end }}
-{{- if and (eq .stage "market-alerts") (index $root.Values.stages .stage).rules }}
-- name: rules
+{{- with $spec.config }}
+- name: {{ .volume }}
   configMap:
-    name: {{ include "ticklake.fullname" $root }}-market-alerts
+    name: {{ include "ticklake.fullname" $root }}-{{ $.stage }}
 {{- end }}
 {{- end -}}
 
@@ -264,8 +239,8 @@ topologySpreadConstraints:
 {{- if and $spec.warehouse (include "ticklake.warehouse.keyPair" $root) }}
 - {name: warehouse, mountPath: /etc/ticklake/warehouse, readOnly: true}
 {{- end }}
-{{- if and (eq .stage "market-alerts") (index $root.Values.stages .stage).rules }}
-- {name: rules, mountPath: /etc/ticklake/alerts, readOnly: true}
+{{- with $spec.config }}
+- {name: {{ .volume }}, mountPath: {{ .path }}, readOnly: true}
 {{- end }}
 {{- end -}}
 

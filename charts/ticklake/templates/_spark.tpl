@@ -92,12 +92,13 @@ spark-role: {{ .role }}
 {{- end -}}
 
 {{- define "ticklake.spark.driver" -}}
+{{- $spec := index (include "ticklake.stages" .root | fromYaml) .stage -}}
 metadata:
   labels:
     {{- include "ticklake.spark.labels" (dict "root" .root "stage" .stage "role" "driver") | nindent 4 }}
   annotations:
     checksum/settings: {{ include "ticklake.settings" .root | sha256sum }}
-    {{- if eq .stage "stream-analytics" }}
+    {{- if eq $spec.runs "stream" }}
     prometheus.io/scrape: "true"
     prometheus.io/port: "9100"
     prometheus.io/path: /metrics
@@ -119,7 +120,7 @@ spec:
       # The result where it ends well, the last lines of its log where it does not.
       terminationMessagePolicy: FallbackToLogsOnError
       {{- include "ticklake.spark.container" . | nindent 6 }}
-      {{- if eq .stage "stream-analytics" }}
+      {{- if eq $spec.runs "stream" }}
       ports:
         - {name: metrics, containerPort: 9100}
       {{- include "ticklake.spark.probes" . | nindent 6 }}
@@ -128,7 +129,7 @@ spec:
         {{- include "ticklake.envFrom" .root | nindent 8 }}
       env:
         {{- include "ticklake.env" . | nindent 8 }}
-        {{- if ne .stage "stream-analytics" }}
+        {{- if ne $spec.runs "stream" }}
         # Airflow reads the result from the driver's state.
         - name: TICKLAKE_XCOM_FILE
           value: /dev/termination-log

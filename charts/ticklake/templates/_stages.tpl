@@ -3,8 +3,12 @@ Every program of the platform, and the least that it needs. The rest of the char
 Kafka rights, store policies, network flows, the manifests that Airflow submits.
 
   image      key of .Values.images
-  runs       deployment, pod (submitted by Airflow), spark (submitted by Airflow), stream (a SparkApplication that runs on)
-             or job (of the chart itself)
+  runs       deployment, pod (submitted by Airflow), spark (submitted by Airflow), stream (a SparkApplication that runs
+             on), job or history (of the chart itself)
+  single     of a deployment: two at a time would do the same work twice
+  ports      of a deployment, by name, besides that of its metrics
+  env        name: value, secretEnv name: {secret, key}; those of .Values.stages take precedence
+  config     volume, path and checksum of the ConfigMap of its name that it reads files from
   kafka      read, write, describe: topics; groups: consumer groups; watch: groups whose progress is read
   store      read, write, delete: prefixes that end in "/", or keys; what can be read can be listed
   metadata   Airflow's database
@@ -99,6 +103,8 @@ rebuild-windows:
     write: [processed/realtime/, tables/{{ $events }}]
     delete: [{{ ternary "spark-events/" "" .Values.spark.history.enabled }}]
   catalog: writer
+  # The same slides as the stream's.
+  env: {{ index .Values.stages "stream-analytics" "env" | default dict | toJson }}
 tick-bars:
   image: tick-bars
   runs: pod
@@ -133,6 +139,7 @@ stream-ticks:
     read: [tables/, processed/historical/]
   catalog: reader
   internet: [443]
+  single: true
 archive-ticks:
   image: archive-ticks
   runs: deployment
@@ -165,6 +172,19 @@ dashboard:
   store:
     read: [lineage/, held/, tables/, processed/, quarantine/]
   catalog: reader
+  ports: {http: 8000}
+  {{- with index .Values.stages "dashboard" }}
+  env:
+    TICKLAKE_DASHBOARD_HOST: 0.0.0.0
+    {{- with .alertmanager }}
+    TICKLAKE_DASHBOARD_ALERTMANAGER: {{ . | quote }}
+    {{- end }}
+  {{- with .signIn.existingSecret }}
+  secretEnv:
+    TICKLAKE_DASHBOARD_USER: {secret: {{ . }}, key: user}
+    TICKLAKE_DASHBOARD_PASSWORD: {secret: {{ . }}, key: password}
+  {{- end }}
+  {{- end }}
 market-alerts:
   image: market-alerts
   runs: deployment
@@ -174,6 +194,11 @@ market-alerts:
     groups: {{ append $live.alertsDelivery $live.alertsGroup | toJson }}
   # Webhooks, Slack, and mail by submission.
   internet: [443, 465, 587]
+  single: true
+  {{- with index .Values.stages "market-alerts" "rules" }}
+  env: {TICKLAKE_ALERTS_RULES_FILE: /etc/ticklake/alerts/rules.yaml}
+  config: {volume: rules, path: /etc/ticklake/alerts, checksum: {{ toJson . | sha256sum }}}
+  {{- end }}
 check-platform:
   image: provision-store
   runs: job
@@ -191,6 +216,11 @@ batch-exporter:
   store:
     read: [lineage/, held/, maintenance/, tables/]
   catalog: reader
+  single: true
+  env:
+    TICKLAKE_BATCH_SCHEDULE: {{ .Values.airflow.schedule | quote }}
+    TICKLAKE_BATCH_GRACE_SECONDS: {{ .Values.monitoring.batchGraceSeconds | int }}
+    TICKLAKE_BATCH_SOURCE: {{ get (index .Values.stages "fetch-historical" "env" | default dict) "TICKLAKE_SOURCE" | default "" | quote }}
 {{- end }}
 {{- if .Values.airflow.backup.enabled }}
 airflow-backup:
@@ -204,7 +234,7 @@ airflow-backup:
 {{- if .Values.spark.history.enabled }}
 spark-history:
   image: spark-apps
-  runs: deployment
+  runs: history
   s3a: [spark-events/]
   store:
     read: [spark-events/]
