@@ -208,8 +208,11 @@ def in_force(
     """
     if as_of is not None:
         versions = versions[versions["known_at"] <= pd.Timestamp(as_of)]
-    ordered = versions.sort_values([*key, "known_at", "batch_id"], ignore_index=True)
-    found = ordered[_last_that_differs(ordered, key, noise)].reset_index(drop=True)
+    if versions.duplicated(key).any():
+        ordered = versions.sort_values([*key, "known_at", "batch_id"], ignore_index=True)
+        found = ordered[_last_that_differs(ordered, key, noise)].reset_index(drop=True)
+    else:
+        found = versions.sort_values(key, ignore_index=True)
     return found[~found["withdrawn"]] if "withdrawn" in found else found
 
 

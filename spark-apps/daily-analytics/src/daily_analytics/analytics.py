@@ -1,6 +1,5 @@
 """From facts to `ticklake.tables.DAILY_ANALYTICS`: functions of data frames, apart from reading and writing."""
 
-from collections.abc import Iterable
 from datetime import date
 from functools import partial
 from typing import TYPE_CHECKING
@@ -9,9 +8,11 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from daily_analytics.settings import AnalyticsSettings
 from daily_analytics.window_metrics import METRICS, with_metrics
 from ticklake import indicators
-from ticklake.spark import spark_schema
+from ticklake.pipeline import PROCESS
+from ticklake.spark import build_session, spark_schema
 from ticklake.tables import DAILY_ANALYTICS, arrow_schema
 
 if TYPE_CHECKING:
@@ -42,21 +43,21 @@ def daily_analytics(bars: DataFrame, actions: DataFrame, *, noise: float, batch_
     return stamped.select(*(column.name for column in DAILY_ANALYTICS.columns))
 
 
+def build(settings: AnalyticsSettings) -> SparkSession:
+    """A session whose Python workers start with their libraries loaded, or the one that is there already."""
+    daemon = "daily_analytics.worker_daemon"
+    return build_session(PROCESS.program, settings.spark, settings.store, spark_python_daemon_module=daemon)
+
+
 def start_worker(session: SparkSession) -> None:
-    """Start the Python worker that `daily_analytics` will use, its libraries loaded."""
-    session.range(1).mapInArrow(_loaded, "id long").collect()
-
-
-def _loaded(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
-    import talib  # noqa: F401
-
-    from ticklake import history  # noqa: F401
-
-    return batches
+    """Start the Python worker that `daily_analytics` will use."""
+    session.range(1).mapInArrow(lambda batches: batches, "id long").collect()
 
 
 def _of_group(bars: pa.Table, actions: pa.Table, *, noise: float) -> pa.Table:
-    return of_symbol(bars.to_pandas(date_as_object=False), actions.to_pandas(date_as_object=False), noise)
+    # Threads would cost more than they bring: the columns are short, and Spark's tasks share the cores already.
+    rows, events = (part.to_pandas(date_as_object=False, use_threads=False) for part in (bars, actions))
+    return of_symbol(rows, events, noise)
 
 
 def of_symbol(bars: "pd.DataFrame", actions: "pd.DataFrame", noise: float) -> pa.Table:
@@ -78,5 +79,5 @@ def of_symbol(bars: "pd.DataFrame", actions: "pd.DataFrame", noise: float) -> pa
 
     rows = history.analysed(facts.Facts(bars, actions), noise=noise)
     given = arrow_schema(column for column in _OF_SYMBOL if column.name not in indicators.NAMES)
-    priced = indicators.indicators(pa.Table.from_pandas(rows[given.names], given, preserve_index=False))
+    priced = indicators.indicators(pa.Table.from_pandas(rows[given.names], given, preserve_index=False, nthreads=1))
     return priced.select([column.name for column in _OF_SYMBOL])
