@@ -48,6 +48,8 @@ def folder(local_tools: Tools, tmp_path_factory: pytest.TempPathFactory) -> Path
         }
         for day, close in CLOSES.items()
     ]
+    # Another symbol has the first session from one source and the second from another, which is taken second.
+    bars += [bar | {"symbol": "T", "source": source} for bar, source in zip(bars, ("replay", "simulated"), strict=True)]
     split = {"ex_date": SPLIT, "kind": "split", "value": 4.0, "known_at": known_at(SPLIT), "withdrawn": False, **stamp}
     with with_store(DataFolder.at(path), cache_folder(), print) as here:
         tables = LakeTables(here.catalog, here.store)
@@ -86,6 +88,13 @@ def test_now_and_before_the_split_was_known(programs: Path, folder: Path) -> Non
     assert closes(bars(programs, folder, "S", "--csv", "--as-of", "2024-03-04T22:00:00+00:00"))["2024-03-01"] == 25.0
     assert closes(bars(programs, folder, "S", "--csv", "--adjust", "none"))["2024-03-01"] == 100.0
     assert closes(bars(programs, folder, "S", "--csv", "--until", "2024-03-01")) == {"2024-03-01": 100.0}
+
+
+def test_the_preferred_source_that_has_rows_in_the_span(programs: Path, folder: Path) -> None:
+    assert closes(bars(programs, folder, "T", "--csv")) == {"2024-03-01": 100.0}
+    assert closes(bars(programs, folder, "T", "--csv", "--from", "2024-03-02")) == {"2024-03-04": 25.5}
+    assert closes(bars(programs, folder, "T", "--csv", "--from", "2024-03-05")) == {}
+    assert closes(bars(programs, folder, "T", "--csv", "--source", "simulated")) == {"2024-03-04": 25.5}
 
 
 def test_parquet_to_a_pipe_but_not_to_a_terminal(programs: Path, folder: Path) -> None:

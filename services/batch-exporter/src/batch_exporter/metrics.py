@@ -14,11 +14,10 @@ from ticklake.lineage import StageRecord, elapsed_seconds
 from ticklake.maintenance import Maintenance, TableSize
 from ticklake.metrics import Instruments
 from ticklake.pipeline import BATCH_STAGES
-from ticklake.records import Source
+from ticklake.records import DAILY_SOURCES
 from ticklake.runs import State
 
 PREFIX = "ticklake_batch"
-BATCH_SOURCES = (Source.YAHOO, Source.REPLAY, Source.SIMULATED)
 _SECONDS = (0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
 
 
@@ -156,7 +155,7 @@ def _held(snapshot: Snapshot) -> Metric:
     held = GaugeMetricFamily(
         f"{PREFIX}_held_symbols", "Symbols whose rows wait for a person's decision", labels=["source"]
     )
-    for source in BATCH_SOURCES:
+    for source in DAILY_SOURCES:
         held.add_metric([source], sum(hold.source is source for hold in snapshot.held))
     return held
 

@@ -38,8 +38,9 @@ class LoadResult:
     """Live flow of windows and bars."""
 
     def counts(self) -> str:
-        """The fates of the rows, for people."""
-        return f"{self.new:,} new, {self.unchanged:,} unchanged, {self.revised:,} revised, {self.withdrawn:,} withdrawn"
+        """The fates of the rows, for people: those that some had."""
+        fates = ("new", "unchanged", "revised", "withdrawn")
+        return ", ".join(f"{count:,} {fate}" for fate in fates if (count := getattr(self, fate))) or "no rows"
 
 
 def write(session: Session, schema: str, result: LoadResult) -> None:

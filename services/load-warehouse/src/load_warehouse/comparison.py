@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from load_warehouse import stored_rows
 from load_warehouse.daily_load import ANALYTICS, BAR_VERSIONS, PARTS, Part
-from load_warehouse.lake_rows import Lake, groups
+from load_warehouse.lake_rows import LakeRows, groups
 from load_warehouse.record_checks import Records
 from load_warehouse.schema import DAILY
 from load_warehouse.session import Session
@@ -39,7 +39,7 @@ class Comparison:
     """Reads raw CSV, the lake's tables and the warehouse symbol by symbol and notes where they differ."""
 
     store: ObjectStore
-    lake: Lake
+    lake: LakeRows
     session: Session
     records: Records
     faults: list[str] = field(default_factory=list)

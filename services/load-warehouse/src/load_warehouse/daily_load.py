@@ -13,7 +13,7 @@ from typing import Any
 
 from load_warehouse import audit, merge
 from load_warehouse.audit import LoadResult
-from load_warehouse.lake_rows import Lake, groups
+from load_warehouse.lake_rows import LakeRows, groups
 from load_warehouse.parquet import for_warehouse
 from load_warehouse.schema import ACTIONS, ADJUSTED_PRICES, AUDIT, BARS, DAILY, Table, ensure, present
 from load_warehouse.session import Session
@@ -61,7 +61,7 @@ def fit_symbols(processed: StageRecord) -> list[str]:
     return sorted(symbol for symbol, part in processed.symbols.items() if part.rows)
 
 
-def load(lake: Lake, session: Session, processed: StageRecord, code_version: str, watch: Stopwatch) -> Loaded:
+def load(lake: LakeRows, session: Session, processed: StageRecord, code_version: str, watch: Stopwatch) -> Loaded:
     """Bring the history of the batch's symbols into the warehouse and read the analytics back.
 
     Doing it again changes nothing but the audit. All tables change together, after the warehouse itself found every row
@@ -123,7 +123,7 @@ class _Work:
         """Symbols of which the warehouse has not what the lake has."""
         self._staging: Staging | None = None
 
-    def compare(self, lake: Lake, symbols: Collection[str]) -> None:
+    def compare(self, lake: LakeRows, symbols: Collection[str]) -> None:
         """Find the symbols to load."""
         theirs, ours = self._lake_states(lake, symbols), self._warehouse_states(symbols)
         self.counts = {symbol: state[0] for symbol, state in theirs.items()}
@@ -131,7 +131,7 @@ class _Work:
         self.result.snapshot = lake.snapshot(self.part.lake)
         self.result.unchanged = sum(self.counts.values())
 
-    def _lake_states(self, lake: Lake, symbols: Collection[str]) -> dict[str, State]:
+    def _lake_states(self, lake: LakeRows, symbols: Collection[str]) -> dict[str, State]:
         names = dict.fromkeys(name for name, _ in self.part.state)
         rows = lake.read(self.part.lake, symbols, ("symbol", *names))
         found = rows.group_by("symbol").aggregate([([], "count_all"), *self.part.state])
@@ -148,7 +148,7 @@ class _Work:
         )
         return _by_symbol(found)
 
-    def stage(self, lake: Lake, staging: Staging) -> None:
+    def stage(self, lake: LakeRows, staging: Staging) -> None:
         """Send the whole rows of the differing symbols to `staging`."""
         for group in groups({symbol: self.counts[symbol] for symbol in self.differing}, _ROWS_PER_FILE):
             staging.put(for_warehouse(lake.read(self.part.lake, group), self.part.table.columns))

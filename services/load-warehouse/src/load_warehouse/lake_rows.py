@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 _TABLES = (*FACT_TABLES, DAILY_ANALYTICS)
 
 
-class Lake:
+class LakeRows:
     """Rows of one source, each table at the snapshot that was current when it was first asked for."""
 
     def __init__(self, tables: LakeTables, source: Source) -> None:
@@ -22,9 +22,9 @@ class Lake:
         self._namespace = namespace_of(source)
         self._versions: dict[str, int | None] = {}
 
-    def at(self, snapshots: Mapping[str, int]) -> "Lake":
+    def at(self, snapshots: Mapping[str, int]) -> "LakeRows":
         """The same tables at these snapshots; one that is not named had no rows yet."""
-        earlier = Lake(self._tables, self._source)
+        earlier = LakeRows(self._tables, self._source)
         earlier._versions = {table.name: snapshots.get(table.name) for table in _TABLES}
         return earlier
 

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from load_warehouse.comparison import NO_ROWS, Comparison
 from load_warehouse.daily_load import fit_symbols
-from load_warehouse.lake_rows import Lake
+from load_warehouse.lake_rows import LakeRows
 from load_warehouse.record_checks import Records, quarantine_faults, record_faults
 from load_warehouse.session import Session
 from load_warehouse.settings import LoadSettings
@@ -43,7 +43,7 @@ def reconcile_run(settings: LoadSettings, run: Run) -> tuple[StageRecord, Object
     watch.lap("records")
     with Session(settings.warehouse, tag=f"ticklake {SUCCESS.program} {run.run_id}") as session:
         watch.lap("connect")
-        lake = Lake(LakeTables(settings.catalog, settings.store), records[LOAD.program].source)
+        lake = LakeRows(LakeTables(settings.catalog, settings.store), records[LOAD.program].source)
         comparison = Comparison(store, lake, session, records)
         comparison.run()
         faults += comparison.faults

@@ -2,7 +2,7 @@
 
 from load_warehouse import daily_load
 from load_warehouse.audit import LoadResult
-from load_warehouse.lake_rows import Lake
+from load_warehouse.lake_rows import LakeRows
 from load_warehouse.session import Session
 from load_warehouse.settings import LoadSettings
 from ticklake import logs
@@ -25,7 +25,7 @@ def load_run(settings: LoadSettings, run: Run) -> tuple[StageRecord, ObjectStore
     watch = Stopwatch()
     store = ObjectStore(settings.store)
     processed = run.record_before(store, LOAD)
-    lake = Lake(LakeTables(settings.catalog, settings.store), processed.source)
+    lake = LakeRows(LakeTables(settings.catalog, settings.store), processed.source)
     with Session(settings.warehouse, tag=f"ticklake {LOAD.program} {run.run_id}") as session:
         watch.lap("connect")
         loaded = daily_load.load(lake, session, processed, settings.code_version, watch)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -13,7 +14,7 @@ from rich.table import Table
 
 from ticklake.batch_checks import QualitySettings
 from ticklake.errors import ConfigurationError
-from ticklake.history import UnknownSymbolError, bars, encoded, sources
+from ticklake.history import NothingKnownError, UnknownSymbolError, bars, encoded, sources
 from ticklake.history_options import Adjust
 from ticklake.records import Source, iso_ms
 from ticklake.settings import CatalogSettings, StoreSettings, load
@@ -40,7 +41,7 @@ class BarsOptions:
     cache: Path
     symbol: str
     source: str | None
-    """None for the best there is."""
+    """None for the preferred one that has rows to show."""
     as_of: datetime | None
     until: date | None
     adjust: Adjust
@@ -72,21 +73,45 @@ def show(options: BarsOptions) -> None:
 
 
 def _bars(tables: "LakeTables", options: BarsOptions) -> "tuple[Source, pa.Table]":
+    """The rows asked for, and from which source.
+
+    Raises:
+        UnknownSymbolError, NothingKnownError: there are none, see `ticklake.history.bars`.
+    """
     import pyarrow.compute as pc
 
-    asked = Source(options.source) if options.source else None
-    source = asked or next(iter(sources(tables, options.symbol)), None)
-    if source is None:
-        raise UnknownSymbolError(f"no daily history of {options.symbol}: `ticklake run` fetches some")
-    noise = load(QualitySettings).noise
-    found = bars(
-        tables, options.symbol, source, as_of=options.as_of, until=options.until, adjust=options.adjust, noise=noise
+    candidates = [Source(options.source)] if options.source else sources(tables, options.symbol)
+    bars_from = partial(
+        bars,
+        tables,
+        options.symbol,
+        as_of=options.as_of,
+        until=options.until,
+        adjust=options.adjust,
+        noise=load(QualitySettings).noise,
     )
-    if options.first is not None:
-        found = found.filter(pc.greater_equal(found["session_date"], options.first))
-    if options.last is not None:
-        found = found.filter(pc.less_equal(found["session_date"], options.last))
-    return source, found.combine_chunks()
+    found: list[tuple[Source, pa.Table]] = []
+    failures: list[ConfigurationError] = []
+    for source in candidates:
+        try:
+            rows = bars_from(source)
+        except NothingKnownError as error:
+            failures.append(error)
+            continue
+        if options.first is not None:
+            rows = rows.filter(pc.greater_equal(rows["session_date"], options.first))
+        if options.last is not None:
+            rows = rows.filter(pc.less_equal(rows["session_date"], options.last))
+        found.append((source, rows.combine_chunks()))
+        if rows.num_rows:
+            return found[-1]
+    if found:
+        return found[0]
+    raise (
+        failures[0]
+        if failures
+        else UnknownSymbolError(f"no daily history of {options.symbol}: `ticklake run` fetches some")
+    )
 
 
 @contextmanager

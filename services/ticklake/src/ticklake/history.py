@@ -14,7 +14,7 @@ from ticklake.errors import ConfigurationError, IntegrityError
 from ticklake.facts import ACTION_KEY, BAR_KEY, Facts, in_force, split_actions
 from ticklake.history_options import Adjust
 from ticklake.quality import NOISE
-from ticklake.records import Source, iso_ms
+from ticklake.records import DAILY_SOURCES, Source, iso_ms
 from ticklake.tables import CORPORATE_ACTIONS, DAILY_ANALYTICS, DAILY_BARS, NAMESPACES, arrow_schema, namespace_of
 
 if TYPE_CHECKING:
@@ -38,9 +38,6 @@ ANALYTICS = arrow_schema(
 
 _PLAIN = pa.schema([field for field in ANALYTICS if field.name not in (*indicators.NAMES, *indicators.METRICS)])
 """What `analysed` has of them."""
-
-PREFERRED = (Source.YAHOO, Source.REPLAY, Source.SIMULATED)
-"""Which source to take where none is asked for."""
 
 _READ = ("symbol", "known_at", "batch_id", "currency")
 _OF_BARS = (*_READ, "session_date", *_PRICES, "volume")
@@ -96,7 +93,7 @@ def sources(tables: "LakeTables", symbol: str) -> list[Source]:
     for namespace in NAMESPACES:
         rows = tables.read(namespace, DAILY_BARS, matching(symbol=[symbol]), ("source",))
         found |= set(rows["source"].unique().to_pylist())
-    return [source for source in PREFERRED if source.value in found]
+    return [source for source in DAILY_SOURCES if source.value in found]
 
 
 def read(tables: "LakeTables", symbols: Collection[str], source: Source) -> dict[str, Facts]:

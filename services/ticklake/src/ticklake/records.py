@@ -79,6 +79,10 @@ class Source(StrEnum):
         return self in (Source.YAHOO, Source.ALPHA_VANTAGE)
 
 
+DAILY_SOURCES = (Source.YAHOO, Source.REPLAY, Source.SIMULATED)
+"""Sources of daily bars, first the one to take where none is asked for."""
+
+
 def known_at(source: Source, fetched_at: datetime, batch_date: date) -> datetime:
     """The moment from which an answer counts as known; a replayed or simulated one plays on its batch's date."""
     if source.is_real:

@@ -13,9 +13,9 @@ from dashboard.lake.store_guard import StoreGuard
 from ticklake import keys
 from ticklake.catalog import LakeTables, matching
 from ticklake.errors import IntegrityError
-from ticklake.history import ANALYTICS, PREFERRED, shaped
+from ticklake.history import ANALYTICS, shaped
 from ticklake.objects import ObjectStore
-from ticklake.records import Source
+from ticklake.records import DAILY_SOURCES, Source
 from ticklake.tables import DAILY_ANALYTICS, NAMESPACES, namespace_of
 
 COLUMNS = tuple(ANALYTICS.names)
@@ -106,16 +106,16 @@ class DailyLake:
     def sources(self) -> list[str]:
         """Sources of all rows known, the preferred first."""
         found = {source for _, source in self._listing.summaries}
-        return [source.value for source in PREFERRED if source.value in found]
+        return [source.value for source in DAILY_SOURCES if source.value in found]
 
     def listed(self) -> list[Key]:
         """Every symbol and source that has rows, by symbol and then the preferred source first."""
-        order = {source.value: number for number, source in enumerate(PREFERRED)}
+        order = {source.value: number for number, source in enumerate(DAILY_SOURCES)}
         return sorted(self._listing.summaries, key=lambda key: (key[0], order.get(key[1], len(order))))
 
     def best_source(self, symbol: str, asked: str | None = None) -> str | None:
         """The source to show of a symbol; None where there are no rows (from the one asked for)."""
-        wanted = [asked] if asked else [source.value for source in PREFERRED]
+        wanted = [asked] if asked else [source.value for source in DAILY_SOURCES]
         return next((source for source in wanted if (symbol, source) in self._listing.summaries), None)
 
     def summary(self, symbol: str, source: str) -> Summary | None:
