@@ -2,17 +2,12 @@
 
 import os
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-# The modules beside this file, which are no tests.
-sys.path.insert(0, str(Path(__file__).parent))
-
 from browser_rig import DESKTOP, Page, Site, site_running
 from dashboard_rig import FilledLake, Lake, fill_lake
 from waiting import SECONDS

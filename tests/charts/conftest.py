@@ -1,15 +1,10 @@
 """Helm, and what the chart renders under each set of values."""
 
-import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 import pytest
-
-# The modules beside this file, which are no tests.
-sys.path.insert(0, str(Path(__file__).parent))
-
 from chart_objects import VALUE_SETS, Manifest, render
 from helm_program import HelmMissing, find_helm
 

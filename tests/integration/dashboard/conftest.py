@@ -1,15 +1,10 @@
 """The real dashboard over a lake that the real batch programs filled, and what its clients need."""
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-
-# The modules beside this file, which are no tests.
-sys.path.insert(0, str(Path(__file__).parent))
-
 from dashboard_rig import Dashboard, FilledLake, TickSender, dashboard_running, fill_lake
 
 from ticklake.settings import KafkaSettings, LiveSettings

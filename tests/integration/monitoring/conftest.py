@@ -4,26 +4,21 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from monitoring_servers import RULES, Monitoring, Receiver, quick
 from pydantic import SecretStr
+from waiting import ENDS_SECONDS
 
 from ticklake.objects import ObjectStore
 from ticklake.settings import StoreSettings
 from ticklake_local import platform
 from ticklake_local.processes import free_port
 from ticklake_local.store import Store
-
-# The module beside this file, which is no test.
-sys.path.insert(0, str(Path(__file__).parent))
-
-from monitoring_servers import RULES, Monitoring, Receiver, quick
-from waiting import ENDS_SECONDS
 
 PROGRAMS = {"prometheus": ("prometheus",), "alertmanager": ("prometheus-alertmanager", "alertmanager")}
 """Debian calls Alertmanager's program differently."""

@@ -6,7 +6,6 @@ import io
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator
@@ -17,10 +16,6 @@ from typing import Any
 
 import psutil
 import pytest
-
-# The modules beside this file, which are no tests.
-sys.path.insert(0, str(Path(__file__).parent))
-
 from own_servers import OwnStore, PasswordBroker
 from plain_windows import Key, Sent, assert_windows, plain_windows
 from waiting import ENDS_SECONDS, wait_until

@@ -1,6 +1,5 @@
 """A broker and a store whose keys a test may change, and the services that sign in to them."""
 
-import sys
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -8,13 +7,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
-
-# The modules beside this file, which are no tests.
-sys.path.insert(0, str(Path(__file__).parent))
-
 from keyed_stores import ADMINISTRATOR, KeyedStore, MinioUser
 from keyed_stores import settings as store_of
+from pydantic import SecretStr
 from running_service import RunningService, running
 from secured_servers import SecuredBroker
 

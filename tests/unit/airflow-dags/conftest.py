@@ -1,7 +1,6 @@
 """Airflow as a library: without its logging set-up, which would outlast these tests, and with a home of its own."""
 
 import json
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,10 +8,6 @@ from typing import Any
 
 import pytest
 import yaml
-
-# The modules beside this file, which are no tests.
-sys.path.insert(0, str(Path(__file__).parent))
-
 from kube_api import Api
 
 from ticklake.pipeline import BATCH_STAGES, FURTHER_STAGES, Kind

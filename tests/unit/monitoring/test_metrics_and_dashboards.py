@@ -97,7 +97,7 @@ def test_metrics_follow_the_conventions(promtool: str, program: str) -> None:
 
 def test_the_table_is_what_the_programs_serve() -> None:
     page = metric_table.PAGE.read_text()
-    assert metric_table.page_with_tables(page) == page, "run tests/unit/monitoring/metric_table.py"
+    assert metric_table.page_with_tables(page) == page, "run tests/rigs/metric_table.py"
     assert set(re.findall(r"^## (.+)$", page, re.MULTILINE)) == set(metric_table.PROGRAMS)
 
 

@@ -24,7 +24,7 @@ from ticklake.records import Source
 from ticklake_local.alerting.service import RuleChecker
 from ticklake_local.alerting.settings import CheckerSettings, RulesSettings
 
-PAGE = Path(__file__).parents[3] / "services" / "METRICS.md"
+PAGE = Path(__file__).parents[2] / "services" / "METRICS.md"
 NOW = datetime(2026, 1, 30, 12, tzinfo=UTC)
 
 

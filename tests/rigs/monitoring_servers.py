@@ -17,7 +17,7 @@ from waiting import ENDS_SECONDS, wait_until
 
 from ticklake_local.processes import LOOPBACK, free_port
 
-RULES = Path(__file__).parents[3] / "charts" / "ticklake" / "files" / "rules"
+RULES = Path(__file__).parents[2] / "charts" / "ticklake" / "files" / "rules"
 SECONDS = {"30m": 2, "10m": 12, "15m": 12, "6h": 12, "5m": 8, "2m": 1, "1m": 1}
 """What minutes in the rules are here."""
 
