@@ -11,6 +11,7 @@ import subprocess
 import uuid
 from pathlib import Path
 
+from ticklake.kafka_protocol import request
 from ticklake_local.java import Java, class_archive_options, keep_class_archive
 from ticklake_local.processes import LOOPBACK, Part, PartError, free_port
 
@@ -112,11 +113,11 @@ class Broker(Part):
         out a retry of a second.
         """
         with socket.create_connection((LOOPBACK, self.port), timeout=2) as connection:
-            brokers = _request(connection, _METADATA, version=1, body=struct.pack(">i", 0))  # no topics
+            brokers = request(connection, _METADATA, version=1, body=struct.pack(">i", 0))  # no topics
             if struct.unpack_from(">i", brokers)[0] == 0:
                 return False
             # Version 0: no transactional id, a timeout of 1 s; the answer starts with throttle time and error.
-            producer = _request(connection, _INIT_PRODUCER_ID, version=0, body=struct.pack(">hi", -1, 1000))
+            producer = request(connection, _INIT_PRODUCER_ID, version=0, body=struct.pack(">hi", -1, 1000))
             return bool(struct.unpack_from(">ih", producer)[1] == 0)
 
     def stop(self, grace_seconds: float = 15) -> None:
@@ -177,21 +178,3 @@ class Broker(Part):
         # Every jar by name: the archive of classes needs the same class path each time, a wildcard has no fixed order.
         jars = os.pathsep.join(str(jar) for jar in sorted(self.jars_dir.glob("*.jar")))
         return [self.java.executable, *_LOG_OPTIONS, "-cp", jars, *words]
-
-
-def _request(connection: socket.socket, key: int, version: int, body: bytes) -> bytes:
-    """Send one Kafka request (header version 1, no client id) and return the answer's body."""
-    message = struct.pack(">hhih", key, version, 1, -1) + body
-    connection.sendall(struct.pack(">i", len(message)) + message)
-    length = struct.unpack(">i", _read(connection, 4))[0]
-    return _read(connection, length)[4:]  # without the correlation id
-
-
-def _read(connection: socket.socket, count: int) -> bytes:
-    data = b""
-    while len(data) < count:
-        piece = connection.recv(count - len(data))
-        if not piece:
-            raise ConnectionError("the broker closed the connection")
-        data += piece
-    return data

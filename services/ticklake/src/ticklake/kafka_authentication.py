@@ -15,12 +15,11 @@ from kafka.net.sasl import get_sasl_mechanism
 
 from ticklake.errors import ConfigurationError, StageError
 from ticklake.kafka import client_options, rejected
+from ticklake.kafka_protocol import request
 from ticklake.settings import KafkaSettings
 
 _HANDSHAKE, _AUTHENTICATE = 17, 36
 """API keys of https://kafka.apache.org/protocol#protocol_api_keys."""
-_MOST_BYTES = 1024 * 1024
-"""An answer that claims to be longer is no Kafka broker's."""
 
 
 def check_sign_in(settings: KafkaSettings) -> None:
@@ -57,13 +56,13 @@ def _connected(settings: KafkaSettings, server: str, stack: ExitStack) -> socket
 
 def _sign_in(connection: socket.socket, settings: KafkaSettings) -> None:
     where, name = f"Kafka at {settings.bootstrap_servers}", settings.sasl_mechanism
-    answer = _request(connection, _HANDSHAKE, 1, struct.pack(">h", len(name)) + name.encode())
+    answer = request(connection, _HANDSHAKE, 1, struct.pack(">h", len(name)) + name.encode())
     if struct.unpack_from(">h", answer)[0] == kafka_errors.UnsupportedSaslMechanismError.errno:
         raise ConfigurationError(f"{where} does not offer TICKLAKE_KAFKA_SASL_MECHANISM {name}")
     mechanism = get_sasl_mechanism(name)(**client_options(settings))
     while not mechanism.is_done():
         token = mechanism.auth_bytes()
-        answer = _request(connection, _AUTHENTICATE, 0, struct.pack(">i", len(token)) + token)
+        answer = request(connection, _AUTHENTICATE, 0, struct.pack(">i", len(token)) + token)
         # Error code, error message (length -1: none), the server's token; all lengths are signed.
         code, length = struct.unpack_from(">hh", answer)
         if code == kafka_errors.SaslAuthenticationFailedError.errno:
@@ -71,23 +70,3 @@ def _sign_in(connection: socket.socket, settings: KafkaSettings) -> None:
         if code:
             raise StageError(f"{where} fails to sign anyone in: {kafka_errors.for_code(code).__name__}")
         mechanism.receive(answer[8 + max(0, length) :])
-
-
-def _request(connection: socket.socket, key: int, version: int, body: bytes) -> bytes:
-    """Send one request (header version 1, no client id) and return the answer's body."""
-    message = struct.pack(">hhih", key, version, 1, -1) + body
-    connection.sendall(struct.pack(">i", len(message)) + message)
-    length = struct.unpack(">i", _read(connection, 4))[0]
-    if not 4 <= length <= _MOST_BYTES:
-        raise ValueError("what answers is no Kafka broker")
-    return _read(connection, length)[4:]  # without the correlation id
-
-
-def _read(connection: socket.socket, count: int) -> bytes:
-    data = b""
-    while len(data) < count:
-        piece = connection.recv(count - len(data))
-        if not piece:
-            raise ConnectionError("the broker closed the connection")
-        data += piece
-    return data
