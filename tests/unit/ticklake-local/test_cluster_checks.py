@@ -39,6 +39,7 @@ def well() -> Answers:
             named("live", status={"applicationState": {"state": "RUNNING"}}),
             named("daily", now),
         ],
+        "configmaps": [],
         "jobs": [named("ticklake-provision-store-1", status={"succeeded": 1})],
         "pods": [pod("archive-ticks-0", {"state": {"running": {}}})],
     }
@@ -194,6 +195,25 @@ def test_a_missing_operator(doctor: Callable[..., tuple[int, list[str]]]) -> Non
     assert code == 1
     assert lines[0] == "✗ operators: no resources of kafka.strimzi.io are known"
     assert not any(line.startswith(("✓ Kafka", "✗ Kafka")) for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("servers", "endpoint", "missing"),
+    [
+        ("kafka.example.com:9092", "https://s3.example.com", set()),
+        ("ticklake-kafka-bootstrap.ticklake.svc:9092", "https://s3.example.com", {"kafka.strimzi.io"}),
+        ("kafka.example.com:9092", "https://minio.ticklake.svc", {"minio.min.io"}),
+    ],
+)
+def test_an_external_part_needs_no_operator(
+    doctor: Callable[..., tuple[int, list[str]]], servers: str, endpoint: str, missing: set[str]
+) -> None:
+    settings = {"TICKLAKE_KAFKA_BOOTSTRAP_SERVERS": servers, "TICKLAKE_STORE_ENDPOINT": endpoint}
+    maps = [named("ticklake-tasks", data={}), named("ticklake-settings", data=settings)]
+    code, lines = doctor({"configmaps": maps}, known={"sparkoperator.k8s.io": "v1beta2"})
+    assert code == bool(missing)
+    wrong = {line.split(" of ")[1].split()[0] for line in lines if line.startswith("✗ operators")}
+    assert wrong == missing
 
 
 @pytest.mark.parametrize(("code", "ends_with"), [(403, 2), (500, 1)])
