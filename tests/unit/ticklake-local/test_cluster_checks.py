@@ -101,7 +101,12 @@ KILLED = {
     "state": {"waiting": {"reason": "CrashLoopBackOff"}},
     "lastState": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}},
 }
+UNREADY = {"state": {"running": {}}, "started": True}
 NO_ROOM = [{"type": "PodScheduled", "status": "False", "message": "0/1 nodes are available: Insufficient memory."}]
+
+
+def unready(since: str) -> list[dict[str, str]]:
+    return [{"type": "Ready", "status": "False", "lastTransitionTime": since}]
 
 
 @pytest.mark.parametrize(
@@ -171,6 +176,11 @@ NO_ROOM = [{"type": "PodScheduled", "status": "False", "message": "0/1 nodes are
             "kubectl -n ticklake logs a -c main --previous",
         ),
         (
+            {"pods": [pod("a", CRASHED | {"state": {"running": {}}}, conditions=unready(OLD))]},
+            "✗ pods: a: main ends again and again, last with exit code 2",
+            "kubectl -n ticklake logs a -c main --previous",
+        ),
+        (
             {"pods": [pod("a", KILLED)]},
             "✗ pods: a: main took more memory than its limit",
             "kubectl -n ticklake describe pod a; raise its memory in the values",
@@ -178,6 +188,11 @@ NO_ROOM = [{"type": "PodScheduled", "status": "False", "message": "0/1 nodes are
         (
             {"pods": [pod("a", {"state": {"terminated": {"exitCode": 1, "reason": "Error"}}})]},
             "✗ pods: a: main ended with exit code 1",
+            "kubectl -n ticklake logs a -c main",
+        ),
+        (
+            {"pods": [pod("a", UNREADY, conditions=unready(OLD))]},
+            "✗ pods: a: main runs but is not ready",
             "kubectl -n ticklake logs a -c main",
         ),
     ],
@@ -195,6 +210,18 @@ def test_a_missing_operator(doctor: Callable[..., tuple[int, list[str]]]) -> Non
     assert code == 1
     assert lines[0] == "✗ operators: no resources of kafka.strimzi.io are known"
     assert not any(line.startswith(("✓ Kafka", "✗ Kafka")) for line in lines)
+
+
+def test_a_pod_that_starts_or_was_ready_just_now_is_not_in_trouble(
+    doctor: Callable[..., tuple[int, list[str]]],
+) -> None:
+    now = datetime.now(UTC).isoformat()
+    pods = [
+        pod("starts", UNREADY | {"started": False}, conditions=unready(OLD)),
+        pod("was-ready", UNREADY, conditions=unready(now)),
+        pod("ended-once", CRASHED | {"state": {"running": {}}}, conditions=unready(now)),
+    ]
+    assert doctor({"pods": pods})[0] == 0
 
 
 @pytest.mark.parametrize(

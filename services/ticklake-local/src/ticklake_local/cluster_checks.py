@@ -206,8 +206,25 @@ def _pod_troubles(pod: Any) -> Iterator[tuple[str, str]]:
             yield f"{container.name} cannot be started: {waiting.message}", describe
         elif ended is not None and ended.reason == "OOMKilled":
             yield f"{container.name} took more memory than its limit", f"{describe}; raise its memory in the values"
-        elif waiting is not None and waiting.reason == "CrashLoopBackOff":
+        elif _crashes(pod, container):
             code = ended.exit_code if ended is not None else "?"
             yield f"{container.name} ends again and again, last with exit code {code}", f"{logs} --previous"
         elif container.state.terminated is not None and ended.exit_code != 0:
             yield f"{container.name} ended with exit code {ended.exit_code}", logs
+        elif container.started and not container.ready and _long_unready(pod):
+            yield f"{container.name} runs but is not ready", logs
+
+
+def _crashes(pod: Any, container: Any) -> bool:
+    """Whether a container waits for another start, or is at one of many that brought nothing."""
+    waiting, ended = container.state.waiting, container.last_state.terminated
+    if waiting is not None:
+        return bool(waiting.reason == "CrashLoopBackOff")
+    failed = container.state.running is not None and ended is not None and ended.exit_code != 0
+    return bool(failed and not container.ready and _long_unready(pod))
+
+
+def _long_unready(pod: Any) -> bool:
+    """Whether a pod was not ready for longer than a start or a short absence of a server takes."""
+    since = [each.last_transition_time for each in pod.status.conditions or () if each.type == "Ready"]
+    return any(datetime.now(UTC) - moment > _PATIENCE for moment in since)
