@@ -39,6 +39,7 @@ def well() -> Answers:
             named("live", status={"applicationState": {"state": "RUNNING"}}),
             named("daily", now),
         ],
+        "configmaps": [],
         "jobs": [named("ticklake-provision-store-1", status={"succeeded": 1})],
         "pods": [pod("archive-ticks-0", {"state": {"running": {}}})],
     }
@@ -100,7 +101,12 @@ KILLED = {
     "state": {"waiting": {"reason": "CrashLoopBackOff"}},
     "lastState": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}},
 }
+UNREADY = {"state": {"running": {}}, "started": True}
 NO_ROOM = [{"type": "PodScheduled", "status": "False", "message": "0/1 nodes are available: Insufficient memory."}]
+
+
+def unready(since: str) -> list[dict[str, str]]:
+    return [{"type": "Ready", "status": "False", "lastTransitionTime": since}]
 
 
 @pytest.mark.parametrize(
@@ -170,6 +176,11 @@ NO_ROOM = [{"type": "PodScheduled", "status": "False", "message": "0/1 nodes are
             "kubectl -n ticklake logs a -c main --previous",
         ),
         (
+            {"pods": [pod("a", CRASHED | {"state": {"running": {}}}, conditions=unready(OLD))]},
+            "✗ pods: a: main ends again and again, last with exit code 2",
+            "kubectl -n ticklake logs a -c main --previous",
+        ),
+        (
             {"pods": [pod("a", KILLED)]},
             "✗ pods: a: main took more memory than its limit",
             "kubectl -n ticklake describe pod a; raise its memory in the values",
@@ -177,6 +188,11 @@ NO_ROOM = [{"type": "PodScheduled", "status": "False", "message": "0/1 nodes are
         (
             {"pods": [pod("a", {"state": {"terminated": {"exitCode": 1, "reason": "Error"}}})]},
             "✗ pods: a: main ended with exit code 1",
+            "kubectl -n ticklake logs a -c main",
+        ),
+        (
+            {"pods": [pod("a", UNREADY, conditions=unready(OLD))]},
+            "✗ pods: a: main runs but is not ready",
             "kubectl -n ticklake logs a -c main",
         ),
     ],
@@ -194,6 +210,37 @@ def test_a_missing_operator(doctor: Callable[..., tuple[int, list[str]]]) -> Non
     assert code == 1
     assert lines[0] == "✗ operators: no resources of kafka.strimzi.io are known"
     assert not any(line.startswith(("✓ Kafka", "✗ Kafka")) for line in lines)
+
+
+def test_a_pod_that_starts_or_was_ready_just_now_is_not_in_trouble(
+    doctor: Callable[..., tuple[int, list[str]]],
+) -> None:
+    now = datetime.now(UTC).isoformat()
+    pods = [
+        pod("starts", UNREADY | {"started": False}, conditions=unready(OLD)),
+        pod("was-ready", UNREADY, conditions=unready(now)),
+        pod("ended-once", CRASHED | {"state": {"running": {}}}, conditions=unready(now)),
+    ]
+    assert doctor({"pods": pods})[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("servers", "endpoint", "missing"),
+    [
+        ("kafka.example.com:9092", "https://s3.example.com", set()),
+        ("ticklake-kafka-bootstrap.ticklake.svc:9092", "https://s3.example.com", {"kafka.strimzi.io"}),
+        ("kafka.example.com:9092", "https://minio.ticklake.svc", {"minio.min.io"}),
+    ],
+)
+def test_an_external_part_needs_no_operator(
+    doctor: Callable[..., tuple[int, list[str]]], servers: str, endpoint: str, missing: set[str]
+) -> None:
+    settings = {"TICKLAKE_KAFKA_BOOTSTRAP_SERVERS": servers, "TICKLAKE_STORE_ENDPOINT": endpoint}
+    maps = [named("ticklake-tasks", data={}), named("ticklake-settings", data=settings)]
+    code, lines = doctor({"configmaps": maps}, known={"sparkoperator.k8s.io": "v1beta2"})
+    assert code == bool(missing)
+    wrong = {line.split(" of ")[1].split()[0] for line in lines if line.startswith("✗ operators")}
+    assert wrong == missing
 
 
 @pytest.mark.parametrize(("code", "ends_with"), [(403, 2), (500, 1)])

@@ -18,6 +18,11 @@ _KINDS = {
     "Spark applications": ("sparkoperator.k8s.io", "sparkapplications"),
 }
 """API group and plural of the operators' resources, by what they are here."""
+_ADDRESSES = {
+    "kafka.strimzi.io": ("TICKLAKE_KAFKA_BOOTSTRAP_SERVERS", "-kafka-bootstrap.{namespace}.svc:"),
+    "minio.min.io": ("TICKLAKE_STORE_ENDPOINT", "//minio.{namespace}.svc"),
+}
+"""The setting that has the address of an operator's part, and what is in it unless the part is an external one."""
 _TENANT_READY = "Initialized"
 _SPARK_FAILED = ("FAILED", "SUBMISSION_FAILED", "FAILING")
 _PATIENCE = timedelta(minutes=2)
@@ -39,7 +44,7 @@ def checks(namespace: str) -> dict[str, Check]:
         groups = ApisApi(api).get_api_versions(_request_timeout=_TIMEOUT_SECONDS).groups
     versions = {group.name: group.preferred_version.version for group in groups}
     return {
-        "operators": partial(_operators, versions),
+        "operators": partial(_operators, namespace, versions),
         **{
             subject: partial(_resources, namespace, group, versions[group], plural)
             for subject, (group, plural) in _KINDS.items()
@@ -78,12 +83,31 @@ def _api(action: str) -> Iterator[Any]:
             raise StageError(f"the cluster at {settings.host} does not answer: {error}") from error
 
 
-def _operators(versions: dict[str, str]) -> Iterator[Finding]:
-    missing = sorted({group for group, _ in _KINDS.values()} - versions.keys())
-    for group in missing:
+def _operators(namespace: str, versions: dict[str, str]) -> Iterator[Finding]:
+    unknown = {group for group, _ in _KINDS.values()} - versions.keys()
+    missing = unknown - _external(namespace) if unknown else unknown
+    for group in sorted(missing):
         yield Finding(State.WRONG, f"no resources of {group} are known", "`make operators` installs the operators")
-    if not missing:
+    if not unknown:
         yield Finding(State.GOOD, "the resources of Strimzi, MinIO and Spark are known")
+    elif not missing:
+        yield Finding(State.GOOD, f"no resources of {', '.join(sorted(unknown))} are known, nor needed: external")
+
+
+def _external(namespace: str) -> set[str]:
+    """API groups of the operators whose part is an external one to the platform that is installed in `namespace`."""
+    from kubernetes.client import CoreV1Api
+
+    with _api(f"list configmaps in {namespace}") as api:
+        maps = CoreV1Api(api).list_namespaced_config_map(
+            namespace, label_selector="app.kubernetes.io/part-of=ticklake", _request_timeout=_TIMEOUT_SECONDS
+        )
+    settings = next((each.data or {} for each in maps.items if each.metadata.name.endswith("-settings")), {})
+    return {
+        group
+        for group, (name, own) in _ADDRESSES.items()
+        if name in settings and own.format(namespace=namespace) not in settings[name]
+    }
 
 
 def _resources(namespace: str, group: str, version: str, plural: str) -> Iterator[Finding]:
@@ -182,8 +206,25 @@ def _pod_troubles(pod: Any) -> Iterator[tuple[str, str]]:
             yield f"{container.name} cannot be started: {waiting.message}", describe
         elif ended is not None and ended.reason == "OOMKilled":
             yield f"{container.name} took more memory than its limit", f"{describe}; raise its memory in the values"
-        elif waiting is not None and waiting.reason == "CrashLoopBackOff":
+        elif _crashes(pod, container):
             code = ended.exit_code if ended is not None else "?"
             yield f"{container.name} ends again and again, last with exit code {code}", f"{logs} --previous"
         elif container.state.terminated is not None and ended.exit_code != 0:
             yield f"{container.name} ended with exit code {ended.exit_code}", logs
+        elif container.started and not container.ready and _long_unready(pod):
+            yield f"{container.name} runs but is not ready", logs
+
+
+def _crashes(pod: Any, container: Any) -> bool:
+    """Whether a container waits for another start, or is at one of many that brought nothing."""
+    waiting, ended = container.state.waiting, container.last_state.terminated
+    if waiting is not None:
+        return bool(waiting.reason == "CrashLoopBackOff")
+    failed = container.state.running is not None and ended is not None and ended.exit_code != 0
+    return bool(failed and not container.ready and _long_unready(pod))
+
+
+def _long_unready(pod: Any) -> bool:
+    """Whether a pod was not ready for longer than a start or a short absence of a server takes."""
+    since = [each.last_transition_time for each in pod.status.conditions or () if each.type == "Ready"]
+    return any(datetime.now(UTC) - moment > _PATIENCE for moment in since)
