@@ -119,6 +119,25 @@ def test_a_volume_beyond_64_bits_stops_at_the_largest(spark: SparkSession) -> No
         assert (found.volume, found.vwap) == (2**63 - 1, 10.0)
 
 
+@pytest.mark.parametrize("volume", [0, 10**12])
+def test_the_least_and_greatest_ticks_make_finite_windows(spark: SparkSession, volume: int) -> None:
+    prices = [1e-12, 1e18, 1e18, 1e-12, 1e-12, 1e18] * 10
+    ticks = [
+        ("AAPL", "simulated", price, volume, START + timedelta(seconds=n // 3 * 40), n, "run")
+        for n, price in enumerate(prices)
+    ]
+    parts = partial_aggregates(spark.createDataFrame(ticks, SCHEMA).repartition(3), SPECS)
+    rows = windows_of(parts, SPECS, timedelta(0)).collect()
+    for row in rows:
+        found = [row[name] for name in ("open", "high", "low", "close", "vwap", "moving_average", "volatility")]
+        assert all(math.isfinite(value) for value in found), row
+        assert 1e-12 <= row.low <= row.high <= 1e18
+    whole = next(row for row in rows if row.tick_count == len(prices))
+    assert whole.moving_average == pytest.approx(statistics.fmean(prices), rel=1e-12)
+    assert whole.vwap == pytest.approx(statistics.fmean(prices), rel=1e-12)
+    assert whole.volatility == pytest.approx(statistics.stdev(prices), rel=1e-9)
+
+
 def test_many_ticks_of_a_minute_are_one_row_before_they_go_into_windows(spark: SparkSession) -> None:
     ticks = [("AAPL", "simulated", 100.0, 1, START + timedelta(milliseconds=n), n, "run") for n in range(5000)]
     ticks += [("AAPL", "simulated", 100.0, 1, datetime(1969, 12, 31, 23, 59, 59, tzinfo=UTC), 0, "run")]

@@ -150,7 +150,7 @@ def test_times_travel_as_utc_milliseconds() -> None:
     assert tick.event_time == datetime(2026, 1, 30, 14, 30, 0, 999000, tzinfo=UTC)
 
 
-@given(st.datetimes(min_value=datetime(1970, 1, 1), max_value=datetime(2200, 1, 1), timezones=st.just(UTC)))
+@given(st.datetimes(timezones=st.just(UTC)))
 def test_iso_ms_reads_back(moment: datetime) -> None:
     read = datetime.fromisoformat(iso_ms(moment))
     assert timedelta(0) <= moment - read < timedelta(milliseconds=1)
