@@ -61,19 +61,18 @@ UtcMs = Annotated[datetime, AfterValidator(_whole_ms), PlainSerializer(iso_ms, r
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII)
 
 
-def _from_rfc_3339(value: object) -> object:
-    if isinstance(value, datetime):
-        return value
-    if not isinstance(value, str) or not _RFC_3339.fullmatch(value):
+def _event_time(value: object) -> datetime:
+    if isinstance(value, str) and _RFC_3339.fullmatch(value):
+        value = datetime.fromisoformat(value)
+    if not isinstance(value, datetime):
         raise ValueError("should be a text like 2026-01-31T14:30:00.123Z")
-    return datetime.fromisoformat(value)
+    return _whole_ms(value)
 
 
 EventTime = Annotated[
     datetime,
     Field(ge=datetime(1970, 1, 1, tzinfo=UTC), lt=datetime(2262, 1, 1, tzinfo=UTC)),
-    AfterValidator(_whole_ms),
-    BeforeValidator(_from_rfc_3339),
+    BeforeValidator(_event_time),
     PlainSerializer(iso_ms, return_type=str, when_used="json"),
 ]
 """When something was traded, written as RFC 3339 has it, with capital T and Z.

@@ -47,9 +47,10 @@ def read_tick(
         tick = _validate(value)
     except ValidationError as error:
         return InvalidTick(reason_of(error))
-    # The parser keeps the last of several values of one name. All names are known here, so theirs and the texts' quotes
-    # are as many as there are members.
-    if _quotes(value) != 2 * (len(tick.model_fields_set) + _TEXTS):
+    # The parser keeps the last of several values of one name. All names are known by now: if there are more quotation
+    # marks than those around names and texts, a name is there again, or marks within a text are escaped.
+    quotes = 2 * (len(tick.model_fields_set) + _TEXTS)
+    if value.count(b'"') != quotes and _unescaped(value).count(b'"') != quotes:
         return InvalidTick("a name is there more than once")
     if key != tick.symbol.encode():
         return InvalidTick(f"key: should be the symbol {tick.symbol}")
@@ -59,8 +60,6 @@ def read_tick(
     return tick
 
 
-def _quotes(value: bytes) -> int:
-    """How many quotation marks of valid JSON begin or end a text: those not escaped by a backslash."""
-    if b"\\" in value:
-        value = value.replace(rb"\\", b"").replace(rb"\"", b"")
-    return value.count(b'"')
+def _unescaped(value: bytes) -> bytes:
+    """Valid JSON without escaped backslashes and quotation marks."""
+    return value.replace(rb"\\", b"").replace(rb"\"", b"")
