@@ -597,7 +597,7 @@ def test_the_program(
 def test_ticks_of_other_ages_that_an_earlier_version_archived(
     archive: Archive, settings: BarSettings, tables: Tables
 ) -> None:
-    ages = [datetime(1, 1, 1, tzinfo=UTC), datetime(999, 12, 31, 23, 59, tzinfo=UTC), datetime(2261, 12, 31, tzinfo=UTC)]
+    ages = [datetime(year, 12, 31, 23, 59, tzinfo=UTC) for year in (999, 2261)] + [datetime(1, 1, 1, tzinfo=UTC)]
     archive(0, at(1), (at(1), 10.0, 1), *((age, 11.0, 2**63 - 1) for age in ages))
     assert run(settings)["ticks"] == 4
     assert tables.ticks() == [0, 1, 2, 3]
