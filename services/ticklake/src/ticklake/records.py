@@ -35,6 +35,9 @@ The bounds leave room for any instrument (tokens that cost 1e-9; shares of 1e15 
 so narrow that what is computed of prices stays finite: their squares, sums of price x volume, the ratio of any two.
 """
 
+TickVolume = Annotated[int, Field(ge=0, le=10**12)]
+"""Shares traded in a tick. A double holds it exactly, and 64 bits the sum of nine million of the greatest."""
+
 _INT32_MAX = 2**31 - 1
 _INT64_MAX = 2**63 - 1
 """Tables hold volumes as bigint; a larger number is no volume and would fail far from where it came in."""
@@ -230,8 +233,7 @@ class Tick(_Record):
     schema_version: SchemaVersion = 1
     symbol: Symbol
     price: Price
-    volume: int = Field(ge=0, le=10**12)
-    """Shares traded in this tick. A double holds it exactly, and 64 bits the sum of nine million of the greatest."""
+    volume: TickVolume
     event_time: EventTime
     sequence: int = Field(ge=0, le=_INT64_MAX)
     """Counts up from 0 per symbol and producer run; (producer_run, symbol, sequence) is the identity."""
