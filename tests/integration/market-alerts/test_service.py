@@ -209,7 +209,7 @@ def test_killed_at_every_point_it_loses_and_repeats_nothing(service: Make, flow:
     rules_in_force = parse_rules(yaml.safe_load(rules))
     for number in range(4):
         records = [record for record in flow.log(flow.names.topic, 4) if record.partition == number]
-        whole = PartitionEvaluator(number, topic_id, rules_in_force, 10_000, float("inf"))
+        whole = PartitionEvaluator(number, topic_id, rules_in_force, 10_000, None)
         expected += [
             each.alert_id for each in whole.evaluate(records, Counts()) if each.transition.state != "suppressed"
         ]

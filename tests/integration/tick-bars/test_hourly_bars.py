@@ -592,3 +592,13 @@ def test_the_program(
     assert wrong.stderr.startswith("tick-bars: argument --hour: '24' is no hour from 0 to 23")
     silent = program("--date", "2024-06-28", "--hour", "16")
     assert (silent.returncode, "no tick in its last 900 s" in silent.stderr) == (2, True)
+
+
+def test_ticks_of_other_ages_that_an_earlier_version_archived(
+    archive: Archive, settings: BarSettings, tables: Tables
+) -> None:
+    ages = [datetime(year, 12, 31, 23, 59, tzinfo=UTC) for year in (999, 2261)] + [datetime(1, 1, 1, tzinfo=UTC)]
+    archive(0, at(1), (at(1), 10.0, 1), *((age, 11.0, 2**63 - 1) for age in ages))
+    assert run(settings)["ticks"] == 4
+    assert tables.ticks() == [0, 1, 2, 3]
+    assert len(tables.bars("1m")) == 4

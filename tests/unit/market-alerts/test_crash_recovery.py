@@ -105,7 +105,7 @@ class Process:
             "topic",
             rules(entries),
             10_000,
-            60_000,
+            60,
             next_offset=offset,
             catch_up_until=len(world.ticks),
             alerts_from=alerts_from,

@@ -40,7 +40,7 @@ def record(offset: int, price: Any, symbol: str = "AAPL", late_ms: int = 0, **ch
 
 
 def partition(**more: Any) -> PartitionEvaluator:
-    return PartitionEvaluator(3, "topic-id", RULES, 10_000, 60_000, **more)
+    return PartitionEvaluator(3, "topic-id", RULES, 10_000, 60, **more)
 
 
 def changes(events: list[AlertEvent]) -> list[tuple[str, str, float]]:
@@ -118,7 +118,7 @@ def test_evaluated_again_from_an_older_state_the_same_alerts_come_out() -> None:
         after = again.evaluate(records[begin:], Counts())
         assert [each.alert_id for each in before + after] == [each.alert_id for each in whole]
         assert again.series["AAPL", "simulated"].dump() == undisturbed.series["AAPL", "simulated"].dump()
-    other = PartitionEvaluator(3, "topic recreated", RULES, 10_000, 60_000).evaluate(records, Counts())
+    other = PartitionEvaluator(3, "topic recreated", RULES, 10_000, 60).evaluate(records, Counts())
     assert not {each.alert_id for each in other} & {each.alert_id for each in whole}
 
 

@@ -1,6 +1,7 @@
 """When rules raise and clear: each kind at its edges, cooldowns, hysteresis, ticks out of order, restarts."""
 
 import json
+import math
 from typing import Any
 
 import numpy as np
@@ -206,17 +207,40 @@ def test_ticks_from_before_the_start_raise_nothing_but_set_sides() -> None:
     assert feed(watched, (2, 105)) == ["2 raised up"]
 
 
+ALL_KINDS = [
+    {"name": "cross", "kind": "price_cross", "level": 100, "cooldown": "30s", "hysteresis": 0.1},
+    {"name": "move", "kind": "change_percent", "window": "2m", "percent": 1, "cooldown": "2m"},
+    {"name": "vola", "kind": "volatility", "window": "10m", "above": 60},
+    {"name": "rsi", "kind": "rsi", "over": 60, "under": 40, "cooldown": "0s"},
+    {"name": "vol", "kind": "volume_spike", "bars": 5, "factor": 1.5, "cooldown": "0s"},
+    {"name": "sma", "kind": "ma_cross", "average": "sma", "short": 3, "long": 8, "cooldown": "0s"},
+    {"name": "ema", "kind": "ma_cross", "average": "ema", "short": 3, "long": 8, "cooldown": "0s"},
+]
+
+
+@pytest.mark.parametrize("pattern", [(1e-12, 1e18), (1e18, 1e-12), (1e18, 1e18, 1e-12), (1e-12,) * 40 + (1e18,) * 40])
+@pytest.mark.parametrize("volumes", [(0, 10**12), (10**12, 0), (10**12,)])
+def test_the_least_and_greatest_ticks_measure_finite_values(
+    pattern: tuple[float, ...], volumes: tuple[int, ...]
+) -> None:
+    watched, raised = Series("AAPL", parse_rules({"rules": ALL_KINDS}), 5000), set[str]()
+    measured = dict.fromkeys((entry["name"] for entry in ALL_KINDS), 0)
+    for number in range(400):
+        price, volume = pattern[number % len(pattern)], volumes[number % len(volumes)]
+        for change in watched.add(START + 20_000 * number, price, volume) or ():
+            raised.add(change.rule.name)
+            assert change.rule.message(change.condition, change.value)
+        for state in watched.rules:
+            if (value := state.rule.measure(watched.history)) is not None:
+                assert math.isfinite(value), state.rule.name
+                measured[state.rule.name] += 1
+    assert all(measured.values())
+    assert {"cross", "move", "vola"} <= raised
+    json.dumps(watched.dump(), allow_nan=False)
+
+
 def test_a_restored_series_goes_on_as_if_nothing_had_been() -> None:
-    entries = [
-        {"name": "cross", "kind": "price_cross", "level": 100, "cooldown": "30s", "hysteresis": 0.1},
-        {"name": "move", "kind": "change_percent", "window": "2m", "percent": 1, "cooldown": "2m"},
-        {"name": "vola", "kind": "volatility", "window": "10m", "above": 60},
-        {"name": "rsi", "kind": "rsi", "over": 60, "under": 40, "cooldown": "0s"},
-        {"name": "vol", "kind": "volume_spike", "bars": 5, "factor": 1.5, "cooldown": "0s"},
-        {"name": "sma", "kind": "ma_cross", "average": "sma", "short": 3, "long": 8, "cooldown": "0s"},
-        {"name": "ema", "kind": "ma_cross", "average": "ema", "short": 3, "long": 8, "cooldown": "0s"},
-    ]
-    rules = parse_rules({"rules": entries})
+    rules = parse_rules({"rules": ALL_KINDS})
     rng = np.random.default_rng(5)
     prices = (100 * np.exp(np.cumsum(rng.normal(0, 1e-3, 2000)))).tolist()
     volumes = np.rint(np.exp(rng.normal(3, 2, 2000))).astype(int).tolist()
@@ -233,7 +257,7 @@ def test_a_restored_series_goes_on_as_if_nothing_had_been() -> None:
             saved = json.loads(json.dumps(changing.dump()))
             changing = Series("AAPL", rules, 5000)
             changing.restore(saved)
-    assert {name for name, *_ in expected} == {entry["name"] for entry in entries}
+    assert {name for name, *_ in expected} == {entry["name"] for entry in ALL_KINDS}
     assert found == expected
 
 

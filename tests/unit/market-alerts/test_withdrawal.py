@@ -54,7 +54,7 @@ def rules(*entries: dict[str, Any]) -> tuple[Rule, ...]:
 
 
 def partition(*entries: dict[str, Any], **more: Any) -> PartitionEvaluator:
-    return PartitionEvaluator(3, "topic-id", rules(*entries), 10_000, 60_000, **more)
+    return PartitionEvaluator(3, "topic-id", rules(*entries), 10_000, 60, **more)
 
 
 def saved(watched: PartitionEvaluator) -> dict[str, dict[str, Any]]:

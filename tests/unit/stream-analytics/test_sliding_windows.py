@@ -84,7 +84,8 @@ def plain_windows(ticks: Ticks) -> dict[tuple[Any, ...], dict[str, Any]]:
 
 def test_windows_are_those_of_the_plain_computation(spark: SparkSession) -> None:
     ticks = some_ticks(150)
-    frame = windows_of(spark.createDataFrame(ticks, SCHEMA).coalesce(2), SPECS, timedelta(minutes=5))
+    parts = partial_aggregates(spark.createDataFrame(ticks, SCHEMA).coalesce(2), SPECS)
+    frame = windows_of(parts, SPECS, timedelta(minutes=5))
     assert frame.columns == [column.name for column in WINDOW_COLUMNS]
     expected = plain_windows(ticks)
     rows = {}
@@ -102,8 +103,9 @@ def test_windows_are_those_of_the_plain_computation(spark: SparkSession) -> None
 
 
 def test_a_single_tick_has_no_volatility_and_heartbeats_make_no_window(spark: SparkSession) -> None:
-    rows = [("AAPL", "simulated", 101.5, 0, START, 0, "run"), (None, None, None, None, START, None, None)]
-    found = windows_of(spark.createDataFrame(rows, SCHEMA), SPECS, timedelta(0)).collect()
+    parts = partial_aggregates(spark.createDataFrame([("AAPL", "simulated", 101.5, 0, START, 0, "run")], SCHEMA), SPECS)
+    heartbeat = spark.createDataFrame([(None,)], "symbol string")
+    found = windows_of(heartbeat.unionByName(parts, allowMissingColumns=True), SPECS, timedelta(0)).collect()
     assert len(found) == 15 + 12
     assert {(row.symbol, row.volatility, row.vwap, row.tick_count) for row in found} == {("AAPL", None, 101.5, 1)}
 
@@ -111,9 +113,29 @@ def test_a_single_tick_has_no_volatility_and_heartbeats_make_no_window(spark: Sp
 def test_a_volume_beyond_64_bits_stops_at_the_largest(spark: SparkSession) -> None:
     rows = [("AAPL", "simulated", 10.0, 2**63 - 1, START, number, "run") for number in range(2)]
     for parts in (1, 2):
-        found = windows_of(spark.createDataFrame(rows, SCHEMA).repartition(parts), SPECS[:1], timedelta(0)).first()
+        ticks = spark.createDataFrame(rows, SCHEMA).repartition(parts)
+        found = windows_of(partial_aggregates(ticks, SPECS[:1]), SPECS[:1], timedelta(0)).first()
         assert found is not None
         assert (found.volume, found.vwap) == (2**63 - 1, 10.0)
+
+
+@pytest.mark.parametrize("volume", [0, 10**12])
+def test_the_least_and_greatest_ticks_make_finite_windows(spark: SparkSession, volume: int) -> None:
+    prices = [1e-12, 1e18, 1e18, 1e-12, 1e-12, 1e18] * 10
+    ticks = [
+        ("AAPL", "simulated", price, volume, START + timedelta(seconds=n // 3 * 40), n, "run")
+        for n, price in enumerate(prices)
+    ]
+    parts = partial_aggregates(spark.createDataFrame(ticks, SCHEMA).repartition(3), SPECS)
+    rows = windows_of(parts, SPECS, timedelta(0)).collect()
+    for row in rows:
+        found = [row[name] for name in ("open", "high", "low", "close", "vwap", "moving_average", "volatility")]
+        assert all(math.isfinite(value) for value in found), row
+        assert 1e-12 <= row.low <= row.high <= 1e18
+    whole = next(row for row in rows if row.tick_count == len(prices))
+    assert whole.moving_average == pytest.approx(statistics.fmean(prices), rel=1e-12)
+    assert whole.vwap == pytest.approx(statistics.fmean(prices), rel=1e-12)
+    assert whole.volatility == pytest.approx(statistics.stdev(prices), rel=1e-9)
 
 
 def test_many_ticks_of_a_minute_are_one_row_before_they_go_into_windows(spark: SparkSession) -> None:
@@ -135,7 +157,8 @@ def test_a_price_that_hardly_moves(spark: SparkSession, spread: float) -> None:
     """Parts that are put together lose no deviation that a market shows, and make none up."""
     prices = [64_321.97 + spread * (n % 3) for n in range(900)]
     ticks = [("AAPL", "simulated", price, 1, START + timedelta(seconds=n), n, "run") for n, price in enumerate(prices)]
-    frame = windows_of(spark.createDataFrame(ticks, SCHEMA).repartition(7), SPECS, timedelta(0))
+    parts = partial_aggregates(spark.createDataFrame(ticks, SCHEMA).repartition(7), SPECS)
+    frame = windows_of(parts, SPECS, timedelta(0))
     whole = frame.where((F.col("window_length") == "15m") & (F.col("tick_count") == 900)).first()
     assert whole is not None
     assert whole.volatility == pytest.approx(statistics.stdev(prices), rel=1e-6, abs=1e-15 * prices[0])
@@ -156,5 +179,7 @@ def test_late_ticks_are_counted_by_the_windows_they_missed(spark: SparkSession) 
         missed = [[start + spec.length <= watermark for start in window_starts(tick[4], spec)] for tick in ticks]
         partly = sum(any(windows) and not all(windows) for windows in missed)
         expected.append(LateTicks(spec.name, partly, sum(all(windows) for windows in missed)))
-    assert late_ticks(spark.createDataFrame(ticks, SCHEMA), SPECS, watermark) == tuple(expected)
+    parts = partial_aggregates(spark.createDataFrame(ticks, SCHEMA).coalesce(1), SPECS)
+    assert late_ticks(parts, SPECS, watermark) == tuple(expected)
+    assert late_ticks(parts.limit(0), SPECS, watermark) == (LateTicks("15m", 0, 0), LateTicks("1h", 0, 0))
     assert all(found.partly and found.entirely for found in expected)

@@ -145,6 +145,7 @@ def test_an_unknown_symbol(server: Server, body: dict[str, object]) -> None:
         (200, "{}"),
         (200, quote_json(price="-1")),
         (200, quote_json(price="nan")),
+        (200, quote_json(price="1e308")),
     ],
 )
 def test_what_cannot_be_read_is_a_failure_to_be_tried_again(server: Server, answer: tuple[int, str]) -> None:

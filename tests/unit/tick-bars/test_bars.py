@@ -1,5 +1,6 @@
 """Bars against pandas' own resampling of the same ticks, some of them sent twice."""
 
+import math
 import random
 from datetime import UTC, date, datetime, timedelta
 
@@ -123,6 +124,22 @@ def test_a_session_is_its_minutes_from_open_to_close(seed: int, count: int) -> N
     rows = [bar(*of, opens, part) for of, part in frame.groupby(["symbol", "source"])]  # type: ignore[misc]
     assert_same(found, pd.DataFrame(rows, columns=NAMES))
     assert set(found.bar_length) | set(found.bar_date) <= {"1d", day}
+
+
+def test_the_least_and_greatest_ticks_make_finite_bars() -> None:
+    table = ticks(400, 1)
+    extremes = {
+        "price": pa.array([(1e-12, 1e18)[n % 2] for n in range(400)]),
+        "volume": pa.array([(10**12, 10**12 - 1, 0)[n % 3] for n in range(400)]),
+    }
+    for name, column in extremes.items():
+        table = table.set_column(table.schema.get_field_index(name), table.schema.field(name), column)
+    found = bars.intraday(bars.minutes(table), 400).to_pandas()
+    assert found[["open", "high", "low", "close", "vwap"]].map(math.isfinite).all(axis=None)
+    assert ((found.vwap > 0) & (found.vwap <= 1e18) & (found.volume >= 0)).all()
+    # More than a double holds exactly.
+    huge = table.set_column(4, "volume", pa.array([2**53 + 1] * 400)).cast(table.schema)
+    assert bars.intraday(bars.minutes(huge), 400).num_rows == found.shape[0]
 
 
 def test_what_is_known_is_not_new() -> None:

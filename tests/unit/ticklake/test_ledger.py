@@ -59,6 +59,23 @@ def test_user_metadata_reads_back_and_fits(bad: set[int]) -> None:
     assert LedgerRange.model_validate_json(written.model_dump_json()) == written
 
 
+def test_any_year_reads_back() -> None:
+    key = range_key(LIVE, TOPIC_ID, 2, 10, AT)
+    early = entry(10, 11).model_copy(update={"least_event_time": datetime(1, 1, 1, tzinfo=UTC)})
+    metadata = early.user_metadata()
+    assert metadata["least-event-time"] == "0001-01-01T00:00:00.000Z"
+    # As it was written before.
+    for written in (metadata, metadata | {"least-event-time": "1-01-01T00:00:00.000Z"}):
+        assert LedgerRange.from_user_metadata(written, key) == early.model_copy(update={"invalid": ()})
+
+
+def test_metadata_that_cannot_be_read_is_one_line() -> None:
+    metadata = entry(10, 11).user_metadata() | {"least-event-time": "soon", "rows": "many"}
+    with pytest.raises(IntegrityError, match="has no readable ledger metadata: rows: ") as raised:
+        LedgerRange.from_user_metadata(metadata, range_key(LIVE, TOPIC_ID, 2, 10, AT))
+    assert "\n" not in str(raised.value)
+
+
 def test_many_invalid_offsets_stay_in_the_file() -> None:
     written = entry(0, 2000, spans(range(0, 2000, 2)))
     assert "invalid" not in written.user_metadata()

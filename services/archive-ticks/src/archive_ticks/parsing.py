@@ -2,15 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Protocol
 
 import pyarrow as pa
-from pydantic import ValidationError
 
 from ticklake.ledger_table import SCHEMA
-from ticklake.quarantine import reason_of
 from ticklake.records import Tick
+from ticklake.ticks import InvalidTick, read_tick
 
 
 class Message(Protocol):
@@ -50,16 +48,10 @@ def parse(
     ticks: list[Tick] = []
     places: list[tuple[int, int]] = []
     invalid: list[Invalid] = []
-    # Strict: a number in quotes is no number, here as in the streaming analytics.
-    validate = partial(Tick.model_validate_json, strict=True)
     for message in messages:
-        try:
-            tick = validate(message.value or b"")
-            reason = _defect(tick, message, future_tolerance)
-        except ValidationError as error:
-            reason = reason_of(error)
-        if reason:
-            invalid.append(Invalid(message.offset, message.timestamp, message.key, message.value, reason))
+        tick = read_tick(message.key, message.value, message.timestamp, future_tolerance)
+        if isinstance(tick, InvalidTick):
+            invalid.append(Invalid(message.offset, message.timestamp, message.key, message.value, tick.reason))
         else:
             ticks.append(tick)
             places.append((message.offset, message.timestamp))
@@ -77,12 +69,3 @@ def parse(
     }
     arrays = [pa.array(columns[field.name], type=field.type) for field in SCHEMA]
     return pa.RecordBatch.from_arrays(arrays, schema=SCHEMA), invalid
-
-
-def _defect(tick: Tick, message: Message, future_tolerance: float | None) -> str:
-    """What the model alone cannot show, empty if nothing."""
-    if message.key != tick.symbol.encode():
-        return f"key: should be the symbol {tick.symbol}"
-    if future_tolerance is not None and tick.event_time.timestamp() > message.timestamp / 1000 + future_tolerance:
-        return f"event_time: lies more than {future_tolerance:g} s after the time of its arrival"
-    return ""

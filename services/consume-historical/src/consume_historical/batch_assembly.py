@@ -8,8 +8,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from ticklake.errors import IntegrityError
-from ticklake.quarantine import reason_of
-from ticklake.records import BatchMessage, BatchTrailer, DailyBar, batch_checksum, iso_ms
+from ticklake.records import BatchMessage, BatchTrailer, DailyBar, batch_checksum, iso_ms, reason_of
 from ticklake.tables import BAR_COLUMNS
 
 _ADAPTER: TypeAdapter[DailyBar | BatchTrailer] = TypeAdapter(BatchMessage)

@@ -14,8 +14,7 @@ from fetch_historical.answer_checks import impossible
 from fetch_historical.answer_store import Action
 from ticklake.adjustment import CLOSE_BEFORE
 from ticklake.quality import missing_sessions, session_defects
-from ticklake.quarantine import reason_of
-from ticklake.records import CorporateAction, DailyBar, Source
+from ticklake.records import CorporateAction, DailyBar, Source, reason_of
 
 _EXACT = 2**53
 """Above it an answer's number, a double, no longer distinguishes one share from the next."""

@@ -2,19 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
-
-from pydantic import ValidationError
 
 from market_alerts.active_alerts import AlertKey, PublishedAlerts
 from market_alerts.alert_events import AlertEvent, Withdrawal
 from market_alerts.rules import Rule
 from market_alerts.series import OrphanedCondition, Series
-from ticklake.records import Source, Tick
-
-_validate = partial(Tick.model_validate_json, strict=True)
-"""Strict, as in the archive: a number in quotes is no number."""
+from ticklake.records import Source
+from ticklake.ticks import InvalidTick, read_tick
 
 
 @dataclass
@@ -36,7 +31,8 @@ class PartitionEvaluator:
     topic_id: str
     rules: Sequence[Rule]
     lateness_ms: int
-    future_tolerance_ms: float
+    future_tolerance: float | None
+    """See `ticklake.ticks.read_tick`."""
     next_offset: int = 0
     silent_until: int = 0
     """Ticks before this offset raise nothing."""
@@ -133,14 +129,10 @@ class PartitionEvaluator:
         for record in records:
             offset = record.offset
             self.next_offset = offset + 1
-            try:
-                tick = _validate(record.value or b"")
-            except ValidationError:
-                counts.invalid += 1
-                continue
-            # The archive keeps invalid messages; to count them is enough here.
-            if record.key != tick.symbol.encode():
-                counts.invalid += 1
+            tick = read_tick(record.key, record.value, record.timestamp, self.future_tolerance)
+            if isinstance(tick, InvalidTick):  # the archive keeps it; to count it is enough here
+                counts.future += tick.from_future
+                counts.invalid += not tick.from_future
                 continue
             name = (tick.symbol, tick.source.value)
             series = self.series.get(name)
@@ -148,10 +140,7 @@ class PartitionEvaluator:
                 series = self.series[name] = Series(tick.symbol, self.rules, self.lateness_ms)
             elif offset < series.next_offset:
                 continue  # in its saved state already
-            event_ms = round(tick.event_time.timestamp() * 1000)
-            if event_ms > record.timestamp + self.future_tolerance_ms:
-                counts.future += 1
-                continue
+            event_ms = tick.event_ms
             series.next_offset = offset + 1
             transitions = series.add(event_ms, tick.price, tick.volume, silent=offset < self.silent_until)
             self._changed.add(name)

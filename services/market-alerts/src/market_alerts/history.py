@@ -115,7 +115,7 @@ class PriceHistory:
     def restore(self, dumped: dict[str, Any]) -> None:
         """Continue from what `dump` gave; an indicator that is not in it starts from the bars and the newest tick."""
         self.newest_ms, self.price = dumped["newest_ms"], dumped["price"]
-        if self.newest_ms is None:  # only ticks from the future so far
+        if self.newest_ms is None:  # saved when there were only ticks from the future
             return
         self.bars.restore(dumped["bars"])
         closes: Sequence[float] = dumped["bars"]["closes"]

@@ -40,7 +40,7 @@ def recover(
             topic_id,
             rules,
             int(options.lateness_seconds * 1000),
-            settings.future_tolerance_ms,
+            settings.live.future_tolerance,
             next_offset=start.position.offset,
             silent_until=start.position.silent_until,
             catch_up_until=start.end,

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from market_alerts.rules import KINDS, Rule
 from ticklake.errors import ConfigurationError
-from ticklake.quarantine import reason_of
+from ticklake.records import reason_of
 
 DEFAULT_FILE = Path(__file__).with_name("rules.yaml")
 _VARIABLE = "TICKLAKE_ALERTS_RULES_FILE"

@@ -97,12 +97,6 @@ class AlertSettings(ServiceSettings):
     alerts: AlertOptions = Field(default_factory=AlertOptions)
     delivery: DeliverySettings = Field(default_factory=DeliverySettings)
 
-    @property
-    def future_tolerance_ms(self) -> float:
-        """How far a tick's event time may lie after its append time, in milliseconds."""
-        chosen = self.live.future_tolerance
-        return float("inf") if chosen is None else chosen * 1000
-
     def check_targets(self, rules: tuple[Rule, ...]) -> tuple[Target, ...]:
         """The targets that are set up.
 

@@ -7,11 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import httpx
+from pydantic import TypeAdapter
 
 from stream_ticks.settings import AlphaVantageSettings
 from ticklake.backoff import equal_jitter, exponential
 from ticklake.errors import ConfigurationError
+from ticklake.records import Price, TickVolume
 
+_PRICE, _VOLUME = TypeAdapter[float](Price), TypeAdapter[int](TickVolume)
 _DAY, _MINUTE = 86_400.0, 60.0
 _LONGEST_WAIT = 3600.0
 _ERROR_WAIT_FIRST, _ERROR_WAIT_LAST = 3.0, 450.0
@@ -106,12 +109,11 @@ class Client:
             return Unknown()
         try:
             assert isinstance(quote, dict)  # noqa: S101
-            found = Quote(float(quote["05. price"]), int(quote["06. volume"]), str(quote["07. latest trading day"]))
-            assert 0 < found.price < float("inf")  # noqa: S101
-            assert found.day_volume >= 0  # noqa: S101
+            price = _PRICE.validate_python(float(quote["05. price"]))
+            volume = _VOLUME.validate_python(int(quote["06. volume"]))
+            return Quote(price, volume, str(quote["07. latest trading day"]))
         except (AssertionError, KeyError, TypeError, ValueError):
             return Failed("the answer has no readable quote")
-        return found
 
     def _notice(self, text: str) -> Answer:
         lower = text.lower()

@@ -48,7 +48,7 @@ def minutes(ticks: pa.Table) -> pa.Table:
         ticks: distinct, in any order.
     """
     ordered = ticks.sort_by([(name, "ascending") for name in ("symbol", "event_time", "sequence")])
-    turnover = pc.multiply(ordered["price"], ordered["volume"].cast(pa.float64()))
+    turnover = pc.multiply(ordered["price"], ordered["volume"].cast(pa.float64(), safe=False))
     return _together(
         ordered.select(["symbol", "source"])
         .append_column("bar_start", pc.floor_temporal(ordered["event_time"].cast(_TIME), unit="minute"))
@@ -118,7 +118,7 @@ def _joined(sums: pa.Table, start: pa.ChunkedArray) -> pa.Table:
 
 def _finished(sums: pa.Table, length: str, day: date | None = None) -> pa.Table:
     traded = pc.greater(sums["volume"], 0)
-    by_volume = pc.divide(sums["turnover"], pc.if_else(traded, sums["volume"], 1).cast(pa.float64()))
+    by_volume = pc.divide(sums["turnover"], pc.if_else(traded, sums["volume"], 1).cast(pa.float64(), safe=False))
     plain = pc.divide(sums["price_sum"], sums["tick_count"].cast(pa.float64()))
     days = sums["bar_start"].cast(pa.date32()) if day is None else _all(day, pa.date32(), sums)
     columns = {name: sums[name] for name in SCHEMA.names if name in sums.column_names} | {

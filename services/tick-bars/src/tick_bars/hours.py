@@ -41,7 +41,8 @@ def sessions(code: str, days: Iterable[date]) -> dict[date, Span]:
     One can open the evening before the day that it is named after, or close after midnight UTC.
     """
     first, last = calendar.reach(code)
-    near = {day + timedelta(days=off) for day in days for off in (-1, 0, 1)}
+    # An earlier version archived ticks of any year; calendars know no sessions of the first and the last day there is.
+    near = {day + timedelta(days=off) for day in days if date.min < day < date.max for off in (-1, 0, 1)}
     return {
         day: (calendar.session_open(code, day), calendar.session_close(code, day))
         for day in sorted(near)

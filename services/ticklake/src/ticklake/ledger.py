@@ -18,7 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from ticklake.errors import IntegrityError
 from ticklake.keys import partition_day
 from ticklake.objects import ObjectStore
-from ticklake.records import UtcMs
+from ticklake.records import UtcMs, reason_of
 from ticklake.topics import LiveNames
 
 PARQUET_METADATA = b"ticklake.ledger"
@@ -35,6 +35,11 @@ def _parse_spans(value: object) -> object:
         return value
     pairs = (part.partition("-") for part in value.split(",") if part)
     return tuple((int(first), int(last or first)) for first, _, last in pairs)
+
+
+def _with_four_digits(value: object) -> object:
+    # Before the bounds of a tick's event time, years below 1000 were written without their zeros.
+    return value.zfill(len("2026-01-31T14:30:00.123Z")) if isinstance(value, str) else value
 
 
 Spans = Annotated[tuple[tuple[int, int], ...], BeforeValidator(_parse_spans)]
@@ -64,8 +69,8 @@ class LedgerRange(BaseModel):
     first_append_time: UtcMs
     """The broker's time of the first record; the object lies under its hour."""
     last_append_time: UtcMs
-    least_event_time: UtcMs | None = None
-    greatest_event_time: UtcMs | None = None
+    least_event_time: Annotated[UtcMs | None, BeforeValidator(_with_four_digits)] = None
+    greatest_event_time: Annotated[UtcMs | None, BeforeValidator(_with_four_digits)] = None
 
     @model_validator(mode="after")
     def _counts_fill_the_range(self) -> Self:
@@ -103,8 +108,9 @@ class LedgerRange(BaseModel):
             values["invalid"] = ""
         try:
             found = cls.model_validate(values | {"schema_version": int(values.get("schema_version", "0"))})
-        except (ValidationError, ValueError) as error:
-            raise IntegrityError(f"{key} has no readable ledger metadata: {error}") from error
+        except ValueError as error:
+            reason = reason_of(error) if isinstance(error, ValidationError) else error
+            raise IntegrityError(f"{key} has no readable ledger metadata: {reason}") from error
         at = RangeKey.parse(key)
         if at is None or (at.topic_id, at.partition, at.first_offset) != (
             short_id(found.topic_id),

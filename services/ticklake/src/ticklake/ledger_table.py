@@ -7,10 +7,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
+from pydantic import ValidationError
 
 from ticklake.errors import IntegrityError
 from ticklake.ledger import PARQUET_METADATA, LedgerRange
 from ticklake.objects import ObjectStore
+from ticklake.records import reason_of
 
 _TIME = pa.timestamp("ms", tz="UTC")
 
@@ -95,13 +97,18 @@ def read_file(data: bytes) -> tuple[LedgerRange, pa.Table]:
     """The ledger entry and the rows of an archived Parquet file.
 
     Raises:
-        IntegrityError: the file lacks its entry, or its rows do not agree with it.
+        IntegrityError: the file lacks its entry, it cannot be read, or the rows do not agree with it.
     """
     table = pq.read_table(io.BytesIO(data))
     text = (table.schema.metadata or {}).get(PARQUET_METADATA)
     if text is None:
         raise IntegrityError("a Parquet file of the archive has no ledger entry")
-    entry = LedgerRange.model_validate_json(text)
+    try:
+        entry = LedgerRange.model_validate_json(text)
+    except ValidationError as error:
+        raise IntegrityError(
+            f"a Parquet file of the archive has no readable ledger entry: {reason_of(error)}"
+        ) from error
     table = table.replace_schema_metadata(None)
     if table.num_rows != entry.rows or checksum(table) != entry.checksum:
         where = f"{entry.topic} partition {entry.partition} offsets {entry.first_offset}-{entry.last_offset}"

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from ticklake import keys, topics
 from ticklake.kafka import ConfirmedProducer
@@ -116,13 +116,3 @@ def keep(store: ObjectStore, producer: ConfirmedProducer, messages: Sequence[Qua
         list(pool.map(lambda each: store.put(each.lake_key, each.model_dump_json().encode()), messages))
     for message in messages:
         producer.send(topics.QUARANTINE_TOPIC, key=message.origin.encode(), value=message.topic_body())
-
-
-def reason_of(error: ValidationError) -> str:
-    """All that is wrong with a record, in one line without the rejected values themselves."""
-    found = []
-    for item in error.errors(include_url=False, include_context=False, include_input=False):
-        where = ".".join(str(part) for part in item["loc"])
-        text = item["msg"].removeprefix("Value error, ")
-        found.append(f"{where}: {text}" if where else text)
-    return "; ".join(found)

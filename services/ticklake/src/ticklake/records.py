@@ -6,6 +6,7 @@ dividends. All prices are in the listing's currency; all times are UTC.
 
 import hashlib
 import math
+import re
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
@@ -19,6 +20,7 @@ from pydantic import (
     Field,
     PlainSerializer,
     StringConstraints,
+    ValidationError,
     model_validator,
 )
 
@@ -26,42 +28,71 @@ SYMBOL = r"^[A-Z0-9^][A-Z0-9.^=&-]{0,19}$"
 Symbol = Annotated[str, StringConstraints(pattern=SYMBOL)]
 """A ticker in Yahoo's notation, e.g. `AAPL`, `BRK-B`, `^GSPC`, `EURUSD=X`, `M&M.NS`."""
 
-Price = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Price = Annotated[float, Field(ge=1e-12, le=1e18, allow_inf_nan=False)]
+"""Per unit, in the listing's currency.
+
+The bounds leave room for any instrument (tokens that cost 1e-9; shares of 1e15 before a dozen reverse splits), and are
+so narrow that what is computed of prices stays finite: their squares, sums of price x volume, the ratio of any two.
+"""
+
+TickVolume = Annotated[int, Field(ge=0, le=10**12)]
+"""Shares traded in a tick. A double holds it exactly, and 64 bits the sum of nine million of the greatest."""
 
 _INT32_MAX = 2**31 - 1
 _INT64_MAX = 2**63 - 1
 """Tables hold volumes as bigint; a larger number is no volume and would fail far from where it came in."""
 
 
-def _utc(value: datetime) -> datetime:
-    if value.tzinfo is None:
-        raise ValueError("a time needs a zone")
-    return value.astimezone(UTC)
-
-
 def iso_ms(value: datetime) -> str:
-    """`2026-01-31T14:30:00.123Z`: UTC, milliseconds, the form of every time on the wire."""
-    utc = value.astimezone(UTC)
-    return f"{utc:%Y-%m-%dT%H:%M:%S}.{utc.microsecond // 1000:03d}Z"
+    """`2026-01-31T14:30:00.123Z`: UTC, milliseconds, four digits of the year, the form of every time on the wire."""
+    return value.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 def _whole_ms(value: datetime) -> datetime:
-    utc = _utc(value)
+    if value.tzinfo is None:
+        raise ValueError("a time needs a zone")
+    try:
+        utc = value.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("lies outside of the years 1 to 9999 in UTC") from error
     return utc.replace(microsecond=utc.microsecond // 1000 * 1000)
 
 
 UtcMs = Annotated[datetime, AfterValidator(_whole_ms), PlainSerializer(iso_ms, return_type=str, when_used="json")]
 """A time in UTC, cut to whole milliseconds."""
 
+_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII)
 
-def _no_truth_value(value: object) -> object:
-    # To Python, and so to pydantic even where it is strict, True is the number 1; on the wire they differ.
-    if isinstance(value, bool):
-        raise ValueError("should be a number")
+
+def _event_time(value: object) -> datetime:
+    if isinstance(value, str) and _RFC_3339.fullmatch(value):
+        value = datetime.fromisoformat(value)
+    if not isinstance(value, datetime):
+        raise ValueError("should be a text like 2026-01-31T14:30:00.123Z")
+    return _whole_ms(value)
+
+
+EventTime = Annotated[
+    datetime,
+    Field(ge=datetime(1970, 1, 1, tzinfo=UTC), lt=datetime(2262, 1, 1, tzinfo=UTC)),
+    BeforeValidator(_event_time),
+    PlainSerializer(iso_ms, return_type=str, when_used="json"),
+]
+"""When something was traded, written as RFC 3339 has it, with capital T and Z.
+
+From 1970, where Kafka's own timestamps begin, up to 2262, where nanoseconds since then leave 64 bits: every reader of
+the tables holds such a time and the windows around it.
+"""
+
+
+def _whole_number(value: object) -> object:
+    # To Python, and so to pydantic even where it is strict, True and 1.0 are the number 1; on the wire they differ.
+    if type(value) is not int:
+        raise ValueError("should be a whole number")
     return value
 
 
-SchemaVersion = Annotated[Literal[1], BeforeValidator(_no_truth_value)]
+SchemaVersion = Annotated[Literal[1], BeforeValidator(_whole_number)]
 """Version of a record's schema."""
 
 
@@ -201,18 +232,23 @@ BatchMessage = Annotated[DailyBar | BatchTrailer, Field(discriminator="kind")]
 
 
 class Tick(_Record):
-    """One trade print. Message key: the symbol."""
+    """One trade print. Message key: the symbol. `ticklake.ticks.read_tick` reads it from a message."""
 
     schema_version: SchemaVersion = 1
     symbol: Symbol
     price: Price
-    volume: int = Field(ge=0, le=_INT64_MAX)
-    """Shares traded in this tick."""
-    event_time: UtcMs
+    volume: TickVolume
+    event_time: EventTime
     sequence: int = Field(ge=0, le=_INT64_MAX)
     """Counts up from 0 per symbol and producer run; (producer_run, symbol, sequence) is the identity."""
-    producer_run: str = Field(min_length=1)
+    producer_run: str = Field(pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]{1,128}$")
+    """Goes into files and logs: no control characters, no ends of lines."""
     source: Source
+
+    @property
+    def event_ms(self) -> int:
+        """`event_time` in milliseconds since 1970."""
+        return round(self.event_time.timestamp() * 1000)
 
 
 WindowLength = Literal["15m", "1h"]
@@ -277,3 +313,14 @@ def value_hash(texts: Iterable[str], numbers: Iterable[float]) -> str:
 def batch_checksum(row_hashes: Iterable[str]) -> str:
     """SHA-256, in hex, over row hashes in session order."""
     return hashlib.sha256("".join(row_hashes).encode()).hexdigest()
+
+
+def reason_of(error: ValidationError) -> str:
+    """What is wrong with a record, in one line of at most 1,000 characters without the rejected values themselves."""
+    found = []
+    for item in error.errors(include_url=False, include_context=False, include_input=False):
+        where = ".".join(str(part) for part in item["loc"])
+        text = item["msg"].removeprefix("Value error, ")
+        found.append(f"{where}: {text}" if where else text)
+    text = "; ".join(found)
+    return text if len(text) <= 1000 else f"{text[:999]}…"

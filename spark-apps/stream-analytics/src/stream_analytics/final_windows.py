@@ -32,7 +32,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from pydantic import ValidationError
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
@@ -41,7 +40,7 @@ from stream_analytics.settings import StreamAnalyticsSettings
 from stream_analytics.topic_log import first_records
 from stream_analytics.windows_table import WrittenUntil, written
 from ticklake import logs
-from ticklake.records import Tick
+from ticklake.ticks import InvalidTick, read_tick
 
 Reason = Literal["partial", "written"]
 
@@ -162,7 +161,5 @@ def _append_time(record: Any) -> datetime:
 
 
 def _event_time(record: Any) -> datetime | None:
-    try:
-        return Tick.model_validate_json(record.value or b"", strict=True).event_time
-    except ValidationError:
-        return None
+    tick = read_tick(record.key, record.value, record.timestamp)
+    return None if isinstance(tick, InvalidTick) else tick.event_time

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from stream_analytics.sliding_windows import next_slide
@@ -35,20 +35,28 @@ class LateTicks:
     """Missed every window."""
 
 
-def late_ticks(ticks: DataFrame, specs: Sequence[WindowSpec], watermark: datetime) -> tuple[LateTicks, ...]:
-    """Count, for each kind of window, the ticks that have windows which end at or before `watermark`."""
+def late_ticks(parts: DataFrame, specs: Sequence[WindowSpec], watermark: datetime) -> tuple[LateTicks, ...]:
+    """Count, for each kind of window, the ticks that have windows which end at or before `watermark`.
+
+    Args:
+        parts: what `partial_aggregates` makes of ticks: those of one pane have all their windows in common.
+    """
     closed = F.lit(int(watermark.timestamp() * 1000) * 1000)
     counts = []
     for spec in specs:
-        first_end = next_slide(F.col("event_time"), spec)
+        first_end = next_slide(F.col("pane_start"), spec)
         last_end = first_end + micros(spec.length - spec.slide)
         counts += [
-            F.count_if((first_end <= closed) & (last_end > closed)).alias(f"partly_{spec.name}"),
-            F.count_if(last_end <= closed).alias(f"entirely_{spec.name}"),
+            _ticks_where((first_end <= closed) & (last_end > closed)).alias(f"partly_{spec.name}"),
+            _ticks_where(last_end <= closed).alias(f"entirely_{spec.name}"),
         ]
-    row = ticks.agg(*counts).first()
+    row = parts.agg(*counts).first()
     assert row is not None  # noqa: S101 - an aggregate without keys always has one row
     return tuple(LateTicks(spec.name, row[f"partly_{spec.name}"], row[f"entirely_{spec.name}"]) for spec in specs)
+
+
+def _ticks_where(condition: Column) -> Column:
+    return F.coalesce(F.sum(F.when(condition, F.col("tick_count"))), F.lit(0))
 
 
 def offset_range(spark: SparkSession, options: dict[str, str], start: str, end: str) -> DataFrame:

@@ -5,17 +5,19 @@ SIGMOD Record 34(1), 2005): of two ticks in one pane, each window has both or no
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 
+from stream_analytics.tick_parsing import COUNTS, parsed
 from stream_analytics.window_specs import WindowSpec, micros
-
-if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+from ticklake.ticks import MAX_BYTES
 
 LARGEST_VOLUME = 2**63 - 1
 
@@ -44,31 +46,48 @@ def pane(specs: Iterable[WindowSpec]) -> timedelta:
     return timedelta(microseconds=math.gcd(*spans))
 
 
-def partial_aggregates(ticks: "DataFrame", specs: Iterable[WindowSpec]) -> "DataFrame":
+def partial_aggregates(ticks: DataFrame, specs: Iterable[WindowSpec]) -> DataFrame:
     """Some rows per symbol, source and pane, with the columns of `SCHEMA`: one for each part of the ticks read at once.
 
     Args:
-        ticks: has the columns of `ticks.COLUMNS`. Rows without a symbol (heartbeats) are left out.
+        ticks: valid ones, with the columns of the archive.
     """
-    return ticks.mapInArrow(_over(micros(pane(specs))), SCHEMA)
+    return ticks.mapInArrow(partial(_of_ticks, micros(pane(specs))), SCHEMA)
 
 
-def _over(span: int) -> "Callable[[Iterable[pa.RecordBatch]], Iterable[pa.RecordBatch]]":
-    def work(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            ticks = pa.Table.from_batches([batch])
-            ticks = ticks.filter(pc.is_valid(ticks["symbol"]))
-            if ticks.num_rows:
-                yield from summed(ticks, span).to_batches()
+def partial_aggregates_of_messages(
+    messages: DataFrame, specs: Iterable[WindowSpec], future_tolerance: float | None
+) -> DataFrame:
+    """The same of the ticks in Kafka's messages, and rows that have nothing but `tick_parsing.COUNTS`.
 
-    return work
+    Args:
+        messages: the columns of Kafka's source.
+        future_tolerance: see `ticklake.ticks.read_tick`.
+    """
+    # What is longer is no tick, and ten thousand of it at once would be too much for Arrow.
+    short = (F.when(F.octet_length(name) <= MAX_BYTES, F.col(name)).alias(name) for name in ("key", "value"))
+    work = partial(_of_messages, micros(pane(specs)), future_tolerance)
+    counts = "".join(f", {name} bigint" for name in COUNTS)
+    return messages.select(*short, "timestamp").mapInArrow(work, SCHEMA + counts)
+
+
+def _of_ticks(span: int, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        yield from summed(pa.Table.from_batches([batch]), span).to_batches()
+
+
+def _of_messages(
+    span: int, future_tolerance: float | None, batches: Iterable[pa.RecordBatch]
+) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        ticks, counts = parsed(batch, future_tolerance)
+        yield from pa.concat_tables([summed(ticks, span), counts], promote_options="default").to_batches()
 
 
 def summed(ticks: pa.Table, span: int) -> pa.Table:
     """One row per symbol, source and pane.
 
     Args:
-        ticks: none without a symbol.
         span: of a pane in microseconds.
     """
     moment = ticks["event_time"].cast(pa.int64())

@@ -56,8 +56,8 @@ def analytics_topic(settings: StreamAnalyticsSettings) -> dict[str, str]:
     return {**kafka_options(settings.kafka), "topic": settings.live.names.analytics_topic}
 
 
-def _windows(settings: StreamAnalyticsSettings, ticks: DataFrame) -> DataFrame:
-    return windows_of(ticks, settings.stream.windows, timedelta(seconds=settings.stream.watermark_seconds))
+def _windows(settings: StreamAnalyticsSettings, parts: DataFrame) -> DataFrame:
+    return windows_of(parts, settings.stream.windows, timedelta(seconds=settings.stream.watermark_seconds))
 
 
 def _writer(frame: DataFrame, settings: StreamAnalyticsSettings, name: str, seconds: float) -> DataStreamWriter:

@@ -15,10 +15,11 @@ from stream_analytics.checkpoint_records import CheckpointRecord, Records
 from stream_analytics.closed_windows import ClosedWindows
 from stream_analytics.final_windows import History
 from stream_analytics.late_ticks import checkpoint_watermark, late_ticks, offset_range
+from stream_analytics.partial_aggregates import partial_aggregates_of_messages
 from stream_analytics.query_failures import CheckpointError, ProcessError, explained
 from stream_analytics.query_progress import Events, Metrics, kafka_source, watermark
 from stream_analytics.settings import CLOSED, RUNNING, StreamAnalyticsSettings
-from stream_analytics.tick_parsing import METRICS, from_the_future, parsed, usable
+from stream_analytics.tick_parsing import METRICS
 from stream_analytics.topic_monitor import LiveTopic
 from stream_analytics.windows_table import WindowLake, WrittenUntil
 from ticklake import logs
@@ -245,9 +246,10 @@ class App:
             log.warning("late ticks, not counted: the watermark of the batch before is not known")
             return
         options = kafka_options(self._settings.kafka)
-        ticks = parsed(offset_range(self._spark, options, source.startOffset, source.endOffset))
-        good = usable(ticks, from_the_future(self._settings.live.future_tolerance))
-        for found in late_ticks(good, self._settings.stream.windows, limit):
+        messages = offset_range(self._spark, options, source.startOffset, source.endOffset)
+        specs = self._settings.stream.windows
+        parts = partial_aggregates_of_messages(messages, specs, self._settings.live.future_tolerance)
+        for found in late_ticks(parts, specs, limit):
             self._metrics.late_ticks(found)
             log.warning(
                 "late ticks",

@@ -8,6 +8,7 @@ from pydantic import Field
 from pyspark import StorageLevel
 from pyspark.sql import functions as F
 
+from stream_analytics.partial_aggregates import partial_aggregates
 from stream_analytics.settings import StreamSettings
 from stream_analytics.sliding_windows import windows_of
 from stream_analytics.windows_table import WindowLake, written
@@ -77,7 +78,8 @@ def rebuild(
     if ticks is None:
         raise ConfigurationError(f"the archive has no tick from {first.isoformat()} to {after.isoformat()}")
     closed = written(until)
-    windows = windows_of(ticks, settings.stream.windows, timedelta(0)).where(_span(first, after))
+    specs = settings.stream.windows
+    windows = windows_of(partial_aggregates(ticks, specs), specs, timedelta(0)).where(_span(first, after))
     counts = {"new": 0, "revised": 0, "unchanged": 0, "only_in_table": 0}
     with translated_errors("rebuild windows"):
         for namespace in sorted({namespace for namespace, _ in until}):

@@ -5,7 +5,7 @@ from datetime import timedelta
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from stream_analytics.partial_aggregates import LARGEST_VOLUME, partial_aggregates
+from stream_analytics.partial_aggregates import LARGEST_VOLUME
 from stream_analytics.window_specs import WindowSpec, micros
 from ticklake.tables import WINDOW_COLUMNS
 
@@ -15,14 +15,15 @@ _LEAST_VARIANCE = 1e-20
 """Of a price squared: less than that between the means of parts comes from rounding."""
 
 
-def windows_of(ticks: DataFrame, specs: tuple[WindowSpec, ...], watermark: timedelta) -> DataFrame:
-    """One row per window of `ticks`, with the columns of `ticklake.tables.WINDOW_COLUMNS` in their order.
+def windows_of(parts: DataFrame, specs: tuple[WindowSpec, ...], watermark: timedelta) -> DataFrame:
+    """One row per window, with the columns of `ticklake.tables.WINDOW_COLUMNS` in their order.
 
     Args:
-        ticks: the columns of `ticks.COLUMNS`; in a stream, with a watermark on `event_time`.
+        parts: what `partial_aggregates` makes of ticks; in a stream, with a watermark. Rows without `pane_start` are in
+            no window.
         watermark: the delay of that watermark.
     """
-    return aggregated(in_windows(partial_aggregates(ticks, specs), "pane_start", specs, watermark))
+    return aggregated(in_windows(parts, "pane_start", specs, watermark))
 
 
 def next_slide(event_time: Column, spec: WindowSpec) -> Column:
@@ -34,14 +35,17 @@ def next_slide(event_time: Column, spec: WindowSpec) -> Column:
 def in_windows(rows: DataFrame, time: str, specs: tuple[WindowSpec, ...], watermark: timedelta) -> DataFrame:
     """Each row once per window that it lies in, with `window` (struct of start and end) and `window_length`.
 
-    The same rows as a union of `functions.window` over each kind, but in one stateful query with one scan.
+    The same rows as a union of `functions.window` over each kind, but in one stateful query with one scan. A row
+    without a time is in none.
 
     Args:
         time: the column by which a row lies in a window.
         watermark: the delay of the watermark.
     """
     windows = F.concat(*(_windows_of(F.col(time), spec) for spec in specs))
-    exploded = rows.withColumn("placed", F.explode(windows))
+    # By what the generator gives: a filter on the rows would be moved below the watermark, which heartbeats then would
+    # not reach.
+    exploded = rows.withColumn("placed", F.explode(windows)).where(F.col("placed.window.end").isNotNull())
     # `functions.window` marks its column as bound to the watermark; a window made by hand has to be marked likewise,
     # or no window would ever close.
     window = F.col("placed.window").alias(

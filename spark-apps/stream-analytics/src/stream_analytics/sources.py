@@ -25,8 +25,9 @@ from collections.abc import Mapping
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from stream_analytics.partial_aggregates import partial_aggregates_of_messages
 from stream_analytics.settings import StreamAnalyticsSettings
-from stream_analytics.tick_parsing import COLUMNS, from_the_future, observed, parsed, usable
+from stream_analytics.tick_parsing import COUNTS, METRICS
 from ticklake.spark import kafka_options
 
 _AT_ONCE = 10_000
@@ -43,7 +44,9 @@ def windowed_input(
     *,
     heartbeat: bool = False,
 ) -> DataFrame:
-    """Usable ticks with a watermark, and heartbeats among them; the columns of `ticks.COLUMNS`.
+    """Partial aggregates of the valid ticks and heartbeats, with a watermark on `event_time`, that of the newest tick.
+
+    A micro-batch's progress has the sums of `tick_parsing.COUNTS`, taken before anything is filtered or aggregated.
 
     A query with a checkpoint goes on where it stopped. An offset that the broker no longer has stops the query: data is
     lost and a person must know.
@@ -63,15 +66,12 @@ def windowed_input(
         .option("kafka.fetch.max.wait.ms", _FETCH_WAIT_MS)
         .load()
     )
-    future = from_the_future(settings.live.future_tolerance)
-    ticks = usable(observed(parsed(raw), future), future)
+    found = partial_aggregates_of_messages(raw, settings.stream.windows, settings.live.future_tolerance)
+    counted = found.observe(METRICS, *(F.coalesce(F.sum(name), F.lit(0)).alias(name) for name in COUNTS))
+    parts = counted.where(F.col("symbol").isNotNull()).drop(*COUNTS).withColumn("event_time", F.col("last.event_time"))
     if heartbeat:
+        clock = spark.readStream.format("rate").option("rowsPerSecond", 1).option("numPartitions", 1).load()
         # First in the union, hence asked first: see above.
-        ticks = _heartbeats(spark, ticks).unionByName(ticks)
-    return ticks.withWatermark("event_time", f"{settings.stream.watermark_seconds} seconds")
-
-
-def _heartbeats(spark: SparkSession, ticks: DataFrame) -> DataFrame:
-    clock = spark.readStream.format("rate").option("rowsPerSecond", 1).option("numPartitions", 1).load()
-    empty = {name: F.lit(None).cast(ticks.schema[name].dataType) for name in COLUMNS if name != "event_time"}
-    return clock.select(F.col("timestamp").alias("event_time"), *(value.alias(name) for name, value in empty.items()))
+        heartbeats = clock.select(F.col("timestamp").alias("event_time"))
+        parts = heartbeats.unionByName(parts, allowMissingColumns=True)
+    return parts.withWatermark("event_time", f"{settings.stream.watermark_seconds} seconds")

@@ -8,7 +8,6 @@ from typing import Any
 
 from kafka import TopicPartition
 from kafka import errors as kafka_errors
-from pydantic import ValidationError
 
 from dashboard.live.alerts import AlertState
 from dashboard.live.prices import LiveState
@@ -18,7 +17,7 @@ from dashboard.settings import DashboardSettings
 from ticklake import logs
 from ticklake.errors import StageError
 from ticklake.kafka import make_consumer, translated_errors
-from ticklake.records import Tick
+from ticklake.ticks import InvalidTick, read_tick
 
 log = logs.get(__name__)
 
@@ -56,7 +55,7 @@ class LiveConsumer(threading.Thread):
         self._kafka = settings.kafka.model_copy(update={"timeout_seconds": timeout})
         self._options, self._metrics, self._on_news = settings.dashboard, metrics, on_news
         self._live, self._windows, self._alerts = live, windows, alerts
-        names = settings.live.names
+        names, self._future_tolerance = settings.live.names, settings.live.future_tolerance
         self._alerts_topic = names.alerts_topic
         self._handlers: dict[str, Handler] = {
             names.topic: self._take_tick,
@@ -197,11 +196,9 @@ class LiveConsumer(threading.Thread):
             self._on_news()
 
     def _take_tick(self, record: Any) -> bool:
-        try:
-            tick = Tick.model_validate_json(record.value or b"", strict=True)
-        except ValidationError:
-            return False  # the archive puts it into quarantine
-        return self._live.add(tick, record.timestamp)
+        tick = read_tick(record.key, record.value, record.timestamp, self._future_tolerance)
+        # The archive puts an invalid one into quarantine.
+        return not isinstance(tick, InvalidTick) and self._live.add(tick, record.timestamp)
 
 
 class _Closing:

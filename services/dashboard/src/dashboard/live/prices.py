@@ -103,8 +103,7 @@ class LiveState:
 
     def add(self, tick: Tick, arrived_ms: int) -> bool:
         """Take a tick; False for one that was taken before, is of a symbol too many or of a second source."""
-        event_time: datetime = tick.event_time
-        held = HeldTick(round(event_time.timestamp() * 1000), tick.sequence, tick.price, tick.volume, arrived_ms)
+        held = HeldTick(tick.event_ms, tick.sequence, tick.price, tick.volume, arrived_ms)
         with self._lock:
             state = self._state_for(tick.symbol, tick.source.value, arrived_ms)
             if state is None:
