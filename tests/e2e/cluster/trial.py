@@ -160,7 +160,8 @@ class Trial:
     def _green(self, airflow: Airflow, dag: str, dag_run: str) -> list[dict[str, Any]]:
         """Wait for a run of a DAG, print its tasks and return them; raises TrialFailed unless all are green."""
         state = airflow.wait(dag, dag_run, self.options.timeout)
-        tasks = airflow.tasks(dag, dag_run)
+        # Some run at the same time.
+        tasks = sorted(airflow.tasks(dag, dag_run), key=lambda task: task["end_date"] or "~")
         for seconds, task in zip(elapsed(tasks), tasks, strict=True):
             print(f"  {task['state'] or '-':8} {seconds:6.1f} s  {task['task_id']}", flush=True)
         if state != "success":
