@@ -19,7 +19,7 @@ status of each parent folder before it makes one, hence the rights to look at th
 {{- $put = append $put (ternary (printf "%s/%s*" $arn .) (printf "%s/%s" $arn .) (hasSuffix "/" .)) -}}
 {{- end -}}
 {{- range $store.delete }}
-{{- $remove = append $remove (printf "%s/%s*" $arn .) -}}
+{{- $remove = append $remove (ternary (printf "%s/%s*" $arn .) (printf "%s/%s" $arn .) (hasSuffix "/" .)) -}}
 {{- end -}}
 {{- range .stage.s3a }}
 {{- $parent := "" -}}

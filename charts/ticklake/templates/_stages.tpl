@@ -21,6 +21,8 @@ Kafka rights, store policies, network flows, the manifests that Airflow submits.
 {{- define "ticklake.stages" -}}
 {{- $live := include "ticklake.live" . | fromYaml -}}
 {{- $records := printf "%s_checkpoints/" $live.processed -}}
+{{- /* A writer of a table removes the oldest version of its metadata, and Spark's fails where it may not. */ -}}
+{{- $versions := "tables/*.metadata.json" -}}
 {{- $events := ternary ", spark-events/" "" .Values.spark.history.enabled -}}
 fetch-historical:
   image: fetch-historical
@@ -48,6 +50,7 @@ validate-raw:
   store:
     read: [lineage/, held/, raw/historical/, raw/corporate_actions/, tables/]
     write: [tables/, "lineage/run_id=*/validate-raw.json", "lineage/run_id=*/failures/validate-raw.json"]
+    delete: [{{ $versions }}]
   catalog: writer
 daily-analytics:
   image: spark-apps
@@ -56,7 +59,7 @@ daily-analytics:
   store:
     read: [lineage/, tables/, processed/historical/{{ $events }}]
     write: [tables/, processed/historical/, "lineage/run_id=*/daily-analytics.json", "lineage/run_id=*/failures/daily-analytics.json"{{ $events }}]
-    delete: [processed/historical/{{ $events }}]
+    delete: [processed/historical/, {{ $versions }}{{ $events }}]
   catalog: writer
 load-warehouse:
   image: load-warehouse
@@ -101,7 +104,7 @@ rebuild-windows:
   store:
     read: [{{ $live.raw }}, processed/realtime/, tables/{{ $events }}]
     write: [processed/realtime/, tables/{{ $events }}]
-    delete: [{{ ternary "spark-events/" "" .Values.spark.history.enabled }}]
+    delete: [{{ $versions }}{{ $events }}]
   catalog: writer
   # The same slides as the stream's.
   env: {{ index .Values.stages "stream-analytics" "env" | default dict | toJson }}
@@ -111,6 +114,7 @@ tick-bars:
   store:
     read: [{{ $live.raw }}, tables/, processed/realtime/ticks/, processed/realtime/bars/, processed/realtime/gaps/]
     write: [tables/, processed/realtime/ticks/, processed/realtime/bars/, processed/realtime/gaps/]
+    delete: [{{ $versions }}]
   catalog: writer
 apply-retention:
   image: lake-maintenance
@@ -160,7 +164,7 @@ stream-analytics:
   store:
     read: [{{ $records }}, processed/realtime/, {{ $live.checkpoints }}, tables/{{ $events }}]
     write: [{{ $records }}, processed/realtime/, {{ $live.checkpoints }}, tables/{{ $events }}]
-    delete: [{{ $live.checkpoints }}{{ $events }}]
+    delete: [{{ $live.checkpoints }}, {{ $versions }}{{ $events }}]
   catalog: writer
 dashboard:
   image: dashboard

@@ -97,14 +97,19 @@ class Bench:
     def asleep(self) -> Iterator[None]:
         """Let nothing of the program run meanwhile."""
         parent = psutil.Process(self.started[-1].pid)
-        processes = [parent, *parent.children(recursive=True)]
-        for process in processes:
-            process.suspend()
+        stopped: list[psutil.Process] = []
+        # Python workers come and go until all that start some are stopped.
+        while new := [each for each in (parent, *parent.children(recursive=True)) if each not in stopped]:
+            for process in new:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.suspend()
+            stopped += new
         try:
             yield
         finally:
-            for process in processes:
-                process.resume()
+            for process in stopped:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.resume()
 
     def recreate_topic(self) -> tuple[str, str]:
         """Delete the live topic and create it under the same name; the ids of the old and the new."""
