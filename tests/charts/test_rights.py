@@ -161,9 +161,12 @@ WRITES = {
     "spark-history": set(),
 }
 REMOVES = {
-    "daily-analytics": {PROCESSED, EVENTS},
-    "stream-analytics": {CHECKPOINT, EVENTS},
-    "rebuild-windows": {EVENTS},
+    # Of a table nothing but versions of its metadata, the oldest of which a writer removes.
+    "validate-raw": {TABLE},
+    "daily-analytics": {PROCESSED, EVENTS, TABLE},
+    "stream-analytics": {CHECKPOINT, EVENTS, TABLE},
+    "rebuild-windows": {EVENTS, TABLE},
+    "tick-bars": {TABLE},
     "apply-retention": EXPIRING,
     "maintain-tables": OF_TABLES,
     "check-platform": {CHECK},
