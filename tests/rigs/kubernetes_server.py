@@ -1,11 +1,12 @@
 """A Kubernetes API for tests, with the answers that they give it."""
 
-import json
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any
+
+from json_handler import JsonHandler
 
 Kinds = dict[str, dict[str, str]]
 """Plural by kind, by group and version, e.g. `{"v1": {"Secret": "secrets"}}`."""
@@ -19,18 +20,9 @@ Answer = tuple[int, dict[str, Any]]
 def serving(answer: Callable[[str], Answer]) -> Iterator[str]:
     """The address of an API server; `answer` gets a path without its outer slashes and its query."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            status, body = answer(self.path.partition("?")[0].strip("/"))
-            text = json.dumps(body).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(text)))
-            self.end_headers()
-            self.wfile.write(text)
-
-        def log_message(self, *_: Any) -> None:
-            pass
+    class Handler(JsonHandler):
+        def do_GET(self) -> None:  # noqa: N802
+            self.reply(*answer(self.path.partition("?")[0].strip("/")))
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -3,10 +3,11 @@
 import json
 import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from json_handler import JsonHandler
 from kubernetes import client
 
 from provision_store.kafka_cluster_id import KafkaObject, restore
@@ -42,13 +43,13 @@ class Api(ThreadingHTTPServer):
         self.after_patch: Callable[[dict[str, Any]], dict[str, Any]] = lambda found: found
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(JsonHandler):
     server: Api
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802
         self._answer()
 
-    def do_PATCH(self) -> None:
+    def do_PATCH(self) -> None:  # noqa: N802
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         api, status = self.server, self.path.endswith("/status")
         api.patches.append(self.path.removeprefix(PATH))
@@ -63,15 +64,7 @@ class Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         there = self.path.removesuffix("/status") == PATH and self.server.found is not None
         code = self.server.status if self.server.status != 200 else 200 if there else 404
-        text = json.dumps(self.server.found if code == 200 else {"kind": "Status", "code": code}).encode()
-        self.send_response(code)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
-
-    def log_message(self, *_: Any) -> None:
-        pass
+        self.reply(code, self.server.found if code == 200 else {"kind": "Status", "code": code})
 
 
 @pytest.fixture
