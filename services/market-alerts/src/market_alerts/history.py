@@ -114,9 +114,8 @@ class PriceHistory:
 
     def restore(self, dumped: dict[str, Any]) -> None:
         """Continue from what `dump` gave; an indicator that is not in it starts from the bars and the newest tick."""
-        self.newest_ms, self.price = dumped["newest_ms"], dumped["price"]
-        if self.newest_ms is None:  # saved when there were only ticks from the future
-            return
+        newest: int = dumped["newest_ms"]
+        self.newest_ms, self.price = newest, dumped["price"]
         self.bars.restore(dumped["bars"])
         closes: Sequence[float] = dumped["bars"]["closes"]
         for each in self._indicators.values():
@@ -126,4 +125,4 @@ class PriceHistory:
                 continue
             for close in closes:
                 each.on_bar(close)
-            each.on_tick(self.newest_ms, self.price, self.newest_ms)
+            each.on_tick(newest, self.price, newest)
