@@ -81,6 +81,8 @@ def _bars(tables: "LakeTables", options: BarsOptions) -> "tuple[Source, pa.Table
     import pyarrow.compute as pc
 
     candidates = [Source(options.source)] if options.source else sources(tables, options.symbol)
+    if not candidates:
+        raise UnknownSymbolError(f"no daily history of {options.symbol}: `ticklake run` fetches some")
     bars_from = partial(
         bars,
         tables,
@@ -91,7 +93,7 @@ def _bars(tables: "LakeTables", options: BarsOptions) -> "tuple[Source, pa.Table
         noise=load(QualitySettings).noise,
     )
     found: list[tuple[Source, pa.Table]] = []
-    failures: list[ConfigurationError] = []
+    failures: list[NothingKnownError] = []
     for source in candidates:
         try:
             rows = bars_from(source)
@@ -105,13 +107,9 @@ def _bars(tables: "LakeTables", options: BarsOptions) -> "tuple[Source, pa.Table
         found.append((source, rows.combine_chunks()))
         if rows.num_rows:
             return found[-1]
-    if found:
-        return found[0]
-    raise (
-        failures[0]
-        if failures
-        else UnknownSymbolError(f"no daily history of {options.symbol}: `ticklake run` fetches some")
-    )
+    if not found:
+        raise failures[0]
+    return found[0]
 
 
 @contextmanager

@@ -124,10 +124,11 @@ def _compute(
 
     watch.lap("start Spark")
     with ThreadPoolExecutor(1) as pool, translated_errors("compute and write the indicators"):
-        pool.submit(start_worker, session)  # while the plan is made
         session = with_catalog(session, settings.catalog, settings.store)
         parts = -(-sum(basis.versions for basis in facts.values()) // settings.rows_per_part)
-        if parts > 1:  # none of the cores is idle while others work on the last parts
+        if parts > 1:
+            # No core is idle while the plan is made, nor while others work on the last parts.
+            pool.submit(start_worker, session)
             cores = session.sparkContext.defaultParallelism
             parts = -(-parts // cores) * cores
         write(session, lake, list(facts), parts, settings.quality.noise, judged)
