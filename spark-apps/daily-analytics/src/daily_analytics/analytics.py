@@ -1,5 +1,6 @@
 """From facts to `ticklake.tables.DAILY_ANALYTICS`: functions of data frames, apart from reading and writing."""
 
+from collections.abc import Iterable
 from datetime import date
 from functools import partial
 from typing import TYPE_CHECKING
@@ -8,11 +9,9 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from daily_analytics.settings import AnalyticsSettings
 from daily_analytics.window_metrics import METRICS, with_metrics
 from ticklake import indicators
-from ticklake.pipeline import PROCESS
-from ticklake.spark import build_session, spark_schema
+from ticklake.spark import spark_schema
 from ticklake.tables import DAILY_ANALYTICS, arrow_schema
 
 if TYPE_CHECKING:
@@ -43,15 +42,17 @@ def daily_analytics(bars: DataFrame, actions: DataFrame, *, noise: float, batch_
     return stamped.select(*(column.name for column in DAILY_ANALYTICS.columns))
 
 
-def build(settings: AnalyticsSettings) -> SparkSession:
-    """A session whose Python workers start with their libraries loaded, or the one that is there already."""
-    daemon = "daily_analytics.worker_daemon"
-    return build_session(PROCESS.program, settings.spark, settings.store, spark_python_daemon_module=daemon)
-
-
 def start_worker(session: SparkSession) -> None:
-    """Start the Python worker that `daily_analytics` will use."""
-    session.range(1).mapInArrow(lambda batches: batches, "id long").collect()
+    """Start the Python worker that `daily_analytics` will use, its libraries loaded."""
+    session.range(1).mapInArrow(_loaded, "id long").collect()
+
+
+def _loaded(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
+    import talib  # noqa: F401
+
+    from ticklake import history  # noqa: F401
+
+    return batches
 
 
 def _of_group(bars: pa.Table, actions: pa.Table, *, noise: float) -> pa.Table:

@@ -9,7 +9,7 @@ from ticklake.lineage import StageRecord
 from ticklake.objects import ObjectStore
 from ticklake.pipeline import PROCESS
 from ticklake.settings import load
-from ticklake.spark import start_jvm
+from ticklake.spark import build_session, start_jvm
 from ticklake.spark_jvm import ONE_SHOT
 
 
@@ -22,9 +22,10 @@ def start_session() -> None:
     """Start the session that later calls of `main` in this process use; the store is not needed for that."""
     settings = load(AnalyticsSettings)
     start_jvm(PROCESS.program, settings.spark, ONE_SHOT)
-    from daily_analytics.analytics import build, start_worker
+    session = build_session(PROCESS.program, settings.spark, settings.store)
+    from daily_analytics.analytics import start_worker
 
-    start_worker(build(settings))
+    start_worker(session)
 
 
 def warm_up() -> None:

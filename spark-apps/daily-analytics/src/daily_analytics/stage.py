@@ -15,7 +15,7 @@ from ticklake.lineage import StageRecord, SymbolResult
 from ticklake.objects import ObjectStore
 from ticklake.pipeline import PROCESS, VALIDATE_RAW
 from ticklake.records import batch_checksum
-from ticklake.spark import close_jvm, close_session, start_jvm, translated_errors, with_catalog
+from ticklake.spark import build_session, close_jvm, close_session, start_jvm, translated_errors, with_catalog
 from ticklake.spark_jvm import ONE_SHOT
 from ticklake.tables import DAILY_ANALYTICS, FACT_TABLES
 
@@ -91,10 +91,8 @@ def _session(settings: AnalyticsSettings, watch: Stopwatch) -> "Iterator[Future[
     kept = SparkContext._active_spark_context is not None
 
     def build() -> "SparkSession":
-        from daily_analytics import analytics
-
         with translated_errors("start"):
-            return analytics.build(settings)
+            return build_session(APP, settings.spark, settings.store)
 
     pool = ThreadPoolExecutor(1)
     session = pool.submit(build)
@@ -120,15 +118,11 @@ def _compute(
     watch: Stopwatch,
 ) -> None:
     """Compute the whole history of the symbols in `facts` and commit it."""
-    from daily_analytics.analytics import start_worker
-
     watch.lap("start Spark")
-    with ThreadPoolExecutor(1) as pool, translated_errors("compute and write the indicators"):
+    with translated_errors("compute and write the indicators"):
         session = with_catalog(session, settings.catalog, settings.store)
         parts = -(-sum(basis.versions for basis in facts.values()) // settings.rows_per_part)
-        if parts > 1:
-            # No core is idle while the plan is made, nor while others work on the last parts.
-            pool.submit(start_worker, session)
+        if parts > 1:  # none of the cores is idle while others work on the last parts
             cores = session.sparkContext.defaultParallelism
             parts = -(-parts // cores) * cores
         write(session, lake, list(facts), parts, settings.quality.noise, judged)

@@ -7,17 +7,16 @@ from datetime import UTC, date, datetime, timedelta
 
 import pyarrow as pa
 
-from daily_analytics.analytics import build
 from daily_analytics.lake import Lake
 from daily_analytics.settings import AnalyticsSettings
-from daily_analytics.stage import write
+from daily_analytics.stage import APP, write
 from ticklake.batch_stage import Run, Stopwatch, stage_record
 from ticklake.catalog import LakeTables
 from ticklake.objects import ObjectStore
 from ticklake.pipeline import PROCESS
 from ticklake.records import Source
 from ticklake.settings import CatalogSettings
-from ticklake.spark import translated_errors, with_catalog
+from ticklake.spark import build_session, translated_errors, with_catalog
 from ticklake.tables import CORPORATE_ACTIONS, DAILY_ANALYTICS, DAILY_BARS, arrow_schema
 
 _SESSIONS = 40
@@ -33,7 +32,7 @@ def warm(settings: AnalyticsSettings) -> None:
     """
     store, prefix = ObjectStore(settings.store), f"warm-up/{uuid.uuid4().hex}"
     with translated_errors("start"):
-        session = build(settings)
+        session = build_session(APP, settings.spark, settings.store)
     with tempfile.TemporaryDirectory() as folder:
         catalog = CatalogSettings(uri=f"sqlite:///{folder}/catalog.db", location=prefix)
         lake = Lake(LakeTables(catalog, settings.store), Source.SIMULATED, [_SYMBOL])
