@@ -32,7 +32,7 @@ _RUN = "bench"
 
 
 def compare_analytics(platform: Platform, work: Path, rounds: int, symbols: int, console: Console) -> None:
-    """Time both on the same rows, in turn, and print the medians and their ratio."""
+    """Time them on the same rows, in turn, and print the medians and their ratios."""
     settings = platform.store.model_copy(update={"bucket": f"bench-{uuid.uuid4().hex[:8]}"})
     catalog = CatalogSettings(uri=f"sqlite:///{work}/bench.db")
     store, tables = ObjectStore(settings), LakeTables(catalog, settings)
@@ -52,22 +52,28 @@ def compare_analytics(platform: Platform, work: Path, rounds: int, symbols: int,
             "POLARS_ICEBERG_PLANNER": "pyiceberg",
         }
     )
-    program = [str(Path(sys.executable).parent / PROCESS.program), "--date", str(_DAY), "--run-id", _RUN]
-    contenders = {"daily-analytics": program, "Polars": [sys.executable, "-m", "tests.bench.polars_analytics"]}
+    of_run = ["--date", str(_DAY), "--run-id", _RUN]
+    contenders = {
+        "daily-analytics": [str(Path(sys.executable).parent / PROCESS.program), *of_run],
+        "Spark that only copies": [sys.executable, "-m", "tests.bench.spark_copy", *of_run],
+        "Polars": [sys.executable, "-m", "tests.bench.polars_analytics"],
+    }
     found: dict[str, list[float]] = {}
     for _ in range(rounds):
         for name, command in contenders.items():
             began = time.monotonic()
             subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
             found.setdefault(name, []).append(time.monotonic() - began)
-        # All of it is to be computed again.
-        nothing = arrow_schema(DAILY_ANALYTICS.columns).empty_table()
-        tables.replace("market_test", DAILY_ANALYTICS, _RUN, nothing, matching(source=[str(Source.SIMULATED)]))
+            # The next one is to write all of it.
+            nothing = arrow_schema(DAILY_ANALYTICS.columns).empty_table()
+            tables.replace("market_test", DAILY_ANALYTICS, _RUN, nothing, matching(source=[str(Source.SIMULATED)]))
     console.print(f"{rows.num_rows:,} bars of {symbols} symbols, facts to indicators, each a process of its own")
     for name, seconds in found.items():
         console.print(f"  {name}: {statistics.median(seconds):.2f} s  (from {min(seconds):.2f} to {max(seconds):.2f})")
-    ratios = [ours / theirs for ours, theirs in zip(*found.values(), strict=True)]
-    console.print(f"daily-analytics / Polars: {statistics.median(ratios):.2f}")
+    theirs = found.pop("Polars")
+    for name, seconds in found.items():
+        ratios = [one / other for one, other in zip(seconds, theirs, strict=True)]
+        console.print(f"{name} / Polars: {statistics.median(ratios):.2f}")
 
 
 def _bars(symbols: list[str]) -> pa.Table:

@@ -4,8 +4,8 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ticklake.program import guarded
 from ticklake.objects import ObjectStore
+from ticklake.program import guarded
 from ticklake.settings import StoreSettings, load
 
 
