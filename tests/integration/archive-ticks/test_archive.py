@@ -9,12 +9,14 @@ import signal
 import subprocess
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import other_clients
 import pyarrow.parquet as pq
 import pytest
 from kafka import TopicPartition
@@ -200,6 +202,98 @@ def test_every_message_is_archived_once_with_its_place_and_time(
     consumer.close()
 
 
+def test_other_clients_compressions_and_transactions(
+    stage_env: Environment,
+    programs: Path,
+    tmp_path: Path,
+    kafka_settings: KafkaSettings,
+    live: LiveSettings,
+    store: ObjectStore,
+) -> None:
+    topic = live.names.topic
+    topic_id = kafka.topic_id(kafka_settings, topic)
+
+    def ticks(run: str) -> list[other_clients.Message]:
+        return [(symbol, tick(symbol, n, producer_run=run)) for n in range(50) for symbol in SYMBOLS]
+
+    for compression in other_clients.COMPRESSIONS:
+        other_clients.produce(kafka_settings, topic, ticks(compression), compression)
+    other_clients.transact(kafka_settings, topic, ticks("aborted"), commit=False)
+    other_clients.transact(kafka_settings, topic, ticks("committed"), commit=True)
+
+    def complete() -> bool:
+        """Whether every offset that the broker gave is in the ledger, those behind the last message too."""
+        chains = verify_chain(store, live.names, topic_id)
+        ends = kafka.end_offsets(kafka_settings, topic)
+        return all(number in chains and chains[number][-1].last_offset == end - 1 for number, end in ends.items())
+
+    port = _free_port()
+    environment = stage_env(TICKLAKE_METRICS_PORT=str(port), TICKLAKE_ARCHIVE_ROLL_SECONDS="0.3")
+    with archive(programs, environment, tmp_path / "log") as process:
+        wait_until(complete)
+        wait_until(lambda: _values(_get(port, "/metrics")[1], "ticklake_archive_ticks_lag") == [0.0] * 4)
+        assert stop(process) == 0, (tmp_path / "log").read_text()
+    objects = archived(store, live.names, topic_id)
+    assert Counter(run for *_, table in objects for run in table["producer_run"].to_pylist()) == dict.fromkeys(
+        {*other_clients.COMPRESSIONS, "committed"}, 400
+    )
+    absent = sum(entry.absent_rows for _, entry, _ in objects)
+    assert absent == 400 + 2 * 4, "the aborted ticks, and two marks in each partition"
+    # Retention removes all of it, the marks at the end too: nothing is missing.
+    with kafka.admin(kafka_settings) as client:
+        ends = kafka.end_offsets(kafka_settings, topic)
+        client.delete_records({TopicPartition(topic, number): end for number, end in ends.items()})
+    with archive(programs, environment, tmp_path / "log") as process:
+        wait_until(lambda: _get(port, "/readyz")[0] == 200)
+        assert stop(process) == 0, (tmp_path / "log").read_text()
+
+
+def test_what_retention_removed_stops_its_partition_until_a_person_accepts_it(
+    stage_env: Environment,
+    programs: Path,
+    tmp_path: Path,
+    kafka_settings: KafkaSettings,
+    live: LiveSettings,
+    store: ObjectStore,
+) -> None:
+    topic = live.names.topic
+    topic_id = kafka.topic_id(kafka_settings, topic)
+    port = _free_port()
+    environment = stage_env(TICKLAKE_METRICS_PORT=str(port), TICKLAKE_ARCHIVE_ROLL_SECONDS="0.3")
+
+    def rows() -> int:
+        return sum(r.rows for chain in verify_chain(store, live.names, topic_id).values() for r in chain)
+
+    def send(first: int) -> None:
+        produce(kafka_settings, topic, [(s, tick(s, n)) for n in range(first, first + 50) for s in SYMBOLS])
+
+    send(0)
+    with archive(programs, environment, tmp_path / "log") as process:
+        wait_until(lambda: rows() == 400)
+        assert stop(process) == 0, (tmp_path / "log").read_text()
+    before = kafka.end_offsets(kafka_settings, topic)
+    send(50)
+    ends = kafka.end_offsets(kafka_settings, topic)
+    hit = max(ends, key=lambda number: ends[number] - before[number])
+    with kafka.admin(kafka_settings) as client:
+        client.delete_records({TopicPartition(topic, hit): before[hit] + 10})
+    others = 400 - (ends[hit] - before[hit])
+    with archive(programs, environment, tmp_path / "log") as process:
+        wait_until(lambda: rows() == 400 + others)
+        wait_until(lambda: _values(_get(port, "/metrics")[1], "ticklake_archive_ticks_stopped").count(1.0) == 1)
+        assert (_get(port, "/livez")[0], _get(port, "/readyz")[0]) == (200, 503)
+        assert stop(process) == 0, (tmp_path / "log").read_text()
+    accepted = f"{hit}:{before[hit]}"
+    assert f"TICKLAKE_ARCHIVE_ACCEPTED_GAPS={accepted} " in (tmp_path / "log").read_text()
+    environment |= {"TICKLAKE_ARCHIVE_ACCEPTED_GAPS": accepted}
+    with archive(programs, environment, tmp_path / "log") as process:
+        wait_until(lambda: rows() == 800 - 10)
+        wait_until(lambda: _get(port, "/readyz")[0] == 200)
+        assert stop(process) == 0, (tmp_path / "log").read_text()
+    lost = [e for _, e, _ in archived(store, live.names, topic_id) if e.lost]
+    assert [(e.partition, e.absent) for e in lost] == [(hit, ((before[hit], before[hit] + 9),))]
+
+
 def test_a_restart_goes_on_after_the_chain_and_repairs_copies(
     stage_env: Environment,
     programs: Path,
@@ -240,13 +334,7 @@ def test_health_and_metrics(
     environment = stage_env(TICKLAKE_METRICS_PORT=str(port), TICKLAKE_ARCHIVE_ROLL_SECONDS="0.2")
 
     def get(path: str) -> tuple[int, str]:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=2) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            return error.code, ""
-        except OSError:
-            return 0, ""
+        return _get(port, path)
 
     with archive(programs, environment, tmp_path / "log") as process:
         wait_until(lambda: get("/readyz")[0] == 200)
@@ -257,6 +345,17 @@ def test_health_and_metrics(
         assert sum(_values(get("/metrics")[1], "ticklake_archive_ticks_objects_total")) > 0
         wait_until(lambda: _values(get("/metrics")[1], "ticklake_archive_ticks_lag") == [0.0] * 4)
         assert stop(process) == 0
+
+
+def _get(port: int, path: str) -> tuple[int, str]:
+    """Status and body; 0 where nobody answers."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=2) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, ""
+    except OSError:
+        return 0, ""
 
 
 def _values(text: str, name: str) -> list[float]:

@@ -192,19 +192,26 @@ class Flow:
     def send(self, *ticks: tuple[float, str, float]) -> None:
         """Ticks as (second after 2026-01-30 15:00 UTC, symbol, price)."""
         with kafka.ConfirmedProducer(self.kafka, "test") as producer:
-            for second, symbol, price in ticks:
-                self._sequence += 1
-                values = {
-                    "schema_version": 1,
-                    "symbol": symbol,
-                    "price": price,
-                    "volume": 1,
-                    "event_time": iso_ms(_BASE + timedelta(seconds=second)),
-                    "sequence": self._sequence,
-                    "producer_run": "run-1",
-                    "source": "simulated",
-                }
-                producer.send(self.names.topic, key=symbol.encode(), value=json.dumps(values).encode())
+            for symbol, value in self.messages(*ticks):
+                producer.send(self.names.topic, key=symbol.encode(), value=value)
+
+    def messages(self, *ticks: tuple[float, str, float]) -> list[tuple[str, bytes]]:
+        """Key and value of ticks, as for `send`."""
+        found = []
+        for second, symbol, price in ticks:
+            self._sequence += 1
+            values = {
+                "schema_version": 1,
+                "symbol": symbol,
+                "price": price,
+                "volume": 1,
+                "event_time": iso_ms(_BASE + timedelta(seconds=second)),
+                "sequence": self._sequence,
+                "producer_run": "run-1",
+                "source": "simulated",
+            }
+            found.append((symbol, json.dumps(values).encode()))
+        return found
 
     def alerts(self) -> list[Alert]:
         """Everything on the alerts topic, in its order; the keys are checked."""

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import other_clients
 import pytest
 import yaml
 
@@ -36,6 +37,24 @@ rules:
 def started(service: Any) -> None:
     service.start()
     service.wait_for("reading")
+
+
+def test_aborted_ticks_raise_nothing_and_transactions_delay_nothing(service: Make, flow: Any) -> None:
+    running = service(LEVEL, RULES_RELOAD_SECONDS="0.2")
+    started(running)
+    flow.send((0, "AAPL", 99))
+    other_clients.transact(flow.kafka, flow.names.topic, flow.messages((1, "AAPL", 1e6)), commit=False)
+    other_clients.transact(flow.kafka, flow.names.topic, flow.messages((2, "AAPL", 101)), commit=True)
+    running.eventually(lambda: flow.changes() == [("AAPL", "level", 2.0, "raised")])
+    running.kill()
+    running.start()
+    running.wait_for("reading", times=2)
+    # Other rules wait until all that the service before may have evaluated is evaluated again. The last offset in the
+    # log is that of a transaction's mark, which never comes as a message.
+    Path(running.environment["TICKLAKE_ALERTS_RULES_FILE"]).write_text(LEVEL.replace("100", "102"))
+    running.wait_for("rules changed")
+    running.eventually(lambda: flow.changes()[-1] == ("AAPL", "level", 2.0, "cleared"))
+    running.eventually(lambda: flow.lag() == 0)
 
 
 def test_ticks_become_alerts_on_the_topic_and_at_every_target(

@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import other_clients
 import psutil
 import pytest
 from own_servers import OwnStore, PasswordBroker
@@ -54,6 +55,11 @@ class Bench:
                 producer.send(self.names.topic, key=tick.symbol.encode(), value=tick.message())
             for message in raw:
                 producer.send(self.names.topic, key=b"AAPL", value=message)
+
+    def transact(self, ticks: Iterable[Sent], *, commit: bool) -> None:
+        """Send ticks in one transaction."""
+        messages = ((tick.symbol, tick.message()) for tick in ticks)
+        other_clients.transact(self.kafka, self.names.topic, messages, commit=commit)
 
     def start(self, **settings: str) -> "subprocess.Popen[bytes]":
         """Start the program as fast as it triggers."""

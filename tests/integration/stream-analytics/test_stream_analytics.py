@@ -33,6 +33,7 @@ def test_kills_stops_and_late_ticks_change_no_window(bench: Any, tick: Any, refe
     malformed = [b"no tick", b"", b'{"symbol":"AAPL"}', first[0].message().replace(b'"symbol": "', b'"symbol": "?')]
 
     bench.send(first, raw=malformed)
+    bench.transact([tick("AAPL", 1e6, 5, first[-1].event_time, 88_888)], commit=False)
     bench.start(**checkpoint_in_the_lake)
     bench.until(lambda: len(bench.windows()) > 0)
     bench.kill()
@@ -46,7 +47,7 @@ def test_kills_stops_and_late_ticks_change_no_window(bench: Any, tick: Any, refe
 
     # Everything closes up to five minutes before this tick; it moves the watermark for the late ones after it.
     last = tick("MSFT", 100.0, 1, START + timedelta(minutes=200), 99_999)
-    bench.send([*second[len(second) // 2 :], last])
+    bench.transact([*second[len(second) // 2 :], last], commit=True)
     bench.start(**checkpoint_in_the_lake)
     everything = [*first, *second]
     watermark = last.event_time - DELAY

@@ -4,6 +4,7 @@ import hashlib
 import threading
 from typing import Any
 
+import other_clients
 import pytest
 from kafka import TopicPartition
 
@@ -40,6 +41,19 @@ def test_every_delivery_is_confirmed_with_its_offset(kafka_settings: KafkaSettin
     assert {(r.partition, r.first, r.last) for r in ranges} == {
         (partition, min(offsets), max(offsets)) for partition, offsets in by_partition.items()
     }
+
+
+def test_readers_know_every_compression_and_leave_out_what_was_aborted(
+    kafka_settings: KafkaSettings, live: LiveSettings
+) -> None:
+    topic, wanted = live.names.topic, [name.encode() for name in (*other_clients.COMPRESSIONS, "committed")]
+    other_clients.transact(kafka_settings, topic, [(None, b"aborted")], commit=False)
+    for compression in other_clients.COMPRESSIONS:
+        # Repeated, as a batch that does not get smaller is sent as it is.
+        other_clients.produce(kafka_settings, topic, [("A", compression.encode())] * 100, compression)
+    other_clients.transact(kafka_settings, topic, [("A", b"committed")] * 100, commit=True)
+    records = read(kafka_settings, topic, 100 * len(wanted))
+    assert sorted(record.value for record in records) == sorted(wanted * 100)
 
 
 def test_an_error_is_not_hidden_by_what_is_not_delivered(kafka_settings: KafkaSettings, live: LiveSettings) -> None:

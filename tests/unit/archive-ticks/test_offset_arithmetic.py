@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from archive_ticks.offset_ranges import Encoded, RangeBuilder, encode
 from archive_ticks.range_writer import put_range
-from archive_ticks.reader import Bounds, locate
+from archive_ticks.reader import Bounds, Start, locate
 from archive_ticks.settings import RollSettings
 from ticklake.errors import IntegrityError
 from ticklake.ledger import LedgerRange, chain_ends, verify_chain
@@ -98,14 +98,20 @@ class Process:
 
     def start(self) -> None:
         at = datetime.fromtimestamp(self.log[0].timestamp / 1000, UTC)
-        bounds = Bounds(0, len(self.log), at)
-        begin = locate(self.store, LIVE, TOPIC_ID, [0], lambda _: {0: bounds})[0]
-        self.builder, self.sealed = RangeBuilder(0, begin, limits(self.rows)), []
+        bounds = Bounds(0, self.log[-1].offset + 1, at)
+        start = locate(self.store, LIVE, TOPIC_ID, [0], lambda _: {0: bounds})[0]
+        assert isinstance(start, Start)
+        self.begin(start.offset, start.last_append_time)
+
+    def begin(self, offset: int, before: datetime | None) -> None:
+        last_time = None if before is None else round(before.timestamp() * 1000)
+        self.builder, self.sealed = RangeBuilder(0, offset, limits(self.rows), last_time), []
 
     def read(self, count: int) -> None:
         if self.builder is None:
             return self.start()
-        found = self.builder.add(self.log[self.builder.next_offset : self.builder.next_offset + count])
+        due = self.builder.next_offset
+        found = self.builder.add([record for record in self.log if record.offset >= due][:count])
         self.sealed += [encode(item, LIVE, TOPIC_ID) for item in found]
         return None
 
@@ -118,21 +124,26 @@ class Process:
             return
         placed = put_range(self.store, self.sealed.pop(0))
         if not placed.ours:
-            self.builder, self.sealed = RangeBuilder(0, placed.next_offset, limits(self.rows)), []
+            self.begin(placed.next_offset, placed.last_append_time)
 
     def crash(self) -> None:
         self.builder, self.sealed = None, []
 
     def finish(self) -> None:
         self.start()
-        while self.builder is None or self.builder.next_offset < len(self.log) or self.builder.open or self.sealed:
+        last = self.log[-1].offset
+        while self.builder is None or self.builder.next_offset <= last or self.builder.open or self.sealed:
             self.read(50)
             self.seal()
             self.write()
 
 
 LOGS = st.lists(
-    st.tuples(st.sampled_from([0, 1000, 1000, 1000, HOUR // 3, HOUR, 30 * HOUR, -1000, -HOUR // 2]), st.booleans()),
+    st.tuples(
+        st.sampled_from([0, 1000, 1000, 1000, HOUR // 3, HOUR, 30 * HOUR, -1000, -HOUR // 2]),
+        st.booleans(),
+        st.sampled_from([0, 0, 0, 1, 3]),
+    ),
     min_size=1,
     max_size=60,
 )
@@ -146,33 +157,42 @@ STEPS = st.lists(
 )
 
 
-def make_log(moves: list[tuple[int, bool]]) -> list[Record]:
-    time, log = START, []
-    for offset, (move, valid) in enumerate(moves):
+def make_log(moves: list[tuple[int, bool, int]]) -> list[Record]:
+    """A message for each move of the clock, behind so many offsets without one."""
+    time, offset, log = START, 0, []
+    for move, valid, absent in moves:
         time += move
+        offset += absent
         log.append(record(offset, time, valid))
+        offset += 1
     return log
 
 
 def check(store: MemoryStore, log: list[Record]) -> None:
     chain = verify_chain(store, LIVE, TOPIC_ID)[0]
-    assert (chain[0].first_offset, chain[-1].last_offset) == (0, len(log) - 1)
+    assert (chain[0].first_offset, chain[-1].last_offset) == (log[0].offset, log[-1].offset)
+    there = {record.offset: record for record in log}
     rows: list[int] = []
     invalid: list[int] = []
+    absent: list[int] = []
     for key in store.objects:
         entry, table = read_object(store, key)
         rows += table["offset"].to_pylist()
         invalid += [offset for first, last in entry.invalid or () for offset in range(first, last + 1)]
-        hours = {record.timestamp // HOUR for record in log[entry.first_offset : entry.last_offset + 1]}
+        absent += [offset for first, last in entry.absent or () for offset in range(first, last + 1)]
+        held = [there[n] for n in range(entry.first_offset, entry.last_offset + 1) if n in there]
+        before = max((offset for offset in there if offset < entry.first_offset), default=0)
+        hours = {record.timestamp // HOUR for record in held or [there[before]]}
         assert len(hours) == 1
         assert f"/hour={datetime.fromtimestamp(hours.pop() * 3600, UTC):%H}/" in key
     assert sorted(rows) == [record.offset for record in log if record.value != b"{"]
     assert sorted(invalid) == [record.offset for record in log if record.value == b"{"]
+    assert sorted(absent) == [n for n in range(log[0].offset, log[-1].offset) if n not in there]
 
 
 @settings(max_examples=150, deadline=None)
 @given(LOGS, STEPS, st.integers(1, 20))
-def test_every_offset_once(moves: list[tuple[int, bool]], steps: list[tuple[int, str, int]], rows: int) -> None:
+def test_every_offset_once(moves: list[tuple[int, bool, int]], steps: list[tuple[int, str, int]], rows: int) -> None:
     store, log = MemoryStore(), make_log(moves)
     processes = [Process(store, log, rows) for _ in range(3)]
     for number, action, count in steps:
@@ -191,7 +211,7 @@ def test_every_offset_once(moves: list[tuple[int, bool]], steps: list[tuple[int,
 
 
 def test_without_the_conditional_write_the_verification_finds_the_damage() -> None:
-    log = make_log([(1000, True)] * 20)
+    log = make_log([(1000, True, 0)] * 20)
     store = MemoryStore(conditional=False)
     slow, other = Process(store, log, 10**6), Process(store, log, 10**6)
     slow.start()
@@ -210,7 +230,7 @@ def test_without_the_conditional_write_the_verification_finds_the_damage() -> No
 
 
 def test_ranges_roll_by_rows_bytes_and_age() -> None:
-    log = make_log([(1000, True)] * 10)
+    log = make_log([(1000, True, 0)] * 10)
     by_rows = RangeBuilder(0, 0, limits(rows=4))
     assert [(r.first_offset, r.last_offset) for n in range(10) for r in by_rows.add(log[n : n + 1])] == [(0, 3), (4, 7)]
     size = len(log[0].value or b"")
@@ -221,15 +241,31 @@ def test_ranges_roll_by_rows_bytes_and_age() -> None:
     by_age.add(log[:3])
     now[0] = 159.9
     by_age.add(log[3:5])
-    assert by_age.seal_if_old() == []
+    assert by_age.seal_if_old(5) == []
     now[0] = 160.0
-    assert [(r.first_offset, r.last_offset) for r in by_age.seal_if_old()] == [(0, 4)]
+    assert [(r.first_offset, r.last_offset) for r in by_age.seal_if_old(5)] == [(0, 4)]
 
 
-@pytest.mark.parametrize("offsets", [[0, 2], [1], [0, 1, 1]])
-def test_offsets_that_are_missing_or_repeated_are_an_error(offsets: list[int]) -> None:
-    with pytest.raises(IntegrityError, match="partition 0: the broker delivered offset"):
-        RangeBuilder(0, 0, limits()).add([record(offset, START) for offset in offsets])
+def test_what_is_absent_at_the_end_of_the_log_is_noted_once_nothing_more_comes() -> None:
+    now = [100.0]
+    builder = RangeBuilder(0, 0, limits(seconds=60), clock=lambda: now[0])
+    builder.add([record(0, START), record(2, START + 1000)])
+    now[0] = 160.0
+    [first] = builder.seal_if_old(5)
+    assert encode(first, LIVE, TOPIC_ID).entry.absent == ((1, 1),)
+    now[0] = 219.9
+    assert builder.seal_if_old(5) == []
+    now[0] = 220.0
+    [second] = builder.seal_if_old(5)
+    entry = encode(second, LIVE, TOPIC_ID).entry
+    assert (entry.first_offset, entry.last_offset, entry.rows, entry.absent) == (3, 4, 0, ((3, 4),))
+    assert entry.first_append_time == datetime.fromtimestamp((START + 1000) / 1000, UTC)
+    assert builder.seal_if_old(5) == []
+
+
+def test_offsets_that_are_repeated_are_an_error() -> None:
+    with pytest.raises(IntegrityError, match="partition 0: the broker delivered offset 1 where 2 was due"):
+        RangeBuilder(0, 0, limits()).add([record(offset, START) for offset in (0, 1, 1)])
 
 
 def put(store: MemoryStore, first: int, count: int, time: int, topic_id: str = TOPIC_ID, partition: int = 0) -> None:
@@ -238,21 +274,48 @@ def put(store: MemoryStore, first: int, count: int, time: int, topic_id: str = T
     put_range(store, encode(builder.seal()[0], LIVE, topic_id))
 
 
-def test_a_log_that_lost_what_was_not_archived_is_named() -> None:
+def test_a_partition_that_lost_what_was_not_archived_waits_for_a_person_and_no_other_does() -> None:
     store = MemoryStore()
     put(store, 0, 10, START)
-    with pytest.raises(IntegrityError, match="offsets 10-14 were never archived"):
-        locate(store, LIVE, TOPIC_ID, [0], lambda _: {0: Bounds(15, 20, datetime.fromtimestamp(START / 1000, UTC))})
-    assert locate(store, LIVE, TOPIC_ID, [0], lambda _: {0: Bounds(10, 20, None)}) == {0: 10}
+    put(store, 0, 10, START, partition=1)
+    at = datetime.fromtimestamp(START / 1000, UTC)
+
+    def start(number: int, *accepted: str) -> Start | IntegrityError:
+        bounds = {0: Bounds(15, 20, at), 1: Bounds(10, 20, None)}
+        return locate(store, LIVE, TOPIC_ID, [0, 1], lambda _: bounds, accepted)[number]
+
+    fault = start(0, "0:9", "1:10")
+    assert isinstance(fault, IntegrityError)
+    assert "offsets 10-14 were never archived" in str(fault)
+    assert "TICKLAKE_ARCHIVE_ACCEPTED_GAPS=0:10 " in str(fault)
+    assert start(1) == Start(10, 10, at)
+    accepted = start(0, "0:10")
+    assert accepted == Start(10, 15, at)
+    builder = RangeBuilder(0, 10, limits(), START)
+    [gap] = builder.pass_over(15, lost=True)
+    entry = encode(gap, LIVE, TOPIC_ID).entry
+    assert (entry.absent, entry.lost, builder.next_offset) == (((10, 14),), True, 15)
 
 
 def test_a_log_that_ends_before_the_archive_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("archive_ticks.reader._SHORT_LOG_SECONDS", 0.0)
     store = MemoryStore()
     put(store, 0, 10, START)
-    answers = iter([Bounds(0, 4, datetime.fromtimestamp(START / 1000, UTC))] * 5)
-    with pytest.raises(IntegrityError, match="archived up to offset 9, but the log ends at 3"):
-        locate(store, LIVE, TOPIC_ID, [0], lambda _: {0: next(answers)})
+    bounds = Bounds(0, 4, datetime.fromtimestamp(START / 1000, UTC))
+    fault = locate(store, LIVE, TOPIC_ID, [0], lambda _: {0: bounds})[0]
+    assert "archived up to offset 9, but the log ends at 3" in str(fault)
+
+
+def test_a_damaged_end_of_a_chain_stops_its_partition_alone() -> None:
+    store = MemoryStore()
+    put(store, 0, 10, START)
+    put(store, 0, 10, START, partition=1)
+    damaged = next(key for key in store.objects if "_p0_" in key)
+    store.put(damaged, store.get(damaged), metadata={})
+    bounds = dict.fromkeys((0, 1), Bounds(0, 20, datetime.fromtimestamp(START / 1000, UTC)))
+    starts = locate(store, LIVE, TOPIC_ID, [0, 1], lambda _: bounds)
+    assert "no readable ledger metadata" in str(starts[0])
+    assert isinstance(starts[1], Start)
 
 
 def test_the_search_for_the_ends_is_bounded() -> None:
@@ -264,7 +327,7 @@ def test_the_search_for_the_ends_is_bounded() -> None:
     store.listings = 0
     newest = datetime.fromtimestamp((START + 199 * HOUR) / 1000, UTC)
     ends = chain_ends(store, LIVE, TOPIC_ID, {0: None, 1: None, 2: newest})
-    assert {partition: end.last_offset for partition, end in ends.items()} == {0: 199, 1: 2}
+    assert {p: end.last_offset for p, end in ends.items() if isinstance(end, LedgerRange)} == {0: 199, 1: 2}
     assert store.listings <= 4
     assert chain_ends(store, LIVE, OTHER_ID, {0: newest, 2: newest}).keys() == {2}
 
@@ -273,7 +336,9 @@ def test_a_clock_that_went_back_over_the_hour_hides_no_end() -> None:
     store = MemoryStore()
     put(store, 0, 5, START + HOUR)
     put(store, 5, 5, START + HOUR - 1000)
-    assert chain_ends(store, LIVE, TOPIC_ID, {0: None})[0].last_offset == 9
+    end = chain_ends(store, LIVE, TOPIC_ID, {0: None})[0]
+    assert isinstance(end, LedgerRange)
+    assert end.last_offset == 9
 
 
 def test_the_topics_namesake_has_a_chain_of_its_own() -> None:

@@ -28,12 +28,14 @@ class Metrics:
         counter, gauge, histogram = make.counter, make.gauge, make.histogram
         self.rows = counter("rows", "Ticks archived", "partition")
         self.invalid = counter("invalid", "Messages quarantined", "partition")
+        self.absent = counter("absent", "Offsets without a message", "partition")
         self.objects = counter("objects", "Ledger objects written", "partition")
         self.bytes = counter("bytes", "Bytes written", "format")
         self.write_errors = counter("write_errors", "Failed attempts to write", "kind")
         self.races_lost = counter("races_lost", "Ranges that another writer wrote first")
         self.kafka_errors = counter("kafka_errors", "Failed attempts to read or to ask the broker", "kind")
         self.lag = gauge("lag", "Messages in the log that are not archived", "partition")
+        self.stopped = gauge("stopped", "1 for a partition that cannot be archived until a person decides", "partition")
         self.last_offset = gauge("last_offset", "Last archived offset", "partition")
         self.last_time = gauge("last_append_timestamp_seconds", "Broker time of the last archived message", "partition")
         self.last_read = gauge("last_read_timestamp_seconds", "Broker time of the last message read", "partition")
@@ -68,6 +70,7 @@ class Metrics:
         partition = str(entry.partition)
         self.rows.labels(partition).inc(entry.rows)
         self.invalid.labels(partition).inc(entry.invalid_rows)
+        self.absent.labels(partition).inc(entry.absent_rows)
         self.objects.labels(partition).inc()
         self.bytes.labels("parquet").inc(parquet_bytes)
         self.last_offset.labels(partition).set(entry.last_offset)
@@ -76,10 +79,10 @@ class Metrics:
 
     def assigned(self, partition: int) -> None:
         """Count a partition's rows from 0 on, so that the first ones are seen to be new."""
-        for counter in (self.rows, self.invalid, self.objects):
+        for counter in (self.rows, self.invalid, self.absent, self.objects):
             counter.labels(str(partition))
 
     def forget(self, partition: int) -> None:
         """Drop the gauges of a partition that another member reads now."""
-        for gauge in (self.lag, self.last_offset, self.last_time, self.last_read):
+        for gauge in (self.lag, self.stopped, self.last_offset, self.last_time, self.last_read):
             gauge.remove_by_labels({"partition": str(partition)})

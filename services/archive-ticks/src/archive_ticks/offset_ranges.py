@@ -1,5 +1,12 @@
-"""Offset arithmetic: the messages of one partition to contiguous ranges, each within one hour of the broker's clock."""
+"""Offset arithmetic: the messages of one partition to contiguous ranges, each within one hour of the broker's clock.
 
+Not every offset has a message: marks of transactions take offsets, messages of aborted ones are not delivered, and
+compaction and retention remove some. What is absent within a range is noted in it; what is absent before a range's
+first message is a range of its own, filed under the time of the message before. So the key of each range is a function
+of the log and its first offset, whoever writes it and however far that one had read.
+"""
+
+import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -33,10 +40,12 @@ class Range:
     invalid: list[Invalid] = field(default_factory=list)
     size: int = 0
     """Bytes of the messages' values."""
+    lost: bool = False
+    """See `LedgerRange.lost`."""
 
     @property
-    def messages(self) -> int:
-        """How many offsets it holds."""
+    def offsets(self) -> int:
+        """How many it holds."""
         return self.last_offset - self.first_offset + 1
 
 
@@ -54,6 +63,7 @@ class RangeBuilder:
     """Collects the messages of one partition from `start` on.
 
     Args:
+        last_time: append time of the last message before `start`, in milliseconds since 1970; None where a chain begins.
         future_tolerance: see `parsing.parse`.
     """
 
@@ -62,6 +72,7 @@ class RangeBuilder:
         partition: int,
         start: int,
         limits: RollSettings,
+        last_time: int | None = None,
         future_tolerance: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -69,6 +80,7 @@ class RangeBuilder:
         self.next_offset = start
         """Offset of the message to come."""
         self.open: Range | None = None
+        self._last_time, self._idle_since = last_time, clock()
         self._limits, self._future_tolerance, self._clock = limits, future_tolerance, clock
 
     @property
@@ -80,36 +92,58 @@ class RangeBuilder:
         """Take the next messages, in order; returns the ranges that they complete, in order.
 
         Raises:
-            IntegrityError: an offset is missing or repeated.
+            IntegrityError: an offset is repeated.
         """
         sealed: list[Range] = []
+        due = self.next_offset
+        for message in messages:
+            if message.offset < due:
+                raise IntegrityError(
+                    f"partition {self.partition}: the broker delivered offset {message.offset} where {due} was due"
+                )
+            due = message.offset + 1
         for run in _same_hour(messages):
-            for position, message in enumerate(run):
-                if message.offset != self.next_offset + position:
-                    raise IntegrityError(
-                        f"partition {self.partition}: the broker delivered offset {message.offset} where "
-                        f"{self.next_offset + position} was due: the topic must be neither compacted nor written "
-                        "in transactions"
-                    )
             if self.open and self.open.first_time // _HOUR_MS != run[0].timestamp // _HOUR_MS:
                 sealed += self.seal()
+            if self.open is None:
+                sealed += self.pass_over(run[0].offset)
             self._extend(run)
-            if self.open and (
-                self.open.messages >= self._limits.roll_rows or self.open.size >= self._limits.roll_bytes
-            ):
+            if self.open and (self.open.offsets >= self._limits.roll_rows or self.open.size >= self._limits.roll_bytes):
                 sealed += self.seal()
         return sealed
+
+    def pass_over(self, end: int, *, lost: bool = False) -> list[Range]:
+        """Go on at `end`, as the offsets before it have no message; no range may be open.
+
+        Args:
+            lost: see `LedgerRange.lost`.
+
+        Returns:
+            the range that they are, if any; a chain that begins, begins at `end`.
+        """
+        first, self.next_offset = self.next_offset, end
+        if first == end or self._last_time is None:
+            return []
+        time = self._last_time
+        return [Range(self.partition, first, time, self._clock(), last_offset=end - 1, last_time=time, lost=lost)]
 
     def seal(self) -> list[Range]:
         """End the open range and return it; nothing if there is none."""
         sealed, self.open = self.open, None
+        self._idle_since = self._clock()
         return [sealed] if sealed else []
 
-    def seal_if_old(self) -> list[Range]:
-        """End the open range if its first message has waited long enough."""
-        if self.open and self._clock() - self.open.opened >= self._limits.roll_seconds:
-            return self.seal()
-        return []
+    def seal_if_old(self, position: int) -> list[Range]:
+        """End the open range if its first message has waited long enough.
+
+        Args:
+            position: offset that is read next. Where nothing has come for as long, what is absent before it is a range:
+                retention could remove it, and then nobody knew any more that it was no message.
+        """
+        since = self.open.opened if self.open else self._idle_since
+        if self._clock() - since < self._limits.roll_seconds:
+            return []
+        return self.seal() if self.open else self.pass_over(max(position, self.next_offset))
 
     def _extend(self, run: Sequence[Message]) -> None:
         if self.open is None:
@@ -118,7 +152,8 @@ class RangeBuilder:
         self.open.batches.append(batch)
         self.open.invalid += invalid
         self.open.size += sum(len(message.value or b"") for message in run)
-        self.open.last_offset, self.open.last_time = run[-1].offset, run[-1].timestamp
+        self.open.last_offset = run[-1].offset
+        self.open.last_time = self._last_time = run[-1].timestamp
         self.next_offset = run[-1].offset + 1
 
 
@@ -136,6 +171,7 @@ def encode(sealed: Range, live: LiveNames, topic_id: str) -> Encoded:
     table = sort(pa.Table.from_batches(sealed.batches, schema=SCHEMA))
     first_time, last_time = _utc(sealed.first_time), _utc(sealed.last_time)
     least, greatest = _extremes(table)
+    absent = _absent(sealed, table["offset"].to_pylist())
     entry = LedgerRange(
         topic=live.topic,
         topic_id=topic_id,
@@ -145,6 +181,9 @@ def encode(sealed: Range, live: LiveNames, topic_id: str) -> Encoded:
         rows=table.num_rows,
         invalid_rows=len(sealed.invalid),
         invalid=spans(message.offset for message in sealed.invalid),
+        absent_rows=sealed.offsets - table.num_rows - len(sealed.invalid),
+        absent=absent,
+        lost=sealed.lost,
         checksum=checksum(table),
         first_append_time=first_time,
         last_append_time=last_time,
@@ -153,6 +192,11 @@ def encode(sealed: Range, live: LiveNames, topic_id: str) -> Encoded:
     )
     key = range_key(live, topic_id, sealed.partition, sealed.first_offset, first_time)
     return Encoded(key, entry, table, parquet_bytes(table, entry))
+
+
+def _absent(sealed: Range, rows: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    there = sorted([sealed.first_offset - 1, *rows, *(m.offset for m in sealed.invalid), sealed.last_offset + 1])
+    return tuple((before + 1, after - 1) for before, after in itertools.pairwise(there) if after > before + 1)
 
 
 def _extremes(table: pa.Table) -> tuple[datetime | None, datetime | None]:

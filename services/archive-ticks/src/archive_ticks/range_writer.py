@@ -28,6 +28,8 @@ class Placed:
 
     next_offset: int
     """Where the chain goes on."""
+    last_append_time: datetime
+    """Of the message before that."""
     ours: bool
     """Whether the object in the store is the one that was to be written."""
 
@@ -41,7 +43,7 @@ def put_range(store: ObjectStore, encoded: Encoded) -> Placed:
     """
     entry = encoded.entry
     if store.put_if_absent(encoded.key, encoded.parquet, metadata=entry.user_metadata()):
-        return Placed(entry.last_offset + 1, ours=True)
+        return Placed(entry.last_offset + 1, entry.last_append_time, ours=True)
     winner = read_range(store, encoded.key)
     if winner is None:
         # A store may answer "conflict" while another write is under way, and that one may yet fail.
@@ -50,7 +52,7 @@ def put_range(store: ObjectStore, encoded: Encoded) -> Placed:
         raise IntegrityError(f"{encoded.key} belongs to topic {winner.topic_id}, not {entry.topic_id}")
     # Of a repeated attempt whose first answer was lost, the winner is this process itself.
     ours = (winner.last_offset, winner.checksum) == (entry.last_offset, entry.checksum)
-    return Placed(winner.last_offset + 1, ours)
+    return Placed(winner.last_offset + 1, winner.last_append_time, ours)
 
 
 def put_copy(store: ObjectStore, encoded: Encoded) -> int:

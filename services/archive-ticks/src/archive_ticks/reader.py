@@ -114,30 +114,46 @@ class Reader(GroupReader):
         return {p.partition: Bounds(begins[p], ends[p.partition], times.get(p.partition)) for p in places}
 
 
+@dataclass(frozen=True)
+class Start:
+    """Where a partition's chain goes on."""
+
+    offset: int
+    begin: int
+    """Where the log begins if that is later: a person has accepted that what is between is lost."""
+    last_append_time: datetime | None = None
+    """Of the message before `offset`; None where the chain begins."""
+
+
 def locate(
     store: ObjectStore,
     live: LiveNames,
     topic_id: str,
     partitions: Collection[int],
     ask: Callable[[Collection[int]], Mapping[int, Bounds]],
-) -> dict[int, int]:
+    accepted_gaps: Collection[str] = (),
+) -> dict[int, Start | IntegrityError]:
     """Where to read each partition from: after its chain's end, or from its log's beginning where it has no chain.
 
     Args:
         ask: what the broker has of the partitions.
+        accepted_gaps: see `RollSettings.accepted_gaps`.
+
+    Returns:
+        for each partition its start, or why it has none: the log no longer reaches back to the chain's end, or ends
+        before it, or the chain cannot be read.
 
     Raises:
         StageError: store or broker do not answer.
-        IntegrityError: the log no longer reaches back to the chain's end, or ends before it.
     """
     bounds = ask(partitions)
     ends = chain_ends(store, live, topic_id, {p: _cannot_end_before(found) for p, found in bounds.items()})
-    starts: dict[int, int] = {}
+    starts: dict[int, Start | IntegrityError] = {}
     deadline = time.monotonic() + _SHORT_LOG_SECONDS
     for partition, found in bounds.items():
-        where = f"{live.topic} partition {partition}"
-        if partition not in ends:
-            starts[partition] = found.begin
+        end = ends.get(partition)
+        if end is None:
+            starts[partition] = Start(found.begin, found.begin)
             if found.begin > 0:
                 log.warning(
                     "no chain in the store, and the log has lost its beginning",
@@ -145,20 +161,26 @@ def locate(
                     first_offset=found.begin,
                 )
             continue
-        start = starts[partition] = ends[partition].last_offset + 1
-        if found.begin > start:
-            raise IntegrityError(
-                f"{where}: offsets {start}-{found.begin - 1} were never archived and are gone from the log; "
-                "raise its retention.ms, and recreate the topic to begin a new chain"
-            )
-        while found.end < start:
-            if time.monotonic() > deadline:
-                raise IntegrityError(
-                    f"{where}: archived up to offset {start - 1}, but the log ends at {found.end - 1}: "
-                    "the broker has lost messages; recreate the topic to begin a new chain"
-                )
+        if isinstance(end, IntegrityError):
+            starts[partition] = end
+            continue
+        start = end.last_offset + 1
+        while found.end < start and time.monotonic() < deadline:
             time.sleep(0.5)
             found = ask([partition])[partition]
+        where, gap = f"{live.topic} partition {partition}", f"{partition}:{start}"
+        if found.end < start:
+            starts[partition] = IntegrityError(
+                f"{where}: archived up to offset {start - 1}, but the log ends at {found.end - 1}: "
+                "the broker has lost messages; recreate the topic to begin a new chain"
+            )
+        elif found.begin > start and gap not in accepted_gaps:
+            starts[partition] = IntegrityError(
+                f"{where}: offsets {start}-{found.begin - 1} were never archived and are gone from the log: raise its "
+                f"retention.ms; set TICKLAKE_ARCHIVE_ACCEPTED_GAPS={gap} to go on at offset {found.begin} without them"
+            )
+        else:
+            starts[partition] = Start(start, max(start, found.begin), end.last_append_time)
     return starts
 
 

@@ -2,18 +2,19 @@
 
 import threading
 import time
+from collections.abc import Collection
 from datetime import UTC, datetime
 
 from archive_ticks.group_membership import Membership, describe
 from archive_ticks.metrics import Metrics
 from archive_ticks.offset_ranges import RangeBuilder
 from archive_ticks.range_writer import quarantine_into, repair_copies
-from archive_ticks.reader import Reader, locate
+from archive_ticks.reader import Reader, Start, locate
 from archive_ticks.settings import ArchiveSettings
 from archive_ticks.writer_thread import PartitionAssignment, Writer, WriteResult
 from ticklake import calendar, credentials, logs
 from ticklake.credentials import Rejected
-from ticklake.errors import StageError
+from ticklake.errors import IntegrityError, StageError
 from ticklake.metrics import Health, served
 from ticklake.objects import ObjectStore
 from ticklake.service import Attempts, Heartbeat, TopicIdentity
@@ -23,6 +24,8 @@ log = logs.get(__name__)
 _POLL_SECONDS = 0.2
 _MONITOR_SECONDS, _MONITOR_TIMEOUT = 5.0, 2.0
 _GROUP_SECONDS = 2.5
+_STOPPED_SECONDS = 60.0
+"""After so long a partition that cannot be archived is looked at again."""
 _TOPIC_CHECK_SECONDS = 60.0
 _STOP_SECONDS = 6.0
 _LEAVE_SECONDS = 1.5
@@ -40,6 +43,8 @@ class Archive:
         self._assignments: dict[int, PartitionAssignment] = {}
         self._archived: dict[int, int] = {}
         """Next offset of each partition's chain, as far as this process knows."""
+        self._stopped: dict[int, str] = {}
+        """Partitions that cannot be archived, and why; the others go on."""
         self._attempts = Attempts(lambda work: self._metrics.kafka_errors.labels(work).inc(), rejected)
         self._broker_answers = False
         self._held = False
@@ -78,6 +83,7 @@ class Archive:
         self._take(self._writer.results())
         attempt = self._attempts.attempt
         attempt(self._locate_new)
+        attempt(self._look_at_stopped, _STOPPED_SECONDS)
         attempt(self._monitor, _MONITOR_SECONDS, _MONITOR_SECONDS)
         attempt(self._check_group, _GROUP_SECONDS, _GROUP_SECONDS)
         attempt(self._topic.check_topic, _TOPIC_CHECK_SECONDS, _TOPIC_CHECK_SECONDS)
@@ -87,12 +93,20 @@ class Archive:
             time.sleep(_POLL_SECONDS)
         self._follow_assignment()
         for assignment in self._assignments.values():
-            self._writer.submit(assignment, assignment.builder.seal_if_old())
+            builder = assignment.builder
+            self._writer.submit(assignment, builder.seal_if_old(self._reader.position(builder.partition)))
         self._limit_memory()
 
     def _read(self) -> None:
         try:
             found = self._reader.poll(_POLL_SECONDS)
+        except IntegrityError as error:
+            # What was read of them is read again from the chain's ends, which say where the log is too short.
+            log.warning("looking for the place to read from again", reason=str(error))
+            for assignment in self._assignments.values():
+                assignment.revoked = True
+            self._assignments.clear()
+            return
         except StageError:
             self._broker_answers = False
             raise
@@ -112,31 +126,61 @@ class Archive:
             self._archived.pop(partition, None)
             self._metrics.forget(partition)
             log.info("partition taken away", partition=partition)
+        for partition in set(self._stopped) - self._reader.assigned:
+            del self._stopped[partition]
+            self._metrics.forget(partition)
 
     def _locate_new(self) -> None:
-        new = self._reader.assigned - set(self._assignments)
-        if not new:
-            return
+        new = self._reader.assigned - set(self._assignments) - set(self._stopped)
+        if new:
+            self._locate(new)
+
+    def _look_at_stopped(self) -> None:
+        if self._stopped:
+            self._locate(self._stopped)
+
+    def _locate(self, new: Collection[int]) -> None:
         starts = locate(
             self._store,
             self._live,
             self._topic_id,
             sorted(new),
             lambda partitions: self._reader.bounds(partitions, self._settings.kafka.timeout_seconds),
+            self._settings.roll.accepted_gaps,
         )
         repair_copies(self._store, self._live, self._topic_id, new, self._settings.roll.repair_hours)
         self._broker_answers = True
-        for partition, offset in starts.items():
-            self._start_assignment(partition, offset)
+        for partition, start in starts.items():
+            if isinstance(start, IntegrityError):
+                self._stop_partition(partition, str(start))
+                continue
+            self._stopped.pop(partition, None)
+            self._start_assignment(partition, start)
             self._metrics.assigned(partition)
-            log.info("partition assigned", partition=partition, first_offset=offset)
+            log.info("partition assigned", partition=partition, first_offset=start.offset)
         self._attempts.at_once(self._check_group)
 
-    def _start_assignment(self, partition: int, offset: int) -> None:
-        builder = RangeBuilder(partition, offset, self._settings.roll, self._settings.live.future_tolerance)
-        self._assignments[partition] = PartitionAssignment(builder)
-        self._archived[partition] = offset
-        self._reader.start(partition, offset)
+    def _stop_partition(self, partition: int, reason: str) -> None:
+        if partition not in self._stopped:
+            log.error("partition is not archived", partition=partition, reason=reason)
+        self._stopped[partition] = reason
+        self._reader.pause(partition)
+        self._metrics.stopped.labels(str(partition)).set(1)
+
+    def _start_assignment(self, partition: int, start: Start) -> None:
+        before = start.last_append_time
+        builder = RangeBuilder(
+            partition,
+            start.offset,
+            self._settings.roll,
+            None if before is None else round(before.timestamp() * 1000),
+            self._settings.live.future_tolerance,
+        )
+        assignment = self._assignments[partition] = PartitionAssignment(builder)
+        self._archived[partition] = start.offset
+        self._metrics.stopped.labels(str(partition)).set(0)
+        self._writer.submit(assignment, builder.pass_over(start.begin, lost=True))
+        self._reader.start(partition, start.begin)
 
     def _take(self, results: list[WriteResult]) -> None:
         for done in results:
@@ -146,7 +190,8 @@ class Archive:
                 self._archived[done.assignment.partition] = done.placed.next_offset
                 self._reader.commit(done.assignment.partition, done.placed.next_offset)
             else:
-                self._start_assignment(done.assignment.partition, done.placed.next_offset)
+                place = done.placed.next_offset
+                self._start_assignment(done.assignment.partition, Start(place, place, done.placed.last_append_time))
 
     def _limit_memory(self) -> None:
         """Stop reading while too much waits to be written; go on when half of it is."""
@@ -173,7 +218,10 @@ class Archive:
             raise
         self._broker_answers = True
         for partition, end in ends.items():
-            self._metrics.lag.labels(str(partition)).set(end - self._archived[partition])
+            archived, builder = self._archived[partition], self._assignments[partition].builder
+            # What has no message at the end of the log is nothing that is still to be archived.
+            done = self._reader.position(partition) if archived == builder.next_offset else archived
+            self._metrics.lag.labels(str(partition)).set(max(0, end - max(done, archived)))
 
     def _check_group(self) -> None:
         try:

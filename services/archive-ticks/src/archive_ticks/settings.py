@@ -1,9 +1,17 @@
 """Settings of archive-ticks."""
 
-from pydantic import Field
-from pydantic_settings import BaseSettings
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field, StringConstraints
+from pydantic_settings import BaseSettings, NoDecode
 
 from ticklake.settings import KafkaSettings, LiveSettings, ServiceSettings, StoreSettings, settings_config
+
+Gap = Annotated[str, StringConstraints(pattern=r"^\d+:\d+$")]
+
+
+def _split(value: object) -> object:
+    return value.replace(" ", "").split(",") if isinstance(value, str) else value
 
 
 class RollSettings(BaseSettings):
@@ -21,6 +29,9 @@ class RollSettings(BaseSettings):
     """Bytes of messages held in all, written or not; above this the reading pauses."""
     session_timeout_seconds: float = Field(default=10, ge=1)
     """After how long without a heartbeat the group gives a member's partitions to another."""
+    accepted_gaps: Annotated[frozenset[Gap], NoDecode, BeforeValidator(_split)] = frozenset()
+    """As `PARTITION:OFFSET`, separated by commas: where a partition goes on although the messages from that offset on
+    were removed from the log before they were archived."""
     repair_hours: int = Field(default=3, ge=1)
     """How many of the newest hours are searched for missing CSV copies when partitions are assigned."""
 

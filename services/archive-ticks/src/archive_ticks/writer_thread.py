@@ -179,6 +179,7 @@ class Writer:
                 last_offset=entry.last_offset,
                 rows=entry.rows,
                 invalid=entry.invalid_rows,
+                absent=entry.absent_rows,
                 bytes=len(encoded.parquet),
             )
         else:

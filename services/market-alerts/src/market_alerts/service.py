@@ -103,6 +103,9 @@ class MarketAlerts:
             time.sleep(_POLL_SECONDS)
             return
         publisher.evaluate(self._partitions, found)
+        for partition in self._partitions.values():
+            # Past offsets without a message, such as the mark at a transaction's end.
+            partition.next_offset = max(partition.next_offset, self._reader.position(partition.number))
         if time.monotonic() - self._saved_at >= self._settings.alerts.state_seconds:
             self._save(producer, publisher, self._settings.kafka.timeout_seconds)
 

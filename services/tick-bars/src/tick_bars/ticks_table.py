@@ -140,12 +140,13 @@ class Recording:
                 "first_offset": first,
                 "last_offset": last,
             }
-        for first, last in entry.invalid or ():
-            yield place | {
-                "kind": INVALID,
-                "gap_start": entry.first_append_time,
-                "gap_end": entry.last_append_time,
-                "count": last - first + 1,
-                "first_offset": first,
-                "last_offset": last,
-            }
+        for kind, spans in ((INVALID, entry.invalid), (LOST, entry.absent if entry.lost else ())):
+            for first, last in spans or ():
+                yield place | {
+                    "kind": kind,
+                    "gap_start": entry.first_append_time,
+                    "gap_end": entry.last_append_time,
+                    "count": last - first + 1,
+                    "first_offset": first,
+                    "last_offset": last,
+                }

@@ -40,9 +40,13 @@ def check(broker: KafkaSettings, store: ObjectStore, tables: LakeTables, flow: L
     sent = sum(kafka.end_offsets(broker, live.topic).values())
     chains = ledger.verify_chain(store, live, kafka.topic_id(broker, live.topic))
     ranges = [part for chain in chains.values() for part in chain]
-    archived, quarantined = (sum(getattr(part, name) for part in ranges) for name in ("rows", "invalid_rows"))
-    if sent != archived + quarantined:
-        raise IntegrityError(f"{sent} ticks were sent, but {archived} archived and {quarantined} quarantined")
+    archived, quarantined, absent = (
+        sum(getattr(part, name) for part in ranges) for name in ("rows", "invalid_rows", "absent_rows")
+    )
+    if sent != archived + quarantined + absent:
+        raise IntegrityError(
+            f"{sent} ticks were sent, but {archived} archived, {quarantined} quarantined and {absent} not in the log"
+        )
     windows = _windows(tables, flow.namespace)
     if late == 0:
         _compare(windows, _ticks(store, live, ranges))

@@ -121,6 +121,17 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # the libra
         if not self._held:
             self._consumer.resume(place)
 
+    def position(self, partition: int) -> int:
+        """Offset that is read next, as far as it is known, else 0; offsets without a message are behind it."""
+        try:
+            return self._consumer.position(TopicPartition(self._topic, partition), timeout_ms=0) or 0
+        except kafka_errors.KafkaError:  # taken away, or about to be looked up
+            return 0
+
+    def pause(self, partition: int) -> None:
+        """Do not read `partition` until `start` says where to go on."""
+        self._consumer.pause(TopicPartition(self._topic, partition))
+
     def hold(self, held: bool, ready: Collection[int]) -> None:
         """Stop or go on reading; of the partitions that go on, only those that are `ready`."""
         if held != self._held:

@@ -189,6 +189,8 @@ def make_consumer(settings: KafkaSettings, client_id: str, **options: Any) -> An
         "client_id": client_id,
         "metrics_enabled": False,
         "enable_auto_commit": False,
+        # Messages of an aborted transaction are no data.
+        "isolation_level": "read_committed",
         "auto_offset_reset": "none",
         "allow_auto_create_topics": False,
         "fetch_max_wait_ms": 100,

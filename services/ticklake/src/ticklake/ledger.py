@@ -24,8 +24,8 @@ from ticklake.topics import LiveNames
 PARQUET_METADATA = b"ticklake.ledger"
 """Key in the Parquet file's own metadata under which the whole `LedgerRange` is stored as JSON."""
 
-_INVALID_LIMIT = 1000
-"""Longest text of invalid offsets in an object's user metadata, which S3 limits to 2 KB in all."""
+_SPANS_LIMIT = 500
+"""Longest text of invalid, and of absent offsets in an object's user metadata, which S3 limits to 2 KB in all."""
 
 _NAME = re.compile(r"/stock_data_(\d{8}_\d{6})_([0-9a-f]{12})_p(\d+)_o(\d{20})\.(parquet|csv)$")
 
@@ -64,6 +64,12 @@ class LedgerRange(BaseModel):
     """Messages that went to quarantine."""
     invalid: Spans | None = None
     """Their offsets; None where an object's user metadata has no room for them (the Parquet file always has)."""
+    absent_rows: int = Field(default=0, ge=0)
+    """Offsets without a message: marks of transactions, aborted messages, and what compaction or retention removed."""
+    absent: Spans | None = ()
+    """These offsets, as `invalid`."""
+    lost: bool = False
+    """Whether retention removed them before they were archived, and a person has accepted that."""
     checksum: str
     """`ledger_table.checksum` of the rows."""
     first_append_time: UtcMs
@@ -75,25 +81,32 @@ class LedgerRange(BaseModel):
     @model_validator(mode="after")
     def _counts_fill_the_range(self) -> Self:
         length = self.last_offset - self.first_offset + 1
-        if length < 1 or self.rows + self.invalid_rows != length:
-            raise ValueError(f"{self.rows} rows and {self.invalid_rows} invalid do not make {length} offsets")
-        if self.invalid is not None:
+        if length < 1 or self.rows + self.invalid_rows + self.absent_rows != length:
+            raise ValueError(
+                f"{self.rows} rows, {self.invalid_rows} invalid and {self.absent_rows} absent "
+                f"do not make {length} offsets"
+            )
+        for kind, own, count in (
+            ("invalid", self.invalid, self.invalid_rows),
+            ("absent", self.absent, self.absent_rows),
+        ):
             before = self.first_offset - 1
-            for first, last in self.invalid:
+            for first, last in own or ():
                 if not before < first <= last <= self.last_offset:
-                    raise ValueError(f"invalid offsets {first}-{last} are not in order inside the range")
+                    raise ValueError(f"{kind} offsets {first}-{last} are not in order inside the range")
                 before = last
-            if sum(last - first + 1 for first, last in self.invalid) != self.invalid_rows:
-                raise ValueError("invalid offsets and their count differ")
+            if own is not None and sum(last - first + 1 for first, last in own) != count:
+                raise ValueError(f"{kind} offsets and their count differ")
         return self
 
     def user_metadata(self) -> dict[str, str]:
         """The range as S3 user metadata, well under 2 KB."""
-        values = self.model_dump(mode="json", exclude={"invalid"}, exclude_none=True)
+        values = self.model_dump(mode="json", exclude={"invalid", "absent"}, exclude_none=True)
         metadata = {name.replace("_", "-"): str(value) for name, value in values.items()}
-        text = ",".join(str(first) if first == last else f"{first}-{last}" for first, last in self.invalid or ())
-        if text and len(text) <= _INVALID_LIMIT:
-            metadata["invalid"] = text
+        for name, own in (("invalid", self.invalid), ("absent", self.absent)):
+            text = ",".join(str(first) if first == last else f"{first}-{last}" for first, last in own or ())
+            if text and len(text) <= _SPANS_LIMIT:
+                metadata[name] = text
         return metadata
 
     @classmethod
@@ -103,11 +116,11 @@ class LedgerRange(BaseModel):
         Raises:
             IntegrityError: the metadata is missing, damaged or says otherwise than the object's key.
         """
-        values = {name.replace("-", "_"): value for name, value in metadata.items()}
-        if values.get("invalid_rows") == "0":
-            values["invalid"] = ""
+        values: dict[str, object] = {name.replace("-", "_"): value for name, value in metadata.items()}
+        for name in ("invalid", "absent"):
+            values.setdefault(name, "" if values.get(f"{name}_rows", "0") == "0" else None)
         try:
-            found = cls.model_validate(values | {"schema_version": int(values.get("schema_version", "0"))})
+            found = cls.model_validate(values | {"schema_version": int(metadata.get("schema-version", "0"))})
         except ValueError as error:
             reason = reason_of(error) if isinstance(error, ValidationError) else error
             raise IntegrityError(f"{key} has no readable ledger metadata: {reason}") from error
@@ -209,8 +222,8 @@ def keys_in_hour(store: ObjectStore, folder: str, topic_id: str) -> tuple[list[R
 
 def chain_ends(
     store: ObjectStore, live: LiveNames, topic_id: str, oldest: dict[int, datetime | None]
-) -> dict[int, LedgerRange]:
-    """The last range of each partition's chain; a partition without a chain is left out.
+) -> dict[int, LedgerRange | IntegrityError]:
+    """The last range of each partition's chain, or why it cannot be read; a partition without a chain is left out.
 
     Looks at the newest hours first, one listing each, and stops one hour after it found every partition: brokers whose
     clocks differ a little can file a later offset under an earlier hour. Nothing depends on finding the very last one,
@@ -230,13 +243,17 @@ def chain_ends(
         for found in keys_in_hour(store, folder, topic_id)[0]:
             if found.partition in oldest and found >= newest.get(found.partition, found):
                 newest[found.partition] = found
-    ends: dict[int, LedgerRange] = {}
-    for partition, found in newest.items():
-        end = read_range(store, found.key)
-        if end is None or end.topic_id != topic_id:
-            raise IntegrityError(f"{found.key} is listed, but is no range of topic {topic_id}")
-        ends[partition] = end
-    return ends
+    return {partition: _end(store, found.key, topic_id) for partition, found in newest.items()}
+
+
+def _end(store: ObjectStore, key: str, topic_id: str) -> LedgerRange | IntegrityError:
+    try:
+        end = read_range(store, key)
+    except IntegrityError as error:
+        return error
+    if end is None or end.topic_id != topic_id:
+        return IntegrityError(f"{key} is listed, but is no range of topic {topic_id}")
+    return end
 
 
 def check_chain(ranges: Sequence[LedgerRange]) -> None:

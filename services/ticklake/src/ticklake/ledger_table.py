@@ -3,6 +3,7 @@
 import hashlib
 import io
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
@@ -113,7 +114,21 @@ def read_file(data: bytes) -> tuple[LedgerRange, pa.Table]:
     if table.num_rows != entry.rows or checksum(table) != entry.checksum:
         where = f"{entry.topic} partition {entry.partition} offsets {entry.first_offset}-{entry.last_offset}"
         raise IntegrityError(f"{where}: the rows in the file are not those of its ledger entry")
+    if not _fill(entry, table):
+        raise IntegrityError(f"{where}: an offset is twice or not at all among rows, invalid and absent ones")
     return entry, table
+
+
+def _fill(entry: LedgerRange, table: pa.Table) -> bool:
+    """Whether each offset of the range is once among the rows, the invalid and the absent ones."""
+    counts = np.zeros(entry.last_offset - entry.first_offset + 1, np.int8)
+    offsets = table["offset"].to_numpy() - entry.first_offset
+    if len(offsets) and (offsets.min() < 0 or offsets.max() >= len(counts)):
+        return False
+    np.add.at(counts, offsets, 1)
+    for first, last in (*(entry.invalid or ()), *(entry.absent or ())):
+        counts[first - entry.first_offset : last - entry.first_offset + 1] += 1
+    return bool((counts == 1).all())
 
 
 def read_object(store: ObjectStore, key: str) -> tuple[LedgerRange, pa.Table]:

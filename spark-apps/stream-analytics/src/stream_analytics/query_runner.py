@@ -19,6 +19,7 @@ from stream_analytics.partial_aggregates import partial_aggregates_of_messages
 from stream_analytics.query_failures import CheckpointError, ProcessError, explained
 from stream_analytics.query_progress import Events, Metrics, kafka_source, watermark
 from stream_analytics.settings import CLOSED, RUNNING, StreamAnalyticsSettings
+from stream_analytics.sources import COMMITTED
 from stream_analytics.tick_parsing import METRICS
 from stream_analytics.topic_monitor import LiveTopic
 from stream_analytics.windows_table import WindowLake, WrittenUntil
@@ -245,7 +246,7 @@ class App:
         if limit is None or source is None:
             log.warning("late ticks, not counted: the watermark of the batch before is not known")
             return
-        options = kafka_options(self._settings.kafka)
+        options = kafka_options(self._settings.kafka) | COMMITTED
         messages = offset_range(self._spark, options, source.startOffset, source.endOffset)
         specs = self._settings.stream.windows
         parts = partial_aggregates_of_messages(messages, specs, self._settings.live.future_tolerance)

@@ -30,6 +30,8 @@ from stream_analytics.settings import StreamAnalyticsSettings
 from stream_analytics.tick_parsing import COUNTS, METRICS
 from ticklake.spark import kafka_options
 
+COMMITTED = {"kafka.isolation.level": "read_committed"}
+"""Option of a source that leaves out the messages of aborted transactions."""
 _AT_ONCE = 10_000
 """Messages that one task reads: no query holds a core for long while another one's tasks wait."""
 _FETCH_WAIT_MS = 10
@@ -58,7 +60,7 @@ def windowed_input(
     topic = settings.live.names.topic
     raw = (
         spark.readStream.format("kafka")
-        .options(**kafka_options(settings.kafka))
+        .options(**kafka_options(settings.kafka), **COMMITTED)
         .option("subscribe", topic)
         .option("startingOffsets", json.dumps({topic: starts}) if starts else "earliest")
         .option("failOnDataLoss", "true")
