@@ -63,7 +63,7 @@ class RangeBuilder:
     """Collects the messages of one partition from `start` on.
 
     Args:
-        last_time: append time of the last message before `start`, in milliseconds since 1970; None where a chain begins.
+        last_time: append time of the last message before `start`, in milliseconds; None where a chain begins.
         future_tolerance: see `parsing.parse`.
     """
 
