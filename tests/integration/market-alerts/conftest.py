@@ -73,7 +73,7 @@ def http_receiver() -> Iterator[HttpReceiver]:
 
 @dataclass
 class MailReceiver:
-    """What came in by SMTP, and what is answered: the next of `answers` to DATA, then 250."""
+    """What came in by SMTP, and what is answered: the next of `answers` to DATA, of `refusals` to RCPT, then 250."""
 
     port: int = 0
     messages: list[Message] = field(default_factory=list)
@@ -81,6 +81,15 @@ class MailReceiver:
     signed_in: list[str] = field(default_factory=list)
     answers: list[str] = field(default_factory=list)
     encrypted: list[bool] = field(default_factory=list)
+    refusals: dict[str, list[str]] = field(default_factory=dict)
+
+    async def handle_RCPT(  # noqa: N802
+        self, server: Any, session: Any, envelope: Any, address: str, options: list[str]
+    ) -> str:
+        if refusals := self.refusals.get(address):
+            return refusals.pop(0)
+        envelope.rcpt_tos.append(address)
+        return "250 taken"
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
         if self.answers:

@@ -6,12 +6,14 @@ import random
 import subprocess
 import urllib.request
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import other_clients
 import pytest
 import yaml
+from sample_alert import ALERT
 
 from market_alerts.evaluation import Counts, PartitionEvaluator
 from market_alerts.rules_file import parse_rules
@@ -196,6 +198,21 @@ def test_an_alert_too_old_to_matter_is_given_up(service: Make, flow: Any, http_r
     http_receiver.always = 200
     flow.send((2, "AAPL", 99))
     running.wait_for("alert delivered", 2)
+    assert running.stop() == 0
+
+
+def test_a_receiver_that_asks_to_wait_for_long_keeps_no_alert_past_its_time(
+    service: Make, flow: Any, http_receiver: Any
+) -> None:
+    old = ALERT.model_copy(update={"raised_at": datetime.now(UTC) - timedelta(seconds=3580)})
+    with kafka.ConfirmedProducer(flow.kafka, "test") as producer:
+        producer.send(flow.names.alerts_topic, key=b"AAPL", value=old.model_dump_json().encode())
+    http_receiver.answers = [(503, {"Retry-After": "9" * 1000})]
+    running = service(LEVEL, WEBHOOK_URL=http_receiver.address, GIVE_UP_SECONDS="3600")
+    started(running)
+    running.wait_for("alert not delivered")
+    flow.send((0, "AAPL", 99), (1, "AAPL", 101))
+    running.wait_for("alert delivered")
     assert running.stop() == 0
 
 

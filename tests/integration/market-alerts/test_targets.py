@@ -1,30 +1,14 @@
 """Each target against a real receiver: what arrives, and which errors are repeated."""
 
-from datetime import UTC, datetime
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sample_alert import ALERT
 
 from market_alerts.settings import DeliverySettings
 from market_alerts.targets import PermanentFailure, TemporaryFailure, make_sender
-from ticklake.alerts import Alert, Severity
-from ticklake.records import Source
-
-ALERT = Alert(
-    alert_id="0123abcd",
-    rule="level",
-    symbol="AAPL",
-    kind="price_cross",
-    severity=Severity.CRITICAL,
-    message="AAPL: price 200.5 crossed <200> & more",
-    value=200.5,
-    threshold=200.0,
-    event_time=datetime(2026, 1, 30, 15, 0, 1, tzinfo=UTC),
-    raised_at=datetime(2026, 1, 30, 15, 0, 2, tzinfo=UTC),
-    source=Source.SIMULATED,
-    state="raised",
-)
 
 
 def test_a_webhook_gets_the_alert_as_it_is_on_the_topic(http_receiver: Any) -> None:
@@ -71,6 +55,9 @@ def test_slack_gets_a_text_with_its_own_marks_escaped(http_receiver: Any) -> Non
         (404, {}, TemporaryFailure, None),
         (401, {}, TemporaryFailure, None),
         (302, {"Location": "http://127.0.0.1:1/"}, TemporaryFailure, None),
+        (999, {}, TemporaryFailure, None),
+        (503, {"Retry-After": "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"}, TemporaryFailure, None),
+        (503, {"Retry-After": "9" * 1000}, TemporaryFailure, math.inf),
         (400, {}, PermanentFailure, None),
         (422, {}, PermanentFailure, None),
     ],
@@ -127,8 +114,53 @@ def test_mail_errors(mail_receiver: Any, certificate: Path, tmp_path: Path) -> N
         ({"smtp_password": "other-secret"}, "SMTPAuthenticationError 535"),
         ({"smtp_port": 1}, "ConnectionRefusedError"),
         ({"smtp_ca_file": None}, "SSLCertVerificationError"),
+        ({"smtp_ca_file": None, "smtp_security": "tls"}, "SSLError"),
+        ({"email_to": "a\x01@desk.example"}, "ValueError"),
     ):
         with pytest.raises(TemporaryFailure) as caught:
             make_sender("email", mail_settings(mail_receiver, certificate, **wrong))(ALERT)
         assert str(caught.value) == expected
     assert mail_receiver.messages == []
+
+
+A, B = "a@desk.example", "b@desk.example"
+
+
+def test_a_recipient_refused_for_now_gets_the_mail_later_and_the_other_one_once(
+    mail_receiver: Any, certificate: Path
+) -> None:
+    mail_receiver.refusals = {A: ["451 <a@desk.example> later", "450 <a@desk.example> later"]}
+    send = make_sender("email", mail_settings(mail_receiver, certificate))
+    for code in (451, 450):
+        with pytest.raises(TemporaryFailure) as caught:
+            send(ALERT)
+        assert str(caught.value) == f"SMTP {code} for 1 of 2 recipients"
+    send(ALERT)
+    assert mail_receiver.recipients == [[B], [A]]
+    send(ALERT.model_copy(update={"alert_id": "4567"}))
+    assert mail_receiver.recipients == [[B], [A], [A, B]]
+
+
+def test_a_recipient_refused_for_good_is_reported_once_all_others_have_the_mail(
+    mail_receiver: Any, certificate: Path
+) -> None:
+    mail_receiver.refusals = {A: ["451 later"], B: ["550 <b@desk.example> unknown"]}
+    send = make_sender("email", mail_settings(mail_receiver, certificate, email_to=f"{A},{B},c@desk.example"))
+    with pytest.raises(TemporaryFailure) as temporary:
+        send(ALERT)
+    assert str(temporary.value) == "SMTP 451, 550 for 2 of 3 recipients"
+    with pytest.raises(PermanentFailure) as permanent:
+        send(ALERT)
+    assert str(permanent.value) == "SMTP 550 for 1 of 3 recipients"
+    assert mail_receiver.recipients == [["c@desk.example"], [A]]
+
+
+def test_an_alert_that_some_recipients_have_is_given_up_with_no_trace_on_the_next(
+    mail_receiver: Any, certificate: Path
+) -> None:
+    mail_receiver.refusals = {A: ["451 later"]}
+    send = make_sender("email", mail_settings(mail_receiver, certificate))
+    with pytest.raises(TemporaryFailure):
+        send(ALERT)
+    send(ALERT.model_copy(update={"alert_id": "4567"}))
+    assert mail_receiver.recipients == [[B], [A, B]]

@@ -50,6 +50,7 @@ def test_equal_jitter_is_never_below_half() -> None:
         (None, None),
         ("-5", None),
         ("Fri, 99 Jan 2026 12:01:30 GMT", None),
+        ("Fri, 30 Jan 99999999999999999999 12:01:30 GMT", None),
     ],
 )
 def test_retry_after(header: str | None, seconds: float | None) -> None:

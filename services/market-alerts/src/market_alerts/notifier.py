@@ -170,7 +170,8 @@ class Notifier:
 
     def _schedule_retry(self, item: _Pending, error: TemporaryFailure) -> None:
         seconds = full_jitter(item.attempts - 1, self._options.retry_seconds, self._options.retry_cap_seconds)
-        seconds = max(seconds, min(error.after_seconds or 0, self._options.give_up_seconds))
+        # However long the target asks to wait: once the alert is too old, the next one has its turn.
+        seconds = max(seconds, min(error.after_seconds or 0, self._options.give_up_seconds - _age(item.alert)))
         item.next_try = time.monotonic() + seconds
         self._metrics.failed_attempts.labels(self.target).inc()
         log.warning(

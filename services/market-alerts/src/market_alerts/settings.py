@@ -63,7 +63,7 @@ class DeliverySettings(BaseSettings):
     email_from: Address | None = None
     email_to: Addresses = ()
     timeout_seconds: float = Field(default=10, gt=0)
-    """Per attempt."""
+    """Longest time of an attempt as a whole: resolving the name, connecting, TLS, sending and the response."""
     retry_seconds: float = Field(default=1, gt=0)
     """Longest wait before the first retry; doubled before each further one."""
     retry_cap_seconds: float = Field(default=60, gt=0)

@@ -1,15 +1,18 @@
 """Delivery of one alert to one target: webhook, Slack, e-mail. No error and no log line has an address or a secret."""
 
+import asyncio
+import contextlib
 import logging
-import smtplib
 import ssl
 from collections.abc import Callable
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.utils import format_datetime
 
+import aiosmtplib
 import httpx
 
+from market_alerts.attempt_loop import run_attempt
 from market_alerts.rules import Target
 from market_alerts.settings import DeliverySettings
 from ticklake.alerts import Alert, Severity
@@ -18,7 +21,10 @@ from ticklake.errors import ConfigurationError
 from ticklake.records import iso_ms
 
 Send = Callable[[Alert], None]
-"""Returns once the target has accepted the alert; raises TemporaryFailure or PermanentFailure."""
+"""Returns once the target has accepted the alert; raises TemporaryFailure or PermanentFailure.
+
+Either within `DeliverySettings.timeout_seconds`, whatever the target does.
+"""
 
 ID_HEADER = "Idempotency-Key"
 """Has the alert's id: what was sent twice is one alert."""
@@ -68,39 +74,51 @@ def _webhook(settings: DeliverySettings) -> Send:
     url, headers = settings.webhook_url.get_secret_value(), {"Content-Type": "application/json"}
     if settings.webhook_token is not None:
         headers["Authorization"] = f"Bearer {settings.webhook_token.get_secret_value()}"
-    client = httpx.Client(timeout=settings.timeout_seconds)
+    post = _poster(url, settings.timeout_seconds)
 
     def send(alert: Alert) -> None:
-        _post(client, url, alert.model_dump_json().encode(), headers | {ID_HEADER: alert.alert_id})
+        post(alert.model_dump_json().encode(), headers | {ID_HEADER: alert.alert_id})
 
     return send
 
 
 def _slack(settings: DeliverySettings) -> Send:
     assert settings.slack_webhook is not None  # noqa: S101 - as above
-    url = settings.slack_webhook.get_secret_value()
-    client = httpx.Client(timeout=settings.timeout_seconds)
+    post = _poster(settings.slack_webhook.get_secret_value(), settings.timeout_seconds)
 
     def send(alert: Alert) -> None:
-        _post(client, url, {"text": slack_text(alert)}, {ID_HEADER: alert.alert_id})
+        post({"text": slack_text(alert)}, {ID_HEADER: alert.alert_id})
 
     return send
 
 
-def _post(client: httpx.Client, url: str, body: bytes | dict[str, str], headers: dict[str, str]) -> None:
-    try:
-        if isinstance(body, bytes):
-            response = client.post(url, content=body, headers=headers)
-        else:
-            response = client.post(url, json=body, headers=headers)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise TemporaryFailure(type(error).__name__) from None
-    if response.is_success:
-        return
-    reason = f"HTTP {response.status_code}"
-    if response.status_code in _ALERT_REJECTED:
-        raise PermanentFailure(reason)
-    raise TemporaryFailure(reason, retry_after_seconds(response.headers.get("Retry-After"), datetime.now(UTC)))
+def _poster(url: str, seconds: float) -> Callable[[bytes | dict[str, str], dict[str, str]], None]:
+    """A function that posts a body (bytes, or what becomes JSON) with headers, and is done within `seconds`."""
+    context = httpx.create_ssl_context()  # reads the certificate authorities, which takes long
+
+    async def responded(body: bytes | dict[str, str], headers: dict[str, str]) -> httpx.Response:
+        content = {"content": body} if isinstance(body, bytes) else {"json": body}
+        # httpx's own limits are per read. The response's body is not read: it may be endless and says nothing more.
+        async with (
+            asyncio.timeout(seconds),
+            httpx.AsyncClient(verify=context, timeout=None) as client,  # noqa: S113 - asyncio's
+            client.stream("POST", url, headers=headers, **content) as response,
+        ):
+            return response
+
+    def post(body: bytes | dict[str, str], headers: dict[str, str]) -> None:
+        try:
+            response = run_attempt(responded(body, headers))
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
+            raise TemporaryFailure(type(error).__name__) from None
+        if response.is_success:
+            return
+        reason = f"HTTP {response.status_code}"
+        if response.status_code in _ALERT_REJECTED:
+            raise PermanentFailure(reason)
+        raise TemporaryFailure(reason, retry_after_seconds(response.headers.get("Retry-After"), datetime.now(UTC)))
+
+    return post
 
 
 def slack_text(alert: Alert) -> str:
@@ -121,43 +139,62 @@ def _email(settings: DeliverySettings) -> Send:
                 f"TICKLAKE_ALERTS_SMTP_CA_FILE: {settings.smtp_ca_file} is no file of certificates"
             ) from error
 
+    everyone = list(dict.fromkeys(settings.email_to))
+    attempted, waiting, rejected = "", everyone, dict[str, int]()
+
     def send(alert: Alert) -> None:
-        message = email_message(alert, settings)
+        nonlocal attempted, waiting, rejected
+        # An alert is attempted until it is done, so only the last one can have reached some recipients and not others.
+        if alert.alert_id != attempted or not waiting:
+            attempted, waiting, rejected = alert.alert_id, everyone, {}
         try:
-            with _connected(settings, context) as server:
-                server.send_message(message)
-        except smtplib.SMTPRecipientsRefused as error:
-            codes = {code for code, _ in error.recipients.values()}
-            raise _smtp_error(min(codes, default=450)) from None
-        except (smtplib.SMTPSenderRefused, smtplib.SMTPDataError) as error:
-            raise _smtp_error(error.smtp_code) from None
-        except (smtplib.SMTPException, OSError) as error:
-            code = f" {error.smtp_code}" if isinstance(error, smtplib.SMTPResponseException) else ""
-            raise TemporaryFailure(f"{type(error).__name__}{code}") from None
+            refused = run_attempt(_refused(settings, context, email_message(alert, settings), waiting))
+        except (
+            aiosmtplib.SMTPException,
+            OSError,
+            ValueError,
+        ) as error:  # the last for an address with control characters
+            cause = error.__cause__ if isinstance(error, aiosmtplib.SMTPConnectError) else None
+            code = f" {error.code}" if isinstance(error, aiosmtplib.SMTPResponseException) else ""
+            raise TemporaryFailure(f"{type(cause or error).__name__}{code}") from None
+        rejected |= {address: code for address, code in refused.items() if 500 <= code < 600}
+        waiting = [address for address in refused if address not in rejected]
+        if failed := refused if waiting else rejected:
+            codes = ", ".join(str(code) for code in sorted(set(failed.values())))
+            reason = f"SMTP {codes} for {len(failed)} of {len(everyone)} recipients"
+            raise TemporaryFailure(reason) if waiting else PermanentFailure(reason)
 
     return send
 
 
-def _connected(settings: DeliverySettings, context: ssl.SSLContext | None) -> smtplib.SMTP:
-    host, port, timeout = settings.smtp_host or "", settings.smtp_port, settings.timeout_seconds
-    server: smtplib.SMTP
-    if settings.smtp_security == "tls":
-        server = smtplib.SMTP_SSL(host, port, timeout=timeout, context=context)
-    else:
-        server = smtplib.SMTP(host, port, timeout=timeout)
-    try:
-        if settings.smtp_security == "starttls":
-            server.starttls(context=context)
-        if settings.smtp_username is not None and settings.smtp_password is not None:
-            server.login(settings.smtp_username, settings.smtp_password.get_secret_value())
-    except BaseException:
-        server.close()
-        raise
-    return server
-
-
-def _smtp_error(code: int) -> Exception:
-    return PermanentFailure(f"SMTP {code}") if code >= 500 else TemporaryFailure(f"SMTP {code}")
+async def _refused(
+    settings: DeliverySettings, context: ssl.SSLContext | None, message: EmailMessage, recipients: list[str]
+) -> dict[str, int]:
+    """Send `message`, and return the recipients that the server refused, with its codes."""
+    password = settings.smtp_password
+    server = aiosmtplib.SMTP(
+        hostname=settings.smtp_host,
+        port=settings.smtp_port,
+        use_tls=settings.smtp_security == "tls",
+        start_tls=settings.smtp_security == "starttls",
+        tls_context=context,
+        username=settings.smtp_username,
+        password=None if password is None else password.get_secret_value(),
+        timeout=None,
+    )
+    async with asyncio.timeout(settings.timeout_seconds) as limit:
+        await server.connect()
+        try:
+            refused, _ = await server.send_message(message, recipients=recipients)
+        except aiosmtplib.SMTPRecipientsRefused as error:
+            return {each.recipient: each.code for each in error.recipients}
+        except (aiosmtplib.SMTPSenderRefused, aiosmtplib.SMTPDataError) as error:
+            return dict.fromkeys(recipients, error.code)
+    # The server has the mail: nothing that it does from here on may have it sent again.
+    with contextlib.suppress(aiosmtplib.SMTPException, OSError):
+        async with asyncio.timeout_at(limit.when()):
+            await server.quit()
+    return {address: response.code for address, response in refused.items()}
 
 
 def email_message(alert: Alert, settings: DeliverySettings) -> EmailMessage:
