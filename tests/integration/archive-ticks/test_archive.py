@@ -7,19 +7,21 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import other_clients
 import pyarrow.parquet as pq
 import pytest
-from kafka import TopicPartition
+from kafka import KafkaProducer, TopicPartition
+from kafka.admin import ConfigResource, ConfigResourceType
 from waiting import ENDS_SECONDS, wait_until
 
 from ticklake import kafka
@@ -70,9 +72,11 @@ def log_of(settings: KafkaSettings, topic: str, partitions: int = 4) -> dict[tup
 
 
 @contextmanager
-def archive(program: Path, environment: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def archive(programs: Path, environment: dict[str, str], log: Path, *code: str) -> Iterator[subprocess.Popen[bytes]]:
+    """The program; `code` is what Python runs in its place."""
+    command = [sys.executable, *code] if code else [programs / "archive-ticks"]
     with log.open("ab") as output:
-        process = subprocess.Popen([program / "archive-ticks"], env=environment, stdout=output, stderr=output)
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
     try:
         yield process
     finally:
@@ -292,6 +296,60 @@ def test_what_retention_removed_stops_its_partition_until_a_person_accepts_it(
         assert stop(process) == 0, (tmp_path / "log").read_text()
     lost = [e for _, e, _ in archived(store, live.names, topic_id) if e.lost]
     assert [(e.partition, e.absent) for e in lost] == [(hit, ((before[hit], before[hit] + 9),))]
+
+
+def test_a_topic_that_had_the_producers_times(
+    stage_env: Environment,
+    programs: Path,
+    tmp_path: Path,
+    kafka_settings: KafkaSettings,
+    live: LiveSettings,
+    store: ObjectStore,
+) -> None:
+    topic = live.names.topic
+    topic_id = kafka.topic_id(kafka_settings, topic)
+    port = _free_port()
+    environment = stage_env(TICKLAKE_METRICS_PORT=str(port), TICKLAKE_ARCHIVE_ROLL_SECONDS="0.3")
+    # It looks again each minute; here twice a second.
+    program = "from archive_ticks import main, service; service._STOPPED_SECONDS = 0.5; main.main()"
+
+    def stamp(kind: str) -> None:
+        change = {"message.timestamp.type": kind}
+        with kafka.admin(kafka_settings) as client:
+            client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, change)])
+
+    def rows() -> int:
+        return sum(r.rows for chain in verify_chain(store, live.names, topic_id).values() for r in chain)
+
+    def send(first: int, year: int = 0) -> None:
+        """50 ticks, with the time of that year."""
+        at = int(datetime(year, 1, 30, tzinfo=UTC).timestamp() * 1000) if year else None
+        producer = KafkaProducer(bootstrap_servers=kafka_settings.bootstrap_servers)
+        for number in range(first, first + 50):
+            producer.send(topic, key=b"AAPL", value=tick("AAPL", number), timestamp_ms=at)
+        producer.close(timeout=60)
+
+    send(0)
+    stamp("CreateTime")
+    send(50, year=2001)
+    with archive(programs, environment, tmp_path / "log", "-c", program) as process:
+        wait_until(lambda: rows() == 50)
+        wait_until(lambda: _values(_get(port, "/metrics")[1], "ticklake_archive_ticks_stopped").count(1.0) == 1)
+        assert "message.timestamp.type=LogAppendTime" in (tmp_path / "log").read_text()
+        send(100, year=2009)
+        stamp("LogAppendTime")
+        send(150)
+        wait_until(lambda: rows() == 200)
+        wait_until(lambda: _values(_get(port, "/metrics")[1], "ticklake_archive_ticks_stopped") == [0.0] * 4)
+        wait_until(lambda: _get(port, "/readyz")[0] == 200)
+        # Times that jump to and fro, in one poll.
+        for number, kind in enumerate(("CreateTime", "LogAppendTime") * 2):
+            stamp(kind)
+            send(200 + 50 * number, year=1980)
+        wait_until(lambda: rows() == 400)
+        assert stop(process) == 0, (tmp_path / "log").read_text()
+    times = [time for *_, table in archived(store, live.names, topic_id) for time in table["append_time"].to_pylist()]
+    assert {time.date() for time in times} <= {datetime.now(UTC).date(), (datetime.now(UTC) - timedelta(days=1)).date()}
 
 
 def test_a_restart_goes_on_after_the_chain_and_repairs_copies(

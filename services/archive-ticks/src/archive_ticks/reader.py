@@ -1,7 +1,7 @@
 """The reading side: the group's consumer, where each partition's chain ends, and what the broker still has."""
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -9,11 +9,10 @@ from kafka import TopicPartition
 from kafka import errors as kafka_errors
 from kafka.structs import OffsetAndMetadata
 
-from archive_ticks.parsing import Message
 from archive_ticks.range_writer import STAGE
 from archive_ticks.settings import RollSettings
 from ticklake import logs
-from ticklake.errors import ConfigurationError, IntegrityError
+from ticklake.errors import IntegrityError
 from ticklake.group_consumer import GroupReader
 from ticklake.kafka import translated_errors
 from ticklake.ledger import chain_ends
@@ -60,21 +59,6 @@ class Reader(GroupReader):
     def member_id(self) -> str:
         """This member's id in the group; empty before the broker has given it one."""
         return str(self._consumer.group_metadata().member_id)
-
-    def poll(self, seconds: float) -> Mapping[int, Sequence[Message]]:
-        """Messages by partition, each with the broker's time.
-
-        Raises:
-            StageError: reading failed; polling again may help.
-            ConfigurationError: the broker rejects this client, or does not stamp messages itself.
-            IntegrityError: a position is outside the log, or the log was cut behind it.
-        """
-        found = super().poll(seconds)
-        if any(messages[0].timestamp_type != 1 for messages in found.values()):
-            raise ConfigurationError(
-                f"topic {self._topic} does not stamp messages itself: set message.timestamp.type=LogAppendTime"
-            )
-        return found
 
     def commit(self, partition: int, next_offset: int) -> None:
         """Commit how far the archive is, for the group's monitoring; that this fails is no error."""

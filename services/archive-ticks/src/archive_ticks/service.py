@@ -2,9 +2,11 @@
 
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
+from archive_ticks.append_times import AppendTimes
 from archive_ticks.group_membership import Membership, describe
 from archive_ticks.metrics import Metrics
 from archive_ticks.offset_ranges import RangeBuilder
@@ -44,7 +46,7 @@ class Archive:
         self._archived: dict[int, int] = {}
         """Next offset of each partition's chain, as far as this process knows."""
         self._stopped: dict[int, str] = {}
-        """Partitions that cannot be archived, and why; the others go on."""
+        """Partitions that are not read, and why; the others go on."""
         self._attempts = Attempts(lambda work: self._metrics.kafka_errors.labels(work).inc(), rejected)
         self._broker_answers = False
         self._held = False
@@ -55,6 +57,7 @@ class Archive:
             store, self._live, self._topic_id, quarantine_into(settings.kafka, store, self._live), self._metrics
         )
         self._reader = Reader(settings.kafka, self._live, settings.roll, self._resume_at)
+        self._append_times = AppendTimes(settings.kafka, self._live.topic)
         self._membership = Membership()
         # The loop must not block for long while the broker is away.
         self._monitoring = settings.kafka.model_copy(update={"timeout_seconds": _MONITOR_TIMEOUT})
@@ -103,8 +106,8 @@ class Archive:
         except IntegrityError as error:
             # What was read of them is read again from the chain's ends, which say where the log is too short.
             log.warning("looking for the place to read from again", reason=str(error))
-            for assignment in self._assignments.values():
-                assignment.revoked = True
+            for dropped in self._assignments.values():
+                dropped.revoked = True
             self._assignments.clear()
             return
         except StageError:
@@ -113,8 +116,24 @@ class Archive:
         for partition, messages in found.items():
             assignment = self._assignments.get(partition)
             if assignment is not None and not assignment.revoked:
-                self._metrics.last_read.labels(str(partition)).set(messages[-1].timestamp / 1000)
-                self._writer.submit(assignment, assignment.builder.add(messages))
+                self._add(assignment, messages)
+
+    def _add(self, assignment: PartitionAssignment, records: Sequence[Any]) -> None:
+        partition, builder = assignment.partition, assignment.builder
+        messages = self._append_times.stamped(partition, records)
+        self._writer.submit(assignment, builder.add(messages))
+        if messages:
+            self._metrics.last_read.labels(str(partition)).set(messages[-1].timestamp / 1000)
+        if len(messages) == len(records):
+            self._metrics.stopped.labels(str(partition)).set(0)
+            return
+        self._reader.start(partition, builder.next_offset)
+        self._stop_partition(
+            partition,
+            f"from offset {builder.next_offset} on its messages have their producers' times: topic {self._live.topic} "
+            "should have message.timestamp.type=LogAppendTime; reading goes on with the first message that the broker "
+            "stamps",
+        )
 
     def _resume_at(self, partition: int) -> int | None:
         assignment = self._assignments.get(partition)
@@ -136,6 +155,9 @@ class Archive:
             self._locate(new)
 
     def _look_at_stopped(self) -> None:
+        for partition in self._stopped.keys() & self._assignments.keys():
+            del self._stopped[partition]
+            self._reader.start(partition, self._assignments[partition].builder.next_offset)
         if self._stopped:
             self._locate(self._stopped)
 
@@ -250,7 +272,8 @@ class Archive:
         return self._writer.alive and self._heartbeat.alive()
 
     def _ready(self) -> bool:
-        located = self._reader.joined and self._reader.assigned <= self._assignments.keys()
+        all_read = self._reader.assigned <= self._assignments.keys() and not self._stopped
+        located = self._reader.joined and all_read
         return located and self._membership.whole and self._broker_answers and not self._writer.failing
 
 

@@ -149,11 +149,8 @@ def _email(settings: DeliverySettings) -> Send:
             attempted, waiting, rejected = alert.alert_id, everyone, {}
         try:
             refused = run_attempt(_refused(settings, context, email_message(alert, settings), waiting))
-        except (
-            aiosmtplib.SMTPException,
-            OSError,
-            ValueError,
-        ) as error:  # the last for an address with control characters
+        except (aiosmtplib.SMTPException, OSError, ValueError) as error:
+            # ValueError: an address with control characters.
             cause = error.__cause__ if isinstance(error, aiosmtplib.SMTPConnectError) else None
             code = f" {error.code}" if isinstance(error, aiosmtplib.SMTPResponseException) else ""
             raise TemporaryFailure(f"{type(cause or error).__name__}{code}") from None
