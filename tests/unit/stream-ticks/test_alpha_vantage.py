@@ -383,6 +383,22 @@ class Kept:
         return 0
 
 
+def sending(chosen: StreamSettings, kept: Kept) -> Sender:
+    metrics = Metrics(CollectorRegistry())
+    return Sender(kept, "topic", chosen.stream.symbols, "run", Source.ALPHA_VANTAGE, metrics, Pulse())
+
+
+def test_a_round_that_takes_longer_than_a_day_is_said(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    chosen = StreamSettings(
+        stream=StreamOptions.model_validate({"symbols": ",".join(f"S{number}" for number in range(503))}),
+        alpha_vantage=settings(server),
+    )
+    stop = threading.Event()
+    stop.set()
+    stream_quotes(chosen, sending(chosen, Kept()), stop)
+    assert "daily_limit=25 days_for_a_round=20.1" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("symbols", ["NOPE", "NOPE,IBM"])
 def test_one_empty_answer_ends_nothing(server: Server, symbols: str, capsys: pytest.CaptureFixture[str]) -> None:
     server.answer, server.by_symbol = (200, quote_json()), {"NOPE": (200, json.dumps({"Global Quote": {}}))}
@@ -390,14 +406,14 @@ def test_one_empty_answer_ends_nothing(server: Server, symbols: str, capsys: pyt
         stream=StreamOptions.model_validate({"symbols": symbols, "interval": 0.01}),
         alpha_vantage=settings(server, daily_limit=10**9, minute_limit=10**9, spacing_seconds=0.01),
     )
-    kept, metrics, stop = Kept(), Metrics(CollectorRegistry()), threading.Event()
-    sender = Sender(kept, "topic", chosen.stream.symbols, "run", Source.ALPHA_VANTAGE, metrics, Pulse())
+    kept, stop = Kept(), threading.Event()
+    sender = sending(chosen, kept)
     thread = threading.Thread(target=stream_quotes, args=(chosen, sender, stop))
     thread.start()
     try:
         if "IBM" in symbols:
             wait_until(lambda: kept.keys == [b"IBM"], alive=thread.is_alive)
-        unknown = metrics.source_errors.labels("unknown_symbol")
+        unknown = sender.metrics.source_errors.labels("unknown_symbol")
         wait_until(lambda: unknown._value.get() == 1)
         thread.join(1)
         assert thread.is_alive()

@@ -67,6 +67,21 @@ def test_a_live_flow_stays_with_the_wall_clock_when_it_is_set(
     assert capsys.readouterr().out.count("wall clock") == 1
 
 
+def test_each_of_many_symbols_gets_ticks() -> None:
+    symbols = ["BRK-B", "BF.B", "^GSPC", "M&M.NS", *(f"S{number}" for number in range(499))]
+    options = StreamOptions.model_validate({"symbols": ",".join(symbols).lower(), "interval": 0.05})
+    with streamed(options) as (kept, _):
+        wait_until(lambda: len(kept.ticks) >= 3 * 503)
+    assert [tick.symbol for tick in kept.ticks[: 3 * 503]] == symbols * 3
+
+
+def test_symbols_that_a_set_end_leaves_no_tick_for_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    options = StreamOptions.model_validate({"symbols": "AAPL,MSFT,IBM", "interval": 0.05, "max_ticks": 2})
+    with streamed(options) as (kept, _):
+        wait_until(lambda: len(kept.ticks) == 2)
+    assert "symbols=['IBM']" in capsys.readouterr().out
+
+
 def test_a_flow_with_a_set_end_has_the_same_times_whatever_the_clock_does() -> None:
     offset = [0.0]
     options = StreamOptions.model_validate({"symbols": "AAPL", "interval": 0.05, "max_ticks": 20})

@@ -109,6 +109,10 @@ def stream_quotes(settings: StreamSettings, sender: Sender, stop: threading.Even
     pace = Pace(settings.alpha_vantage, len(options.symbols), options.interval, time.monotonic)
     ticks = {symbol: QuoteTicks(symbol, sender.producer_run) for symbol in options.symbols}
     turns = Turns(options.symbols, time.monotonic)
+    daily = settings.alpha_vantage.daily_limit
+    if daily < len(options.symbols):
+        days = round(len(options.symbols) / daily, 1)
+        log.warning("the daily limit is less than a round of all symbols", daily_limit=daily, days_for_a_round=days)
     started = time.monotonic()
     client = Client(settings.alpha_vantage)
     while not stop.is_set():

@@ -56,6 +56,8 @@ def stream_simulated(
         first_event_time=datetime.fromtimestamp(start).astimezone().isoformat(),
         ticks=total,
     )
+    if total is not None and total < count:
+        log.warning("symbols get no tick, as there are more of them than ticks", symbols=list(sender.symbols[total:]))
     # The monotonic clock stands still while the machine is suspended and does not follow the wall clock when it is set.
     clock, anchor = (wall_clock, start) if free else (time.monotonic, time.monotonic())
     done = 0
