@@ -1,6 +1,8 @@
 """The stream against the real broker: what it sends, when it ends, what it says."""
 
 import json
+import os
+import re
 import signal
 import socket
 import subprocess
@@ -103,10 +105,23 @@ def test_sigterm_ends_with_everything_confirmed(
     assert abs(datetime.now(UTC) - newest) < timedelta(seconds=15)
 
 
+HANGING_NAMES = """
+import os, socket, time
+real = socket.getaddrinfo
+def getaddrinfo(*args, **more):
+    while os.path.exists(os.environ["NAMES_HANG"]):
+        time.sleep(0.1)
+    return real(*args, **more)
+socket.getaddrinfo = getaddrinfo
+"""
+"""A module that the program imports at its start: names have no answer while there is a file."""
+
+
 def test_a_stop_while_kafka_is_away_is_one_line(
     stage_env: Environment, programs: Path, local_tools: platform.Tools, tmp_path: Path
 ) -> None:
-    names = LiveSettings(namespace="away").names
+    names, hang, port = LiveSettings(namespace="away").names, tmp_path / "hang", _free_port()
+    (tmp_path / "sitecustomize.py").write_text(HANGING_NAMES)
     broker = PasswordBroker(local_tools, tmp_path)
     broker.start_again()
     try:
@@ -114,14 +129,19 @@ def test_a_stop_while_kafka_is_away_is_one_line(
         environment = stage_env(
             TICKLAKE_KAFKA_BOOTSTRAP_SERVERS=broker.bootstrap_servers,
             TICKLAKE_LIVE_NAMESPACE="away",
-            TICKLAKE_METRICS_PORT="0",
-            TICKLAKE_STREAM_RATE="2000",
+            TICKLAKE_METRICS_PORT=str(port),
+            TICKLAKE_STREAM_RATE="200",
+            PYTHONPATH=os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]),
+            NAMES_HANG=str(hang),
         )
         with subprocess.Popen(
             [programs / "stream-ticks"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         ) as process:
             wait_until(lambda: read(broker.settings, names.topic), alive=lambda: process.poll() is None)
+            # As in a cluster whose DNS is away too: the library's thread hangs, and does not end with its client.
+            hang.touch()
             broker.kill()
+            wait_until(lambda: int(re.findall(r"ticks_unconfirmed (\d+)", _get(port, "/metrics"))[0]) > 100)
             asked = time.monotonic()
             process.send_signal(signal.SIGTERM)
             output, errors = process.communicate(timeout=ENDS_SECONDS)
