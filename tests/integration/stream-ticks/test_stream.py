@@ -1,10 +1,13 @@
 """The stream against the real broker: what it sends, when it ends, what it says."""
 
 import json
+import os
+import re
 import signal
 import socket
 import subprocess
 import threading
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -16,6 +19,7 @@ from urllib.parse import parse_qs, urlsplit
 import pyarrow as pa
 import pytest
 from kafka import TopicPartition
+from own_servers import PasswordBroker
 from waiting import ENDS_SECONDS, wait_until
 
 from stream_ticks.simulator import Start
@@ -25,6 +29,8 @@ from ticklake.catalog import LakeTables, matching
 from ticklake.records import Source, Tick
 from ticklake.settings import CatalogSettings, KafkaSettings, LiveSettings, StoreSettings
 from ticklake.tables import DAILY_ANALYTICS, arrow_schema, namespace_of
+from ticklake.topics import live_topics
+from ticklake_local import platform
 
 Environment = Callable[..., dict[str, str]]
 SYMBOLS = ("AAPL", "MSFT", "GOOGL", "AMZN", "META", "TSLA", "NVDA", "INTC")
@@ -97,6 +103,53 @@ def test_sigterm_ends_with_everything_confirmed(
     assert len(keys) == confirmed
     newest = max(Tick.model_validate_json(r.value).event_time for r in records)
     assert abs(datetime.now(UTC) - newest) < timedelta(seconds=15)
+
+
+HANGING_NAMES = """
+import os, socket, time
+real = socket.getaddrinfo
+def getaddrinfo(*args, **more):
+    while os.path.exists(os.environ["NAMES_HANG"]):
+        time.sleep(0.1)
+    return real(*args, **more)
+socket.getaddrinfo = getaddrinfo
+"""
+"""A module that the program imports at its start: names have no answer while there is a file."""
+
+
+def test_a_stop_while_kafka_is_away_is_one_line(
+    stage_env: Environment, programs: Path, local_tools: platform.Tools, tmp_path: Path
+) -> None:
+    names, hang, port = LiveSettings(namespace="away").names, tmp_path / "hang", _free_port()
+    (tmp_path / "sitecustomize.py").write_text(HANGING_NAMES)
+    broker = PasswordBroker(local_tools, tmp_path)
+    broker.start_again()
+    try:
+        kafka.ensure_topics(broker.settings, live_topics(names))
+        environment = stage_env(
+            TICKLAKE_KAFKA_BOOTSTRAP_SERVERS=broker.bootstrap_servers,
+            TICKLAKE_LIVE_NAMESPACE="away",
+            TICKLAKE_METRICS_PORT=str(port),
+            TICKLAKE_STREAM_RATE="200",
+            PYTHONPATH=os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]),
+            NAMES_HANG=str(hang),
+        )
+        with subprocess.Popen(
+            [programs / "stream-ticks"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            wait_until(lambda: read(broker.settings, names.topic), alive=lambda: process.poll() is None)
+            # As in a cluster whose DNS is away too: the library's thread hangs, and does not end with its client.
+            hang.touch()
+            broker.kill()
+            wait_until(lambda: int(re.findall(r"ticks_unconfirmed (\d+)", _get(port, "/metrics"))[0]) > 100)
+            asked = time.monotonic()
+            process.send_signal(signal.SIGTERM)
+            output, errors = process.communicate(timeout=ENDS_SECONDS)
+        assert (process.returncode, errors.count("\n")) == (1, 1), output + errors
+        assert "Kafka does not answer" in errors
+        assert time.monotonic() - asked < 20
+    finally:
+        broker.stop()
 
 
 def test_an_absent_broker_and_contradictions_are_one_line(

@@ -1,12 +1,15 @@
 """The library's Kafka and store clients against the real servers."""
 
+import gc
 import hashlib
+import sys
 import threading
 from typing import Any
 
 import other_clients
 import pytest
 from kafka import TopicPartition
+from waiting import SECONDS
 
 from ticklake import kafka
 from ticklake.errors import ConfigurationError, StageError
@@ -64,6 +67,34 @@ def test_an_error_is_not_hidden_by_what_is_not_delivered(kafka_settings: KafkaSe
 
     with pytest.raises(StageError, match=r"^the stage's own$"):
         fail()
+
+
+def test_a_hanging_connection_leaves_no_error_behind(
+    kafka_settings: KafkaSettings, live: LiveSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unraisable: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda caught: unraisable.append(caught.exc_value))
+    released, entered = threading.Event(), threading.Event()
+
+    def hang(**_: object) -> None:
+        # As the library's thread does where a name's server does not answer.
+        entered.set()
+        released.wait(SECONDS)
+
+    def fail() -> None:
+        with kafka.ConfirmedProducer(kafka_settings, "test", linger_ms=20_000) as producer:
+            producer.send(live.names.topic, key=b"A", value=b"waits for its batch to fill")
+            monkeypatch.setattr(producer._producer._sender, "run_once", hang)
+            assert entered.wait(SECONDS)
+            raise StageError("the stage's own")
+
+    try:
+        with pytest.raises(StageError, match=r"^the stage's own$"):
+            fail()
+        gc.collect()
+    finally:
+        released.set()
+    assert unraisable == []
 
 
 def test_a_missing_topic_is_a_configuration_error(kafka_settings: KafkaSettings) -> None:

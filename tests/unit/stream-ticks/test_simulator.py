@@ -43,11 +43,13 @@ def test_prices_have_four_decimals_and_stay_above_zero() -> None:
     assert rounds.volumes.min() >= 1
 
 
-def test_event_times_are_even_and_can_be_skipped() -> None:
+def test_event_times_are_even_and_can_be_moved() -> None:
     simulator = Simulator(STARTS, 1, OPEN, 0.8)
     assert (simulator.next(6).event_ms - OPEN).tolist() == [0, 0, 1, 2, 3, 4]
-    simulator.skip(1000)
+    simulator.move(800)
     assert (simulator.next(2).event_ms - OPEN).tolist() == [804, 805]
+    simulator.move(-1000)
+    assert (simulator.next(2).event_ms - OPEN).tolist() == [-194, -193]
 
 
 @pytest.mark.parametrize(

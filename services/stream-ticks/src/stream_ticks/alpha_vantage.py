@@ -1,16 +1,20 @@
 """Quotes from Alpha Vantage: its limits respected, its errors inside HTTP 200 understood, the key in no log."""
 
+import asyncio
 import json
 import logging
+import re
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import httpx
 from pydantic import TypeAdapter
 
 from stream_ticks.settings import AlphaVantageSettings
-from ticklake.backoff import equal_jitter, exponential
+from ticklake.backoff import equal_jitter, exponential, retry_after_seconds
 from ticklake.errors import ConfigurationError
 from ticklake.records import Price, TickVolume
 
@@ -18,6 +22,13 @@ _PRICE, _VOLUME = TypeAdapter[float](Price), TypeAdapter[int](TickVolume)
 _DAY, _MINUTE = 86_400.0, 60.0
 _LONGEST_WAIT = 3600.0
 _ERROR_WAIT_FIRST, _ERROR_WAIT_LAST = 3.0, 450.0
+_MOST_BYTES = 64 * 1024
+"""Of an answer; a quote has some 400."""
+_MOST_CHARACTERS = 300
+"""Of a reason in a log line."""
+_MOST_REJECTIONS = 3
+"""HTTP 401 or 403 so many times in a row is the key's; once, it can be a proxy's."""
+_WRONG_KEY = re.compile(r"\bapi ?key\b.{0,30}\b(invalid|missing)\b|\b(invalid|missing)\b.{0,20}\bapi ?key\b")
 
 
 @dataclass(frozen=True)
@@ -28,6 +39,7 @@ class Quote:
     day_volume: int
     """Shares traded since the session's open."""
     trading_day: str
+    """ISO 8601."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +53,7 @@ class Limited:
 
 @dataclass(frozen=True)
 class Unknown:
-    """There is no such symbol."""
+    """An answer without a quote, as for a symbol that there is not; a known one can get it once."""
 
 
 @dataclass(frozen=True)
@@ -63,71 +75,91 @@ class Client:
         # httpx logs each request with its whole URL.
         for name in ("httpx", "httpcore"):
             logging.getLogger(name).setLevel(logging.WARNING)
-        self._url = str(settings.base_url)
-        self._http = httpx.Client(timeout=settings.timeout_seconds)
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._http.close()
+        self._url, self._seconds = str(settings.base_url), settings.timeout_seconds
+        self._tls = httpx.create_ssl_context()
+        self._accepted = False
+        self._rejections = 0
 
     def quote(self, symbol: str) -> Answer:
         """The latest quote of `symbol`.
 
         Raises:
-            ConfigurationError: the key is wrong or may not be used for this.
+            ConfigurationError: the key, which has given no quote in this process, is wrong.
         """
         try:
-            response = self._http.get(
-                self._url, params={"function": "GLOBAL_QUOTE", "symbol": symbol, "apikey": self._key}
-            )
-        except httpx.HTTPError as error:
+            status, after, content = asyncio.run(self._get(symbol))
+        except (httpx.HTTPError, OSError) as error:
             return Failed(f"no answer: {type(error).__name__}")
-        if response.status_code in (401, 403):
-            raise ConfigurationError(_wrong_key(f"HTTP {response.status_code}"))
-        if response.status_code == httpx.codes.TOO_MANY_REQUESTS:
-            after = response.headers.get("Retry-After", "")
-            return Limited("HTTP 429", daily=False, seconds=float(after) if after.isdigit() else _MINUTE)
-        if response.status_code != httpx.codes.OK:
-            return Failed(f"HTTP {response.status_code}")
+        if status in (401, 403):
+            self._rejections += 1
+            return self._rejected(f"HTTP {status}", certain=self._rejections >= _MOST_REJECTIONS)
+        self._rejections = 0
+        if status == httpx.codes.TOO_MANY_REQUESTS:
+            seconds = retry_after_seconds(after, datetime.now(UTC)) or _MINUTE
+            return Limited("HTTP 429", daily=False, seconds=min(seconds, _LONGEST_WAIT))
+        if status != httpx.codes.OK:
+            return Failed(f"HTTP {status}")
+        if len(content) > _MOST_BYTES:
+            return Failed("the answer is too long")
         try:
-            body = json.loads(response.content)
-        except ValueError:
+            body = json.loads(content)
+        except (ValueError, RecursionError):
             return Failed("the answer is no JSON")
-        return self._understand(body) if isinstance(body, dict) else Failed("the answer is no JSON object")
+        return self._understand(body, symbol) if isinstance(body, dict) else Failed("the answer is no JSON object")
 
-    def _understand(self, body: dict[str, object]) -> Answer:
-        for field in ("Note", "Information"):
+    async def _get(self, symbol: str) -> tuple[int, str | None, bytes]:
+        """Status, Retry-After and body, of which no more is read than needed to see that it is too long."""
+        # httpx's own timeouts are for each read alone: a server that drips would hold the call for ever.
+        async with asyncio.timeout(self._seconds), httpx.AsyncClient(verify=self._tls, timeout=self._seconds) as http:
+            parameters = {"function": "GLOBAL_QUOTE", "symbol": symbol, "apikey": self._key}
+            plain = {"Accept-Encoding": "identity"}
+            async with http.stream("GET", self._url, params=parameters, headers=plain) as response:
+                content = b""
+                if response.status_code == httpx.codes.OK:
+                    async for part in response.aiter_raw():
+                        content += part
+                        if len(content) > _MOST_BYTES:
+                            break
+                return response.status_code, response.headers.get("Retry-After"), content
+
+    def _understand(self, body: dict[str, object], symbol: str) -> Answer:
+        for field in ("Note", "Information", "Error Message"):
             if field in body:
-                return self._notice(str(body[field]).replace(self._key, "…"))
-        if "Error Message" in body:
-            text = str(body["Error Message"]).replace(self._key, "…")
-            if "apikey" in text.lower().replace(" ", ""):
-                raise ConfigurationError(_wrong_key(text))
-            return Unknown()
-        quote = body.get("Global Quote")
+                text = str(body[field]).replace(self._key, "…")[:_MOST_CHARACTERS]
+                return self._notice(text, is_error=field == "Error Message")
+        quote: Any = body.get("Global Quote")
         if quote == {}:
             return Unknown()
         try:
-            assert isinstance(quote, dict)  # noqa: S101
-            price = _PRICE.validate_python(float(quote["05. price"]))
-            volume = _VOLUME.validate_python(int(quote["06. volume"]))
-            return Quote(price, volume, str(quote["07. latest trading day"]))
-        except (AssertionError, KeyError, TypeError, ValueError):
+            # Classes of shares have a dot or a dash.
+            if str(quote["01. symbol"]).upper().replace(".", "-") != symbol.upper().replace(".", "-"):
+                return Failed("the answer is for another symbol")
+            day = date.fromisoformat(quote["07. latest trading day"])
+            if day > datetime.now(UTC).date() + timedelta(days=1):
+                return Failed("the answer's trading day is in the future")
+            price = _PRICE.validate_python(float(str(quote["05. price"])))
+            volume = _VOLUME.validate_python(int(str(quote["06. volume"])))
+        except (KeyError, TypeError, ValueError):
             return Failed("the answer has no readable quote")
+        self._accepted = True
+        return Quote(price, volume, day.isoformat())
 
-    def _notice(self, text: str) -> Answer:
+    def _notice(self, text: str, *, is_error: bool) -> Answer:
         lower = text.lower()
-        if any(word in lower for word in ("sparingly", "per second", "per minute")):
-            return Limited(text, daily=False)
-        if "per day" in lower or "daily" in lower:
+        if _WRONG_KEY.search(lower):
+            return self._rejected(text, certain=True)
+        if is_error:
+            return Unknown() if "invalid api call" in lower else Failed(text)
+        short = any(word in lower for word in ("sparingly", "per second", "per minute"))
+        if not short and ("per day" in lower or "daily" in lower):
             return Limited(text, daily=True, seconds=_LONGEST_WAIT)
-        if any(word in lower.replace(" ", "") for word in ("apikey", "premium", "demo")):
-            raise ConfigurationError(_wrong_key(text))
         return Limited(text, daily=False)
 
-
-def _wrong_key(text: str) -> str:
-    return f"Alpha Vantage rejects the key ({text[:200]}): check TICKLAKE_ALPHA_VANTAGE_API_KEY"
+    def _rejected(self, text: str, *, certain: bool) -> Failed:
+        """A key that has given a quote is not wrong, whatever an answer says."""
+        if certain and not self._accepted:
+            raise ConfigurationError(f"Alpha Vantage rejects the key ({text}): check TICKLAKE_ALPHA_VANTAGE_API_KEY")
+        return Failed(text)
 
 
 class Pace:

@@ -2,18 +2,24 @@
 
 import threading
 import time
+from collections import deque
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
-from stream_ticks.alpha_vantage import Client, Failed, Limited, Pace, Quote, Unknown
+from stream_ticks.alpha_vantage import Client, Limited, Pace, Quote, Unknown
 from stream_ticks.sender import Sender
 from stream_ticks.settings import StreamSettings
 from ticklake import logs
+from ticklake.backoff import exponential
 from ticklake.errors import ConfigurationError
 from ticklake.records import Source, Tick
 
 log = logs.get(__name__)
 
 _CHECK_SECONDS = 0.5
+_UNKNOWN_FIRST, _UNKNOWN_LAST = 300.0, 86_400.0
+_CERTAIN = 3
+"""So many answers in a row make certain that a symbol is unknown."""
 
 
 class QuoteTicks:
@@ -25,7 +31,7 @@ class QuoteTicks:
     """
 
     def __init__(self, symbol: str, producer_run: str) -> None:
-        self._symbol, self._run = symbol, producer_run
+        self.symbol, self._run = symbol, producer_run
         self._last: Quote | None = None
         self._sequence = 0
 
@@ -39,7 +45,7 @@ class QuoteTicks:
             same_day = quote.trading_day == last.trading_day
             volume = max(0, quote.day_volume - last.day_volume) if same_day else quote.day_volume
         tick = Tick(
-            symbol=self._symbol,
+            symbol=self.symbol,
             price=quote.price,
             volume=volume,
             event_time=now,
@@ -51,57 +57,100 @@ class QuoteTicks:
         return tick
 
 
+class Turns:
+    """Which symbol to ask for: one after the other, one that is unknown ever more rarely, at least once a day.
+
+    Args:
+        clock: a monotonic clock, in seconds.
+    """
+
+    def __init__(self, symbols: Iterable[str], clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._unknown = dict.fromkeys(symbols, 0)
+        self._not_before = dict.fromkeys(self._unknown, float("-inf"))
+        self._queue = deque(self._unknown)
+        self._any_known = False
+
+    def next(self) -> str | None:
+        """The symbol to ask for; None while all wait."""
+        now = self._clock()
+        for _ in self._unknown:
+            self._queue.rotate(-1)
+            if self._not_before[self._queue[-1]] <= now:
+                return self._queue[-1]
+        return None
+
+    def known(self, symbol: str) -> None:
+        """Note that there was a quote."""
+        self._unknown[symbol], self._any_known = 0, True
+
+    def unknown(self, symbol: str) -> float:
+        """Note that there was none; returns for how many seconds it is left out.
+
+        Raises:
+            ConfigurationError: it is certain that no symbol is known.
+        """
+        self._unknown[symbol] += 1
+        if not self._any_known and min(self._unknown.values()) >= _CERTAIN:
+            raise ConfigurationError("Alpha Vantage knows none of TICKLAKE_STREAM_SYMBOLS")
+        seconds = exponential(self._unknown[symbol] - 1, _UNKNOWN_FIRST, _UNKNOWN_LAST)
+        self._not_before[symbol] = self._clock() + seconds
+        return seconds
+
+
 def stream_quotes(settings: StreamSettings, sender: Sender, stop: threading.Event) -> None:
     """Ask for one symbol after the other, as fast as the limits allow, until `stop` is set or the end in the options.
 
     Raises:
-        ConfigurationError: the key is wrong, or no symbol is known.
+        ConfigurationError: the key is wrong, or it is certain that no symbol is known.
         StageError: a tick cannot be delivered.
     """
     options = settings.stream
     pace = Pace(settings.alpha_vantage, len(options.symbols), options.interval, time.monotonic)
-    symbols = {symbol: QuoteTicks(symbol, sender.producer_run) for symbol in options.symbols}
-    turn = list(symbols)
+    ticks = {symbol: QuoteTicks(symbol, sender.producer_run) for symbol in options.symbols}
+    turns = Turns(options.symbols, time.monotonic)
+    daily = settings.alpha_vantage.daily_limit
+    if daily < len(options.symbols):
+        days = round(len(options.symbols) / daily, 1)
+        log.warning("the daily limit is less than a round of all symbols", daily_limit=daily, days_for_a_round=days)
     started = time.monotonic()
     client = Client(settings.alpha_vantage)
-    try:
-        while not stop.is_set():
-            sender.check()
-            if options.max_ticks and sender.sent >= options.max_ticks:
-                return
-            if options.duration_event_seconds and time.monotonic() - started >= options.duration_event_seconds:
-                return
-            if wait := pace.wait_seconds():
-                stop.wait(min(wait, _CHECK_SECONDS))
-                continue
-            symbol = turn.pop(0)
-            if _ask(client, pace, symbol, symbols[symbol], sender):
-                turn.append(symbol)
-            if not turn:
-                raise ConfigurationError("Alpha Vantage knows none of TICKLAKE_STREAM_SYMBOLS")
-    finally:
-        client.close()
+    while not stop.is_set():
+        sender.check()
+        if options.max_ticks and sender.sent >= options.max_ticks:
+            return
+        if options.duration_event_seconds and time.monotonic() - started >= options.duration_event_seconds:
+            return
+        if wait := pace.wait_seconds():
+            stop.wait(min(wait, _CHECK_SECONDS))
+        elif (symbol := turns.next()) is None:
+            stop.wait(_CHECK_SECONDS)
+        else:
+            _ask(client, pace, turns, ticks[symbol], sender)
 
 
-def _ask(client: Client, pace: Pace, symbol: str, ticks: QuoteTicks, sender: Sender) -> bool:
-    """One call; returns whether to ask for this symbol again."""
+def _ask(client: Client, pace: Pace, turns: Turns, ticks: QuoteTicks, sender: Sender) -> None:
+    symbol = ticks.symbol
     pace.spend()
     answer = client.quote(symbol)
     if isinstance(answer, Quote):
         pace.succeeded()
-        now = datetime.now(UTC)
-        tick = ticks.tick(answer, now)
+        turns.known(symbol)
+        tick = ticks.tick(answer, datetime.now(UTC))
         if tick is not None:
             message = (symbol.encode(), tick.model_dump_json().encode())
             sender.send([message], int(tick.event_time.timestamp() * 1000))
-        return True
-    if isinstance(answer, Unknown):
+    elif isinstance(answer, Unknown):
         pace.succeeded()
         sender.metrics.source_errors.labels("unknown_symbol").inc()
-        log.error("Alpha Vantage does not know this symbol, going on without it", symbol=symbol)
-        return False
-    sender.metrics.source_errors.labels("limited" if isinstance(answer, Limited) else "failed").inc()
-    if isinstance(answer, Limited):
+        if (seconds := turns.unknown(symbol)) == _UNKNOWN_FIRST:
+            log.error(
+                "Alpha Vantage does not know this symbol, asking for it ever more rarely",
+                symbol=symbol,
+                seconds=round(seconds),
+            )
+    elif isinstance(answer, Limited):
+        sender.metrics.source_errors.labels("limited").inc()
         seconds = pace.limited(answer)
         log.warning(
             "Alpha Vantage's limit is reached",
@@ -109,9 +158,9 @@ def _ask(client: Client, pace: Pace, symbol: str, ticks: QuoteTicks, sender: Sen
             seconds=round(seconds),
             limit="day" if answer.daily else "short",
         )
-    elif isinstance(answer, Failed):
+    else:
+        sender.metrics.source_errors.labels("failed").inc()
         seconds = pace.failed()
         log.warning(
             "Alpha Vantage failed, will ask again", symbol=symbol, reason=answer.reason, seconds=round(seconds, 1)
         )
-    return True

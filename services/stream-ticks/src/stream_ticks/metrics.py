@@ -26,7 +26,8 @@ class Metrics:
         self.unconfirmed = gauge("unconfirmed", "Ticks that Kafka has not confirmed")
         self.send_errors = counter("send_errors", "Ticks that could not be sent")
         self.source_errors = counter("source_errors", "Failed calls of the source", "kind")
-        self.skipped = counter("skipped_rounds", "Rounds left out after a pause")
+        self.skipped = counter("skipped_rounds", "Rounds left out after a pause or a step of the wall clock forwards")
+        self.set_back = counter("clock_set_back", "Times that event time went back with the wall clock")
         self.last_event = gauge("last_event_timestamp_seconds", "Event time of the newest tick")
         self.last_confirmed = gauge("last_confirmed_timestamp_seconds", "When Kafka last confirmed ticks")
         self.send_seconds = make.histogram(

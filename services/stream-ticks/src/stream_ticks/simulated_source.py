@@ -3,7 +3,7 @@
 import math
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from itertools import islice
 
@@ -18,21 +18,35 @@ _CHUNK_TICKS = 2000
 _CHECK_SECONDS = 0.5
 _SHORTEST_SLEEP = 0.01
 """At high rates several rounds go at a time: one by one they would cost more in overhead than in work."""
-_BEHIND_SECONDS = 1.0
+_OFF_SECONDS = 1.0
+"""How far a live flow's event time may be from the wall clock."""
 
 
-def stream_simulated(options: StreamOptions, starts: Sequence[Start], sender: Sender, stop: threading.Event) -> None:
+def stream_simulated(
+    options: StreamOptions,
+    starts: Sequence[Start],
+    sender: Sender,
+    stop: threading.Event,
+    wall_clock: Callable[[], float] = time.time,
+) -> None:
     """Send rounds when they are due, until `stop` is set or the end that the options set.
 
-    A live flow that was held up (Kafka away) leaves out what it missed, since its ticks carry the time; one whose
-    start or end is set sends every round, late or not, so that it has the same ticks each time.
+    A live flow's ticks carry the time: where it was held up (Kafka away, the machine suspended) or the wall clock was
+    set, it goes on at the wall clock, forwards or back. One whose start or end is set sends every round, late or not,
+    so that it has the same ticks each time.
+
+    Args:
+        wall_clock: seconds since 1970.
+
+    Raises:
+        StageError: a tick cannot be delivered.
     """
     count = len(sender.symbols)
     clock_step = count / options.rate if options.rate else options.interval / options.speed_up
     event_step = clock_step * options.speed_up
     total = _total_ticks(options, count, event_step)
     free = options.start_event_time is None and options.speed_up == 1 and total is None
-    start = options.start_event_time.timestamp() if options.start_event_time else time.time()
+    start = options.start_event_time.timestamp() if options.start_event_time else wall_clock()
     simulator = Simulator(starts, options.seed, math.floor(start * 1000), event_step * 1000)
     encoder = Encoder(sender.symbols, sender.producer_run, sender.source)
     log.info(
@@ -42,23 +56,37 @@ def stream_simulated(options: StreamOptions, starts: Sequence[Start], sender: Se
         first_event_time=datetime.fromtimestamp(start).astimezone().isoformat(),
         ticks=total,
     )
-    anchor, done = time.monotonic(), 0
+    if total is not None and total < count:
+        log.warning("symbols get no tick, as there are more of them than ticks", symbols=list(sender.symbols[total:]))
+    # The monotonic clock stands still while the machine is suspended and does not follow the wall clock when it is set.
+    clock, anchor = (wall_clock, start) if free else (time.monotonic, time.monotonic())
+    done = 0
     while not stop.is_set() and (total is None or sender.sent < total):
-        due = math.floor((time.monotonic() - anchor) / clock_step) + 1 - done
-        if due <= 0:
-            stop.wait(min(_CHECK_SECONDS, max(_SHORTEST_SLEEP, anchor + done * clock_step - time.monotonic())))
+        late = clock() - (anchor + done * clock_step)
+        if free and not -clock_step - _OFF_SECONDS <= late <= _OFF_SECONDS:
+            _follow(late, clock_step, simulator, sender)
+            anchor, late = anchor + late, 0.0
+        if late < 0:
+            stop.wait(min(_CHECK_SECONDS, max(_SHORTEST_SLEEP, -late)))
             sender.check()
             continue
-        if free and (due - 1) * clock_step > _BEHIND_SECONDS:
-            log.warning("fell behind, leaving out rounds", rounds=due - 1)
-            simulator.skip(due - 1)
-            sender.metrics.skipped.inc(due - 1)
-            anchor += (due - 1) * clock_step
-            due = 1
+        due = math.floor(late / clock_step) + 1
         rounds = simulator.next(min(due, max(1, _CHUNK_TICKS // count)))
         done += len(rounds.event_ms)
         left = None if total is None else total - sender.sent
         sender.send(islice(encoder.messages(rounds), left), int(rounds.event_ms[-1]))
+
+
+def _follow(seconds: float, step: float, simulator: Simulator, sender: Sender) -> None:
+    """Move event time by `seconds` to the wall clock."""
+    simulator.move(round(seconds * 1000))
+    if seconds > 0:
+        rounds = math.floor(seconds / step)
+        log.warning("fell behind the wall clock, leaving out rounds", rounds=rounds, seconds=round(seconds, 1))
+        sender.metrics.skipped.inc(rounds)
+    else:
+        log.warning("the wall clock was set back, and event time with it", seconds=round(-seconds, 1))
+        sender.metrics.set_back.inc()
 
 
 def _total_ticks(options: StreamOptions, symbols: int, event_step: float) -> int | None:

@@ -68,9 +68,9 @@ class Simulator:
             np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(2)
         )
 
-    def skip(self, rounds: int) -> None:
-        """Leave out the event times of `rounds` rounds."""
-        self._start_ms += round(rounds * self._step_ms)
+    def move(self, milliseconds: int) -> None:
+        """Move the event times of all further rounds, back where negative."""
+        self._start_ms += milliseconds
 
     def next(self, rounds: int) -> Rounds:
         """The next `rounds` rounds."""

@@ -128,6 +128,9 @@ class ConfirmedProducer:
             self._producer._sender.join(_CLOSE_SECONDS)
             with suppress(kafka_errors.KafkaError):
                 self._producer.close(timeout=0)
+            # Where the library's thread hangs, `close` fails, and would again when Python collects the object: with a
+            # traceback, after the stage's own line.
+            self._producer._closed = True
 
     def send(
         self, topic: str, *, key: bytes | None, value: bytes, headers: Headers = (), partition: int | None = None

@@ -1,6 +1,7 @@
 """Typed settings from `TICKLAKE_…` variables. Only an entry point creates them; the rest is handed what it needs."""
 
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
@@ -24,14 +25,18 @@ def settings_config(prefix: str) -> SettingsConfigDict:
 def _split(value: Any) -> Any:
     if not isinstance(value, str):
         return value
-    given = tuple(part.strip() for part in value.split(",") if part.strip())
-    if rejected := [symbol for symbol in given if not re.fullmatch(SYMBOL, symbol.upper())]:
+    given = [part.strip() for part in value.split(",") if part.strip()]
+    # Some other letters have a capital of A to Z: a long s would become another symbol's S.
+    if rejected := [part for part in given if not part.isascii() or not re.fullmatch(SYMBOL, part.upper())]:
         raise ValueError(f"no symbol in Yahoo's notation (pattern {SYMBOL}): {', '.join(map(repr, rejected))}")
-    return tuple(symbol.upper() for symbol in given)
+    counts = Counter(part.upper() for part in given)
+    if repeated := [symbol for symbol, count in counts.items() if count > 1]:
+        raise ValueError(f"more than once: {', '.join(repeated)}")
+    return tuple(counts)
 
 
 Symbols = Annotated[tuple[Symbol, ...], NoDecode, BeforeValidator(_split), Field(min_length=1)]
-"""Tickers, comma-separated in a variable."""
+"""Tickers, comma-separated in a variable, each once."""
 
 
 class KafkaSettings(BaseSettings):
