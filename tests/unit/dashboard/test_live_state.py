@@ -3,6 +3,8 @@
 import json
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from dashboard.live.prices import LiveState
 from dashboard.live.windows import WindowState
 from ticklake.records import Source, Tick, iso_ms
@@ -11,8 +13,8 @@ NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
 
 
 class Feed:
-    def __init__(self, **limits: int) -> None:
-        self.state = LiveState(**({"ticks_per_symbol": 100, "most_symbols": 10} | limits))
+    def __init__(self, exchange: str = "XNYS", **limits: int) -> None:
+        self.state = LiveState(**({"ticks_per_symbol": 100, "most_symbols": 10} | limits), exchange=exchange)
         self.sequence = 0
 
     def __call__(
@@ -71,20 +73,42 @@ def test_a_tick_that_is_sent_twice_counts_once():
     assert feed.quote()["volume"] == 10
 
 
-def test_a_new_utc_day_begins_anew_and_a_late_tick_of_yesterday_is_not_in_it():
+def test_a_new_trading_day_begins_anew_and_a_late_tick_of_yesterday_is_not_in_it():
     feed = Feed()
-    feed(10.0, 0, volume=5)
-    feed(20.0, 13 * 3600, volume=7)
-    feed(1.0, 11 * 3600, volume=9)
+    feed(10.0, 3 * 3600, volume=5)
+    # After hours in New York, past midnight UTC, and before hours of the next day.
+    feed(12.0, 13 * 3600, volume=6)
+    assert (feed.quote()["low"], feed.quote()["volume"]) == (10.0, 11)
+    feed(20.0, 21 * 3600, volume=7)
+    feed(1.0, 13 * 3600, volume=9)
     quote = feed.quote()
     assert (quote["high"], quote["low"], quote["volume"]) == (20.0, 20.0, 7)
+
+
+@pytest.mark.parametrize(
+    ("exchange", "hours"),
+    [("XASX", (11, 12, 16)), ("XNYS", (2.5, 9, 12.9)), ("CMES", (12, 24, 32)), ("24/7", (-11, 0, 11.9))],
+)
+def test_a_session_across_midnight_is_one_day(exchange: str, hours: tuple[float, ...]):
+    feed = Feed(exchange)
+    for number, hour in enumerate(hours):
+        feed(10.0 - number, hour * 3600)
+    quote = feed.quote()
+    assert (quote["high"], quote["low"], quote["volume"]) == (10.0, 8.0, 3)
+
+
+def test_days_that_no_calendar_knows_are_those_of_utc():
+    for feed in (Feed("NOPE"), Feed()):
+        feed(10.0, 400 * 365 * 86_400 // 2)
+        feed(9.0, 400 * 365 * 86_400 // 2 + 3600)
+        assert feed.quote()["volume"] == 2
 
 
 def test_a_second_source_takes_over_only_from_one_that_fell_silent():
     feed = Feed()
     feed(10.0, 0)
     assert not feed(99.0, 1, source="alpha_vantage")
-    assert (feed.quote()["price"], feed.state.left_out) == (10.0, 1)
+    assert feed.quote()["price"] == 10.0
     assert feed(99.0, 31, source="alpha_vantage")
     assert (feed.quote()["source"], feed.quote()["sparkline"]) == ("alpha_vantage", [99.0])
     assert feed.state.newest() == (round((NOON.timestamp() + 31) * 1000), "alpha_vantage")
@@ -99,7 +123,10 @@ def test_memory_is_bounded():
     assert len(feed.state._symbols["A"].ticks) <= 56
     assert feed(1.0, symbol="B")
     assert not feed(1.0, symbol="C")
-    assert feed.state.symbols() == ["A", "B"]
+    assert (feed.state.symbols(), feed.state.left_out()) == (["A", "B"], ["C"])
+    for number in range(1000):
+        feed(1.0, symbol=f"D{number}")
+    assert len(feed.state.left_out()) == 100
 
 
 def test_the_sparkline_has_sixty_points_with_both_ends():

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
 from waiting import ENDS_SECONDS, wait_until
 
 from stream_ticks.metrics import Metrics, Pulse
@@ -49,12 +50,10 @@ def streamed(options: StreamOptions, clock: Callable[[], float] = time.time) -> 
 
 @pytest.mark.parametrize("interval", [0.05, 2.0])
 @pytest.mark.parametrize("step", [1200.0, -1200.0])
-def test_a_live_flow_stays_with_the_wall_clock_when_it_is_set(
-    step: float, interval: float, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_live_flow_stays_with_the_wall_clock_when_it_is_set(step: float, interval: float) -> None:
     offset = [0.0]
     options = StreamOptions.model_validate({"symbols": "AAPL,MSFT", "interval": interval})
-    with streamed(options, lambda: time.time() + offset[0]) as (kept, metrics):
+    with capture_logs() as logs, streamed(options, lambda: time.time() + offset[0]) as (kept, metrics):
         wait_until(lambda: kept.ticks, pause=0.01)
         before, offset[0] = time.time(), step
         wait_until(lambda: len(kept.ticks) > 4 and abs(kept.ticks[-1].event_time.timestamp() - before) > 1000)
@@ -64,7 +63,7 @@ def test_a_live_flow_stays_with_the_wall_clock_when_it_is_set(
     assert 0 <= moved[0].event_time.timestamp() - (before + step) <= time.time() - before + 0.1
     assert [tick.sequence for tick in kept.ticks if tick.symbol == "AAPL"] == list(range(len(kept.ticks) // 2))
     assert counted._value.get() >= 1
-    assert capsys.readouterr().out.count("wall clock") == 1
+    assert [line for line in logs if "wall clock" in line["event"] and 1190 < line["seconds"] < 1210 + ENDS_SECONDS]
 
 
 def test_each_of_many_symbols_gets_ticks() -> None:
@@ -75,11 +74,11 @@ def test_each_of_many_symbols_gets_ticks() -> None:
     assert [tick.symbol for tick in kept.ticks[: 3 * 503]] == symbols * 3
 
 
-def test_symbols_that_a_set_end_leaves_no_tick_for_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+def test_symbols_that_a_set_end_leaves_no_tick_for_are_named() -> None:
     options = StreamOptions.model_validate({"symbols": "AAPL,MSFT,IBM", "interval": 0.05, "max_ticks": 2})
-    with streamed(options) as (kept, _):
+    with capture_logs() as logs, streamed(options) as (kept, _):
         wait_until(lambda: len(kept.ticks) == 2)
-    assert "symbols=['IBM']" in capsys.readouterr().out
+    assert [line["symbols"] for line in logs if "symbols get no tick" in line["event"]] == [["IBM"]]
 
 
 def test_a_flow_with_a_set_end_has_the_same_times_whatever_the_clock_does() -> None:

@@ -120,7 +120,7 @@ def page() -> Callable[[Message], bool]:
     metrics = Metrics(CollectorRegistry())
 
     def take(message: Message) -> bool:
-        live = LiveState(100, 10)
+        live = LiveState(100, 10, "XNYS")
         consumer = LiveConsumer(chosen, live, WindowState(), AlertState(), metrics, lambda: None)
         taken = consumer._take_tick(message)
         assert live.symbols() == (["AAPL"] if taken else [])

@@ -59,7 +59,7 @@ class Service:
         self.runs = Runs(self.guard, options.refresh_seconds, self._readers)
         self.held = HeldView(self.guard, options.refresh_seconds)
         self.quarantine = QuarantineView(self.guard, options.refresh_seconds, self._readers)
-        self.live = LiveState(options.ticks_per_symbol, options.live_symbols)
+        self.live = LiveState(options.ticks_per_symbol, options.live_symbols, settings.calendar)
         self.windows, self.alerts = WindowState(), AlertState()
         self.lag = LagReader(settings.kafka, settings.live.names)
         self.platform_alerts = PlatformAlertsReader(settings.dashboard.alertmanager_address)

@@ -44,8 +44,8 @@ class DashboardOptions(BaseSettings):
     """The same as a number of messages per topic; the nearer of the two counts."""
     ticks_per_symbol: int = Field(default=5000, ge=1, le=100_000)
     """Newest ticks held in memory; about 250 bytes each."""
-    live_symbols: int = Field(default=500, ge=1)
-    """Symbols whose live prices are held; ticks of further ones are counted and left out."""
+    live_symbols: int = Field(default=600, ge=1)
+    """Symbols whose live prices are held; ticks of further ones are left out, which the page says."""
     lake_cache_bytes: int = Field(default=256 * 1024 * 1024, ge=1024 * 1024)
     """Daily rows and facts held in memory."""
     streams: int = Field(default=1000, ge=1)

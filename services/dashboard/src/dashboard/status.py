@@ -120,20 +120,15 @@ class Watcher(threading.Thread):
 
     def live_state(self) -> dict[str, Any]:
         """The live flow as `models.LiveState` has it."""
+        symbols = {"symbols": self._live.symbols(), "left_out": self._live.left_out()}
         newest = self._live.newest()
         if newest is None:
-            return {"state": "empty", "source": None, "last_tick": None, "age_seconds": None, "symbols": []}
+            return {"state": "empty", "source": None, "last_tick": None, "age_seconds": None, **symbols}
         arrived_ms, source = newest
         age = max(0.0, time.time() - arrived_ms / 1000)
         state = "stale" if age > self._settings.dashboard.stale_seconds else "live"
         last = datetime.fromtimestamp(arrived_ms / 1000, UTC)
-        return {
-            "state": state,
-            "source": source,
-            "last_tick": last,
-            "age_seconds": round(age, 3),
-            "symbols": self._live.symbols(),
-        }
+        return {"state": state, "source": source, "last_tick": last, "age_seconds": round(age, 3), **symbols}
 
     def status(self) -> dict[str, Any]:
         """Everything, as `models.Status` has it."""

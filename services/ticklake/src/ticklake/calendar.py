@@ -1,5 +1,6 @@
 """Which sessions an exchange has, and when they close."""
 
+import itertools
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -100,6 +101,27 @@ def last_closed_session(code: str, now: datetime) -> date:
     while session_close(code, session) > now:
         session = last_session(code, session - timedelta(days=1))
     return session
+
+
+def trading_day(code: str, at: datetime) -> tuple[datetime, datetime]:
+    """The span around a session that `at` lies in: from halfway after the session before to halfway to the next.
+
+    So trades before and after hours belong to the nearest session, wherever the exchange's day begins.
+
+    Raises:
+        ConfigurationError: the time lies outside of what is known of the exchange.
+    """
+    day = at.astimezone(UTC).date()
+    known, around = reach(code), timedelta(days=15)
+    near = sessions(code, max(known[0], day - around), min(known[1], day + around))
+    bounds = [
+        session_close(code, before) + (session_open(code, after) - session_close(code, before)) / 2
+        for before, after in itertools.pairwise(near)
+    ]
+    for start, end in itertools.pairwise(bounds):
+        if start <= at < end:
+            return start, end
+    raise ConfigurationError(f"TICKLAKE_CALENDAR: the sessions of {code} around {day} are not known")
 
 
 def is_open(code: str, at: datetime) -> bool:

@@ -1,7 +1,6 @@
 """Typed settings from `TICKLAKE_…` variables. Only an entry point creates them; the rest is handed what it needs."""
 
 import re
-from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
@@ -29,14 +28,11 @@ def _split(value: Any) -> Any:
     # Some other letters have a capital of A to Z: a long s would become another symbol's S.
     if rejected := [part for part in given if not part.isascii() or not re.fullmatch(SYMBOL, part.upper())]:
         raise ValueError(f"no symbol in Yahoo's notation (pattern {SYMBOL}): {', '.join(map(repr, rejected))}")
-    counts = Counter(part.upper() for part in given)
-    if repeated := [symbol for symbol, count in counts.items() if count > 1]:
-        raise ValueError(f"more than once: {', '.join(repeated)}")
-    return tuple(counts)
+    return tuple(dict.fromkeys(part.upper() for part in given))
 
 
 Symbols = Annotated[tuple[Symbol, ...], NoDecode, BeforeValidator(_split), Field(min_length=1)]
-"""Tickers, comma-separated in a variable, each once."""
+"""Tickers, comma-separated in a variable; one that is there again counts once."""
 
 
 class KafkaSettings(BaseSettings):

@@ -36,6 +36,7 @@ class LiveState(Model):
     last_tick: UtcMs | None = Field(description="When the newest tick arrived, by the broker's clock")
     age_seconds: float | None = Field(description="Age of the newest tick by arrival, seconds")
     symbols: list[str] = Field(description="Symbols with ticks")
+    left_out: list[str] = Field(description="Symbols beyond TICKLAKE_DASHBOARD_LIVE_SYMBOLS, whose ticks are left out")
 
 
 class PartState(Model):
@@ -84,9 +85,9 @@ class QuoteChange(Model):
     price: float = Field(description="Price of the newest tick by event time")
     change: float = Field(description="Price minus the previous close (or the first tick known)")
     change_percent: float = Field(description="The change in percent of what it is measured against")
-    volume: int = Field(description="Shares in the ticks held of the present UTC day")
-    high: float = Field(description="Highest price of the ticks held of the present UTC day")
-    low: float = Field(description="Lowest price of the ticks held of the present UTC day")
+    volume: int = Field(description="Shares in the ticks held of the present trading day")
+    high: float = Field(description="Highest price of the ticks held of the present trading day")
+    low: float = Field(description="Lowest price of the ticks held of the present trading day")
     event_time: UtcMs = Field(description="Event time of the newest tick")
     arrived_at: UtcMs = Field(description="When the broker took that tick")
     source: str = Field(description="Source of the ticks", examples=["simulated"])

@@ -7,12 +7,18 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from ticklake import calendar, logs
+from ticklake.errors import ConfigurationError
 from ticklake.records import Tick
+
+log = logs.get(__name__)
 
 SPARKLINE = 60
 _DAY_MS = 86_400_000
 _OTHER_SOURCE_MS = 30_000
 """Silence of a symbol's source after which another one takes its place; two at once never mix nor alternate."""
+_MOST_LEFT_OUT = 100
+"""Names of symbols that there is no room for."""
 _REMEMBERED = 2000
 """Identities by which a tick that was sent twice is recognised; it comes again soon or never."""
 
@@ -37,7 +43,7 @@ class SymbolState:
     ticks: list[HeldTick] = field(default_factory=list)
     """By event time, oldest first."""
     day: int = -1
-    """UTC day, in days since 1970, that high, low and volume are of."""
+    """When the trading day begins that high, low and volume are of, in milliseconds since 1970."""
     high: float = 0.0
     low: float = 0.0
     volume: int = 0
@@ -46,8 +52,8 @@ class SymbolState:
     seen: deque[tuple[str, int]] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
     seen_set: set[tuple[str, int]] = field(default_factory=set)
 
-    def add(self, tick: HeldTick, identity: tuple[str, int], most: int) -> bool:
-        """Take a tick; False for one that was taken before."""
+    def add(self, tick: HeldTick, identity: tuple[str, int], most: int, day: int) -> bool:
+        """Take a tick of the trading day that begins at `day`; False for one that was taken before."""
         if identity in self.seen_set:
             return False
         if len(self.seen) == self.seen.maxlen:
@@ -64,11 +70,10 @@ class SymbolState:
             # In pieces: taking each single one off a list's front would cost as much as the list is long.
             del self.ticks[: len(self.ticks) - most]
         self.arrived_ms = max(self.arrived_ms, tick.arrived_ms)
-        self._count(tick)
+        self._count(tick, day)
         return True
 
-    def _count(self, tick: HeldTick) -> None:
-        day = tick.event_ms // _DAY_MS
+    def _count(self, tick: HeldTick, day: int) -> None:
         if day > self.day:
             self.day, self.high, self.low, self.volume = day, tick.price, tick.price, 0
         if day == self.day:
@@ -90,16 +95,17 @@ class LiveState:
     Args:
         ticks_per_symbol: newest ticks held of each.
         most_symbols: ticks of further symbols are left out.
+        exchange: code of the calendar whose trading days high, low and volume are of.
     """
 
-    def __init__(self, ticks_per_symbol: int, most_symbols: int) -> None:
-        self._most_ticks, self._most_symbols = ticks_per_symbol, most_symbols
+    def __init__(self, ticks_per_symbol: int, most_symbols: int, exchange: str) -> None:
+        self._most_ticks, self._most_symbols, self._exchange = ticks_per_symbol, most_symbols, exchange
+        self._day = (0, 0)
         self._lock = threading.Lock()
         self._symbols: dict[str, SymbolState] = {}
         self._changed: set[str] = set()
         self._newest: tuple[int, str] | None = None
-        self.left_out = 0
-        """Ticks of symbols beyond the limit, and of a second source."""
+        self._left_out: set[str] = set()
 
     def add(self, tick: Tick, arrived_ms: int) -> bool:
         """Take a tick; False for one that was taken before, is of a symbol too many or of a second source."""
@@ -107,21 +113,36 @@ class LiveState:
         with self._lock:
             state = self._state_for(tick.symbol, tick.source.value, arrived_ms)
             if state is None:
-                self.left_out += 1
                 return False
-            if not state.add(held, (tick.producer_run, tick.sequence), self._most_ticks):
+            if not state.add(held, (tick.producer_run, tick.sequence), self._most_ticks, self._day_of(held)):
                 return False
             self._changed.add(tick.symbol)
             if self._newest is None or arrived_ms >= self._newest[0]:
                 self._newest = (arrived_ms, tick.source.value)
             return True
 
+    def _day_of(self, tick: HeldTick) -> int:
+        start, end = self._day
+        if not start <= tick.event_ms < end:
+            try:
+                bounds = calendar.trading_day(self._exchange, _time(tick.event_ms))
+                start, end = (round(bound.timestamp() * 1000) for bound in bounds)
+            except ConfigurationError:
+                start = tick.event_ms // _DAY_MS * _DAY_MS
+                end = start + _DAY_MS
+            self._day = start, end
+        return start
+
     def _state_for(self, symbol: str, source: str, arrived_ms: int) -> SymbolState | None:
         state = self._symbols.get(symbol)
         if state is not None and state.source == source:
             return state
-        full = state is None and len(self._symbols) >= self._most_symbols
-        if full or (state is not None and arrived_ms - state.arrived_ms < _OTHER_SOURCE_MS):
+        if state is not None and arrived_ms - state.arrived_ms < _OTHER_SOURCE_MS:
+            return None
+        if state is None and len(self._symbols) >= self._most_symbols:
+            if symbol not in self._left_out and len(self._left_out) < _MOST_LEFT_OUT:
+                self._left_out.add(symbol)
+                log.warning("no room for the prices of another symbol", symbol=symbol, limit=self._most_symbols)
             return None
         state = self._symbols[symbol] = SymbolState(source)
         return state
@@ -130,6 +151,11 @@ class LiveState:
         """Symbols with ticks, in order."""
         with self._lock:
             return sorted(self._symbols)
+
+    def left_out(self) -> list[str]:
+        """Symbols beyond the limit, in order; the first hundred that came."""
+        with self._lock:
+            return sorted(self._left_out)
 
     def newest(self) -> tuple[int, str] | None:
         """When the newest tick arrived (milliseconds since 1970) and its source; None before the first."""

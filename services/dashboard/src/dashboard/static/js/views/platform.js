@@ -110,11 +110,13 @@ function platformFacts(run, behind) {
       ? [value.state === "ok" ? "Reachable" : "Out of reach", value.detail, value.state === "ok" ? "good" : "bad"]
       : ["–", "", ""];
   const live = { live: "good", stale: "warn" }[status?.live?.state] ?? "";
+  const leftOut = status?.live?.left_out ?? [];
+  const missing = leftOut.length ? `, no room for ${leftOut.join(", ")}` : "";
   return [
     fact(
       "Age of the last tick",
       age === null ? "No tick" : seconds(age),
-      known ? [time(known, "time"), ` · ${status.live.symbols.length} symbols`] : null,
+      known ? [time(known, "time"), ` · ${status.live.symbols.length} symbols`, missing] : null,
       live,
     ),
     fact(
