@@ -1,5 +1,6 @@
 """Checkpoints of all queries, looked at before any query reads: on a real broker and store, with Spark's own files."""
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -41,13 +42,13 @@ def spark(local_tools: platform.Tools, local_platform: Platform) -> "Iterator[Sp
 def settings(
     kafka_settings: KafkaSettings, store_settings: StoreSettings, catalog_settings: CatalogSettings, live: LiveSettings
 ) -> Settings:
-    def with_(checkpoint: str | None) -> StreamAnalyticsSettings:
+    def with_(checkpoint: str | None, **more: Any) -> StreamAnalyticsSettings:
         return StreamAnalyticsSettings(
             kafka=kafka_settings,
             store=store_settings,
             catalog=catalog_settings,
             live=live,
-            stream=StreamSettings(checkpoint=checkpoint),
+            stream=StreamSettings(checkpoint=checkpoint, **more),
         )
 
     return with_
@@ -69,6 +70,25 @@ def test_every_query_is_known_to_be_of_another_topic(
         open_checkpoints(chosen, spark, store, "topic-b", written=False)
     assert RESET in str(raised.value)
     assert not any(folder.exists() for folder in others)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"heartbeat": True}, "closed was made with TICKLAKE_WINDOWS_HEARTBEAT=false (now true)"),
+        ({"slide_1h_seconds": 60}, "closed was made with TICKLAKE_WINDOWS_SLIDE_1H_SECONDS=300 (now 60)"),
+        ({"state_store": "rocksdb"}, "closed was made with TICKLAKE_WINDOWS_STATE_STORE=memory (now rocksdb)"),
+    ],
+)
+def test_a_checkpoint_of_other_settings_is_not_gone_on_from(
+    spark: "SparkSession", settings: Settings, store: ObjectStore, tmp_path: Path, change: dict[str, Any], said: str
+) -> None:
+    opened = open_checkpoints(settings(str(tmp_path)), spark, store, "topic-a", written=False)
+    with pytest.raises(CheckpointError, match=re.escape(said)) as raised:
+        open_checkpoints(settings(str(tmp_path), **change), spark, store, "topic-a", written=False)
+    assert RESET in str(raised.value)
+    same = settings(str(tmp_path), watermark_seconds=60, shuffle_partitions=7, trigger_seconds=1)
+    assert open_checkpoints(same, spark, store, "topic-a", written=False) == opened
 
 
 def test_checkpoints_in_the_lake_by_name(

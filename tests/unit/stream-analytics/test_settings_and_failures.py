@@ -97,6 +97,12 @@ Caused by: {cause}
             "the store rejects the key",
         ),
         ("java.lang.OutOfMemoryError: Java heap space", ProcessError, "out of memory"),
+        (
+            "java.lang.IllegalStateException: Failed to read log file s3a://b/sources/0/0. Log file was malformed: failed to "
+            "detect the log file version line.",
+            CheckpointError,
+            RESET,
+        ),
         ("java.io.IOException: No space left on device", StageError, "IOException: No space left on device"),
     ],
 )
@@ -105,6 +111,11 @@ def test_the_root_cause_becomes_one_line(cause: str, kind: type[StageError], mes
     assert type(error) is kind
     assert message in str(error)
     assert "\n" not in str(error)
+
+
+def test_a_cause_without_a_class_leaves_no_empty_place() -> None:
+    error = explained_text("closed", ": the disk is gone", StreamAnalyticsSettings(catalog=CATALOG))
+    assert str(error) == "the query closed failed: the disk is gone"
 
 
 def test_exit_codes() -> None:

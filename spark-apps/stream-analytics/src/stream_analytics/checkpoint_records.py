@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from pyspark.sql import SparkSession
 
 from stream_analytics.checkpoints import Checkpoint
-from stream_analytics.query_failures import recreated
+from stream_analytics.query_failures import RESET, CheckpointError, recreated
 from stream_analytics.settings import CLOSED, StreamAnalyticsSettings
 from stream_analytics.topic_log import offset_bounds
 from ticklake import logs
@@ -27,7 +27,7 @@ log = logs.get(__name__)
 
 
 class CheckpointRecord(BaseModel):
-    """The record of one checkpoint. All but `query` and `topic_id` is for the query of closed windows only."""
+    """The record of one checkpoint. From `starts` on all is for the query of closed windows only."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -35,6 +35,8 @@ class CheckpointRecord(BaseModel):
     query: str = CLOSED
     topic_id: str
     """The topic whose offsets the checkpoint holds; one recreated under the same name has another id."""
+    fixed: dict[str, str] = {}
+    """See `StreamAnalyticsSettings.fixed`."""
     starts: dict[int, int] = {}
     """Per partition the offset at which reading began."""
     gaps: tuple[Gap, ...] = ()
@@ -80,7 +82,7 @@ def open_checkpoints(
         id of the query of closed windows, and its record.
 
     Raises:
-        CheckpointError: a checkpoint's offsets are of another topic.
+        CheckpointError: a checkpoint's offsets are of another topic, or it was made under other settings.
         StageError: the store or the broker does not answer.
     """
     records = Records(store, settings.live.names)
@@ -91,6 +93,8 @@ def open_checkpoints(
         record = None if query_id is None else records.read(query_id)
         if record is not None and record.topic_id != topic_id:
             raise recreated(settings.live.names.topic, record.topic_id, topic_id)
+        if record is not None and record.fixed != settings.fixed(query):
+            raise _made_otherwise(query, record.fixed, settings.fixed(query))
         found[query] = checkpoint, query_id, record
     opened = {
         query: (query_id, record)
@@ -99,6 +103,13 @@ def open_checkpoints(
         for query, (checkpoint, query_id, record) in found.items()
     }
     return opened[CLOSED]
+
+
+def _made_otherwise(query: str, made: Mapping[str, str], now: Mapping[str, str]) -> CheckpointError:
+    changed = ", ".join(
+        f"{name}={made.get(name)} (now {value})" for name, value in now.items() if value != made.get(name)
+    )
+    return CheckpointError(f"the checkpoint of the query {query} was made with {changed}: set that back, or {RESET}")
 
 
 def _new(
@@ -111,17 +122,14 @@ def _new(
     *,
     written: bool,
 ) -> tuple[str, CheckpointRecord]:
-    record = CheckpointRecord(query=query, topic_id=topic_id)
+    record = CheckpointRecord(query=query, topic_id=topic_id, fixed=settings.fixed(query))
     if query == CLOSED:
         topics = records.topics()
         bounds = offset_bounds(settings.kafka, settings.live.names.topic)
         # Windows without any record: their topic is not known, so it may have been another.
         had_another = bool(topics - {topic_id}) or (written and not topics)
-        record = CheckpointRecord(
-            topic_id=topic_id,
-            starts={partition: begin for partition, (begin, _) in bounds.items()},
-            gaps=gaps(bounds, recreated=had_another),
-        )
+        starts = {partition: begin for partition, (begin, _) in bounds.items()}
+        record = record.model_copy(update={"starts": starts, "gaps": gaps(bounds, recreated=had_another)})
     # The record first: a crash in between leaves one without a checkpoint, and never a checkpoint without one.
     opened = query_id or str(uuid.uuid4())
     records.write(opened, record)

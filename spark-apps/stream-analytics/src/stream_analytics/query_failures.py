@@ -117,6 +117,8 @@ def explained_text(query: str, text: str, settings: StreamAnalyticsSettings) -> 
             f"Kafka no longer has offsets of {topic} that were not read yet ({query}: {reason}); the archive may have "
             f"them. To go on with what is there, {RESET}"
         )
+    if "log file" in reason and "malformed" in reason:
+        return CheckpointError(f"the checkpoint of the query {query} is damaged ({reason}): {RESET}")
     if "SaslAuthenticationException" in text:
         return rejected_by_kafka(settings)
     if any(code in text for code in _REJECTED_KEYS):
@@ -128,7 +130,8 @@ def explained_text(query: str, text: str, settings: StreamAnalyticsSettings) -> 
         return ProcessError(f"Spark's JVM ran out of memory ({query}: {reason})")
     if "TimeoutException" in kind and "kafka" in text:
         return StageError(f"Kafka at {kafka.bootstrap_servers} does not answer ({query}: {reason})")
-    return StageError(f"the query {query} failed: {kind.rpartition('.')[2]}: {reason}")
+    what = ": ".join(part for part in (kind.rpartition(".")[2], reason.removeprefix(": ")) if part)
+    return StageError(f"the query {query} failed: {what}")
 
 
 def root_cause(text: str) -> tuple[str, str]:

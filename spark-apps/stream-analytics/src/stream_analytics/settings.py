@@ -95,6 +95,14 @@ class StreamAnalyticsSettings(ServiceSettings):
         chosen = self.stream.heartbeat
         return not self.live.namespace if chosen is None else chosen
 
+    def fixed(self, query: str) -> dict[str, str]:
+        """By variable the settings that the checkpoint of `query` cannot go on under other values of."""
+        stream = self.stream
+        found = {"SLIDE_15M_SECONDS": stream.slide_15m_seconds, "SLIDE_1H_SECONDS": stream.slide_1h_seconds}
+        heartbeat = {"HEARTBEAT": str(self.heartbeat).lower()} if query == CLOSED else {}
+        every = {**found, "STATE_STORE": stream.state_store, **heartbeat}
+        return {f"TICKLAKE_WINDOWS_{name}": str(value) for name, value in every.items()}
+
     @property
     def queries(self) -> tuple[str, ...]:
         """Names of the queries that run, the one of closed windows first."""
