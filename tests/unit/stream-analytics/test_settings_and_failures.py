@@ -98,8 +98,8 @@ Caused by: {cause}
         ),
         ("java.lang.OutOfMemoryError: Java heap space", ProcessError, "out of memory"),
         (
-            "java.lang.IllegalStateException: Failed to read log file s3a://b/sources/0/0. Log file was malformed: failed to "
-            "detect the log file version line.",
+            "java.lang.IllegalStateException: Failed to read log file s3a://b/sources/0/0. Log file was malformed: "
+            "failed to detect the log file version line.",
             CheckpointError,
             RESET,
         ),

@@ -7,6 +7,7 @@ dropped and never asked for again. Only a look from outside shows it.
 
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,15 +35,41 @@ class Group:
     """Partitions by member id; a member to spare has none. Of a group that is not settled it says nothing."""
 
 
-def describe(kafka: KafkaSettings, live: LiveNames) -> Group:
-    """Ask the broker for the archive's group.
+class GroupDescriber:
+    """Asks the broker for the archive's group, by a client that is kept as long as it gets answers.
 
-    Raises:
-        StageError: the broker does not answer, or does not know the group's coordinator yet.
+    A new client for each question would ask for the brokers and sign in each time, every few seconds.
     """
-    with admin(kafka) as client, translated_errors(kafka, f"describe the group {live.archive_group}"):
-        found = client.describe_groups([live.archive_group])[live.archive_group]
-        topics = client.describe_topics([live.topic])
+
+    def __init__(self, kafka: KafkaSettings, live: LiveNames) -> None:
+        self._kafka, self._live = kafka, live
+        self._open = ExitStack()
+        self._client: Any = None
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client = None
+        self._open.close()
+
+    def describe(self) -> Group:
+        """The group by now.
+
+        Raises:
+            StageError: the broker does not answer, or does not know the group's coordinator yet.
+        """
+        try:
+            if self._client is None:
+                self._client = self._open.enter_context(admin(self._kafka))
+            with translated_errors(self._kafka, f"describe the group {self._live.archive_group}"):
+                return _group(self._client, self._live)
+        except StageError:
+            self.close()
+            raise
+
+
+def _group(client: Any, live: LiveNames) -> Group:
+    found = client.describe_groups([live.archive_group])[live.archive_group]
+    topics = client.describe_topics([live.topic])
     if found["error"] and found["group_state"] != "Dead":
         raise StageError(f"Kafka does not describe the group {live.archive_group}: {found['error']}")
     settled = found["group_state"] in _SETTLED

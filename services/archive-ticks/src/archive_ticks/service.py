@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from archive_ticks.append_times import AppendTimes
-from archive_ticks.group_membership import Membership, describe
+from archive_ticks.group_membership import GroupDescriber, Membership
 from archive_ticks.metrics import Metrics
 from archive_ticks.offset_ranges import RangeBuilder
 from archive_ticks.range_writer import quarantine_into, repair_copies
@@ -60,7 +60,8 @@ class Archive:
         self._append_times = AppendTimes(settings.kafka, self._live.topic)
         self._membership = Membership()
         # The loop must not block for long while the broker is away.
-        self._monitoring = settings.kafka.model_copy(update={"timeout_seconds": _MONITOR_TIMEOUT})
+        quick = settings.kafka.model_copy(update={"timeout_seconds": _MONITOR_TIMEOUT})
+        self._describer = GroupDescriber(quick, self._live)
 
     def run(self, stop: threading.Event) -> None:
         """Archive until `stop` is set, then write what is held, commit and leave the group.
@@ -79,6 +80,7 @@ class Archive:
                 self._finish()
             finally:
                 self._writer.close()
+                self._describer.close()
                 self._reader.close(_LEAVE_SECONDS / 2)
 
     def _step(self) -> None:
@@ -247,7 +249,7 @@ class Archive:
 
     def _check_group(self) -> None:
         try:
-            group = describe(self._monitoring, self._live)
+            group = self._describer.describe()
         except StageError:
             self._membership.whole = False
             raise

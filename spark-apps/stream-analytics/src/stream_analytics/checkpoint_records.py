@@ -106,9 +106,8 @@ def open_checkpoints(
 
 
 def _made_otherwise(query: str, made: Mapping[str, str], now: Mapping[str, str]) -> CheckpointError:
-    changed = ", ".join(
-        f"{name}={made.get(name)} (now {value})" for name, value in now.items() if value != made.get(name)
-    )
+    others = (name for name in now if now[name] != made.get(name))
+    changed = ", ".join(f"{name}={made.get(name)} (now {now[name]})" for name in others)
     return CheckpointError(f"the checkpoint of the query {query} was made with {changed}: set that back, or {RESET}")
 
 
