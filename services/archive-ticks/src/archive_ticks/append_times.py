@@ -5,7 +5,7 @@ writer files it alike. While there is none, it waits.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -34,15 +34,31 @@ class _Stamped:
     value: bytes | None
 
 
-class AppendTimes:
-    """Finds the append time of each message of `topic`."""
+@dataclass(frozen=True)
+class Searched:
+    """A stretch of a partition in which the broker stamped no message, as far as it was searched."""
 
-    def __init__(self, kafka: KafkaSettings, topic: str) -> None:
-        self._kafka, self._topic = kafka, topic
-        self._next: dict[int, tuple[int, int]] = {}
-        """By partition a stamped message, none before it from where the search began: its offset and time."""
-        self._searched: dict[int, int] = {}
-        """By partition the offset at which the next search begins."""
+    begin: int
+    end: int
+    """The offset after it."""
+    append_time: int | None = None
+    """Of the message at `end`, if that is the first that the broker stamped, in milliseconds since 1970."""
+
+
+Search = Callable[[int, int], Searched]
+"""Searches a partition from an offset on.
+
+Raises:
+    StageError: the broker does not answer.
+"""
+
+
+class AppendTimes:
+    """Finds the append time of each message of a topic."""
+
+    def __init__(self, search: Search) -> None:
+        self._search = search
+        self._searched: dict[int, Searched] = {}
 
     def stamped(self, partition: int, records: Sequence[Any]) -> Sequence[Message]:
         """The records, each with its append time; without those at the end that have none yet."""
@@ -51,7 +67,7 @@ class AppendTimes:
         found: list[Message] = []
         known = None
         if records[-1].timestamp_type != _LOG_APPEND_TIME:
-            known = self._time_after(partition, records[-1].offset)
+            known = self._time_from(partition, records[-1].offset + 1)
         for record in reversed(records):
             if record.timestamp_type == _LOG_APPEND_TIME:
                 known = record.timestamp
@@ -60,33 +76,34 @@ class AppendTimes:
                 found.append(_Stamped(record.offset, known, record.key, record.value))
         return found[::-1]
 
-    def _time_after(self, partition: int, offset: int) -> int | None:
-        at, append_time = self._next.get(partition, (-1, -1))
-        if at > offset:
-            return append_time
-        try:
-            start = max(offset + 1, self._searched.get(partition, 0))
-            found = self._search(TopicPartition(self._topic, partition), start)
-        except StageError as error:
-            log.warning("append times are not known yet", partition=partition, error=str(error))
-            return None
-        if found is None:
-            return None
-        self._next[partition] = found.offset, found.timestamp
-        return int(found.timestamp)
+    def _time_from(self, partition: int, offset: int) -> int | None:
+        known = self._searched.get(partition)
+        if known is None or not known.begin <= offset <= known.end:
+            known = Searched(offset, offset)
+        if known.append_time is None:
+            try:
+                more = self._search(partition, known.end)
+            except StageError as error:
+                log.warning("append times are not known yet", partition=partition, error=str(error))
+                return None
+            known = self._searched[partition] = Searched(known.begin, more.end, more.append_time)
+        return known.append_time
 
-    def _search(self, place: TopicPartition, start: int) -> Any:
-        deadline = time.monotonic() + _SEARCH_SECONDS
-        with (
-            closing(make_consumer(self._kafka, STAGE)) as consumer,
-            translated_errors(self._kafka, f"let {self._topic} be read"),
-        ):
+
+def search_in(kafka: KafkaSettings, topic: str) -> Search:
+    """A function that reads `topic` by a client of its own, some seconds at most."""
+
+    def search(partition: int, begin: int) -> Searched:
+        place, deadline, reached = TopicPartition(topic, partition), time.monotonic() + _SEARCH_SECONDS, begin
+        with closing(make_consumer(kafka, STAGE)) as consumer, translated_errors(kafka, f"let {topic} be read"):
             consumer.assign([place])
             end = consumer.end_offsets([place])[place]
-            consumer.seek(place, start)
-            while consumer.position(place) < end and time.monotonic() < deadline:
+            consumer.seek(place, begin)
+            while reached < end and time.monotonic() < deadline:
                 for record in consumer.poll(timeout_ms=500).get(place, ()):
                     if record.timestamp_type == _LOG_APPEND_TIME:
-                        return record
-                self._searched[place.partition] = consumer.position(place)
-        return None
+                        return Searched(begin, record.offset, record.timestamp)
+                reached = consumer.position(place)
+        return Searched(begin, reached)
+
+    return search

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from archive_ticks.append_times import AppendTimes
+from archive_ticks.append_times import AppendTimes, search_in
 from archive_ticks.group_membership import GroupDescriber, Membership
 from archive_ticks.metrics import Metrics
 from archive_ticks.offset_ranges import RangeBuilder
@@ -57,7 +57,7 @@ class Archive:
             store, self._live, self._topic_id, quarantine_into(settings.kafka, store, self._live), self._metrics
         )
         self._reader = Reader(settings.kafka, self._live, settings.roll, self._resume_at)
-        self._append_times = AppendTimes(settings.kafka, self._live.topic)
+        self._append_times = AppendTimes(search_in(settings.kafka, self._live.topic))
         self._membership = Membership()
         # The loop must not block for long while the broker is away.
         quick = settings.kafka.model_copy(update={"timeout_seconds": _MONITOR_TIMEOUT})
@@ -111,6 +111,7 @@ class Archive:
             for dropped in self._assignments.values():
                 dropped.revoked = True
             self._assignments.clear()
+            time.sleep(_POLL_SECONDS)  # the same error comes again while the broker does not say where the log begins
             return
         except StageError:
             self._broker_answers = False
