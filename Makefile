@@ -79,7 +79,7 @@ deploy: operators ## Install operators, platform and Airflow there (ARGS="-f cha
 	  --namespace $(NAMESPACE) --values charts/values-airflow.yaml --wait --timeout 15m
 
 ##@ Develop
-.PHONY: test test-fast lint fmt bench e2e lock setup clean
+.PHONY: test test-fast lint fmt bench simulate e2e lock setup clean
 setup: .venv/.dev ## Install everything that tests and checks need
 test: .venv/.dev ## Run all tests
 	@$(BIN)/ticklake fetch-jars
@@ -95,6 +95,8 @@ fmt: .venv/.dev ## Format the code
 	@$(BIN)/ruff format $(CODE)
 bench: .venv/.dev ## Measure against the old design; prints ratios within one run
 	@$(BIN)/python -m tests.bench $(ARGS)
+simulate: .venv/.dev ## Run the archive through simulated histories; ARGS=0-10000 are their seeds
+	@PYTHONPATH=tests/rigs $(BIN)/python -m simulated_archive $(ARGS)
 e2e: .venv/.dev ## Install the platform on the cluster of KUBECONFIG and run its pipeline in Airflow (ARGS=--help)
 	@$(BIN)/python -m tests.e2e.cluster $(ARGS)
 lock: | $(filter .uv/bin/uv,$(UV)) ## Resolve all dependencies again into requirements.lock

@@ -1,13 +1,13 @@
 """Any interleaving of writers, crashes and hour changes leaves a chain without gap or overlap."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from memory_store import MemoryStore
 
 from archive_ticks.offset_ranges import Encoded, RangeBuilder, encode
 from archive_ticks.range_writer import put_range
@@ -16,7 +16,6 @@ from archive_ticks.settings import RollSettings
 from ticklake.errors import IntegrityError
 from ticklake.ledger import LedgerRange, chain_ends, verify_chain
 from ticklake.ledger_table import read_object
-from ticklake.objects import ObjectInfo, ObjectStore
 from ticklake.topics import live_names
 
 LIVE = live_names()
@@ -24,41 +23,6 @@ TOPIC_ID = "0b6fbd0f-6d1c-4d0e-9c0a-2f6f5f1f3a11"
 OTHER_ID = "ffffffff-6d1c-4d0e-9c0a-2f6f5f1f3a11"
 HOUR = 3_600_000
 START = 1_769_785_200_000  # 2026-01-30T15:00:00Z
-
-
-class MemoryStore(ObjectStore):
-    """The same promises as S3, for thousands of runs."""
-
-    def __init__(self, conditional: bool = True) -> None:
-        self.bucket = "memory"
-        self.objects: dict[str, tuple[bytes, dict[str, str]]] = {}
-        self.listings = 0
-        self._conditional = conditional
-
-    def put(self, key: str, body: bytes, *, metadata: dict[str, str] | None = None, content_type: str = "") -> None:
-        self.objects[key] = (body, metadata or {})
-
-    def put_if_absent(
-        self, key: str, body: bytes, *, metadata: dict[str, str] | None = None, content_type: str = ""
-    ) -> bool:
-        if self._conditional and key in self.objects:
-            return False
-        self.put(key, body, metadata=metadata)
-        return True
-
-    def get(self, key: str) -> bytes:
-        return self.objects[key][0]
-
-    def metadata(self, key: str) -> dict[str, str] | None:
-        return self.objects[key][1] if key in self.objects else None
-
-    def list_objects(self, prefix: str) -> Iterator[ObjectInfo]:
-        self.listings += 1
-        return iter([ObjectInfo(k, len(v[0])) for k, v in sorted(self.objects.items()) if k.startswith(prefix)])
-
-    def folders(self, prefix: str) -> list[str]:
-        below = (key[len(prefix) :].partition("/") for key in self.objects if key.startswith(prefix))
-        return sorted({f"{prefix}{name}/" for name, slash, _ in below if slash})
 
 
 @dataclass(frozen=True)
