@@ -11,9 +11,19 @@ Message = tuple[str | None, bytes]
 COMPRESSIONS = ("none", "gzip", "snappy", "lz4", "zstd")
 
 
-def produce(kafka: KafkaSettings, topic: str, messages: Iterable[Message], compression: str = "none") -> None:
-    """Send key and value, all in batches of that compression."""
-    producer = _producer(kafka, compression)
+def produce(
+    kafka: KafkaSettings,
+    topic: str,
+    messages: Iterable[Message],
+    compression: str = "none",
+    partitioner: str = "murmur2_random",
+) -> None:
+    """Send key and value, all in batches of that compression.
+
+    Args:
+        partitioner: librdkafka's name of it; the default is that of Java's and kafka-python's clients.
+    """
+    producer = _producer(kafka, compression, {"partitioner": partitioner})
     for key, value in messages:
         producer.produce(topic, key=key, value=value)
     assert producer.flush(60) == 0
@@ -38,7 +48,6 @@ def _producer(kafka: KafkaSettings, compression: str, more: dict[str, str] | Non
         {
             "bootstrap.servers": kafka.bootstrap_servers,
             "compression.type": compression,
-            # Of librdkafka's partitioners the one that Java's and kafka-python's clients have.
             "partitioner": "murmur2_random",
             "linger.ms": 50,
             **(more or {}),

@@ -59,6 +59,36 @@ def test_aborted_ticks_raise_nothing_and_transactions_delay_nothing(service: Mak
     running.eventually(lambda: flow.lag() == 0)
 
 
+def test_a_symbol_whose_ticks_are_in_several_partitions(service: Make, flow: Any) -> None:
+    running = service(LEVEL, STATE_SECONDS="0.2")
+    started(running)
+
+    def send(partitioner: str, *ticks: tuple[float, str, float]) -> None:
+        other_clients.produce(flow.kafka, flow.names.topic, flow.messages(*ticks), partitioner=partitioner)
+
+    def alerts(*due: tuple[float, str]) -> None:
+        wanted = [("AAPL", "level", second, state) for second, state in due]
+        running.eventually(lambda: flow.changes() == wanted)
+
+    # Two producers that choose the partition by different rules.
+    for second, price in enumerate((99, 99.5, 101, 101.5)):
+        send(("murmur2", "consistent")[second % 2], (second, "AAPL", price))
+        running.eventually(lambda: flow.lag() == 0)
+    assert len({r.partition for r in flow.log(flow.names.topic, 4)}) == 2, "they choose the same partition"
+    alerts((2, "raised"))
+    # The process ends; meanwhile partitions are added, by which the symbol moves.
+    assert running.stop() == 0
+    with kafka.admin(flow.kafka) as client:
+        client.create_partitions({flow.names.topic: 11})
+    started_before = len(running.logged("reading"))
+    running.start()
+    running.wait_for("reading", times=started_before + 1)
+    send("murmur2", (4, "AAPL", 102))
+    send("murmur2", (5, "AAPL", 99))
+    alerts((2, "raised"), (5, "cleared"), (5, "raised"))
+    assert running.stop() == 0
+
+
 def test_ticks_become_alerts_on_the_topic_and_at_every_target(
     service: Make, flow: Any, http_receiver: Any, mail_receiver: Any, certificate: Path
 ) -> None:

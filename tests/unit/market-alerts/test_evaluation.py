@@ -136,3 +136,40 @@ def test_alerts_are_looked_for_from_the_old_place_until_the_catching_up_is_done(
     watched.evaluate([record(3, 99)], Counts())
     watched.mark_published(20)
     assert (watched.alerts_from, watched.published) == (20, PublishedAlerts())
+
+
+def beside(*numbers: int, **more: Any) -> dict[int, PartitionEvaluator]:
+    """Partitions of one process."""
+    found = {number: PartitionEvaluator(number, "topic-id", RULES, 10_000, 60, **more) for number in numbers}
+    for each in found.values():
+        each.others = found
+    return found
+
+
+def test_a_symbol_in_two_partitions_has_one_state() -> None:
+    """As of two producers that choose the partition by different rules."""
+    both = beside(3, 4)
+    events: list[AlertEvent] = []
+    for number, price in enumerate((99.5, 99.6, 100.25, 100.5, 100.75, 99.75, 99.5)):
+        events += both[3 + number % 2].evaluate([record(number, price)], Counts())
+    assert changes(events) == [
+        ("AAPL", "up raised", 100.25),
+        ("AAPL", "up cleared", 99.75),
+        ("AAPL", "down raised", 99.75),
+    ]
+    assert [sorted(each.series) for each in both.values()] == [[("AAPL", "simulated")], []]
+    assert (both[3].moved, both[4].moved) == (set(), {("AAPL", "simulated")})
+
+
+def test_an_alert_goes_on_where_added_partitions_move_its_symbol() -> None:
+    process = beside(3)
+    before = process[3].evaluate([record(0, 99.5), record(1, 100.25)], Counts())
+    saved = json.loads(json.dumps(process[3].series["AAPL", "simulated"].dump()))
+    process = beside(3, 9)
+    process[3].restore("AAPL", "simulated", saved)
+    # The same offset as before, in another partition: it is another tick.
+    after = process[9].evaluate([record(0, 100.5), record(1, 99.75)], Counts())
+    assert changes(before) == [("AAPL", "up raised", 100.25)]
+    assert changes(after) == [("AAPL", "up cleared", 99.75), ("AAPL", "down raised", 99.75)]
+    # What was evaluated is in the state that moved.
+    assert process[3].evaluate([record(0, 99.5), record(1, 100.25)], Counts()) == []

@@ -231,7 +231,7 @@ def test_a_state_from_before_raises_were_saved_still_loads() -> None:
     watched.evaluate([record(0, 99), record(1, 101)], Counts())
     old = saved(watched)
     (raised,) = old["AAPL"]["rules"]["level"].pop("raises")
-    assert (raised["offset"], raised["value"]) == (1, 101)
+    assert (raised["place"], raised["value"]) == ([3, 1], 101)
     assert restarted(old).take_withdrawals() == []  # what it was is not known
     # Its rule as it is now is enough, but for the value.
     again = restarted(old, LEVEL)

@@ -72,11 +72,10 @@ class Withdrawal:
     targets: Targets
 
     @classmethod
-    def of(
-        cls, orphaned: OrphanedCondition, partition: str, symbol: str, source: Source, event_ms: int
-    ) -> "Withdrawal":
-        """Of what a series no longer has; `partition` is topic id and partition of its ticks."""
-        known, place = orphaned.raised, f"{partition}/{orphaned.raised.offset}"
+    def of(cls, orphaned: OrphanedCondition, topic_id: str, symbol: str, source: Source, event_ms: int) -> "Withdrawal":
+        """Of what a series no longer has; `topic_id` is that of its ticks."""
+        known = orphaned.raised
+        place = "/".join(str(part) for part in (topic_id, *known.place))
         raised = Alert(
             alert_id=_id(orphaned.fingerprint, known.condition, symbol, source, "raised", place),
             rule=orphaned.rule,

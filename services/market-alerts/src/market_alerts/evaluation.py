@@ -1,6 +1,10 @@
-"""The evaluation of one partition's ticks: a pure function of their order, so a repetition gives the same alerts."""
+"""The evaluation of one partition's ticks: a pure function of their order, so a repetition gives the same alerts.
 
-from collections.abc import Sequence
+A symbol's ticks are in one partition, unless producers choose it by different rules or partitions were added. Then the
+partition with the newest one has the series, and their order is that in which they were read.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,6 +49,10 @@ class PartitionEvaluator:
     saved_offset: int = -1
     """Committed last."""
     series: dict[tuple[str, str], Series] = field(default_factory=dict)
+    others: Mapping[int, "PartitionEvaluator"] = field(default_factory=dict)
+    """All partitions of this process, by number."""
+    moved: set[tuple[str, str]] = field(default_factory=set)
+    """Series that another partition has taken and this one's saved state still has."""
     _changed: set[tuple[str, str]] = field(default_factory=set)
     _withdrawals: list[Withdrawal] = field(default_factory=list)
     _new_keys: set[AlertKey] = field(default_factory=set)
@@ -68,6 +76,15 @@ class PartitionEvaluator:
         if self.caught_up:
             self.published, self._new_keys = PublishedAlerts(), set()
             self.alerts_from = max(self.alerts_from, alerts_end)
+
+    def _taken_over(self, name: tuple[str, str]) -> Series | None:
+        for other in self.others.values():
+            if other is not self and name in other.series:
+                other.moved.add(name)
+                other._changed.discard(name)
+                self._changed.add(name)
+                return other.series.pop(name)
+        return None
 
     def restore(self, symbol: str, source: str, dumped: dict[str, Any]) -> None:
         """Continue a saved series, and withdraw what was raised by rules that are gone."""
@@ -98,8 +115,7 @@ class PartitionEvaluator:
             self._changed.add((series.symbol, source))
 
     def _withdrawal(self, orphaned: OrphanedCondition, series: Series, source: str) -> Withdrawal:
-        partition = f"{self.topic_id}/{self.number}"
-        return Withdrawal.of(orphaned, partition, series.symbol, Source(source), series.newest_ms)
+        return Withdrawal.of(orphaned, self.topic_id, series.symbol, Source(source), series.newest_ms)
 
     def take_withdrawals(self) -> list[Withdrawal]:
         """What was withdrawn since the last call; to be published before the state is saved, which has it no more."""
@@ -137,11 +153,13 @@ class PartitionEvaluator:
             name = (tick.symbol, tick.source.value)
             series = self.series.get(name)
             if series is None:
-                series = self.series[name] = Series(tick.symbol, self.rules, self.lateness_ms)
-            elif offset < series.next_offset:
+                series = self._taken_over(name) or Series(tick.symbol, self.rules, self.lateness_ms)
+                self.series[name] = series
+                self.moved.discard(name)
+            if offset < series.next_offsets.get(self.number, 0):
                 continue  # in its saved state already
             event_ms = tick.event_ms
-            series.next_offset = offset + 1
+            series.take_place(self.number, offset)
             transitions = series.add(event_ms, tick.price, tick.volume, silent=offset < self.silent_until)
             self._changed.add(name)
             if transitions is None:

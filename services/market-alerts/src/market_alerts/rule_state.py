@@ -12,7 +12,9 @@ from ticklake.alerts import Severity
 UNARMED, ARMED, RAISED = 0, 1, 2
 """States of a condition: a crossing is unarmed until the value was seen behind the threshold."""
 
-_UNKNOWN_OFFSET = -1
+Place = tuple[int, int]
+"""Partition and offset of a tick."""
+_UNKNOWN_PLACE = -1, -1
 
 
 class Transition(NamedTuple):
@@ -31,8 +33,7 @@ class RaisedCondition(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     condition: str
-    offset: int
-    """Of the tick in its partition."""
+    place: Place
     value: float
     threshold: float
     kind: str
@@ -41,11 +42,11 @@ class RaisedCondition(BaseModel):
     notify_cleared: bool
 
     @classmethod
-    def of(cls, rule: Rule, condition: Condition, offset: int, value: float) -> "RaisedCondition":
+    def of(cls, rule: Rule, condition: Condition, place: Place, value: float) -> "RaisedCondition":
         """Of `condition` as `rule` has it now."""
         return cls(
             condition=condition.name,
-            offset=offset,
+            place=place,
             value=value,
             threshold=condition.threshold,
             kind=rule.kind,
@@ -68,7 +69,7 @@ class RuleState:
         """Of each condition that is raised."""
         self.last_raised_ms: int | None = None
 
-    def evaluate(self, history: PriceHistory, event_ms: int, offset: int, *, silent: bool) -> list[Transition]:
+    def evaluate(self, history: PriceHistory, event_ms: int, tick: Place, *, silent: bool) -> list[Transition]:
         """What the newest tick changes; `silent`, for ticks from before the start, only notes sides."""
         value = self.rule.measure(history)
         if value is None or not math.isfinite(value):
@@ -89,10 +90,10 @@ class RuleState:
             elif silent:
                 states[place] = UNARMED if condition.crossing else ARMED
             else:
-                transitions += self._raise(place, value, event_ms, offset)
+                transitions += self._raise(place, value, event_ms, tick)
         return transitions
 
-    def _raise(self, place: int, value: float, event_ms: int, offset: int) -> list[Transition]:
+    def _raise(self, place: int, value: float, event_ms: int, tick: Place) -> list[Transition]:
         last, condition = self.last_raised_ms, self.conditions[place]
         if last is not None and event_ms - last < self.cooldown_ms:
             if self.suppressed[place]:
@@ -100,7 +101,7 @@ class RuleState:
             self.suppressed[place] = True
             return [Transition(self.rule, condition, value, event_ms, "suppressed")]
         self.states[place], self.suppressed[place], self.last_raised_ms = RAISED, False, event_ms
-        self.raised[place] = RaisedCondition.of(self.rule, condition, offset, value)
+        self.raised[place] = RaisedCondition.of(self.rule, condition, tick, value)
         return [Transition(self.rule, condition, value, event_ms, "raised")]
 
     def reset(self, condition: str) -> None:
@@ -130,7 +131,7 @@ class RuleState:
             if self.states[place] == RAISED:
                 # States of earlier versions do not have how it was raised.
                 self.raised[place] = known.get(condition.name) or RaisedCondition.of(
-                    self.rule, condition, _UNKNOWN_OFFSET, condition.threshold
+                    self.rule, condition, _UNKNOWN_PLACE, condition.threshold
                 )
         return True
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from market_alerts.history import PriceHistory
-from market_alerts.rule_state import RAISED, RaisedCondition, RuleState, Transition, raised_in
+from market_alerts.rule_state import RAISED, Place, RaisedCondition, RuleState, Transition, raised_in
 from market_alerts.rules import Rule
 
 
@@ -24,8 +24,11 @@ class Series:
 
     def __init__(self, symbol: str, rules: Sequence[Rule], lateness_ms: int) -> None:
         self.symbol = symbol
-        self.next_offset = 0
-        """Of the partition: ticks before it are included."""
+        self.newest_place: Place = (0, -1)
+        """Of the tick that was added last."""
+        self.next_offsets: dict[int, int] = {}
+        """By partition: ticks before it are included. There is more than one where producers choose the partition by
+        different rules, or where partitions were added."""
         self._all_rules, self._lateness_ms = rules, lateness_ms
         self.rules = [RuleState(rule) for rule in rules if rule.applies_to(symbol)]
         mine = [state.rule for state in self.rules]
@@ -40,6 +43,10 @@ class Series:
         """Event time of the newest tick; 0 while there is none."""
         return self.history.newest_ms or 0
 
+    def take_place(self, partition: int, offset: int) -> None:
+        """Note where the tick that is added next lies."""
+        self.newest_place, self.next_offsets[partition] = (partition, offset), offset + 1
+
     def add(self, event_ms: int, price: float, volume: int, *, silent: bool = False) -> Sequence[Transition] | None:
         """Add a tick and return what it changes; None where it is too late and left out.
 
@@ -50,14 +57,15 @@ class Series:
             return None if newest is None else ()
         transitions: list[Transition] = []
         for state in self.rules:
-            if found := state.evaluate(self.history, event_ms, self.next_offset - 1, silent=silent):
+            if found := state.evaluate(self.history, event_ms, self.newest_place, silent=silent):
                 transitions += found
         return transitions
 
     def dump(self) -> dict[str, Any]:
         """The whole state as JSON has it."""
         rules = {state.rule.name: state.dump() for state in self.rules}
-        return self.history.dump() | {"next_offset": self.next_offset, "rules": rules}
+        offsets = {"newest_place": self.newest_place, "next_offsets": self.next_offsets}
+        return self.history.dump() | offsets | {"rules": rules}
 
     def restore(self, dumped: dict[str, Any]) -> list[OrphanedCondition]:
         """Continue from what `dump` gave; a rule that is new since then starts from the bars that are there.
@@ -65,7 +73,9 @@ class Series:
         Returns:
             what was raised by rules that are gone, or measure something else by now.
         """
-        self.next_offset = dumped["next_offset"]
+        partition, offset = dumped["newest_place"]
+        self.newest_place = partition, offset
+        self.next_offsets = {int(number): after for number, after in dumped["next_offsets"].items()}
         self.history.restore(dumped)
         if self.history.newest_ms is None:
             return []
@@ -77,7 +87,7 @@ class Series:
             reason = self.reason_gone(name)
             orphaned += [OrphanedCondition(name, known["fingerprint"], each, reason) for each in raised_in(known)]
         for state in states.values():  # the new ones: on which side of a crossing the newest price is
-            state.evaluate(self.history, self.newest_ms, self.next_offset - 1, silent=True)
+            state.evaluate(self.history, self.newest_ms, self.newest_place, silent=True)
         return orphaned
 
     def with_rules(self, rules: Sequence[Rule]) -> "tuple[Series, list[OrphanedCondition]]":

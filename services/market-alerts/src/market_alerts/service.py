@@ -135,7 +135,7 @@ class MarketAlerts:
         rules = self._reloader.rules
         partitions, restored = recover(self._settings, self._reader, self._topic.id, rules, new)
         for each in partitions:
-            self._partitions[each.number] = each
+            self._partitions[each.number], each.others = each, self._partitions
             self._reader.start(each.number, each.next_offset)
         log.info(
             "reading",
@@ -178,12 +178,14 @@ class MarketAlerts:
         if not self._reader.joined:
             return False
         publisher.publish_withdrawals(self._partitions.values())
-        moved = [each for each in self._partitions.values() if each.next_offset != each.saved_offset]
+        moved = [each for each in self._partitions.values() if each.moved or each.next_offset != each.saved_offset]
         if not moved:
             return True
         with self._metrics.state_seconds.time():
             for partition in moved:
                 state_topic.save_state(producer, self._live, self._topic.id, partition)
+            for partition in moved:
+                state_topic.forget_moved(producer, self._live, self._topic.id, partition)
             producer.confirm()
             for partition in moved:
                 partition.mark_published(publisher.alerts_end)

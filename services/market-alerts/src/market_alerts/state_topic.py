@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from typing import Any
 
 from market_alerts.evaluation import PartitionEvaluator
 from market_alerts.rules import Rule
@@ -10,7 +11,7 @@ from ticklake.kafka import ConfirmedProducer
 from ticklake.settings import KafkaSettings
 from ticklake.topics import LiveNames
 
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 
 
 def publish_rules(producer: ConfirmedProducer, live: LiveNames, rules: Iterable[Rule]) -> None:
@@ -26,11 +27,24 @@ def save_state(producer: ConfirmedProducer, live: LiveNames, topic_id: str, part
         body = {"schema_version": _SCHEMA_VERSION} | series.dump()
         producer.send(
             live.alerts_state_topic,
-            key=f"{topic_id}/{partition.number}/{symbol}/{source}".encode(),
+            key=_key(topic_id, partition, symbol, source),
             value=json.dumps(body, separators=(",", ":")).encode(),
-            headers=[("next_offset", str(series.next_offset).encode())],
+            headers=[("next_offset", str(series.next_offsets[partition.number]).encode())],
             partition=STATES,
         )
+
+
+def forget_moved(producer: ConfirmedProducer, live: LiveNames, topic_id: str, partition: PartitionEvaluator) -> None:
+    """Delete the state of series that other partitions have by now, whose own state is sent; the caller confirms."""
+    for symbol, source in sorted(partition.moved):
+        producer.send(
+            live.alerts_state_topic, key=_key(topic_id, partition, symbol, source), value=None, partition=STATES
+        )
+    partition.moved.clear()
+
+
+def _key(topic_id: str, partition: PartitionEvaluator, symbol: str, source: str) -> bytes:
+    return f"{topic_id}/{partition.number}/{symbol}/{source}".encode()
 
 
 def restore_state(
@@ -41,13 +55,20 @@ def restore_state(
     Raises:
         StageError: the broker does not answer.
     """
-    wanted, count = {str(partition.number): partition for partition in partitions}, 0
+    wanted = {str(partition.number): partition for partition in partitions}
+    newest: dict[tuple[str, str], tuple[PartitionEvaluator, dict[str, Any]]] = {}
     for key, value in read_state_topic(kafka, live, STATES).items():
         parts = key.decode().split("/")
         if len(parts) != 4 or parts[0] != topic_id or parts[1] not in wanted:
             continue
-        body = json.loads(value)
-        if body.get("schema_version") == _SCHEMA_VERSION:
-            wanted[parts[1]].restore(parts[2], parts[3], body)
-            count += 1
-    return count
+        body, name = json.loads(value), (parts[2], parts[3])
+        if body.get("schema_version") != _SCHEMA_VERSION:
+            continue
+        found = wanted[parts[1]], body
+        if name in newest:  # of a process that ended between the two steps of a move
+            older, found = sorted((newest[name], found), key=lambda each: sum(each[1]["next_offsets"].values()))
+            older[0].moved.add(name)
+        newest[name] = found
+    for (symbol, source), (partition, body) in newest.items():
+        partition.restore(symbol, source, body)
+    return len(newest)

@@ -133,7 +133,7 @@ class ConfirmedProducer:
             self._producer._closed = True
 
     def send(
-        self, topic: str, *, key: bytes | None, value: bytes, headers: Headers = (), partition: int | None = None
+        self, topic: str, *, key: bytes | None, value: bytes | None, headers: Headers = (), partition: int | None = None
     ) -> None:
         """Hand one message over for delivery; blocks while the client's buffer is full.
 
