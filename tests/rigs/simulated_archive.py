@@ -30,7 +30,8 @@ from archive_ticks.reader import Bounds
 from archive_ticks.service import Archive
 from archive_ticks.settings import ArchiveSettings, RollSettings
 from ticklake import service as service_kit
-from ticklake.errors import IntegrityError, StageError
+from ticklake.errors import StageError
+from ticklake.group_consumer import PositionLostError
 from ticklake.ledger import LedgerRange, check_chain
 from ticklake.ledger_table import read_object
 from ticklake.settings import KafkaSettings, LiveSettings, StoreSettings
@@ -362,7 +363,7 @@ class Consumer:
         for number in sorted(self.assigned - self._paused):
             log = self._world.logs[number]
             if self._positions[number] < log.begin or self._positions[number] > log.end:
-                raise IntegrityError("the log does not hold what is due")
+                raise PositionLostError("the log does not hold what is due")
             if self._world.random.random() < 0.3:
                 continue
             count = self._world.random.randrange(1, 12)

@@ -298,6 +298,18 @@ def test_what_retention_removed_stops_its_partition_until_a_person_accepts_it(
     assert [(e.partition, e.absent) for e in lost] == [(hit, ((before[hit], before[hit] + 9),))]
 
 
+def test_a_batch_that_cannot_be_read_ends_the_program(
+    stage_env: Environment, programs: Path, tmp_path: Path, kafka_settings: KafkaSettings, live: LiveSettings
+) -> None:
+    ticks = [("AAPL", tick("AAPL", n)) for n in range(100)]
+    other_clients.produce(kafka_settings, live.names.topic, ticks, "snappy")
+    program = "import kafka.codec; kafka.codec.snappy = None; from archive_ticks import main; main.main()"
+    with archive(programs, stage_env(TICKLAKE_METRICS_PORT="0"), tmp_path / "log", "-c", program) as process:
+        assert process.wait(300) == 1
+    last = (tmp_path / "log").read_text().splitlines()[-1]
+    assert last.startswith(f"archive-ticks: {live.names.topic} has a batch of messages that cannot be read")
+
+
 def test_a_topic_that_had_the_producers_times(
     stage_env: Environment,
     programs: Path,

@@ -17,6 +17,7 @@ from archive_ticks.writer_thread import PartitionAssignment, Writer, WriteResult
 from ticklake import calendar, credentials, logs
 from ticklake.credentials import Rejected
 from ticklake.errors import IntegrityError, StageError
+from ticklake.group_consumer import PositionLostError
 from ticklake.metrics import Health, served
 from ticklake.objects import ObjectStore
 from ticklake.service import Attempts, Heartbeat, TopicIdentity
@@ -105,7 +106,7 @@ class Archive:
     def _read(self) -> None:
         try:
             found = self._reader.poll(_POLL_SECONDS)
-        except IntegrityError as error:
+        except PositionLostError as error:
             # What was read of them is read again from the chain's ends, which say where the log is too short.
             log.warning("looking for the place to read from again", reason=str(error))
             for dropped in self._assignments.values():

@@ -16,6 +16,10 @@ log = logs.get(__name__)
 _KNOW_SECONDS = 5.0
 
 
+class PositionLostError(IntegrityError):
+    """The log does not hold the messages that are to be read next."""
+
+
 class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # the library has no types
     """A member of the group `group` that reads `topic`.
 
@@ -103,14 +107,22 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # the libra
         Raises:
             StageError: reading failed; polling again may help.
             ConfigurationError: the client may not read the topic or join the group.
-            IntegrityError: a position is outside the log, or the log was cut behind it.
+            PositionLostError: a position is outside the log, or the log was cut behind it.
+            IntegrityError: a batch of messages is damaged, or compressed as this client cannot read. The client library
+                would not return from another call.
         """
         try:
             with translated_errors(self._kafka, f"let {self._topic} be read"):
                 found = self._consumer.poll(timeout_ms=int(seconds * 1000))
         except StageError as error:
-            if isinstance(error.__cause__, kafka_errors.OffsetOutOfRangeError | kafka_errors.LogTruncationError):
-                raise IntegrityError(f"{self._topic}: the log does not hold what is due: {error.__cause__}") from error
+            cause = error.__cause__
+            if isinstance(cause, kafka_errors.OffsetOutOfRangeError | kafka_errors.LogTruncationError):
+                raise PositionLostError(f"{self._topic}: the log does not hold what is due: {cause}") from error
+            if isinstance(cause, kafka_errors.CorruptRecordError | kafka_errors.UnsupportedCodecError):
+                raise IntegrityError(
+                    f"{self._topic} has a batch of messages that cannot be read, now or later ({type(cause).__name__}: "
+                    f"{cause}): delete the records up to it"
+                ) from error
             raise
         return {place.partition: messages for place, messages in found.items()}
 
