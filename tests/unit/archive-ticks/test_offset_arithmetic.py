@@ -15,7 +15,7 @@ from archive_ticks.reader import Bounds, Start, locate
 from archive_ticks.settings import RollSettings
 from ticklake.errors import IntegrityError
 from ticklake.ledger import LedgerRange, chain_ends, verify_chain
-from ticklake.ledger_table import read_object
+from ticklake.ledger_table import parquet_bytes, read_file, read_object
 from ticklake.topics import live_names
 
 LIVE = live_names()
@@ -332,3 +332,17 @@ def test_a_repeated_attempt_wins_against_itself() -> None:
     store = MemoryStore()
     assert (put_range(store, encoded), put_range(store, encoded)) == (put_range(store, encoded),) * 2
     assert put_range(store, encoded).ours
+
+
+@pytest.mark.parametrize("absent", [((1, 1),), ((3, 3),), ((5, 5),)])
+def test_a_file_whose_absent_offsets_are_others_is_rejected(absent: tuple[tuple[int, int], ...]) -> None:
+    builder = RangeBuilder(0, 0, limits())
+    builder.add([record(offset, START, valid=offset != 1) for offset in (0, 1, 2, 4, 5)])
+    encoded = encode(builder.seal()[0], LIVE, TOPIC_ID)
+    assert encoded.entry.absent == ((3, 3),)
+    data = parquet_bytes(encoded.table, encoded.entry.model_copy(update={"absent": absent}))
+    if absent == encoded.entry.absent:
+        assert read_file(data)[0] == encoded.entry
+    else:
+        with pytest.raises(IntegrityError, match="an offset is twice or not at all"):
+            read_file(data)

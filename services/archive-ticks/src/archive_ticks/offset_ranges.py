@@ -6,19 +6,19 @@ first message is a range of its own, filed under the time of the message before.
 of the log and its first offset, whoever writes it and however far that one had read.
 """
 
-import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+import numpy as np
 import pyarrow as pa
 
 from archive_ticks.parsing import Invalid, Message, parse
 from archive_ticks.settings import RollSettings
 from ticklake.errors import IntegrityError
 from ticklake.ledger import LedgerRange, range_key, spans
-from ticklake.ledger_table import SCHEMA, checksum, parquet_bytes, sort
+from ticklake.ledger_table import SCHEMA, absent_spans, checksum, parquet_bytes, sort
 from ticklake.topics import LiveNames
 
 _HOUR_MS = 3_600_000
@@ -171,7 +171,8 @@ def encode(sealed: Range, live: LiveNames, topic_id: str) -> Encoded:
     table = sort(pa.Table.from_batches(sealed.batches, schema=SCHEMA))
     first_time, last_time = _utc(sealed.first_time), _utc(sealed.last_time)
     least, greatest = _extremes(table)
-    absent = _absent(sealed, table["offset"].to_pylist())
+    invalid = [message.offset for message in sealed.invalid]
+    there = np.concatenate([table["offset"].to_numpy(), np.array(invalid, np.int64)])
     entry = LedgerRange(
         topic=live.topic,
         topic_id=topic_id,
@@ -180,9 +181,9 @@ def encode(sealed: Range, live: LiveNames, topic_id: str) -> Encoded:
         last_offset=sealed.last_offset,
         rows=table.num_rows,
         invalid_rows=len(sealed.invalid),
-        invalid=spans(message.offset for message in sealed.invalid),
+        invalid=spans(invalid),
         absent_rows=sealed.offsets - table.num_rows - len(sealed.invalid),
-        absent=absent,
+        absent=absent_spans(sealed.first_offset, sealed.last_offset, there),
         lost=sealed.lost,
         checksum=checksum(table),
         first_append_time=first_time,
@@ -192,11 +193,6 @@ def encode(sealed: Range, live: LiveNames, topic_id: str) -> Encoded:
     )
     key = range_key(live, topic_id, sealed.partition, sealed.first_offset, first_time)
     return Encoded(key, entry, table, parquet_bytes(table, entry))
-
-
-def _absent(sealed: Range, rows: Sequence[int]) -> tuple[tuple[int, int], ...]:
-    there = sorted([sealed.first_offset - 1, *rows, *(m.offset for m in sealed.invalid), sealed.last_offset + 1])
-    return tuple((before + 1, after - 1) for before, after in itertools.pairwise(there) if after > before + 1)
 
 
 def _extremes(table: pa.Table) -> tuple[datetime | None, datetime | None]:

@@ -4,6 +4,7 @@ import hashlib
 import io
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
@@ -111,24 +112,21 @@ def read_file(data: bytes) -> tuple[LedgerRange, pa.Table]:
             f"a Parquet file of the archive has no readable ledger entry: {reason_of(error)}"
         ) from error
     table = table.replace_schema_metadata(None)
+    where = f"{entry.topic} partition {entry.partition} offsets {entry.first_offset}-{entry.last_offset}"
     if table.num_rows != entry.rows or checksum(table) != entry.checksum:
-        where = f"{entry.topic} partition {entry.partition} offsets {entry.first_offset}-{entry.last_offset}"
         raise IntegrityError(f"{where}: the rows in the file are not those of its ledger entry")
-    if not _fill(entry, table):
+    invalid = (np.arange(first, last + 1) for first, last in entry.invalid or ())
+    there = np.concatenate([table["offset"].to_numpy(), *invalid])
+    if absent_spans(entry.first_offset, entry.last_offset, there) != entry.absent:
         raise IntegrityError(f"{where}: an offset is twice or not at all among rows, invalid and absent ones")
     return entry, table
 
 
-def _fill(entry: LedgerRange, table: pa.Table) -> bool:
-    """Whether each offset of the range is once among the rows, the invalid and the absent ones."""
-    counts = np.zeros(entry.last_offset - entry.first_offset + 1, np.int8)
-    offsets = table["offset"].to_numpy() - entry.first_offset
-    if len(offsets) and (offsets.min() < 0 or offsets.max() >= len(counts)):
-        return False
-    np.add.at(counts, offsets, 1)
-    for first, last in (*(entry.invalid or ()), *(entry.absent or ())):
-        counts[first - entry.first_offset : last - entry.first_offset + 1] += 1
-    return bool((counts == 1).all())
+def absent_spans(first: int, last: int, there: npt.NDArray[np.int64]) -> tuple[tuple[int, int], ...]:
+    """The offsets from `first` to `last` that are not in `there`, as spans with both ends; `there` in any order."""
+    ordered = np.concatenate(([first - 1], np.sort(there), [last + 1]))
+    gaps = np.flatnonzero(np.diff(ordered) > 1)
+    return tuple((int(ordered[place]) + 1, int(ordered[place + 1]) - 1) for place in gaps)
 
 
 def read_object(store: ObjectStore, key: str) -> tuple[LedgerRange, pa.Table]:
