@@ -265,15 +265,12 @@ def test_what_retention_removed_stops_its_partition_until_a_person_accepts_it(
     port = _free_port()
     environment = stage_env(TICKLAKE_METRICS_PORT=str(port), TICKLAKE_ARCHIVE_ROLL_SECONDS="0.3")
 
-    def rows() -> int:
-        return sum(r.rows for chain in verify_chain(store, live.names, topic_id).values() for r in chain)
-
     def send(first: int) -> None:
         produce(kafka_settings, topic, [(s, tick(s, n)) for n in range(first, first + 50) for s in SYMBOLS])
 
     send(0)
     with archive(programs, environment, tmp_path / "log") as process:
-        wait_until(lambda: rows() == 400)
+        wait_until(lambda: rows_in(store, live.names, topic_id) == 400)
         assert stop(process) == 0, (tmp_path / "log").read_text()
     before = kafka.end_offsets(kafka_settings, topic)
     send(50)
@@ -283,7 +280,7 @@ def test_what_retention_removed_stops_its_partition_until_a_person_accepts_it(
         client.delete_records({TopicPartition(topic, hit): before[hit] + 10})
     others = 400 - (ends[hit] - before[hit])
     with archive(programs, environment, tmp_path / "log") as process:
-        wait_until(lambda: rows() == 400 + others)
+        wait_until(lambda: rows_in(store, live.names, topic_id) == 400 + others)
         wait_until(lambda: _values(_get(port, "/metrics")[1], "ticklake_archive_ticks_stopped").count(1.0) == 1)
         assert (_get(port, "/livez")[0], _get(port, "/readyz")[0]) == (200, 503)
         assert stop(process) == 0, (tmp_path / "log").read_text()
@@ -291,7 +288,7 @@ def test_what_retention_removed_stops_its_partition_until_a_person_accepts_it(
     assert f"TICKLAKE_ARCHIVE_ACCEPTED_GAPS={accepted} " in (tmp_path / "log").read_text()
     environment |= {"TICKLAKE_ARCHIVE_ACCEPTED_GAPS": accepted}
     with archive(programs, environment, tmp_path / "log") as process:
-        wait_until(lambda: rows() == 800 - 10)
+        wait_until(lambda: rows_in(store, live.names, topic_id) == 800 - 10)
         wait_until(lambda: _get(port, "/readyz")[0] == 200)
         assert stop(process) == 0, (tmp_path / "log").read_text()
     lost = [e for _, e, _ in archived(store, live.names, topic_id) if e.lost]
@@ -330,9 +327,6 @@ def test_a_topic_that_had_the_producers_times(
         with kafka.admin(kafka_settings) as client:
             client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, change)])
 
-    def rows() -> int:
-        return sum(r.rows for chain in verify_chain(store, live.names, topic_id).values() for r in chain)
-
     def send(first: int, year: int = 0) -> None:
         """50 ticks, with the time of that year."""
         at = int(datetime(year, 1, 30, tzinfo=UTC).timestamp() * 1000) if year else None
@@ -345,20 +339,20 @@ def test_a_topic_that_had_the_producers_times(
     stamp("CreateTime")
     send(50, year=2001)
     with archive(programs, environment, tmp_path / "log", "-c", program) as process:
-        wait_until(lambda: rows() == 50)
+        wait_until(lambda: rows_in(store, live.names, topic_id) == 50)
         wait_until(lambda: _values(_get(port, "/metrics")[1], "ticklake_archive_ticks_stopped").count(1.0) == 1)
         assert "message.timestamp.type=LogAppendTime" in (tmp_path / "log").read_text()
         send(100, year=2009)
         stamp("LogAppendTime")
         send(150)
-        wait_until(lambda: rows() == 200)
+        wait_until(lambda: rows_in(store, live.names, topic_id) == 200)
         wait_until(lambda: _values(_get(port, "/metrics")[1], "ticklake_archive_ticks_stopped") == [0.0] * 4)
         wait_until(lambda: _get(port, "/readyz")[0] == 200)
         # Times that jump to and fro, in one poll.
         for number, kind in enumerate(("CreateTime", "LogAppendTime") * 2):
             stamp(kind)
             send(200 + 50 * number, year=1980)
-        wait_until(lambda: rows() == 400)
+        wait_until(lambda: rows_in(store, live.names, topic_id) == 400)
         assert stop(process) == 0, (tmp_path / "log").read_text()
     times = [time for *_, table in archived(store, live.names, topic_id) for time in table["append_time"].to_pylist()]
     assert {time.date() for time in times} <= {datetime.now(UTC).date(), (datetime.now(UTC) - timedelta(days=1)).date()}

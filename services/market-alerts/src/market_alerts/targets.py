@@ -12,10 +12,10 @@ from email.utils import format_datetime
 import aiosmtplib
 import httpx
 
-from market_alerts.attempt_loop import run_attempt
 from market_alerts.rules import Target
 from market_alerts.settings import DeliverySettings
 from ticklake.alerts import Alert, Severity
+from ticklake.attempt_loop import run_attempt
 from ticklake.backoff import retry_after_seconds
 from ticklake.errors import ConfigurationError
 from ticklake.records import iso_ms

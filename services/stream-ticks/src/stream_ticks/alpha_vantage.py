@@ -14,6 +14,7 @@ import httpx
 from pydantic import TypeAdapter
 
 from stream_ticks.settings import AlphaVantageSettings
+from ticklake.attempt_loop import run_attempt
 from ticklake.backoff import equal_jitter, exponential, retry_after_seconds
 from ticklake.errors import ConfigurationError
 from ticklake.records import Price, TickVolume
@@ -87,7 +88,7 @@ class Client:
             ConfigurationError: the key, which has given no quote in this process, is wrong.
         """
         try:
-            status, after, content = asyncio.run(self._get(symbol))
+            status, after, content = run_attempt(self._get(symbol))
         except (httpx.HTTPError, OSError) as error:
             return Failed(f"no answer: {type(error).__name__}")
         if status in (401, 403):

@@ -1,4 +1,4 @@
-"""Event loops of attempts to deliver: what an attempt that has timed out leaves behind is not waited for."""
+"""Event loops of calls that limit their own time: what one that has timed out leaves behind is not waited for."""
 
 import asyncio
 import threading
