@@ -32,7 +32,7 @@ from archive_ticks.settings import ArchiveSettings, RollSettings
 from ticklake import service as service_kit
 from ticklake.errors import StageError
 from ticklake.group_consumer import PositionLostError
-from ticklake.ledger import LedgerRange, check_chain
+from ticklake.ledger import LedgerRange, chain_start_key, check_chain, read_chain_start
 from ticklake.ledger_table import read_object
 from ticklake.settings import KafkaSettings, LiveSettings, StoreSettings
 
@@ -258,8 +258,13 @@ class World:
             record = Record(log.end, self.clock.broker_ms, 1, b"AAPL", b"{")
             log.records[log.end] = self.sent[log_number, log.end] = record
             log.end += 1
+            start = read_chain_start(
+                self.store, chain_start_key(_SETTINGS.live.names, TOPIC_ID, log_number), TOPIC_ID, log_number
+            )
             if chain := self.chain(log_number):
                 self.accepted.add(f"{log_number}:{chain[-1].last_offset + 1}")
+            elif start:
+                self.accepted.add(f"{log_number}:{start.first_offset}")
         self.processes = [Process("last", self)]
         self._rebalance()
         for _ in range(400):

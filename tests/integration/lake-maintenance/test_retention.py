@@ -16,6 +16,7 @@ DAY = date(2026, 3, 31)
 OLD_ACTIONS = "raw/corporate_actions/year=2025/month=12/day=30/run.csv"
 OLD_TICKS = "raw/realtime/year=2025/month=01/day=01/hour=05/stock_data_20250101_050000_0190a1b2c3d4_p0_o{:020d}.parquet"
 TICKS = "raw/realtime/year=2025/month=06/day=01/hour=05/stock_data_20250601_050000_0190a1b2c3d4_p0_o{:020d}.parquet"
+IDLE_TICKS = OLD_TICKS.replace("_p0_", "_p1_")
 
 
 def keys(store: ObjectStore) -> set[str]:
@@ -33,6 +34,11 @@ def full(store: ObjectStore) -> set[str]:
         OLD_TICKS.format(0),
         OLD_TICKS.format(5),
         TICKS.format(9),
+        IDLE_TICKS.format(0),
+        IDLE_TICKS.format(3),
+        IDLE_TICKS.format(3).replace(".parquet", ".csv"),
+        "raw/realtime/_chain_start_0190a1b2c3d4_p0.json",
+        "raw/realtime/year=2025/month=02/day=30/x",
         "accelerated/run-1/checkpoints/realtime/15m/offsets/0",
         "accelerated/run-1/raw/realtime/x",
         "processed/historical/date=2020-01-01/symbol=AAPL/part.parquet",
@@ -60,17 +66,18 @@ def test_raw_goes_by_the_day_in_its_key(store_settings: StoreSettings, store: Ob
         "source": 0,
         "raw bars": 1,
         "raw actions": 1,
-        "raw ticks": 2,
+        "raw ticks": 3,
         "quarantine": 0,
         "accelerated": 0,
     }
-    assert done.size == 20
-    # The newest hour of ticks stays, old as it is: the next archive finds there where to go on.
+    assert done.size == 25
+    # The newest range of each partition stays, old as it is: the next archive finds there where to go on.
     assert full - keys(store) == {
         "raw/historical/year=2025/month=12/day=30/AAPL_210500.csv",
         OLD_ACTIONS,
         OLD_TICKS.format(0),
         OLD_TICKS.format(5),
+        IDLE_TICKS.format(0),
     }
 
 

@@ -1,6 +1,8 @@
 """The JVM that Spark runs in, started for real."""
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -54,3 +56,19 @@ def test_an_archive_is_written_used_and_the_unused_are_removed(tmp_path: Path) -
     second.close()
     # Its use is what counts, not when it was written.
     assert (tmp_path / written).stat().st_mtime > now - DAY
+
+
+def test_a_session_is_stopped_without_a_word_although_its_jvm_was_ended() -> None:
+    code = """
+import contextlib
+from ticklake import spark
+from ticklake.settings import StoreSettings
+session = spark.build_session("an-app", spark.SparkSettings(master="local[1]", memory="512m"), StoreSettings())
+spark._jvm.close()
+with contextlib.suppress(Exception):
+    session.stop()
+print("stopped")
+"""
+    environment = os.environ | {"TICKLAKE_SPARK_JAVA_HOME": str(find_java().home)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=240)
+    assert (done.stdout, done.stderr) == ("stopped\n", "")

@@ -14,7 +14,7 @@ from archive_ticks.range_writer import put_range
 from archive_ticks.reader import Bounds, Start, locate
 from archive_ticks.settings import RollSettings
 from ticklake.errors import IntegrityError
-from ticklake.ledger import LedgerRange, chain_ends, verify_chain
+from ticklake.ledger import ChainStart, LedgerRange, chain_ends, chain_start_key, claim_chain_start, verify_chain
 from ticklake.ledger_table import parquet_bytes, read_file, read_object
 from ticklake.topics import live_names
 
@@ -139,7 +139,7 @@ def check(store: MemoryStore, log: list[Record]) -> None:
     rows: list[int] = []
     invalid: list[int] = []
     absent: list[int] = []
-    for key in store.objects:
+    for key in [key for key in store.objects if key.endswith(".parquet")]:
         entry, table = read_object(store, key)
         rows += table["offset"].to_pylist()
         invalid += [offset for first, last in entry.invalid or () for offset in range(first, last + 1)]
@@ -233,7 +233,7 @@ def test_offsets_that_are_repeated_are_an_error() -> None:
 
 
 def put(store: MemoryStore, first: int, count: int, time: int, topic_id: str = TOPIC_ID, partition: int = 0) -> None:
-    builder = RangeBuilder(partition, first, limits())
+    builder = RangeBuilder(partition, first, limits(), START if first else None)
     builder.add([record(first + n, time) for n in range(count)])
     put_range(store, encode(builder.seal()[0], LIVE, topic_id))
 
@@ -261,6 +261,53 @@ def test_a_partition_that_lost_what_was_not_archived_waits_for_a_person_and_no_o
     assert (entry.absent, entry.lost, builder.next_offset) == (((10, 14),), True, 15)
 
 
+def test_of_two_that_begin_a_chain_at_different_offsets_one_does() -> None:
+    store, log = MemoryStore(), [record(n, START + n) for n in range(6)]
+    first, second = RangeBuilder(0, 1, limits()), RangeBuilder(0, 3, limits())
+    for builder in (first, second):
+        builder.add(log[builder.next_offset :])
+    assert put_range(store, encode(second.seal()[0], LIVE, TOPIC_ID)).ours
+    beaten = put_range(store, encode(first.seal()[0], LIVE, TOPIC_ID))
+    assert (beaten.ours, beaten.next_offset) == (False, 3)
+    assert [entry.first_offset for entry in verify_chain(store, LIVE, TOPIC_ID)[0]] == [3]
+
+
+def test_a_chain_whose_first_range_was_not_written_goes_on_at_its_start() -> None:
+    store, log = MemoryStore(), [record(n, START + n) for n in range(6)]
+    builder = RangeBuilder(0, 1, limits())
+    builder.add(log[1:])
+    delayed = encode(builder.seal()[0], LIVE, TOPIC_ID)
+    assert delayed.chain_start_key is not None
+    start = ChainStart(topic_id=TOPIC_ID, partition=0, first_offset=1, first_append_time=_at(START + 1))
+    assert claim_chain_start(store, delayed.chain_start_key, start) == start
+
+    def found(begin: int, *accepted: str) -> Start | IntegrityError:
+        return locate(store, LIVE, TOPIC_ID, [0], lambda _: {0: Bounds(begin, 6, _at(START + begin))}, accepted)[0]
+
+    assert found(1) == Start(1, 1, _at(START + 1))
+    assert "offsets 1-2 were never archived" in str(found(3))
+    assert found(3, "0:1") == Start(1, 3, _at(START + 1))
+    # Whatever takes the place of the first range has its key, so that one that was delayed comes to nothing.
+    other = RangeBuilder(0, 1, limits(), START + 1)
+    [gap] = other.pass_over(3, lost=True)
+    assert put_range(store, encode(gap, LIVE, TOPIC_ID)).ours
+    beaten = put_range(store, delayed)
+    assert (beaten.ours, beaten.next_offset) == (False, 3)
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b'{"topic_id":"another","partition":0,"first_offset":1}'])
+def test_a_damaged_start_of_a_chain_stops_its_partition(body: bytes) -> None:
+    store = MemoryStore()
+    store.put(chain_start_key(LIVE, TOPIC_ID, 0), body)
+    fault = locate(store, LIVE, TOPIC_ID, [0], lambda _: {0: Bounds(1, 6, _at(START))})[0]
+    assert isinstance(fault, IntegrityError)
+    assert "_chain_start_" in str(fault)
+
+
+def _at(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
 def test_a_log_that_ends_before_the_archive_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("archive_ticks.reader._SHORT_LOG_SECONDS", 0.0)
     store = MemoryStore()
@@ -274,7 +321,7 @@ def test_a_damaged_end_of_a_chain_stops_its_partition_alone() -> None:
     store = MemoryStore()
     put(store, 0, 10, START)
     put(store, 0, 10, START, partition=1)
-    damaged = next(key for key in store.objects if "_p0_" in key)
+    damaged = next(key for key in store.objects if "_p0_o" in key)
     store.put(damaged, store.get(damaged), metadata={})
     bounds = dict.fromkeys((0, 1), Bounds(0, 20, datetime.fromtimestamp(START / 1000, UTC)))
     starts = locate(store, LIVE, TOPIC_ID, [0, 1], lambda _: bounds)

@@ -17,7 +17,7 @@ import pyarrow as pa
 from archive_ticks.parsing import Invalid, Message, parse
 from archive_ticks.settings import RollSettings
 from ticklake.errors import IntegrityError
-from ticklake.ledger import LedgerRange, range_key, spans
+from ticklake.ledger import LedgerRange, chain_start_key, range_key, spans
 from ticklake.ledger_table import SCHEMA, absent_spans, checksum, parquet_bytes, sort
 from ticklake.topics import LiveNames
 
@@ -42,6 +42,8 @@ class Range:
     """Bytes of the messages' values."""
     lost: bool = False
     """See `LedgerRange.lost`."""
+    starts_chain: bool = False
+    """Whether nothing of the partition was archived before it, as far as its builder knows."""
 
     @property
     def offsets(self) -> int:
@@ -57,6 +59,8 @@ class Encoded:
     entry: LedgerRange
     table: pa.Table
     parquet: bytes
+    chain_start_key: str | None
+    """Where the chain's start is to be written first; None for all ranges but a chain's first."""
 
 
 class RangeBuilder:
@@ -147,7 +151,8 @@ class RangeBuilder:
 
     def _extend(self, run: Sequence[Message]) -> None:
         if self.open is None:
-            self.open = Range(self.partition, run[0].offset, run[0].timestamp, self._clock())
+            starts_chain = self._last_time is None
+            self.open = Range(self.partition, run[0].offset, run[0].timestamp, self._clock(), starts_chain=starts_chain)
         batch, invalid = parse(self.partition, run, self._future_tolerance)
         self.open.batches.append(batch)
         self.open.invalid += invalid
@@ -192,7 +197,8 @@ def encode(sealed: Range, live: LiveNames, topic_id: str) -> Encoded:
         greatest_event_time=greatest,
     )
     key = range_key(live, topic_id, sealed.partition, sealed.first_offset, first_time)
-    return Encoded(key, entry, table, parquet_bytes(table, entry))
+    start_key = chain_start_key(live, topic_id, sealed.partition) if sealed.starts_chain else None
+    return Encoded(key, entry, table, parquet_bytes(table, entry), start_key)
 
 
 def _extremes(table: pa.Table) -> tuple[datetime | None, datetime | None]:

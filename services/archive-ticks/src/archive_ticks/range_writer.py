@@ -9,7 +9,7 @@ from archive_ticks.parsing import Invalid
 from ticklake import logs, quarantine, topics
 from ticklake.errors import IntegrityError, StageError
 from ticklake.kafka import ConfirmedProducer
-from ticklake.ledger import csv_key, hours, keys_in_hour, read_range
+from ticklake.ledger import ChainStart, claim_chain_start, csv_key, hours, keys_in_hour, read_range
 from ticklake.ledger_table import csv_bytes, read_object
 from ticklake.objects import ObjectStore
 from ticklake.quarantine import QuarantinedMessage, quarantined
@@ -29,19 +29,29 @@ class Placed:
     next_offset: int
     """Where the chain goes on."""
     last_append_time: datetime
-    """Of the message before that."""
+    """Of the message before that, or of the first one where the chain has only a start."""
     ours: bool
     """Whether the object in the store is the one that was to be written."""
 
 
 def put_range(store: ObjectStore, encoded: Encoded) -> Placed:
-    """Write a range's object unless its offsets have one already.
+    """Write a range's object unless its offsets have one already, or its chain starts elsewhere.
 
     Raises:
         StageError: the store failed; the same call may be repeated at any time.
         IntegrityError: the object in its place belongs to another topic.
     """
     entry = encoded.entry
+    if encoded.chain_start_key:
+        own = ChainStart(
+            topic_id=entry.topic_id,
+            partition=entry.partition,
+            first_offset=entry.first_offset,
+            first_append_time=entry.first_append_time,
+        )
+        start = claim_chain_start(store, encoded.chain_start_key, own)
+        if start != own:
+            return Placed(start.first_offset, start.first_append_time, ours=False)
     if store.put_if_absent(encoded.key, encoded.parquet, metadata=entry.user_metadata()):
         return Placed(entry.last_offset + 1, entry.last_append_time, ours=True)
     winner = read_range(store, encoded.key)

@@ -15,7 +15,7 @@ from ticklake import logs
 from ticklake.errors import IntegrityError
 from ticklake.group_consumer import GroupReader
 from ticklake.kafka import translated_errors
-from ticklake.ledger import chain_ends
+from ticklake.ledger import LedgerRange, chain_ends, chain_start_key, read_chain_start
 from ticklake.objects import ObjectStore
 from ticklake.settings import KafkaSettings
 from ticklake.topics import LiveNames
@@ -106,7 +106,7 @@ class Start:
     begin: int
     """Where the log begins if that is later: a person has accepted that what is between is lost."""
     last_append_time: datetime | None = None
-    """Of the message before `offset`; None where the chain begins."""
+    """Of the message before `offset`, or of the chain's first where only its start is written; None without a chain."""
 
 
 def locate(
@@ -135,8 +135,12 @@ def locate(
     starts: dict[int, Start | IntegrityError] = {}
     deadline = time.monotonic() + _SHORT_LOG_SECONDS
     for partition, found in bounds.items():
-        end = ends.get(partition)
-        if end is None:
+        try:
+            start, last_append_time = _chain_goes_on(store, live, topic_id, partition, ends.get(partition))
+        except IntegrityError as error:
+            starts[partition] = error
+            continue
+        if start is None:
             starts[partition] = Start(found.begin, found.begin)
             if found.begin > 0:
                 log.warning(
@@ -145,10 +149,6 @@ def locate(
                     first_offset=found.begin,
                 )
             continue
-        if isinstance(end, IntegrityError):
-            starts[partition] = end
-            continue
-        start = end.last_offset + 1
         while found.end < start and time.monotonic() < deadline:
             time.sleep(0.5)
             found = ask([partition])[partition]
@@ -164,8 +164,24 @@ def locate(
                 f"retention.ms; set TICKLAKE_ARCHIVE_ACCEPTED_GAPS={gap} to go on at offset {found.begin} without them"
             )
         else:
-            starts[partition] = Start(start, max(start, found.begin), end.last_append_time)
+            starts[partition] = Start(start, max(start, found.begin), last_append_time)
     return starts
+
+
+def _chain_goes_on(
+    store: ObjectStore, live: LiveNames, topic_id: str, partition: int, end: LedgerRange | IntegrityError | None
+) -> tuple[int, datetime] | tuple[None, None]:
+    """The offset that is next in a partition's chain and the time to file its absence under; None without a chain.
+
+    A chain whose start was claimed, but whose first range was not written, goes on at its start: whatever is there now
+    gets the key that the first range would have had.
+    """
+    if isinstance(end, IntegrityError):
+        raise end
+    if end is not None:
+        return end.last_offset + 1, end.last_append_time
+    start = read_chain_start(store, chain_start_key(live, topic_id, partition), topic_id, partition)
+    return (None, None) if start is None else (start.first_offset, start.first_append_time)
 
 
 def _cannot_end_before(bounds: Bounds) -> datetime | None:

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from ticklake import ledger, logs
 from ticklake.objects import ObjectInfo, ObjectStore
 from ticklake.settings import StageSettings, StoreSettings
-from ticklake.topics import live_names, live_retention_days
+from ticklake.topics import live_retention_days
 
 log = logs.get(__name__)
 
@@ -81,18 +81,33 @@ def _written(item: ObjectInfo) -> date:
 
 
 def _by_day_in_key(store: ObjectStore, prefix: str, before: date) -> Iterator[ObjectInfo]:
-    for item in store.list_objects(prefix):
-        day = _DAY_IN_KEY.search(item.key)
-        if day and date(*map(int, day.groups())) < before:
-            yield item
+    return (item for item in store.list_objects(prefix) if _day(item) < before)
+
+
+def _day(item: ObjectInfo) -> date:
+    day = _DAY_IN_KEY.search(item.key)
+    try:
+        return date(*map(int, day.groups())) if day else date.max
+    except ValueError:  # no day of the calendar, so no key of ours
+        return date.max
 
 
 def _ticks(store: ObjectStore, prefix: str, before: date) -> Iterator[ObjectInfo]:
-    # The newest hour stays whatever its age: in it the chain of offsets ends.
-    newest = next(ledger.hours(store, live_names()), None)
-    for item in _by_day_in_key(store, prefix, before):
-        if newest is None or not item.key.startswith(newest):
-            yield item
+    """All that is old, but for the range in which each partition's chain ends, and its copy."""
+    ends: dict[tuple[str, int], tuple[int, list[ObjectInfo]]] = {}
+    for item in store.list_objects(prefix):
+        found, old = ledger.RangeKey.parse(item.key), _day(item) < before
+        if found is None:
+            yield from [item] if old else []
+            continue
+        last, waiting = ends.get((found.topic_id, found.partition), (-1, []))
+        if found.first_offset < last:
+            yield from [item] if old else []
+        elif found.first_offset == last:
+            waiting += [item] if old else []
+        else:
+            yield from waiting
+            ends[found.topic_id, found.partition] = found.first_offset, [item] if old else []
 
 
 def _flows(store: ObjectStore, prefix: str, before: date) -> Iterator[ObjectInfo]:

@@ -3,7 +3,7 @@
 Each object holds one contiguous offset range of one partition. Its key is a function of the range's first record and
 is written only where there is none, so of two writers that start at the same offset one wins. The ranges of a
 partition therefore form a chain without gap or overlap, and the chain's end says where to go on: the store itself is
-the record of what was archived.
+the record of what was archived. Where a chain starts is written down in the same way before its first range.
 """
 
 import itertools
@@ -15,7 +15,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from ticklake.errors import IntegrityError
+from ticklake.errors import IntegrityError, StageError
 from ticklake.keys import partition_day
 from ticklake.objects import ObjectStore
 from ticklake.records import UtcMs, reason_of
@@ -171,6 +171,58 @@ def range_key(live: LiveNames, topic_id: str, partition: int, first_offset: int,
     time = append_time.astimezone(UTC)
     name = f"stock_data_{time:%Y%m%d_%H%M%S}_{short_id(topic_id)}_p{partition}_o{first_offset:020d}.parquet"
     return hour_prefix(live, time) + name
+
+
+class ChainStart(BaseModel):
+    """Where a partition's chain starts: the first message that was archived of it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    topic_id: str
+    partition: int = Field(ge=0)
+    first_offset: int = Field(ge=0)
+    first_append_time: UtcMs
+
+
+def chain_start_key(live: LiveNames, topic_id: str, partition: int) -> str:
+    """Key of the object that says where a partition's chain starts, beside the folders of the years."""
+    return f"{live.raw_prefix}/_chain_start_{short_id(topic_id)}_p{partition}.json"
+
+
+def claim_chain_start(store: ObjectStore, key: str, start: ChainStart) -> ChainStart:
+    """Let the chain start at `start`, unless `key` says that it has a start already; returns the one that counts.
+
+    Two writers that find no chain may find different beginnings of the log, as retention moves it, and so would write
+    first ranges under different keys.
+
+    Raises:
+        StageError: the store failed; the same call may be repeated at any time.
+        IntegrityError: what is there cannot be read.
+    """
+    if store.put_if_absent(key, start.model_dump_json().encode()):
+        return start
+    found = read_chain_start(store, key, start.topic_id, start.partition)
+    if found is None:
+        # A store may answer "conflict" while another write is under way, and that one may yet fail.
+        raise StageError(f"the write of {key} met another one")
+    return found
+
+
+def read_chain_start(store: ObjectStore, key: str, topic_id: str, partition: int) -> ChainStart | None:
+    """Where a partition's chain starts, None where nobody has begun one.
+
+    Raises:
+        IntegrityError: its object is damaged or of another topic.
+    """
+    try:
+        found = ChainStart.model_validate_json(store.get(key))
+    except KeyError:
+        return None
+    except ValidationError as error:
+        raise IntegrityError(f"{key} is no start of a chain: {reason_of(error)}") from error
+    if (found.topic_id, found.partition) != (topic_id, partition):
+        raise IntegrityError(f"{key} belongs to topic {found.topic_id} partition {found.partition}")
+    return found
 
 
 def csv_key(parquet_key: str) -> str:

@@ -53,7 +53,11 @@ def service_main(
 def _end_now(name: str) -> None:
     # A call to a broker or store that hangs cannot be interrupted otherwise. What a stage promises to keep, it has
     # written by then or finds again at its next start.
-    say(name, f"did not end within {_STOP_SECONDS:g} s of being asked to, as a broker or store does not answer")
+    say(
+        name,
+        f"did not end within {_STOP_SECONDS:g} s of being asked to: a broker or store does not answer, or the machine "
+        "is overloaded",
+    )
     os._exit(ExitCode.FAILED)
 
 

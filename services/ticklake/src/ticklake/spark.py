@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import sys
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -114,6 +115,8 @@ def build_session(app_name: str, spark: SparkSettings, store: StoreSettings, **c
     for key, value in options.items():
         builder = builder.config(key, value)
     logging.getLogger().addFilter(_not_of_py4j)
+    # Where the JVM has ended, meant or not, that is the error at hand or none at all.
+    warnings.filterwarnings("ignore", "Unable to cleanly shutdown Spark JVM process", RuntimeWarning)
     with waiting:
         session = builder.getOrCreate()
     if (server := getattr(session.sparkContext, "_accumulatorServer", None)) is not None:

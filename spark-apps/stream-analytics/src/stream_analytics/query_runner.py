@@ -32,7 +32,7 @@ from ticklake.spark import kafka_options, translated_errors
 if TYPE_CHECKING:
     from pyspark.sql.streaming.listener import StreamingQueryProgress
 
-STOP_SECONDS = 7.0
+STOP_SECONDS = 5.0
 """A batch under way gets this long to end; cut off, it is repeated after the next start."""
 _SLOW_SECONDS = 15.0
 """A write of closed windows that takes longer makes us ask whether the store is there."""
