@@ -79,7 +79,7 @@ deploy: operators ## Install operators, platform and Airflow there (ARGS="-f cha
 	  --namespace $(NAMESPACE) --values charts/values-airflow.yaml --wait --timeout 15m
 
 ##@ Develop
-.PHONY: test test-fast lint fmt bench simulate e2e lock setup clean
+.PHONY: test test-fast lint fmt bench simulate faults e2e lock setup clean
 setup: .venv/.dev ## Install everything that tests and checks need
 test: .venv/.dev ## Run all tests
 	@$(BIN)/ticklake fetch-jars
@@ -97,6 +97,8 @@ bench: .venv/.dev ## Measure against the old design; prints ratios within one ru
 	@$(BIN)/python -m tests.bench $(ARGS)
 simulate: .venv/.dev ## Run the archive through simulated histories; ARGS=0-10000 are their seeds
 	@PYTHONPATH=tests/rigs $(BIN)/python -m simulated_archive $(ARGS)
+faults: .venv/.dev ## Inject 200 faults into the real parts, then compare (ARGS="--seed 1 --faults 20 --ids 20000")
+	@PYTHONPATH=tests/rigs $(BIN)/python -m tests.fault_injection $(ARGS)
 e2e: .venv/.dev ## Install the platform on the cluster of KUBECONFIG and run its pipeline in Airflow (ARGS=--help)
 	@$(BIN)/python -m tests.e2e.cluster $(ARGS)
 lock: | $(filter .uv/bin/uv,$(UV)) ## Resolve all dependencies again into requirements.lock

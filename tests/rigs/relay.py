@@ -1,11 +1,15 @@
-"""A TCP relay on a fixed port that a test can cut and restore: a part goes away and comes back at the same address."""
+"""A TCP relay on a fixed port whose connections a test can cut, delay, reset or have answered with an error."""
 
 import contextlib
 import socket
+import struct
 import threading
+import time
 
 LOOPBACK = "127.0.0.1"
 _CHUNK = 64 * 1024
+_RESET = struct.pack("ii", 1, 0)
+"""SO_LINGER by which closing a connection resets it."""
 
 
 class Relay:
@@ -15,6 +19,12 @@ class Relay:
         with socket.create_server((LOOPBACK, 0)) as probe:
             self.port = int(probe.getsockname()[1])
         self._target = target
+        self.delay = 0.0
+        """Seconds by which each piece of data is held up, each way."""
+        self.response = b""
+        """What every request on a new connection is answered with, in place of passing it on."""
+        self.resets = False
+        """Whether new connections are reset at once."""
         self._listener: socket.socket | None = None
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
@@ -34,6 +44,10 @@ class Relay:
             with contextlib.suppress(OSError):
                 listener.shutdown(socket.SHUT_RDWR)
             listener.close()
+        self.end_connections()
+
+    def end_connections(self) -> None:
+        """End the connections that are open."""
         with self._lock:
             ending, self._open = self._open, set()
         for each in ending:
@@ -45,9 +59,20 @@ class Relay:
         while True:
             try:
                 inner, _ = listener.accept()
-                outer = socket.create_connection(self._target)
             except OSError:
                 return
+            if self.resets:
+                inner.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+                inner.close()
+                continue
+            if self.response:
+                threading.Thread(target=self._respond, args=(inner, self.response), daemon=True).start()
+                continue
+            try:
+                outer = socket.create_connection(self._target)
+            except OSError:
+                inner.close()
+                continue
             with self._lock:
                 self._open |= {inner, outer}
             for source, sink in ((inner, outer), (outer, inner)):
@@ -56,6 +81,8 @@ class Relay:
     def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while chunk := source.recv(_CHUNK):
+                if self.delay:
+                    time.sleep(self.delay)
                 sink.sendall(chunk)
         for each in (source, sink):
             with contextlib.suppress(OSError):
@@ -63,3 +90,16 @@ class Relay:
             each.close()
         with self._lock:
             self._open -= {source, sink}
+
+    @staticmethod
+    def _respond(connection: socket.socket, response: bytes) -> None:
+        with contextlib.suppress(OSError), connection:
+            connection.settimeout(5)
+            received = b""
+            while b"\r\n\r\n" not in received and (chunk := connection.recv(_CHUNK)):
+                received += chunk
+            connection.sendall(response)
+            connection.shutdown(socket.SHUT_WR)
+            # A connection closed with data unread is reset, and the response lost with it.
+            while connection.recv(_CHUNK):
+                pass

@@ -2,9 +2,18 @@
 
 import pytest
 from pydantic import Field
+from pydantic_settings import BaseSettings
 
 from ticklake.errors import ConfigurationError, ExitCode
-from ticklake.settings import KafkaSettings, ServiceSettings, StageSettings, StoreSettings, Symbols, load
+from ticklake.settings import (
+    CatalogSettings,
+    KafkaSettings,
+    ServiceSettings,
+    StageSettings,
+    StoreSettings,
+    Symbols,
+    load,
+)
 
 
 class Example(StageSettings):
@@ -54,3 +63,16 @@ def test_a_port_out_of_range_is_rejected(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("TICKLAKE_METRICS_PORT", "70000")
     with pytest.raises(ConfigurationError, match="TICKLAKE_METRICS_PORT"):
         load(ServiceSettings)
+
+
+@pytest.mark.parametrize(
+    ("variable", "settings"),
+    [("TICKLAKE_CATALOG_URI", CatalogSettings), ("TICKLAKE_STORE_ENDPOINT", StoreSettings)],
+)
+def test_an_address_that_holds_a_password_is_rejected_without_showing_it(
+    variable: str, settings: type[BaseSettings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "https://me:canary@catalog.example.com/lake")
+    with pytest.raises(ConfigurationError, match=f"{variable}: .*has a user in it") as raised:
+        load(settings)
+    assert "canary" not in str(raised.value)

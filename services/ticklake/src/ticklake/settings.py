@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from ticklake import keys, topics
@@ -52,12 +52,23 @@ class KafkaSettings(BaseSettings):
     """How long to wait for a broker to answer, and for one delivery to be confirmed."""
 
 
+def _without_user(address: str) -> str:
+    # Addresses are shown in messages and logs.
+    if not address.startswith("sqlite:") and "@" in urlsplit(address).netloc:
+        raise ValueError("has a user in it: user and password have variables of their own")
+    return address
+
+
+Address = Annotated[str, AfterValidator(_without_user)]
+"""An address without user and password, so that it can be shown."""
+
+
 class StoreSettings(BaseSettings):
     """How to reach the lake, any S3 (`TICKLAKE_STORE_…`)."""
 
     model_config = settings_config("TICKLAKE_STORE_")
 
-    endpoint: str | None = None
+    endpoint: Address | None = None
     """`http(s)://host:port`; unset means Amazon S3."""
     region: str = "us-east-1"
     bucket: str = keys.BUCKET
@@ -95,7 +106,7 @@ class CatalogSettings(BaseSettings):
 
     model_config = settings_config("TICKLAKE_CATALOG_")
 
-    uri: str = Field(pattern=r"^(sqlite:///|postgresql://|https?://).+$")
+    uri: Address = Field(pattern=r"^(sqlite:///|postgresql://|https?://).+$")
     """`sqlite:///FILE`, `postgresql://HOST:PORT/DATABASE`, or the address of an Iceberg REST catalog."""
     user: str | None = None
     """Of PostgreSQL."""
@@ -119,10 +130,8 @@ class CatalogSettings(BaseSettings):
         return {"type": "rest", "uri": self.uri, **{name: value for name, value in given.items() if value}}
 
     def database(self) -> str:
-        """`HOST:PORT/DATABASE?OPTIONS` of PostgreSQL, without a user that is part of `uri`."""
-        parts = urlsplit(self.uri)
-        query = f"?{parts.query}" if parts.query else ""
-        return f"{parts.netloc.rpartition('@')[2]}{parts.path}{query}"
+        """`HOST:PORT/DATABASE?OPTIONS` of PostgreSQL."""
+        return self.uri.removeprefix("postgresql://")
 
 
 class StageSettings(BaseSettings):
