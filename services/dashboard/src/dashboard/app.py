@@ -26,6 +26,7 @@ was known at any moment (`as_of`) and up to any day (`until`), bars adjusted as 
 _PROBLEM: dict[str, Any] = {"model": Problem, "content": {problems.MEDIA_TYPE: {}}}
 _ERRORS: dict[int | str, dict[str, Any]] = {
     404: {**_PROBLEM, "description": "No such symbol, run or page"},
+    414: {**_PROBLEM, "description": "A path or parameters that are too long"},
     422: {**_PROBLEM, "description": "A wrong parameter"},
     503: {**_PROBLEM, "description": "The store or the broker does not answer"},
 }

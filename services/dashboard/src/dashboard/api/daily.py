@@ -44,9 +44,6 @@ if TYPE_CHECKING:
 router = APIRouter(prefix=BASE, tags=["daily history"])
 
 _DEFAULT_SYMBOLS = 10
-_DOWNLOAD: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"text/csv": {}, "application/vnd.apache.parquet": {}}, "description": "Rows, or a download"}
-}
 
 
 @router.get("/symbols")
@@ -86,7 +83,7 @@ def symbols(here: Here) -> Symbols:
     return Symbols.model_validate({"items": items})
 
 
-@router.get("/symbols/{symbol}/bars", response_model=Bars, responses=_DOWNLOAD)
+@router.get("/symbols/{symbol}/bars", response_model=Bars, responses=export.DOWNLOAD)
 def bars(
     here: Here,
     symbol: SymbolPath,
@@ -118,7 +115,7 @@ def bars(
     }
 
 
-@router.get("/symbols/{symbol}/indicators", response_model=Indicators, responses=_DOWNLOAD)
+@router.get("/symbols/{symbol}/indicators", response_model=Indicators, responses=export.DOWNLOAD)
 def indicators(
     here: Here,
     symbol: SymbolPath,

@@ -14,6 +14,14 @@ Format = Literal["json", "csv", "parquet"]
 
 _TYPES = {"csv": "text/csv; charset=utf-8", "parquet": "application/vnd.apache.parquet"}
 
+DOWNLOAD: dict[int | str, dict[str, Any]] = {
+    200: {
+        "content": {media_type.partition(";")[0]: {} for media_type in _TYPES.values()},
+        "description": "Rows, or a download",
+    }
+}
+"""What a route that has downloads answers with, for its description."""
+
 
 def download(table: "pa.Table", form: Literal["csv", "parquet"], name: str) -> Response:
     """`table` as a file to save, called `name` with the format's ending."""

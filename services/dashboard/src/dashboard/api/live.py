@@ -5,14 +5,13 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
-from pydantic import AwareDatetime
 from starlette.exceptions import HTTPException
 
 from dashboard.api import export
 from dashboard.api.event_stream import MEDIA_TYPE, EventStream
 from dashboard.api.models import Quotes, Status, Ticks, Windows
 from dashboard.api.models_platform import AlertRules, Alerts
-from dashboard.api.parameters import BASE, FormatQuery, Here, SourceQuery, SymbolPath
+from dashboard.api.parameters import BASE, FormatQuery, FromTimeQuery, Here, SourceQuery, SymbolPath, ToTimeQuery
 from dashboard.live.windows import with_bands
 from dashboard.service import Service
 from ticklake.errors import StageError
@@ -82,7 +81,7 @@ async def stream(here: Here) -> Response:
     return EventStream(hub, here.metrics, here.options.slow_client_seconds)
 
 
-@router.get("/symbols/{symbol}/ticks", response_model=Ticks)
+@router.get("/symbols/{symbol}/ticks", response_model=Ticks, responses=export.DOWNLOAD)
 def ticks(
     here: Here, symbol: SymbolPath, limit: Annotated[int, Query(ge=1, le=5000)] = 500, form: FormatQuery = "json"
 ) -> Any:
@@ -106,13 +105,13 @@ def ticks(
     return {"symbol": symbol, "items": rows}
 
 
-@router.get("/symbols/{symbol}/windows", response_model=Windows)
+@router.get("/symbols/{symbol}/windows", response_model=Windows, responses=export.DOWNLOAD)
 def windows(
     here: Here,
     symbol: SymbolPath,
     length: WindowLength = "15m",
-    from_: Annotated[AwareDatetime | None, Query(alias="from", description="First window start, included")] = None,
-    to: Annotated[AwareDatetime | None, Query(description="Last window start, included")] = None,
+    from_: FromTimeQuery = None,
+    to: ToTimeQuery = None,
     limit: Annotated[int, Query(ge=1, le=_MOST_WINDOWS)] = 200,
     source: SourceQuery = None,
     form: FormatQuery = "json",

@@ -7,7 +7,7 @@ from datetime import date, datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import Depends, Path, Query, Request
-from pydantic import TypeAdapter, ValidationError
+from pydantic import AwareDatetime, BeforeValidator, TypeAdapter, ValidationError
 from starlette.exceptions import HTTPException
 
 from dashboard.api import paging
@@ -28,6 +28,17 @@ def service_of(request: Request) -> Service:
     return found
 
 
+def _no_number(text: object) -> object:
+    # Pydantic would take a number for seconds since 1970.
+    try:
+        float(str(text))
+    except ValueError:
+        return text
+    raise ValueError("is to be written as in ISO 8601, like 2026-01-31 or 2026-01-31T21:00:00Z")
+
+
+_ISO = BeforeValidator(_no_number)
+
 Here = Annotated[Service, Depends(service_of)]
 SymbolPath = Annotated[Symbol, Path(description="Ticker in Yahoo's notation", examples=["AAPL"])]
 SourceQuery = Annotated[
@@ -36,8 +47,10 @@ SourceQuery = Annotated[
 FormatQuery = Annotated[
     Format, Query(alias="format", description="csv and parquet are downloads of all rows, not paged")
 ]
-FromQuery = Annotated[date | None, Query(alias="from", description="First session, included")]
-ToQuery = Annotated[date | None, Query(description="Last session, included")]
+FromQuery = Annotated[date | None, _ISO, Query(alias="from", description="First session, included")]
+ToQuery = Annotated[date | None, _ISO, Query(description="Last session, included")]
+FromTimeQuery = Annotated[AwareDatetime | None, _ISO, Query(alias="from", description="First window start, included")]
+ToTimeQuery = Annotated[AwareDatetime | None, _ISO, Query(description="Last window start, included")]
 CursorQuery = Annotated[str | None, Query(max_length=300, description="`next_cursor` of the page before")]
 AdjustQuery = Annotated[
     Adjust, Query(description="none: as traded; splits; all: splits and dividends, as the indicators are")
