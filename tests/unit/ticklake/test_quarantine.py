@@ -112,7 +112,7 @@ def test_a_replay_is_recognised_by_its_header(headers: list[tuple[str, bytes]], 
 
 
 @pytest.mark.parametrize(
-    ("key", "about"), [(b"AAPL", "AAPL"), (None, None), (b"", None), (b"\xff", None), (b"A\n", None)]
+    ("key", "about"), [(b"AAPL", "AAPL"), (None, None), (b"", None), (b"\xff", None), (b"A\n", None), (b"A" * 65, None)]
 )
 def test_a_message_is_about_its_key_where_that_is_text(key: bytes | None, about: str | None) -> None:
     assert quarantined("s", "odd", b"", key=key, topic="t", partition=0, offset=1).about == about

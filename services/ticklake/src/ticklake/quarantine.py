@@ -32,6 +32,7 @@ _MOST_LINES, _MOST_BYTES = 1000, 8 * 1024 * 1024
 """Of an object; a message that is larger has one of its own."""
 _SUFFIX = ".jsonl"
 _UPLOADS = _READERS = 8
+_LONGEST_SYMBOL = 64
 _ID_DIGITS = 16
 """With a million messages, two have the same id with a probability of one in thirty million."""
 
@@ -73,10 +74,11 @@ class QuarantinedMessage(BaseModel):
 
     @property
     def about(self) -> str | None:
-        """The symbol that it is about: a row's, else the message's key where that is text; None where there is none."""
-        if self.symbol is not None or not self.key:
+        """The symbol that it is about: a row's, else the message's key where that is a short text; else None."""
+        key = self.key
+        if self.symbol is not None or not key or len(key) > _LONGEST_SYMBOL:
             return self.symbol
-        text = self.key.decode(errors="replace")
+        text = key.decode(errors="replace")
         return text if text.isprintable() and "\ufffd" not in text else None
 
     @property

@@ -8,7 +8,7 @@ them is killed, and wherever, to do it again sends it if it was not sent, and on
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -25,7 +25,8 @@ from ticklake.settings import KafkaSettings
 from ticklake.topics import QUARANTINE_TOPIC
 
 _CLIENT = "ticklake-replay"
-_TRANSACTION_SECONDS = 30.0
+_TRANSACTION_SECONDS = 15.0
+"""After so long the broker ends the transaction of a replay that was killed."""
 _LOOK_SECONDS = 60.0
 """Longer than a transaction of another replay that was killed keeps receipts behind it from being read."""
 _CLOCKS = timedelta(days=1)
@@ -97,20 +98,27 @@ def _transactional(settings: KafkaSettings, message_id: str) -> Iterator[Any]:
 
 def _send(producer: Any, settings: KafkaSettings, decision: Decision, step: Step) -> Replayed:
     topic, timeout = decision.topic or "", settings.timeout_seconds
+
+    def sent(to: str, key: bytes | None, value: bytes, headers: list[tuple[str, bytes]]) -> Any:
+        future = producer.send(to, key=key, value=value, headers=headers)
+        producer.flush(timeout=timeout)
+        return future.get(timeout=timeout)
+
     with _translated(settings):
         producer.begin_transaction()
-        step("send")
-        header = (REPLAY_HEADER, decision.id.encode())
-        sent = producer.send(topic, key=decision.key, value=decision.value, headers=[header])
-        producer.flush(timeout=timeout)
-        place = sent.get(timeout=timeout)
-        done = Replayed(replayed=decision.id, topic=topic, partition=place.partition, offset=place.offset)
-        step("receipt")
-        receipt = producer.send(QUARANTINE_TOPIC, key=_receipt_key(decision.id), value=done.model_dump_json().encode())
-        producer.flush(timeout=timeout)
-        receipt.get(timeout=timeout)
-        step("commit")
-        producer.commit_transaction()
+        try:
+            step("send")
+            place = sent(topic, decision.key, decision.value, [(REPLAY_HEADER, decision.id.encode())])
+            done = Replayed(replayed=decision.id, topic=topic, partition=place.partition, offset=place.offset)
+            step("receipt")
+            sent(QUARANTINE_TOPIC, _receipt_key(decision.id), done.model_dump_json().encode(), [])
+            step("commit")
+            producer.commit_transaction()
+        except BaseException:
+            # Who reads committed messages gets none behind it until it is ended; by the broker where it cannot be here.
+            with suppress(kafka_errors.KafkaError):
+                producer.abort_transaction()
+            raise
     return done
 
 
@@ -163,5 +171,5 @@ def _translated(settings: KafkaSettings) -> Iterator[None]:
             kafka_errors.ConcurrentTransactionsError,
         ) as error:
             raise StageError(
-                "another process replays the same message: look whether it was done, then try again"
+                "its transaction was ended, as another process replays the same message or it took too long: try again"
             ) from error
