@@ -34,9 +34,10 @@ TICK_FILES = tuple(
 MAINTENANCE = maintenance.KEY
 CHECKPOINT_RECORD = f"{LIVE.processed_prefix}/_checkpoints/q.json"
 CHECKPOINT = f"{LIVE.checkpoint_prefix}/closed/offsets/7"
-QUARANTINED_ROW = keys.quarantine_row_key("run-1", "AAPL", 3)
-QUARANTINED_BATCH = keys.quarantine_key(topics.BATCH_TOPIC, 0, 5, "ab" * 32)
-QUARANTINED_TICK = keys.quarantine_key(topics.LIVE_TOPIC, 0, 5, "ab" * 32)
+QUARANTINED_ROW = f"{keys.quarantined_rows_prefix('run-1', 'AAPL')}000000003-abababab.jsonl"
+QUARANTINED_BATCH = f"{keys.quarantined_messages_prefix(topics.BATCH_TOPIC, 0)}{5:020d}-abababab.jsonl"
+QUARANTINED_TICK = f"{keys.quarantined_messages_prefix(topics.LIVE_TOPIC, 0)}{5:020d}-abababab.jsonl"
+ON_QUARANTINED = keys.quarantine_decision_key("ab" * 8)
 TRIAL = f"{topics.live_names('trial').raw_prefix}/year=2026/month=01/day=30/hour=21/x.parquet"
 DECISION = keys.held_decision_key("run-1", "AAPL")
 CHECK = "checks/1"
@@ -74,6 +75,7 @@ KEYS = (
     QUARANTINED_ROW,
     QUARANTINED_BATCH,
     QUARANTINED_TICK,
+    ON_QUARANTINED,
     TRIAL,
     DECISION,
     CHECK,
@@ -93,6 +95,7 @@ EXPIRING = {
     QUARANTINED_ROW,
     QUARANTINED_BATCH,
     QUARANTINED_TICK,
+    ON_QUARANTINED,
     TRIAL,
 }
 
@@ -111,6 +114,7 @@ READS = {
         QUARANTINED_ROW,
         QUARANTINED_BATCH,
         QUARANTINED_TICK,
+        ON_QUARANTINED,
         *RECORDS,
     },
     "held-symbol": {SOURCE, DECISION, *RECORDS},
@@ -131,6 +135,7 @@ READS = {
         QUARANTINED_ROW,
         QUARANTINED_BATCH,
         QUARANTINED_TICK,
+        ON_QUARANTINED,
         *RECORDS,
     },
     "check-platform": {CHECK},

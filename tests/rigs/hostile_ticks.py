@@ -30,6 +30,7 @@ class Message:
     value: bytes | None
     timestamp: int = APPENDED
     offset: int = 0
+    headers: tuple[tuple[str, bytes], ...] = ()
 
 
 def changed(**values: Any) -> bytes:

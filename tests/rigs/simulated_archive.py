@@ -61,6 +61,7 @@ class Record:
     timestamp_type: int
     key: bytes
     value: bytes
+    headers: tuple[tuple[str, bytes], ...] = ()
 
 
 @dataclass

@@ -1,6 +1,5 @@
 """What is read out of the lake, on the real store."""
 
-import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
@@ -15,14 +14,15 @@ from dashboard.lake.daily_history import COLUMNS, DailyLake, Summary
 from dashboard.lake.row_cache import RowCache
 from dashboard.lake.store_guard import StoreGuard
 from dashboard.lake.windows import WindowLake
-from dashboard.platform.quarantine import QuarantineView
+from dashboard.platform.quarantine import QuarantineView, Search
 from dashboard.platform.runs import Runs
 from ticklake import lineage
 from ticklake.catalog import LakeTables
 from ticklake.errors import ConfigurationError, IntegrityError, StageError
 from ticklake.lineage import StageRecord, SymbolResult
 from ticklake.objects import ObjectStore
-from ticklake.quarantine import quarantined
+from ticklake.quarantine import put, quarantined
+from ticklake.quarantine_decisions import decide
 from ticklake.records import Source
 from ticklake.settings import CatalogSettings, LiveSettings
 from ticklake.tables import DAILY_ANALYTICS
@@ -283,32 +283,93 @@ def test_runs_come_newest_first_and_an_unfinished_one_is_incomplete(store, guard
     assert runs.detail("run 7") is None
 
 
-def test_quarantine_shows_where_and_why(store, guard, pool):
-    message = quarantined(
-        "archive-ticks", "price: must be positive", b'{"price": -1}\x00\xff', topic="t", partition=2, offset=7
-    )
-    row = quarantined(
-        "fetch-historical",
-        "no session",
-        b"x" * 5000,
-        run_id="r",
-        symbol="A",
-        position=3,
-        record_time=datetime(2026, 1, 5, tzinfo=UTC),
-    )
-    for each in (message, row):
-        store.put(each.lake_key, each.model_dump_json().encode())
-    store.put("quarantine/other.json", json.dumps({"no": "message"}).encode())
+MONDAY_NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def kept(store):
+    """A message that names no symbol, a message of a symbol, a row, and lines that are none; the first two twice."""
+    messages = [
+        quarantined(
+            "archive-ticks",
+            "price: must be positive",
+            b'{"price": -1}\x00\xff',
+            topic="stock-market-realtime",
+            partition=2,
+            offset=7,
+            record_time=MONDAY_NOON,
+        ),
+        quarantined(
+            "archive-ticks",
+            "no value",
+            None,
+            key=b"MSFT",
+            topic="stock-market-realtime",
+            partition=2,
+            offset=9,
+            replay_of="0123456789abcdef",
+            record_time=MONDAY_NOON + timedelta(seconds=1),
+        ),
+        quarantined(
+            "fetch-historical",
+            "no session",
+            b"x" * 5000,
+            run_id="r",
+            symbol="A",
+            position=3,
+            record_time=MONDAY_NOON + timedelta(seconds=2),
+        ),
+    ]
+    put(store, messages)
+    put(store, messages[:1])
+    store.put("quarantine/topic=stock-market-realtime/partition=0/other.jsonl", b'{"no": "message"}\n{\n')
+    return messages
+
+
+def test_quarantine_is_searched_and_shown_newest_first(store, guard, pool, kept):
     view = QuarantineView(guard, 0, pool)
-    items, after = view.page(10, None)
-    by_where = {item["where"]: item for item in items}
-    assert after is None
-    assert by_where["t partition 2 offset 7"]["excerpt"] == '{"price": -1}·�'
-    assert by_where["t partition 2 offset 7"]["reason"] == "price: must be positive"
-    assert len(by_where["run r, A row 3"]["excerpt"]) == 300
-    first, after = view.page(1, None)
-    second, _ = view.page(2, after)
-    assert {item["key"] for item in first + second} == {item["key"] for item in items}
+    items, after, whole = view.page(10, None, Search())
+    assert (after, whole) == (None, True)
+    assert [item["where"] for item in items] == [
+        "run r, A row 3",
+        "stock-market-realtime partition 2 offset 9",
+        "stock-market-realtime partition 2 offset 7",
+    ]
+    assert items[2]["excerpt"] == '{"price": -1}·�'
+    assert (items[1]["symbol"], items[1]["replay_of"], items[2]["symbol"]) == ("MSFT", "0123456789abcdef", None)
+    assert len(items[0]["excerpt"]) == 300
+    first, after, _ = view.page(1, None, Search())
+    second, end, _ = view.page(2, after, Search())
+    assert (first + second, end) == (items, None)
+    for search, found in (
+        (Search("PRICE"), items[2:]),
+        (Search("offset 9"), items[1:2]),
+        (Search("msft"), items[1:2]),
+        (Search(run="r"), items[:1]),
+        (Search(topic="stock-market-realtime"), items[1:]),
+        (Search("price", run="r"), []),
+    ):
+        assert view.page(10, None, search) == (found, None, True), search
+
+
+def test_a_quarantined_message_in_full_with_what_can_be_done(store, guard, pool, kept):
+    view = QuarantineView(guard, 0, pool)
+    message, _, row = kept
+    shown = view.detail(message.id)
+    assert (shown["bytes"], shown["text"]) == (15, '{"price": -1}·�')
+    assert shown["hex"] == "7b 22 70 72 69 63 65 22 3a 20 2d 31 7d 00 ff"
+    assert [line.partition(" --")[0] for line in shown["commands"]] == [
+        f"ticklake quarantine {action} {message.id}" for action in ("mend", "replay", "drop")
+    ]
+    in_run = view.detail(row.id)["commands"]
+    assert in_run[0] == f"ticklake quarantine drop {row.id}"
+    assert "the next run asks for it again" in in_run[1]
+    assert view.detail("f" * 16) is None
+    decide(store, message, "drop", "kim")
+    assert view.detail(message.id)["commands"] == []
+    assert "dropped by kim" in view.detail(message.id)["decision"]
+    assert message.id not in [item["id"] for item in view.page(10, None, Search())[0]]
+    assert message.id in [item["id"] for item in view.page(10, None, Search(decided=True))[0]]
 
 
 def test_a_store_that_is_away_is_asked_once_and_then_left_in_peace(store_settings):

@@ -1,6 +1,5 @@
 """consume-historical against the real broker and store: whole batches only, each identity once, commits last."""
 
-import base64
 import csv
 import hashlib
 import io
@@ -18,6 +17,7 @@ from fetch_historical.settings import SimulatedSettings
 from ticklake import keys, lineage, topics
 from ticklake.errors import ConfigurationError, ExitCode, IntegrityError, StageError
 from ticklake.objects import ObjectStore
+from ticklake.quarantine import messages_below
 from ticklake.records import Source
 from ticklake.settings import KafkaSettings
 
@@ -33,9 +33,9 @@ def raw_objects(store) -> dict[str, bytes]:
 
 
 def quarantined_at(store: ObjectStore, place: Any) -> Any:
-    prefix = f"quarantine/topic={topics.BATCH_TOPIC}/partition={place.partition}/{place.offset:020d}-"
-    (found,) = store.list_objects(prefix)
-    return json.loads(store.get(found.key))
+    there = messages_below(store, keys.quarantined_messages_prefix(topics.BATCH_TOPIC, place.partition))
+    (found,) = [message for message in there if message.offset == place.offset]
+    return found
 
 
 def test_one_csv_per_symbol_with_the_recorded_bars(fetch, consume, store, recorded, run_id):
@@ -93,12 +93,12 @@ def test_repeated_strange_and_malformed_messages_in_between(fetch, consume, inje
     assert (record.rows_in, record.rows_out, record.quarantined) == (1199, 1196, 3)
     for metadata in bad:
         stored = quarantined_at(store, metadata)
-        assert (stored["topic"], stored["offset"]) == (topics.BATCH_TOPIC, metadata.offset)
-    original = quarantined_at(store, bad[0])
-    assert base64.b64decode(original["original_base64"]) == b"\xff\x00 not JSON"
-    before = raw_objects(store)
+        assert (stored.topic, stored.run_id, stored.stage) == (topics.BATCH_TOPIC, run_id, "consume-historical")
+    assert quarantined_at(store, bad[0]).original == b"\xff\x00 not JSON"
+    before, kept = raw_objects(store), [found.key for found in store.list_objects(keys.QUARANTINE)]
     assert consume().objects == record.objects
     assert raw_objects(store) == before
+    assert [found.key for found in store.list_objects(keys.QUARANTINE)] == kept
 
 
 def test_the_same_identity_with_other_content_is_an_error(fetch, consume, inject, messages, store):

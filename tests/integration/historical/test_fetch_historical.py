@@ -1,6 +1,5 @@
 """fetch-historical against the real broker and store: what it stores, sends, rejects and repeats."""
 
-import base64
 import json
 from datetime import date
 
@@ -14,6 +13,7 @@ from ticklake import keys, symbols, topics
 from ticklake.errors import ConfigurationError, ExitCode
 from ticklake.kafka import end_offsets
 from ticklake.lineage import OffsetRange
+from ticklake.quarantine import QuarantinedMessage, read_object
 from ticklake.records import Source, SymbolStatus
 
 YEAR = (date(2012, 3, 2), date(2013, 3, 1))
@@ -176,13 +176,18 @@ def test_bad_rows_are_quarantined_with_their_original(fetch, store, run_id, inje
     assert (record.rows_in, record.rows_out, record.quarantined) == (250, 247, 3)
     sent = messages((OffsetRange(topic=topics.QUARANTINE_TOPIC, partition=0, first=begin, last=begin + 2),))
     assert len(record.symbols["IBM"].missing_sessions) == 3
-    stored = [json.loads(store.get(keys.quarantine_row_key(run_id, "IBM", place))) for place in positions]
-    assert [json.loads(message.value) for message in sent] == stored
-    originals = [json.loads(base64.b64decode(one["original_base64"])) for one in stored]
+    (kept,) = store.list_objects(keys.quarantined_rows_prefix(run_id, "IBM"))
+    stored = read_object(store, kept.key)
+    assert [one.position for one in stored] == positions
+    assert [QuarantinedMessage.model_validate_json(message.value) for message in sent] == stored
+    originals = [json.loads(one.original) for one in stored]
     assert (originals[0]["close"], originals[1]["high"], originals[2]["volume"]) == ("nan", 1.0, -5.0)
-    assert "close" in stored[0]["reason"]
-    assert "below low" in stored[1]["reason"]
-    assert "volume" in stored[2]["reason"]
+    assert "close" in stored[0].reason
+    assert "below low" in stored[1].reason
+    assert "volume" in stored[2].reason
+    fetch(symbols=("IBM",))
+    # A retry writes the same object.
+    assert [found.key for found in store.list_objects(keys.QUARANTINE)] == [kept.key]
 
 
 def test_the_ten_symbols_simulated(fetch, messages, run_id):

@@ -16,6 +16,7 @@ from ticklake.batch_checks import QualityError
 from ticklake.batch_stage import Run
 from ticklake.catalog import LakeTables
 from ticklake.errors import ExitCode
+from ticklake.quarantine import messages_below
 from ticklake.records import Source, SymbolStatus
 from ticklake.tables import DAILY_BARS, arrow_schema
 
@@ -158,8 +159,8 @@ def test_an_impossible_action_is_quarantined_and_its_bar_kept(batch, store, run_
     fetched, judged = batch({"AAPL": case("split_1_to_0")})
     part = fetched.symbols["AAPL"]
     assert (part.rows, part.quarantined, part.actions_quarantined) == (15, 0, 1)
-    kept = json.loads(store.get(keys.quarantine_row_key(run_id, "AAPL", 5, "split")))
-    assert (kept["reason"], kept["part"]) == ("a split without a finite value", "split")
+    (kept,) = messages_below(store, keys.quarantined_rows_prefix(run_id, "AAPL"))
+    assert (kept.reason, kept.position, kept.part) == ("a split without a finite value", 5, "split")
     assert judged.held_symbols() == {}
     assert (fetched.rows_in, fetched.rows_out) == (10 * 15, 10 * 15)
 

@@ -30,7 +30,7 @@ def full(store: ObjectStore) -> set[str]:
         "raw/historical/year=2025/month=12/day=30/AAPL_210500.csv",
         "raw/historical/year=2025/month=12/day=31/AAPL_210500.csv",
         OLD_ACTIONS,
-        "quarantine/topic=t/partition=0/1.json",
+        "quarantine/topic=t/partition=0/1.jsonl",
         OLD_TICKS.format(0),
         OLD_TICKS.format(5),
         TICKS.format(9),

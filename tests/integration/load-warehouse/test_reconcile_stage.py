@@ -18,6 +18,7 @@ from ticklake.errors import ConfigurationError, IntegrityError
 from ticklake.lineage import StageRecord, SymbolChanges
 from ticklake.objects import ObjectStore
 from ticklake.pipeline import SUCCESS, VALIDATE_RAW
+from ticklake.quarantine import put, quarantined
 from ticklake.records import Source
 from ticklake.tables import CORPORATE_ACTIONS, DAILY_ANALYTICS, DAILY_BARS
 
@@ -362,7 +363,7 @@ def test_a_quarantined_row_that_is_not_in_the_lake(loaded: Any, settings: LoadSe
     amend(store, "fetch-historical", rows_in=11, quarantined=1)
     with pytest.raises(IntegrityError, match="fetch-historical AAPL: 1 rows quarantined, but 0 in"):
         reconcile(settings)
-    store.put("quarantine/run_id=run-1/AAPL/000000007.json", b"{}")
+    put(store, [quarantined("fetch-historical", "odd", b"{}", run_id="run-1", symbol="AAPL", position=7)])
     reconcile(settings)
 
 

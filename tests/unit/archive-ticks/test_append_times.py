@@ -17,6 +17,7 @@ class Record:
     timestamp_type: int
     key: bytes | None = b"AAPL"
     value: bytes | None = b"{}"
+    headers: tuple[tuple[str, bytes], ...] = ()
 
 
 def log_of(stamped: list[bool]) -> list[Record]:

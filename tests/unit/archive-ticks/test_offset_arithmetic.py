@@ -31,6 +31,7 @@ class Record:
     timestamp: int
     key: bytes | None
     value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
 
 
 def record(offset: int, timestamp: int, valid: bool = True) -> Record:

@@ -4,11 +4,12 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
+from memory_store import MemoryStore
 
 from load_warehouse.record_checks import Records, quarantine_faults, record_faults
 from ticklake.lineage import StageRecord, SymbolChanges, SymbolResult
-from ticklake.objects import ObjectInfo
 from ticklake.pipeline import SUCCESS
+from ticklake.quarantine import put, quarantined
 from ticklake.records import Source, SymbolStatus
 
 AT = datetime(2026, 8, 7, 22, tzinfo=UTC)
@@ -77,20 +78,16 @@ def test_held_rows_that_do_not_add_up() -> None:
     assert "validate-raw: 4 rows held, but 5 by symbol" in found
 
 
-class Listing:
-    """A bucket that can only be listed."""
-
-    def __init__(self, *keys: str) -> None:
-        self.keys = keys
-
-    def list_objects(self, prefix: str) -> list[ObjectInfo]:
-        return [ObjectInfo(key, 1) for key in self.keys if key.startswith(prefix)]
-
-
 def test_actions_in_quarantine_count_beside_rows() -> None:
     fetched = record("fetch-historical", {"A": OK.model_copy(update={"quarantined": 1, "actions_quarantined": 1})})
-    keys = [f"quarantine/run_id=r/A/{name}.json" for name in ("000000003", "000000005-split", "000000007-dividend")]
-    assert list(quarantine_faults(Listing(*keys[:2]), fetched)) == []  # type: ignore[arg-type]
-    for there in (keys[:1], keys):
-        (fault,) = quarantine_faults(Listing(*there), fetched)  # type: ignore[arg-type]
-        assert fault == f"fetch-historical A: 2 rows quarantined, but {len(there)} in quarantine/run_id=r/A/"
+    rows = [
+        quarantined("fetch-historical", "odd", b"{}", run_id="r", symbol="A", position=position, part=part)
+        for position, part in ((3, None), (5, "split"), (5, "dividend"))
+    ]
+    for there in (rows[:1], rows[:2], rows):
+        store = MemoryStore()
+        put(store, there)
+        put(store, there[:1])  # another writer grouped them otherwise
+        faults = list(quarantine_faults(store, fetched))
+        wrong = f"fetch-historical A: 2 rows quarantined, but {len(there)} in quarantine/run_id=r/A/"
+        assert faults == ([] if len(there) == 2 else [wrong])

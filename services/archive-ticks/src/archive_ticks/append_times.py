@@ -16,7 +16,7 @@ from archive_ticks.parsing import Message
 from archive_ticks.range_writer import STAGE
 from ticklake import logs
 from ticklake.errors import StageError
-from ticklake.kafka import make_consumer, translated_errors
+from ticklake.kafka import Headers, make_consumer, translated_errors
 from ticklake.settings import KafkaSettings
 
 log = logs.get(__name__)
@@ -32,6 +32,7 @@ class _Stamped:
     timestamp: int
     key: bytes | None
     value: bytes | None
+    headers: Headers
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class AppendTimes:
                 known = record.timestamp
                 found.append(record)
             elif known is not None:
-                found.append(_Stamped(record.offset, known, record.key, record.value))
+                found.append(_Stamped(record.offset, known, record.key, record.value, record.headers))
         return found[::-1]
 
     def _time_from(self, partition: int, offset: int) -> int | None:

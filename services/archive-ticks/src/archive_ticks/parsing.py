@@ -6,7 +6,9 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from ticklake.kafka import Headers
 from ticklake.ledger_table import SCHEMA
+from ticklake.quarantine import replay_of
 from ticklake.records import Tick
 from ticklake.ticks import InvalidTick, read_tick
 
@@ -24,6 +26,8 @@ class Message(Protocol):
     def key(self) -> bytes | None: ...  # noqa: D102
     @property
     def value(self) -> bytes | None: ...  # noqa: D102
+    @property
+    def headers(self) -> Headers: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,8 @@ class Invalid:
     key: bytes | None
     value: bytes | None
     reason: str
+    replay_of: str | None = None
+    """See `QuarantinedMessage.replay_of`."""
 
 
 def parse(
@@ -51,7 +57,16 @@ def parse(
     for message in messages:
         tick = read_tick(message.key, message.value, message.timestamp, future_tolerance)
         if isinstance(tick, InvalidTick):
-            invalid.append(Invalid(message.offset, message.timestamp, message.key, message.value, tick.reason))
+            invalid.append(
+                Invalid(
+                    message.offset,
+                    message.timestamp,
+                    message.key,
+                    message.value,
+                    tick.reason,
+                    replay_of(message.headers),
+                )
+            )
         else:
             ticks.append(tick)
             places.append((message.offset, message.timestamp))

@@ -1,5 +1,6 @@
 """Writing sealed ranges: quarantine, then the conditional write that makes a range part of the chain, then its CSV."""
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +19,9 @@ from ticklake.settings import KafkaSettings
 STAGE = "archive-ticks"
 
 log = logs.get(__name__)
+
+_PRODUCER_SECONDS = 60.0
+"""For how long an idle producer is kept."""
 
 Quarantine = Callable[[Range], None]
 
@@ -94,15 +98,31 @@ def repair_copies(
 def quarantine_into(kafka: KafkaSettings, store: ObjectStore, live: topics.LiveNames) -> Quarantine:
     """A function that keeps a range's invalid messages in the quarantine topic and in the lake.
 
-    The producer is made for each range: invalid messages are rare.
+    Its producer is used again for the next range if that comes soon: to make one takes longer than to send hundreds of
+    messages. It is not kept for long, as the broker forgets idle producers; nor after an error.
     """
+    kept: list[tuple[ConfirmedProducer, float]] = []
+
+    def producer() -> ConfirmedProducer:
+        if kept:
+            found, used = kept.pop()
+            if time.monotonic() - used < _PRODUCER_SECONDS:
+                return found
+            found.close()
+        return ConfirmedProducer(kafka, STAGE)
 
     def keep(sealed: Range) -> None:
         if not sealed.invalid:
             return
         wrapped = [_wrap(live.topic, sealed.partition, message) for message in sealed.invalid]
-        with ConfirmedProducer(kafka, STAGE) as producer:
-            quarantine.keep(store, producer, wrapped)
+        sender = producer()
+        try:
+            quarantine.keep(store, sender, wrapped)
+            sender.confirm()
+        except BaseException:
+            sender.close()
+            raise
+        kept.append((sender, time.monotonic()))
         log.warning(
             "quarantined messages",
             partition=sealed.partition,
@@ -123,6 +143,7 @@ def _wrap(topic: str, partition: int, message: Invalid) -> QuarantinedMessage:
         topic=topic,
         partition=partition,
         offset=message.offset,
+        replay_of=message.replay_of,
         record_time=datetime.fromtimestamp(message.timestamp / 1000, UTC),
     )
 

@@ -8,6 +8,7 @@ from ticklake import keys
 from ticklake.lineage import StageRecord, SymbolChanges
 from ticklake.objects import ObjectStore
 from ticklake.pipeline import FETCH, LOAD, PROCESS, SUCCESS, VALIDATE_RAW
+from ticklake.quarantine import messages_below
 from ticklake.records import SymbolStatus
 from ticklake.tables import DAILY_ANALYTICS
 
@@ -86,8 +87,8 @@ def _handed_on(before: StageRecord, after: StageRecord, exact: bool) -> Iterator
 
 def quarantine_faults(store: ObjectStore, fetch: StageRecord) -> Iterator[str]:
     """Where the rows in quarantine are not as many as the fetch's record says."""
-    prefix = f"quarantine/run_id={keys.slug(fetch.run_id)}/"
-    stored = Counter(found.key.removeprefix(prefix).partition("/")[0] for found in store.list_objects(prefix))
+    prefix = keys.quarantined_rows_prefix(fetch.run_id)
+    stored = Counter(message.symbol or "" for message in messages_below(store, prefix))
     for symbol in sorted(fetch.symbols.keys() | stored.keys()):
         part = fetch.symbols.get(symbol)
         recorded = part.quarantined + part.actions_quarantined if part else 0

@@ -3,7 +3,7 @@
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
@@ -131,6 +131,33 @@ def _held(arguments: argparse.Namespace) -> None:
         held.decide(options, arguments.action)
 
 
+def _quarantine(arguments: argparse.Namespace) -> None:
+    from ticklake_local import quarantine
+
+    options = quarantine.QuarantineOptions(
+        arguments.data, cache_folder(), getattr(arguments, "id", ""), getattr(arguments, "by", None)
+    )
+    if arguments.action == "list":
+        search = quarantine.Search(
+            topic=arguments.topic,
+            partition=arguments.partition,
+            symbol=arguments.symbol,
+            run=arguments.run,
+            reason=arguments.reason,
+            since=arguments.since,
+            limit=arguments.limit,
+            decided=arguments.all,
+            as_json=arguments.json,
+        )
+        quarantine.show_list(options, search)
+    elif arguments.action == "show":
+        quarantine.show(options, raw=arguments.raw)
+    elif arguments.action == "mend":
+        quarantine.decide(options, "mend", value=arguments.value, key=arguments.key)
+    else:
+        quarantine.decide(options, arguments.action)
+
+
 def _doctor(arguments: argparse.Namespace) -> None:
     from ticklake_local import doctor
 
@@ -216,6 +243,9 @@ def _parser() -> argparse.ArgumentParser:
     ask.add_argument("statement", nargs="+", help='e.g. "select …"')
     _add_bars(add("bars", _bars, "show a symbol's daily bars, as they were known at any moment"))
     _add_held(add("held", _held, "what is held for a person's decision: list, show, release or drop it"))
+    _add_quarantine(
+        add("quarantine", _quarantine, "what failed validation: list, show, mend and replay, replay or drop it")
+    )
     check = add("doctor", _doctor, "check this machine and data folder, or a cluster, and say what to do")
     check.add_argument(
         "--cluster",
@@ -276,6 +306,64 @@ def _add_held(parser: argparse.ArgumentParser) -> None:
         added.add_argument("--run", type=run_id, metavar="RUN", help="the run that holds it (default: the newest)")
         if name != "show":
             added.add_argument("--by", metavar="NAME", help="who decides (default: the user of this machine)")
+
+
+def _add_quarantine(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+
+    def add(name: str, text: str) -> argparse.ArgumentParser:
+        added: argparse.ArgumentParser = actions.add_parser(name, help=text, description=text)
+        # Also after the action, where people write it.
+        added.add_argument("--data", type=Path, default=argparse.SUPPRESS, metavar="DIR", help=argparse.SUPPRESS)
+        return added
+
+    search = add("list", "the messages and rows that wait for a decision, newest first")
+    search.add_argument("--topic", help="of this topic")
+    search.add_argument("--partition", type=_whole, metavar="N", help="of this partition")
+    search.add_argument("--symbol", type=str.upper, help="rows of this symbol, and messages with it as key")
+    search.add_argument("--run", type=run_id, help="of this run")
+    search.add_argument("--reason", default="", metavar="TEXT", help="with this in the reason")
+    search.add_argument("--since", type=_since, metavar="WHEN", help="that came since a date or a time with its offset")
+    search.add_argument("--limit", type=_whole, default=50, metavar="N", help="show so many at most (default 50)")
+    search.add_argument("--all", action="store_true", help="also those that somebody has decided on")
+    search.add_argument("--json", action="store_true", help="print a JSON object a line")
+    for name, text in (
+        ("show", "its bytes, why it was rejected, where it came from, what was and what can be done"),
+        ("mend", "replay it with other bytes, if those are valid"),
+        ("replay", "send it again as it is, if it is valid now; or go on with a replay that was cut short"),
+        ("drop", "set it aside for good"),
+    ):
+        added = add(name, text)
+        added.add_argument("id", type=_message_id, metavar="ID", help="its id in the list, or the beginning of it")
+        if name == "show":
+            added.add_argument("--raw", action="store_true", help="write its bytes to stdout and nothing else")
+            continue
+        if name == "mend":
+            added.add_argument("--value", type=Path, required=True, metavar="FILE", help="the bytes; - for stdin")
+            added.add_argument("--key", help="the key to send them with (default: the message's)")
+        added.add_argument("--by", metavar="NAME", help="who decides (default: the user of this machine)")
+
+
+def _message_id(text: str) -> str:
+    if not 0 < len(text) <= 16 or text.lower().strip("0123456789abcdef"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no id: up to 16 hex digits, as list shows them")
+    return text.lower()
+
+
+def _since(text: str) -> datetime:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither a date like 2026-01-31 nor a time like 2026-01-31T21:00:00Z"
+        ) from None
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found
+
+
+def _whole(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number")
+    return int(text)
 
 
 if __name__ == "__main__":

@@ -177,7 +177,7 @@ def _in_use(ports: Ports) -> bool:
     return any(port_in_use(port) for port in (ports.kafka, ports.store, ports.warehouse))
 
 
-def ports_in_use(folder: DataFolder, server: Literal["store", "warehouse"]) -> Ports | None:
+def ports_in_use(folder: DataFolder, server: Literal["kafka", "store", "warehouse"]) -> Ports | None:
     """Where the folder's servers listen while another command runs `server`, in the background or not; else None."""
     running = folder.running()
     if running is not None:
@@ -207,6 +207,19 @@ def with_store(folder: DataFolder, cache: Path, say: Say) -> Iterator[Platform]:
 
 
 @contextmanager
+def with_broker(folder: DataFolder, cache: Path, say: Say) -> Iterator[Platform]:
+    """The folder's platform of which broker and store run: another command's, else one for the time of the block."""
+    tools = prepare_tools(cache, java_home(), say)
+    if (ports := ports_in_use(folder, "kafka")) is not None:
+        yield Platform(folder, tools, ports)
+        return
+    with folder.locked("platform"):
+        here = prepare(folder, tools)
+        with started(here, say, warehouse=False):
+            yield here
+
+
+@contextmanager
 def with_warehouse(folder: DataFolder) -> Iterator[WarehouseSettings]:
     """How to reach the folder's warehouse: another command's, else one that runs for the time of the block."""
     if (ports := ports_in_use(folder, "warehouse")) is not None:
@@ -230,25 +243,26 @@ def _store(platform: Platform) -> Store:
 
 
 @contextmanager
-def started(platform: Platform, say: Say) -> Iterator[None]:
-    """Start the three servers, create topics and the bucket, and stop everything at the end.
+def started(platform: Platform, say: Say, *, warehouse: bool = True) -> Iterator[None]:
+    """Start the three servers, or broker and store alone, create topics and the bucket, and stop them at the end.
 
     Raises:
         PartError: a server ended or was not ready in time; the message has the tail of its log.
         StageError: whatever else fails, in the block too, is reported as a full disk where the disk is full.
     """
     folder, tools, ports = platform.folder, platform.tools, platform.ports
-    parts = (
+    parts: list[Part] = [
         Broker(tools.java, tools.jars["kafka"], folder.kafka, folder.logs, ports.kafka),
         _store(platform),
-        Warehouse(folder.warehouse, folder.logs, ports.warehouse),
-    )
+    ]
+    if warehouse:
+        parts.append(Warehouse(folder.warehouse, folder.logs, ports.warehouse))
     with ExitStack() as stack:
         for part in parts:
             stack.callback(part.stop)
         stack.callback(platform.parts.clear)
         stack.enter_context(_full_disk_named(folder))
-        say("Starting broker, store and warehouse …")
+        say(f"Starting {'broker, store and warehouse' if warehouse else 'broker and store'} …")
         for part in parts:
             part.start()
         platform.parts.extend(parts)

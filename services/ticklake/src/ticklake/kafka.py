@@ -123,14 +123,11 @@ class ConfirmedProducer:
             if error_type is None:
                 self.confirm()
         finally:
-            # Where something is not delivered, the library's `close` alone raises an error of its own, twice.
-            self._producer._sender.force_close()
-            self._producer._sender.join(_CLOSE_SECONDS)
-            with suppress(kafka_errors.KafkaError):
-                self._producer.close(timeout=0)
-            # Where the library's thread hangs, `close` fails, and would again when Python collects the object: with a
-            # traceback, after the stage's own line.
-            self._producer._closed = True
+            self.close()
+
+    def close(self) -> None:
+        """End it, whatever is not confirmed; leaving the block does so."""
+        close_producer(self._producer)
 
     def send(
         self, topic: str, *, key: bytes | None, value: bytes | None, headers: Headers = (), partition: int | None = None
@@ -184,6 +181,18 @@ class ConfirmedProducer:
             place = (metadata.topic, metadata.partition)
             first, last = self._confirmed.get(place, (metadata.offset, metadata.offset))
             self._confirmed[place] = (min(first, metadata.offset), max(last, metadata.offset))
+
+
+def close_producer(producer: KafkaProducer) -> None:
+    """Close a producer of the library, dropping what is not delivered."""
+    # Where something is not delivered, the library's `close` alone raises an error of its own, twice.
+    producer._sender.force_close()
+    producer._sender.join(_CLOSE_SECONDS)
+    with suppress(kafka_errors.KafkaError):
+        producer.close(timeout=0)
+    # Where the library's thread hangs, `close` fails, and would again when Python collects the object: with a
+    # traceback, after the stage's own line.
+    producer._closed = True
 
 
 def make_consumer(settings: KafkaSettings, client_id: str, **options: Any) -> Any:

@@ -15,6 +15,9 @@ PROCESSED_LIVE = "processed/realtime"
 
 HELD_DECISIONS = "held/"
 """Prefix of what people decided on held symbols."""
+QUARANTINE = "quarantine/"
+"""Prefix of what failed validation, and of the decisions on it."""
+QUARANTINE_DECISIONS = f"{QUARANTINE}decisions/"
 MAX_RUN_ID = 250
 """Characters of a run's id."""
 
@@ -81,14 +84,21 @@ def failure_key(run_id: str, stage: str) -> str:
     return f"{lineage_prefix(run_id)}/failures/{stage}.json"
 
 
-def quarantine_key(topic: str, partition: int, offset: int, digest: str) -> str:
-    """Key of a quarantined Kafka message: a function of its position and of its bytes' SHA-256.
-
-    The digest keeps the messages of a topic that was recreated apart from the old one's at the same offset.
-    """
-    return f"quarantine/topic={topic}/partition={partition}/{offset:020d}-{digest[:8]}.json"
+def quarantined_messages_prefix(topic: str, partition: int | None = None) -> str:
+    """Prefix of what was rejected of a Kafka topic, or of one partition of it."""
+    return f"{QUARANTINE}topic={topic}/" + ("" if partition is None else f"partition={partition}/")
 
 
-def quarantine_row_key(run_id: str, symbol: str, position: int, part: str | None = None) -> str:
-    """Key of a quarantined row, or of a part of one, that never reached Kafka: its position in its source's answer."""
-    return f"quarantine/run_id={slug(run_id)}/{symbol}/{position:09d}{f'-{part}' if part else ''}.json"
+def quarantined_rows_prefix(run_id: str, symbol: str | None = None) -> str:
+    """Prefix of a run's rejected rows that never reached Kafka, or of those of one symbol."""
+    return f"{QUARANTINE}run_id={slug(run_id)}/" + ("" if symbol is None else f"{symbol}/")
+
+
+def quarantine_decision_key(message_id: str) -> str:
+    """Key of what a person decided on a quarantined message."""
+    return f"{QUARANTINE_DECISIONS}{message_id}.json"
+
+
+def quarantine_replayed_key(message_id: str) -> str:
+    """Key of where the replay of a quarantined message went."""
+    return f"{QUARANTINE_DECISIONS}{message_id}.replayed.json"

@@ -70,6 +70,12 @@ def live_names(namespace: str = "") -> LiveNames:
     )
 
 
+def live_namespace(topic: str) -> str | None:
+    """The namespace of the live flow whose ticks are in `topic`, empty for the real flow; None for another topic."""
+    name, _, space = topic.partition(".")
+    return space if name == LIVE_TOPIC else None
+
+
 @dataclass(frozen=True)
 class TopicSpec:
     """A topic as the platform needs it."""

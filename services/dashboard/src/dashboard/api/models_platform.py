@@ -137,14 +137,18 @@ class RunDetail(RunItem):
 class QuarantineItem(Model):
     """What failed validation."""
 
-    key: str = Field(description="Object in the lake")
+    id: str = Field(description="Follows from origin and bytes; what `ticklake quarantine` takes")
+    object: str = Field(description="Object in the lake that has it, among others")
     at: UtcMs = Field(description="When the record came in, else when it was put aside")
     where: str = Field(description="Topic, partition and offset, or run, symbol and position")
     stage: str
     reason: str
-    symbol: str | None
+    symbol: str | None = Field(description="That of a row, or the key of a message where that is text")
+    topic: str | None
     run_id: str | None
+    replay_of: str | None = Field(description="Id of the quarantined message that it is a replay of")
     excerpt: str = Field(description="Beginning of the original, as text")
+    decision: str | None = Field(description="Who decided what, and what came of it")
 
 
 class Quarantine(Model):
@@ -152,6 +156,17 @@ class Quarantine(Model):
 
     items: list[QuarantineItem]
     next_cursor: str | None
+    whole: bool = Field(description="Whether all there is was searched, not only the newest 32 MB of objects")
+
+
+class QuarantineDetail(QuarantineItem):
+    """A quarantined message or row in full."""
+
+    bytes: int = Field(description="Size of the original")
+    message_key: str | None = Field(description="Key of the message, as text")
+    text: str = Field(description="The first 4096 bytes of the original as text, · for what cannot be printed")
+    hex: str = Field(description="The same bytes in hex")
+    commands: list[str] = Field(description="What can be done about it: commands, or what to do instead")
 
 
 class HeldItem(Model):

@@ -6,8 +6,9 @@ from fastapi import APIRouter, Path, Query
 from starlette.exceptions import HTTPException
 
 from dashboard.api import paging
-from dashboard.api.models_platform import HeldList, Lag, PlatformAlerts, Quarantine, RunDetail, Runs
+from dashboard.api.models_platform import HeldList, Lag, PlatformAlerts, Quarantine, QuarantineDetail, RunDetail, Runs
 from dashboard.api.parameters import BASE, CursorQuery, Here
+from dashboard.platform.quarantine import Search
 
 router = APIRouter(prefix=BASE, tags=["platform"])
 
@@ -31,10 +32,28 @@ def run(here: Here, run_id: Annotated[str, Path(max_length=250)]) -> RunDetail:
 
 
 @router.get("/quarantine")
-def quarantine(here: Here, limit: Limit = 50, cursor: CursorQuery = None) -> Quarantine:
-    """What failed validation, newest first."""
-    items, after = here.quarantine.page(limit, _rank(cursor))
-    return Quarantine.model_validate({"items": items, "next_cursor": paging.encode(*after) if after else None})
+def quarantine(
+    here: Here,
+    search: Annotated[str, Query(max_length=200, description="Part of reason, symbol, place, run, stage or id")] = "",
+    topic: Annotated[str | None, Query(max_length=250)] = None,
+    run: Annotated[str | None, Query(max_length=250, description="Id of a run")] = None,
+    decided: Annotated[bool, Query(description="Also what somebody has decided on")] = False,
+    limit: Limit = 50,
+    cursor: CursorQuery = None,
+) -> Quarantine:
+    """What failed validation and waits for a decision, newest first."""
+    items, after, whole = here.quarantine.page(limit, _rank(cursor), Search(search, topic, run, decided))
+    following = paging.encode(*after) if after else None
+    return Quarantine.model_validate({"items": items, "next_cursor": following, "whole": whole})
+
+
+@router.get("/quarantine/{message_id}")
+def quarantined(here: Here, message_id: Annotated[str, Path(max_length=64)]) -> QuarantineDetail:
+    """One message or row in full, with what can be done about it."""
+    found = here.quarantine.detail(message_id)
+    if found is None:
+        raise HTTPException(404, f"nothing in quarantine has the id {message_id!r}: see /api/v1/quarantine")
+    return QuarantineDetail.model_validate(found)
 
 
 @router.get("/held")

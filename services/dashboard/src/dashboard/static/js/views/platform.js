@@ -7,6 +7,7 @@ import { mountHeld } from "./held.js";
 import { empty, loaded } from "../core/panel.js";
 import { mountPlatformAlerts } from "./platform-alerts.js";
 import { hash } from "../core/router.js";
+import { mountQuarantine } from "./quarantine.js";
 import { mountRun, rowsOf } from "./run-detail.js";
 import { unrecovered, verdict, word } from "./run-failures.js";
 import { on, state } from "../core/state.js";
@@ -24,7 +25,8 @@ export function mount(root, route) {
     card("Held symbols", places.held),
     card("Pipeline runs", places.runs),
     places.run,
-    h("div", { class: "split" }, card("Consumer lag", places.lag), card("Quarantine", places.quarantine)),
+    card("Consumer lag", places.lag),
+    card("Quarantine", places.quarantine),
   );
   let chosen = route.part;
   let detail = null;
@@ -59,15 +61,7 @@ export function mount(root, route) {
     },
     { lines: 4 },
   );
-  const quarantine = loaded(
-    places.quarantine,
-    (signal) => get("quarantine", { limit: 50 }, signal),
-    (data) =>
-      data.items.length
-        ? quarantineTable(data.items)
-        : empty("Nothing in quarantine", "Every row and message passed validation."),
-    { lines: 4 },
-  );
+  const quarantine = mountQuarantine(places.quarantine);
   const alerts = mountPlatformAlerts(places.alerts);
   const held = mountHeld(places.held);
   const drawFacts = () => facts.replaceChildren(...platformFacts(latest, behind));
@@ -222,20 +216,4 @@ function lagOf(parts) {
   if (parts.some((item) => item.lag !== null)) return whole(parts.reduce((sum, item) => sum + (item.lag ?? 0), 0));
   const never = parts.every((item) => item.state === "never");
   return h("span", { class: "muted" }, never ? "never committed" : "not known just now");
-}
-
-function quarantineTable(items) {
-  const rows = items.map((item) =>
-    h(
-      "tr",
-      {},
-      h("td", { class: "nowrap" }, time(item.at)),
-      h("td", {}, item.symbol ?? "–"),
-      h("td", { class: "wrap" }, item.reason),
-      h("td", { class: "wrap" }, item.where),
-      h("td", { class: "wrap" }, h("code", {}, item.excerpt)),
-    ),
-  );
-  const columns = ["At", "Symbol", "Reason", "Where", "Original"].map((label) => ({ label }));
-  return scrolling("Quarantine", table({ caption: "What failed validation, newest first", columns, rows }));
 }
