@@ -38,6 +38,7 @@ def test_generated_requests_are_answered_as_described(
             f"--max-examples={EXAMPLES}",
             f"{server.url}/api/v1/openapi.json",
         ],
+        cwd=tmp_path,  # where it keeps what it found
         capture_output=True,
         text=True,
         check=False,

@@ -12,7 +12,7 @@ from stream_analytics import queries
 from stream_analytics.query_failures import CheckpointError
 from stream_analytics.query_progress import Events, Metrics
 from stream_analytics.settings import APP, StreamAnalyticsSettings
-from stream_analytics.supervisor import Supervisor, check_servers, in_background
+from stream_analytics.supervisor import Supervisor, check_at_start, in_background
 from ticklake import logs
 from ticklake.metrics import Health, served
 from ticklake.spark import build_session, close_jvm, translated_errors, with_catalog
@@ -39,7 +39,7 @@ def run(settings: StreamAnalyticsSettings, stop: threading.Event) -> None:
     with ExitStack() as stack:
         port = stack.enter_context(served(health, settings.metrics_port))
         # The broker and the store are checked while the JVM starts.
-        checked = in_background(lambda: check_servers(settings))
+        checked = in_background(lambda: check_at_start(settings, stop))
         spark = stack.enter_context(_session(settings, stop))
         spark.streams.addListener(events)
         log.info("session started", metrics_port=port)

@@ -23,13 +23,15 @@ from stream_analytics.windows_table import WindowLake, WrittenUntil
 from ticklake import logs
 from ticklake.backoff import full_jitter
 from ticklake.catalog import LakeTables
-from ticklake.errors import StageError
+from ticklake.errors import ConfigurationError, CredentialsError, StageError
 from ticklake.kafka import topic_id
 from ticklake.objects import ObjectStore
 
 _FIRST_SECONDS, _MOST_SECONDS = 2.0, 60.0
 _HEALTHY_SECONDS = 300.0
 """Once the queries have run so long, and got on, the next failure counts as the first."""
+_POLICY_SECONDS = 30.0
+"""How long a denial after a rejection is no answer yet: MinIO takes a new user's key before the user has its policy."""
 
 T = TypeVar("T")
 
@@ -61,6 +63,32 @@ def check_servers(settings: StreamAnalyticsSettings) -> Servers:
     lake = WindowLake(LakeTables(settings.catalog, settings.store), settings.live)
     lake.ensure()
     return Servers(store, lake, found)
+
+
+def check_at_start(settings: StreamAnalyticsSettings, stop: threading.Event) -> Servers:
+    """`check_servers`, again while credentials are rejected: a new installation makes users after the pods.
+
+    Spark takes a minute to start. What was rejected in its first seconds says little of what holds when it is there.
+
+    Raises:
+        CredentialsError: they stayed rejected, `stop` was set meanwhile, or the program is one that ends by itself.
+        ConfigurationError, StageError: as `check_servers`.
+    """
+    deadline = time.monotonic() + settings.credentials_wait_seconds
+    denied_until = 0.0
+    while True:
+        try:
+            return check_servers(settings)
+        except ConfigurationError as error:
+            now = time.monotonic()
+            if isinstance(error, CredentialsError):
+                denied_until = now + _POLICY_SECONDS
+            if now >= min(deadline, denied_until) or settings.stream.ends_by_itself:
+                raise
+            left = deadline - now
+            log.warning("not let in yet", reason=str(error), ends_after_seconds=round(left))
+            if stop.wait(min(_FIRST_SECONDS, left)):
+                raise
 
 
 @dataclass(frozen=True)
@@ -101,7 +129,7 @@ class Supervisor:
         """Run the queries, and again after a failure that another try may help.
 
         Args:
-            first_check: gives what `check_servers` found while Spark started.
+            first_check: gives what `check_at_start` found while Spark started.
 
         Raises:
             ConfigurationError, CheckpointError: a person has to change something.
