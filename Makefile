@@ -94,7 +94,7 @@ fmt: .venv/.dev ## Format the code
 	@$(BIN)/ruff check --fix $(CODE)
 	@$(BIN)/ruff format $(CODE)
 bench: .venv/.dev ## Measure against the old design; prints ratios within one run
-	@$(BIN)/python -m tests.bench $(ARGS)
+	@PYTHONPATH=tests/rigs $(BIN)/python -m tests.bench $(ARGS)
 simulate: .venv/.dev ## Run the archive through simulated histories; ARGS=0-10000 are their seeds
 	@PYTHONPATH=tests/rigs $(BIN)/python -m simulated_archive $(ARGS)
 faults: .venv/.dev ## Inject 200 faults into the real parts, then compare (ARGS="--seed 1 --faults 20 --ids 20000")
