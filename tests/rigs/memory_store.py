@@ -1,6 +1,6 @@
 """A store in memory."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from ticklake.objects import ObjectInfo, ObjectStore
 
@@ -38,3 +38,7 @@ class MemoryStore(ObjectStore):
     def folders(self, prefix: str) -> list[str]:
         below = (key[len(prefix) :].partition("/") for key in self.objects if key.startswith(prefix))
         return sorted({f"{prefix}{name}/" for name, slash, _ in below if slash})
+
+    def delete_all(self, keys: Iterable[str]) -> None:
+        for key in list(keys):
+            del self.objects[key]

@@ -57,6 +57,12 @@ def test_the_time_is_a_function_of_the_log(stamped: list[bool], reads: list[tupl
         pass
 
 
+def test_what_was_found_for_a_later_message_is_not_an_earlier_ones() -> None:
+    log = log_of([False, True, False, True])
+    times = AppendTimes(search_in(log, 9))  # type: ignore[arg-type]
+    assert [times.stamped(0, log[n : n + 1])[0].timestamp for n in (2, 0)] == [1003, 1001]
+
+
 def test_a_broker_that_is_away_leaves_the_messages_for_later() -> None:
     def away(_: int, __: int) -> Searched:
         raise StageError("away")

@@ -35,6 +35,7 @@ def test_a_member_in_its_place_of_a_group_that_owns_all(found: Group, reads: fro
         (group(other={0, 1, 2, 3}), NONE, "among the group's members"),
         (group(me={0, 1, 2, 3}), None, "never got to know"),  # the answer to the join was lost
         (group(me={0, 1}, other={2, 3}), ALL, r"\[0, 1, 2, 3\].*\[0, 1\]"),
+        (group(me={0, 1, 2, 3}), frozenset({0, 1}), r"\[0, 1\].*\[0, 1, 2, 3\]"),
         (group(me={0, 1}, other={2}), frozenset({0, 1}), r"\[3\] have no owner"),
         (group(me=set()), NONE, r"\[0, 1, 2, 3\] have no owner"),
     ],

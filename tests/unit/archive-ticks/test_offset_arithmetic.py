@@ -211,6 +211,13 @@ def test_ranges_roll_by_rows_bytes_and_age() -> None:
     assert [(r.first_offset, r.last_offset) for r in by_age.seal_if_old(5)] == [(0, 4)]
 
 
+def test_a_range_ends_with_the_hour_of_the_brokers_clock() -> None:
+    builder = RangeBuilder(0, 0, limits())
+    log = [record(n, START + HOUR + move) for n, move in enumerate((-2, -1, 0, 1))]
+    ended = [sealed for each in log for sealed in builder.add([each])] + builder.seal()
+    assert [(each.first_offset, each.last_offset) for each in ended] == [(0, 1), (2, 3)]
+
+
 def test_what_is_absent_at_the_end_of_the_log_is_noted_once_nothing_more_comes() -> None:
     now = [100.0]
     builder = RangeBuilder(0, 0, limits(seconds=60), clock=lambda: now[0])

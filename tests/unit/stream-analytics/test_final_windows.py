@@ -1,19 +1,24 @@
 """Which closed windows are written, given what is missing."""
 
+import json
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from memory_store import MemoryStore
 from pyspark.sql import SparkSession
 from structlog.testing import capture_logs
 
-from stream_analytics import final_windows
+from stream_analytics import checkpoint_records, final_windows
 from stream_analytics.checkpoint_records import CheckpointRecord, Gap, gaps
-from stream_analytics.final_windows import History, LeftOut
+from stream_analytics.final_windows import History, LeftOut, missing_until
 from stream_analytics.settings import StreamAnalyticsSettings
-from stream_analytics.windows_table import WrittenUntil
+from stream_analytics.windows_table import WindowLake, WrittenUntil
+from ticklake.errors import StageError
 from ticklake.records import WINDOW_LENGTHS
-from ticklake.settings import CatalogSettings
+from ticklake.settings import CatalogSettings, LiveSettings
 
 NOON = datetime(2026, 1, 30, 12, tzinfo=UTC)
 GAP = {0: 0, 1: 0}
@@ -133,3 +138,46 @@ def test_a_record_keeps_its_meaning_in_the_lake() -> None:
         topic_id="t", starts={0: 3, 12: 0}, gaps=({0: 3}, GAP), complete_after=NOON + timedelta(milliseconds=7)
     )
     assert CheckpointRecord.model_validate_json(record.model_dump_json()) == record
+
+
+def test_what_is_missing_can_be_as_late_as_the_first_tick_behind_it_and_the_tolerance(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = StreamAnalyticsSettings(catalog=CatalogSettings(uri="sqlite:////dev/null"))
+    tolerance = settings.live.future_tolerance
+    assert tolerance
+    appended = [SimpleNamespace(timestamp=round(time.timestamp() * 1000)) for time in minutes(3, 0, 5)]
+    monkeypatch.setattr(final_windows, "first_records", lambda *_: appended)
+    assert missing_until(settings, GAP) == NOON + timedelta(seconds=tolerance)
+    monkeypatch.setattr(final_windows, "first_records", lambda *_: [])
+    assert missing_until(settings, GAP) is None
+
+
+def test_windows_are_written_up_to_the_newest_in_any_file() -> None:
+    def file(*starts: datetime) -> dict[str, Any]:
+        return {"window_length": ("15m", "15m"), "window_start": tuple(start.timestamp() * 1e6 for start in starts)}
+
+    files = {"market_test": [file(*minutes(0, 7)), file(*minutes(1, 3))]}
+    tables: Any = SimpleNamespace(files=lambda namespace, *_: files.get(namespace, []))
+    assert WindowLake(tables, LiveSettings()).written_until() == {
+        ("market_test", "15m"): NOON + timedelta(minutes=7) + WINDOW_LENGTHS["15m"]
+    }
+
+
+def test_a_crash_leaves_no_checkpoint_without_its_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Unmade:
+        location = "somewhere"
+
+        def id(self) -> None:
+            return None
+
+        def create(self, _: str) -> None:
+            raise StageError("killed")
+
+    monkeypatch.setattr(checkpoint_records, "offset_bounds", lambda *_: {0: (0, 5)})
+    monkeypatch.setattr(checkpoint_records, "Checkpoint", lambda *_: Unmade())
+    settings, store = StreamAnalyticsSettings(catalog=CatalogSettings(uri="sqlite:////dev/null")), MemoryStore()
+    none: Any = None
+    with pytest.raises(StageError, match="killed"):
+        checkpoint_records.open_checkpoints(settings, none, store, "t", written=False)
+    assert [json.loads(body)["topic_id"] for body, _ in store.objects.values()] == ["t"]

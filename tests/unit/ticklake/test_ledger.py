@@ -109,6 +109,8 @@ def test_gaps_and_overlaps_are_named() -> None:
         check_chain([entry(0, 9), entry(12, 20)])
     with pytest.raises(IntegrityError, match="offsets 8-9 are archived twice"):
         check_chain([entry(0, 9), entry(8, 20)])
+    with pytest.raises(IntegrityError, match="offsets 9-9 are archived twice"):
+        check_chain([entry(0, 9), entry(9, 20)])
 
 
 @given(st.sets(st.integers(0, 60)))
