@@ -1,6 +1,7 @@
 """One live flow of the platform's own programs and servers, reached through relays; what ends is started again."""
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -33,6 +34,8 @@ WATERMARK_SECONDS = 3600
 SYMBOLS = ("AAPL", "MSFT", "GOOGL", "AMZN", "META", "TSLA", "NVDA", "INTC")
 FIRST_EVENT_TIME = datetime(2026, 1, 30, 15, tzinfo=UTC)
 _RESTART_SECONDS = 0.5
+_ENDS = re.compile(r"^(?:[a-z-]+|[A-Za-z.]*Error): .*$", re.MULTILINE)
+"""A program's own last line, or that of a traceback."""
 _STORE_BYTES = 2 * 1024**3
 
 
@@ -70,8 +73,9 @@ class Program:
         """Start it, or start it again where it has ended."""
         if self.service is not None and (code := self.service.ended()) is not None:
             if not self.expected_end:
-                lines = self.service.failure().details.splitlines()
-                self.ends.append(f"{self.name} ended with {code}: {lines[-1][:300] if lines else ''}")
+                # Another replica may write into the same log, so that the last line need not be its own.
+                errors = _ENDS.findall(self.service.log.read_text())
+                self.ends.append(f"{self.name} ended with {code}: {errors[-1][:300] if errors else ''}")
             self.service, self.expected_end = None, False
             self._start_at = time.monotonic() + _RESTART_SECONDS
         if self.service is None and time.monotonic() >= self._start_at:
@@ -192,6 +196,11 @@ class Flow:
             for name, program in self.programs.items()
             if program.service is not None
         )
+
+    def tracebacks(self) -> list[str]:
+        """The programs whose logs have one, a line each: no fault of its surroundings may surprise a program."""
+        logs = sorted(self._folder.logs.glob("*.log"))
+        return [f"{log.name} has a traceback" for log in logs if "\nTraceback (most recent" in log.read_text()]
 
     def _mount_store(self) -> None:
         self._folder.store.mkdir(parents=True, exist_ok=True)

@@ -61,6 +61,7 @@ def verify(flow: Flow, newest: datetime) -> Verified:
     for program in flow.programs.values():
         if program.service is not None:
             program.service.stop()
+    faults += flow.tracebacks()
     log, alerts = _replayed(flow)
     faults += compare_ticks(log, ticks)
     keys = Counter(

@@ -48,4 +48,18 @@ def test_while_reading_is_held_nothing_that_is_assigned_is_read(consumer: MagicM
     assert [call.args[0].partition for call in consumer.pause.call_args_list] == [0, 1]
     consumer.resume.assert_not_called()
     member.hold(False, (0, 1))
-    consumer.resume.assert_called_once_with(TopicPartition("t", 0), TopicPartition("t", 1))
+    assert [call.args[0].partition for call in consumer.resume.call_args_list] == [0, 1]
+
+
+def test_a_partition_that_was_taken_away_meanwhile_is_neither_started_nor_stopped(consumer: MagicMock) -> None:
+    member = reader({0: 3, 1: 3})
+    assign(member, 0, 1)
+    # As the client library answers for a partition that it has no longer.
+    consumer.seek.side_effect = ValueError("Unassigned partition")
+    consumer.pause.side_effect = consumer.resume.side_effect = KeyError
+    consumer.assignment.return_value = {TopicPartition("t", 1)}
+    member.start(0, 5)
+    member.pause(0)
+    member.hold(True, [0])
+    with pytest.raises(ValueError, match="Unassigned"):
+        member.start(1, 5)

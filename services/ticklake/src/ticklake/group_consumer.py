@@ -1,6 +1,7 @@
 """A member of a consumer group that decides itself from where to read each partition."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from kafka import ConsumerRebalanceListener, TopicPartition
@@ -127,11 +128,12 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # the libra
         return {place.partition: messages for place, messages in found.items()}
 
     def start(self, partition: int, offset: int) -> None:
-        """Read `partition` from `offset` on."""
+        """Read `partition` from `offset` on; nothing happens where it was taken away meanwhile."""
         place = TopicPartition(self._topic, partition)
-        self._consumer.seek(place, offset)
-        if not self._held:
-            self._consumer.resume(place)
+        with self._unless_taken_away(place):
+            self._consumer.seek(place, offset)
+            if not self._held:
+                self._consumer.resume(place)
 
     def position(self, partition: int) -> int:
         """Offset that is read next, as far as it is known, else 0; offsets without a message are behind it."""
@@ -142,14 +144,28 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]  # the libra
 
     def pause(self, partition: int) -> None:
         """Do not read `partition` until `start` says where to go on."""
-        self._consumer.pause(TopicPartition(self._topic, partition))
+        place = TopicPartition(self._topic, partition)
+        with self._unless_taken_away(place):
+            self._consumer.pause(place)
 
     def hold(self, held: bool, ready: Collection[int]) -> None:
         """Stop or go on reading; of the partitions that go on, only those that are `ready`."""
         if held != self._held:
             self._held = held
-            places = [TopicPartition(self._topic, partition) for partition in ready]
-            (self._consumer.pause if held else self._consumer.resume)(*places)
+            for place in [TopicPartition(self._topic, partition) for partition in ready]:
+                with self._unless_taken_away(place):
+                    (self._consumer.pause if held else self._consumer.resume)(place)
+
+    @contextmanager
+    def _unless_taken_away(self, place: TopicPartition) -> Iterator[None]:
+        # The client can lose a partition in any call, as after a pause of the whole process, and says so to the
+        # listener only in the next `poll`.
+        try:
+            yield
+        except (KeyError, ValueError):
+            if place in self._consumer.assignment():
+                raise
+            log.info("partition was taken away meanwhile", partition=place.partition)
 
     def ends(self, partitions: Collection[int], seconds: float) -> dict[int, int]:
         """Offset of the message to come, per partition.

@@ -27,8 +27,8 @@ from ticklake.errors import ConfigurationError, CredentialsError, StageError
 from ticklake.kafka import topic_id
 from ticklake.objects import ObjectStore
 
-_FIRST_SECONDS, _MOST_SECONDS = 2.0, 60.0
-_HEALTHY_SECONDS = 300.0
+_FIRST_SECONDS, _MOST_SECONDS = 2.0, 10.0
+_HEALTHY_SECONDS = 60.0
 """Once the queries have run so long, and got on, the next failure counts as the first."""
 _POLICY_SECONDS = 30.0
 """How long a denial after a rejection is no answer yet: MinIO takes a new user's key before the user has its policy."""
