@@ -112,33 +112,29 @@ def _slow(name: str, least: float, most: float) -> Inject:
     return inject
 
 
-@contextmanager
-def _resets(flow: Flow, _: random.Random) -> Iterator[None]:
-    relay = flow.relays["store"]
-    relay.resets = True
-    relay.end_connections()
-    try:
-        yield
-    finally:
-        relay.resets = False
+def _new_connections(**mode: object) -> Inject:
+    """The store's relay in another mode, also for those who have a connection: theirs are ended."""
+
+    @contextmanager
+    def inject(flow: Flow, _: random.Random) -> Iterator[None]:
+        relay = flow.relays["store"]
+        usual = {name: getattr(relay, name) for name in mode}
+        for name, value in mode.items():
+            setattr(relay, name, value)
+        relay.end_connections()
+        try:
+            yield
+        finally:
+            for name, value in usual.items():
+                setattr(relay, name, value)
+
+    return inject
 
 
 def _answers(status: int, code: str) -> Inject:
     body = f'<?xml version="1.0" encoding="UTF-8"?><Error><Code>{code}</Code><Message>injected</Message></Error>'
     head = f"HTTP/1.1 {status} {code}\r\nContent-Type: application/xml\r\nContent-Length: {len(body)}\r\n"
-    response = f"{head}Connection: close\r\n\r\n{body}".encode()
-
-    @contextmanager
-    def inject(flow: Flow, _: random.Random) -> Iterator[None]:
-        relay = flow.relays["store"]
-        relay.response = response
-        relay.end_connections()
-        try:
-            yield
-        finally:
-            relay.response = b""
-
-    return inject
+    return _new_connections(response=f"{head}Connection: close\r\n\r\n{body}".encode())
 
 
 @contextmanager
@@ -171,7 +167,7 @@ KINDS = (
     Kind("store killed", _server_killed("store"), (0, 8)),
     Kind("store cut off", _cut("store"), (1, 20)),
     Kind("store slow", _slow("store", 0.2, 2), (3, 10)),
-    Kind("store resets", _resets, (1, 10)),
+    Kind("store resets", _new_connections(resets=True), (1, 10)),
     Kind("store answers 500", _answers(500, "InternalError"), (1, 10)),
     Kind("store answers 503", _answers(503, "SlowDown"), (1, 10)),
     Kind("store answers 429", _answers(429, "TooManyRequests"), (1, 10)),

@@ -11,11 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from sys import intern
-from typing import Literal, TypeVar
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from ticklake import lineage, logs
+from ticklake import lineage
+from ticklake.decisions import checked_name, read_object
 from ticklake.errors import ConfigurationError, IntegrityError
 from ticklake.keys import HELD_DECISIONS, held_decision_key, release_run_id
 from ticklake.lineage import ObjectRef, StageRecord
@@ -24,15 +25,10 @@ from ticklake.pipeline import FETCH, VALIDATE_RAW
 from ticklake.records import Source, Symbol, SymbolStatus, UtcMs, known_at
 from ticklake.runs import PREFIX, folder_of, kind_of
 
-log = logs.get(__name__)
-
-M = TypeVar("M", bound=BaseModel)
-
 Action = Literal["release", "drop"]
 _DONE: Mapping[Action, str] = {"release": "released", "drop": "dropped"}
 
 _READERS = 16
-_LONGEST_NAME = 200
 
 
 class Decision(BaseModel):
@@ -193,7 +189,7 @@ class HeldSymbols:
         with ThreadPoolExecutor(_READERS) as pool:
             read = pool.map(lambda folder: self._answered(runs[folder]), due)
             self._runs |= {folder: (etags[folder], found) for folder, found in zip(due, read, strict=True)}
-            decided = pool.map(lambda key: _read(self._store, key, Decision), keys)
+            decided = pool.map(lambda key: read_object(self._store, key, Decision), keys)
             self._decisions |= dict(zip(keys, decided, strict=True))
         self._runs = {folder: self._runs[folder] for folder in runs}
         return held_now((found for _, found in self._runs.values() if found is not None), self.decisions)
@@ -205,21 +201,10 @@ class HeldSymbols:
 
     def _answered(self, infos: Mapping[str, ObjectInfo]) -> Answered | None:
         fetched, judged = (
-            _read(self._store, infos[stage.program].key, StageRecord) if stage.program in infos else None
+            read_object(self._store, infos[stage.program].key, StageRecord) if stage.program in infos else None
             for stage in (FETCH, VALIDATE_RAW)
         )
         return None if fetched is None else Answered.of(fetched, judged)
-
-
-def _read(store: ObjectStore, key: str, model: type[M]) -> M | None:
-    """The object as `model`; None where it is gone meanwhile, or is none that this version can read."""
-    try:
-        return model.model_validate_json(store.get(key))
-    except KeyError:
-        return None
-    except ValidationError as error:
-        log.warning("not readable", key=key, reason=error.errors()[0]["msg"])
-        return None
 
 
 @dataclass(frozen=True)
@@ -251,8 +236,7 @@ def decide(store: ObjectStore, action: Action, symbol: str, by: str, run_id: str
         ConfigurationError: it is not held, or held in several places and no run is named; its answer is not there as it
             was stored; somebody decided otherwise; `by` is no name.
     """
-    if not by.strip() or len(by) > _LONGEST_NAME or not by.isprintable():
-        raise ConfigurationError(f"who decides has 1 to {_LONGEST_NAME} printable characters, not {by!r}")
+    by = checked_name(by)
     held = HeldSymbols(store)
     found = find(held.now(), symbol, run_id)
     if found is None:
@@ -268,7 +252,7 @@ def decide(store: ObjectStore, action: Action, symbol: str, by: str, run_id: str
         action=action,
         symbol=symbol,
         run_id=found.run_id,
-        by=by.strip(),
+        by=by,
         decided_at=datetime.now(UTC),
         reasons=found.reasons,
         answer=found.answer,
@@ -353,7 +337,7 @@ def decision_on(store: ObjectStore, run_id: str, symbol: str) -> Decision:
         ConfigurationError: nothing was.
     """
     key = held_decision_key(run_id, symbol)
-    found = _read(store, key, Decision)
+    found = read_object(store, key, Decision)
     if found is None:
         raise ConfigurationError(f"nobody has decided on {symbol} of run {run_id} ({key})")
     return found

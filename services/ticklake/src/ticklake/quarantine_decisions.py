@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal, TypeVar
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from ticklake import logs
+from ticklake.decisions import checked_name, read_object
 from ticklake.errors import ConfigurationError
 from ticklake.keys import QUARANTINE_DECISIONS, quarantine_decision_key, quarantine_replayed_key
 from ticklake.objects import ObjectStore
@@ -22,15 +22,10 @@ from ticklake.records import UtcMs
 from ticklake.ticks import InvalidTick, read_tick
 from ticklake.topics import live_namespace
 
-log = logs.get(__name__)
-
-M = TypeVar("M", bound=BaseModel)
-
 Action = Literal["replay", "mend", "drop"]
 _DONE: Mapping[Action, str] = {"replay": "replayed", "mend": "mended and replayed", "drop": "dropped"}
 
 _READERS = 8
-_LONGEST_NAME = 200
 
 
 class Decision(BaseModel):
@@ -122,7 +117,7 @@ class Decisions:
         there = [info.key for info in self._store.list_objects(QUARANTINE_DECISIONS)]
         new = [key for key in there if key not in self._read]
         with ThreadPoolExecutor(_READERS) as pool:
-            read = list(pool.map(lambda key: _read(self._store, key, _model_of(key)), new))
+            read = list(pool.map(lambda key: read_object(self._store, key, _model_of(key)), new))
         self._read = {key: self._read[key] for key in there if key in self._read} | dict(zip(new, read, strict=True))
         found = self._read.values()
         done = {each.replayed: each for each in found if isinstance(each, Replayed)}
@@ -131,13 +126,13 @@ class Decisions:
 
 def decided(store: ObjectStore, message_id: str) -> Decided | None:
     """What was decided on one message; None where nothing was."""
-    decision = _read(store, quarantine_decision_key(message_id), Decision)
+    decision = read_object(store, quarantine_decision_key(message_id), Decision)
     return None if decision is None else Decided(decision, replayed(store, message_id))
 
 
 def replayed(store: ObjectStore, message_id: str) -> Replayed | None:
     """Where a message was replayed to; None where the replay is not known to be done."""
-    return _read(store, quarantine_replayed_key(message_id), Replayed)
+    return read_object(store, quarantine_replayed_key(message_id), Replayed)
 
 
 def note_replayed(store: ObjectStore, done: Replayed) -> None:
@@ -147,16 +142,6 @@ def note_replayed(store: ObjectStore, done: Replayed) -> None:
 
 def _model_of(key: str) -> type[Decision] | type[Replayed]:
     return Replayed if key.endswith(".replayed.json") else Decision
-
-
-def _read(store: ObjectStore, key: str, model: type[M]) -> M | None:
-    try:
-        return model.model_validate_json(store.get(key))
-    except KeyError:
-        return None
-    except ValidationError as error:
-        log.warning("not readable", key=key, reason=error.errors()[0]["msg"])
-        return None
 
 
 def rejection(
@@ -216,8 +201,7 @@ def decide(
     Raises:
         ConfigurationError: it would be rejected again; somebody decided otherwise; `by` is no name.
     """
-    if not by.strip() or len(by) > _LONGEST_NAME or not by.isprintable():
-        raise ConfigurationError(f"who decides has 1 to {_LONGEST_NAME} printable characters, not {by!r}")
+    by = checked_name(by)
     if (before := decided(store, message.id)) is not None:
         return _before(before, action, value, key), False
     sent_value, sent_key = (message.original if value is None else value), (message.key if key is None else key)
@@ -229,7 +213,7 @@ def decide(
         id=message.id,
         origin=message.origin,
         reason=message.reason,
-        by=by.strip(),
+        by=by,
         decided_at=now,
         topic=None if action == "drop" else message.topic,
         value_base64=None if action == "drop" else base64.b64encode(sent_value).decode(),
