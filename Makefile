@@ -115,11 +115,14 @@ help: ## Show this
 
 # --- images ----------------------------------------------------------------------------------------------------------
 
+# Who asks for tables or Arrow shares the library's layer for the lake.
+service_args = --build-arg SERVICE=$(@:image-%=%) --build-arg LIBRARY=$(if \
+  $(shell grep -E "[[,]lake|pyarrow" services/$(@:image-%=%)/pyproject.toml),lake,core)
 .PHONY: $(addprefix image-,$(IMAGES))
 $(addprefix image-,$(BATCH_SERVICES)):
-	$(call build) --file services/Dockerfile --target batch --build-arg SERVICE=$(@:image-%=%) .
+	$(call build) --file services/Dockerfile --target batch $(service_args) .
 $(addprefix image-,$(LIVE_SERVICES)):
-	$(call build) --file services/Dockerfile --target live --build-arg SERVICE=$(@:image-%=%) .
+	$(call build) --file services/Dockerfile --target live $(service_args) .
 image-spark-apps:
 	$(call build,SPARK_IMAGE,JAVA_TOOL_OPTIONS) --file spark-apps/Dockerfile .
 image-airflow-dags:

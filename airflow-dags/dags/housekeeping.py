@@ -1,10 +1,9 @@
 """# Housekeeping
 
-Removes what has served its time, day by day: the source's answers, quarantined rows, whole flows of accelerated event
-time and, where days are set for them, raw bars and ticks (`apply-retention`, `TICKLAKE_KEEP_…`), and Airflow's records
-of runs older than `TICKLAKE_TASKS_METADATA_DAYS`. Keeps the lake's tables small and quick beside their writers: small
-files become few, old snapshots but month ends go, and files that no snapshot names (`maintain-tables`). Running it
-twice does no harm.
+Removes what has served its time, day by day: whole flows of accelerated event time and, where days are set for them,
+archived ticks (`apply-retention`, `TICKLAKE_KEEP_…`), and Airflow's records of runs older than
+`TICKLAKE_TASKS_METADATA_DAYS`. Keeps the lake's tables small and quick beside their writers: small files become few,
+old snapshots but month ends go, and files that no snapshot names (`maintain-tables`). Running it twice does no harm.
 
 By itself it runs at 02:30 UTC unless `TICKLAKE_SCHEDULE_HOUSEKEEPING=manual`.
 """

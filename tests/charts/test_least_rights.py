@@ -269,7 +269,7 @@ def test_the_live_flow_runs_with_the_least_rights(
     assert done.returncode == 0, done.stderr[-3000:]
     counts = made.read("market_test", TICK_BARS, matching(flow=[FLOW], bar_length=["1h"]), ("tick_count",))
     assert sum(counts["tick_count"].to_pylist()) == wanted
-    done = stage("apply-retention", "--date", "2026-01-30", "--run-id", "rights", TICKLAKE_KEEP_SOURCE_DAYS="1")
+    done = stage("apply-retention", "--date", "2026-01-30", "--run-id", "rights", TICKLAKE_KEEP_RAW_TICKS_DAYS="90")
     assert done.returncode == 0, done.stderr[-3000:]
 
 

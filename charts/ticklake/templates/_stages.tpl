@@ -120,8 +120,8 @@ apply-retention:
   image: lake-maintenance
   runs: pod
   store:
-    read: [raw/, quarantine/, accelerated/]
-    delete: [raw/source/, raw/historical/, raw/corporate_actions/, raw/realtime/, quarantine/, accelerated/]
+    read: [raw/realtime/, accelerated/]
+    delete: [raw/realtime/, accelerated/]
 maintain-tables:
   image: lake-maintenance
   runs: pod

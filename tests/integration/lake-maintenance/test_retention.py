@@ -55,44 +55,32 @@ def test_days_of_zero_keep_everything(store_settings: StoreSettings, store: Obje
     assert keys(store) == full
 
 
-def test_raw_goes_by_the_day_in_its_key(store_settings: StoreSettings, store: ObjectStore, full: set[str]) -> None:
-    settings = RetentionSettings(store=store_settings, keep_raw_bars_days=90, keep_raw_ticks_days=90)
+def test_ticks_go_by_the_day_in_their_key(store_settings: StoreSettings, store: ObjectStore, full: set[str]) -> None:
+    settings = RetentionSettings(store=store_settings, keep_raw_ticks_days=90)
     # Everything else was written today, so on that day nothing of it is old.
     counted = apply_retention(settings, DAY, dry_run=True)
     assert keys(store) == full
     done = apply_retention(settings, DAY)
     assert (done.objects, done.size) == (counted.objects, counted.size)
-    assert done.objects == {
-        "source": 0,
-        "raw bars": 1,
-        "raw actions": 1,
-        "raw ticks": 3,
-        "quarantine": 0,
-        "accelerated": 0,
-    }
-    assert done.size == 25
+    assert done.objects == {"raw ticks": 3, "accelerated": 0}
+    assert done.size == 15
     # The newest range of each partition stays, old as it is: the next archive finds there where to go on.
     assert full - keys(store) == {
-        "raw/historical/year=2025/month=12/day=30/AAPL_210500.csv",
-        OLD_ACTIONS,
         OLD_TICKS.format(0),
         OLD_TICKS.format(5),
         IDLE_TICKS.format(0),
     }
 
 
-def test_the_rest_goes_by_when_it_was_written(
+def test_accelerated_flows_go_by_when_they_were_written_and_nothing_else(
     store_settings: StoreSettings, store: ObjectStore, full: set[str]
 ) -> None:
     settings = RetentionSettings(store=store_settings)
-    for days, gone in (
-        (7, set()),
-        (8, {key for key in full if key.startswith("accelerated/")}),
-        (91, {key for key in full if key.startswith(("accelerated/", "raw/source/"))}),
-        (181, {key for key in full if key.startswith(("accelerated/", "raw/source/", "quarantine/"))}),
-    ):
+    for days, gone in ((7, set()), (8, {key for key in full if key.startswith("accelerated/")})):
         apply_retention(settings, today_utc() + timedelta(days=days))
         assert full - keys(store) == gone, days
+    apply_retention(settings, today_utc() + timedelta(days=1000))
+    assert full - keys(store) == gone
 
 
 def test_ticks_that_the_topic_still_holds_are_never_removed() -> None:
@@ -105,9 +93,9 @@ def test_more_objects_than_one_request_takes(store_settings: StoreSettings, stor
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(16) as pool:
-        list(pool.map(lambda n: store.put(f"quarantine/{n}.json", b""), range(1005)))
+        list(pool.map(lambda n: store.put(f"accelerated/run-1/{n}.json", b""), range(1005)))
     done = apply_retention(RetentionSettings(store=store_settings), today_utc() + timedelta(days=200))
-    assert done.objects["quarantine"] == 1005
+    assert done.objects["accelerated"] == 1005
     assert keys(store) == set()
 
 
@@ -118,7 +106,7 @@ def test_the_program(
     store: ObjectStore,
     full: set[str],
 ) -> None:
-    env = stage_env(TICKLAKE_STORE_BUCKET=store_settings.bucket, TICKLAKE_KEEP_RAW_BARS_DAYS="10")
+    env = stage_env(TICKLAKE_STORE_BUCKET=store_settings.bucket, TICKLAKE_KEEP_RAW_TICKS_DAYS="90")
 
     def run(*arguments: str, **more: str) -> "subprocess.CompletedProcess[str]":
         command = [str(programs / "apply-retention"), "--run-id", "r", *arguments]

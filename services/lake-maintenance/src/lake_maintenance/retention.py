@@ -1,4 +1,8 @@
-"""apply-retention: removes from the lake what has served its time, by age and nothing else."""
+"""apply-retention: removes old ticks and accelerated flows, which no lifecycle rule of a store can.
+
+A rule knows the age of one object. The newest archived range of a partition stays whatever its age, and a flow's
+objects go together.
+"""
 
 import re
 from collections.abc import Iterator
@@ -21,13 +25,8 @@ class RetentionSettings(StageSettings):
     """All settings of apply-retention: days that objects are kept, 0 for always (`TICKLAKE_KEEP_…`)."""
 
     store: StoreSettings = Field(default_factory=StoreSettings)
-    keep_source_days: int = Field(default=90, ge=0)
-    """The source's answers, `raw/source/`."""
-    keep_raw_bars_days: int = Field(default=0, ge=0)
-    """Raw daily CSV, by the batch's date."""
     keep_raw_ticks_days: int = Field(default=0, ge=0)
     """Archived ticks, by hour of arrival."""
-    keep_quarantine_days: int = Field(default=180, ge=0)
     keep_accelerated_days: int = Field(default=7, ge=0)
     """Whole accelerated flows, checkpoints included, by their newest object."""
 
@@ -54,11 +53,7 @@ def apply_retention(settings: RetentionSettings, today: date, *, dry_run: bool =
     """Remove what is older than its rule allows on `today`; with `dry_run`, only count it."""
     store, done = ObjectStore(settings.store), Removal()
     for name, prefix, days, old in (
-        ("source", "raw/source/", settings.keep_source_days, _by_modified),
-        ("raw bars", "raw/historical/", settings.keep_raw_bars_days, _by_day_in_key),
-        ("raw actions", "raw/corporate_actions/", settings.keep_raw_bars_days, _by_day_in_key),
         ("raw ticks", "raw/realtime/", settings.keep_raw_ticks_days, _ticks),
-        ("quarantine", "quarantine/", settings.keep_quarantine_days, _by_modified),
         ("accelerated", "accelerated/", settings.keep_accelerated_days, _flows),
     ):
         if not days:
@@ -72,16 +67,8 @@ def apply_retention(settings: RetentionSettings, today: date, *, dry_run: bool =
     return done
 
 
-def _by_modified(store: ObjectStore, prefix: str, before: date) -> Iterator[ObjectInfo]:
-    return (item for item in store.list_objects(prefix) if _written(item) < before)
-
-
 def _written(item: ObjectInfo) -> date:
     return item.modified.astimezone(UTC).date() if item.modified else date.max
-
-
-def _by_day_in_key(store: ObjectStore, prefix: str, before: date) -> Iterator[ObjectInfo]:
-    return (item for item in store.list_objects(prefix) if _day(item) < before)
 
 
 def _day(item: ObjectInfo) -> date:

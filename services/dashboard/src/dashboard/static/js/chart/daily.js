@@ -12,6 +12,7 @@ import { known, on, state, symbolsAsked } from "../core/state.js";
 import { scrolling, table } from "../core/tables.js";
 
 const MONTHS = { "1M": 1, "3M": 3, "6M": 6, "1Y": 12, "5Y": 60 };
+export const RANGES = [...Object.keys(MONTHS), "All"];
 const FIRST_DAY = "1900-01-01";
 const TABLE_ROWS = 60;
 

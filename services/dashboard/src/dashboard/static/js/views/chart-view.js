@@ -2,7 +2,7 @@
 
 import { address } from "../core/api.js";
 import { ADJUSTMENTS, asOf, KnownChoice } from "../core/as-known.js";
-import { DailyPart } from "../chart/daily.js";
+import { DailyPart, RANGES } from "../chart/daily.js";
 import { h } from "../core/dom.js";
 import { arrow, direction, percent, price, signed, sourceBadge, time } from "../core/format.js";
 import { chosen, INDICATORS, toggled } from "../chart/indicators.js";
@@ -12,7 +12,6 @@ import { current, go, hash } from "../core/router.js";
 import { known, on, state } from "../core/state.js";
 import { onTheme } from "../core/theme.js";
 
-const RANGES = ["1M", "3M", "6M", "1Y", "5Y", "All"];
 const MODES = { daily: "Daily", "15m": "15 min", "1h": "1 h" };
 
 /** @param {HTMLElement} root @param {import("../core/router.js").Route} route */
