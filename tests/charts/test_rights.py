@@ -1,6 +1,5 @@
 """Each stage's user of Kafka and of the store may do what its program does, and nothing else."""
 
-import json
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -327,9 +326,3 @@ def test_rights_of_airflow(rendered: Callable[[str], list[Manifest]]) -> None:
     bound = find(objects, "RoleBinding", "ticklake-airflow")["subjects"]
     assert [each["name"] for each in bound] == ["airflow-scheduler"]
     assert not [each["kind"] for each in objects if each["kind"] in ("ClusterRole", "ClusterRoleBinding")]
-
-
-def test_what_goes_by_its_age_alone_is_left_to_the_store(rendered: Callable[[str], list[Manifest]]) -> None:
-    data = find(rendered("production"), "ConfigMap", "ticklake-store-policies")["data"]
-    expiring = json.loads(data["bucket.json"])["expire_days"]
-    assert expiring == {"backups/": 30, "checks/": 1, "quarantine/": 180, "raw/source/": 90}

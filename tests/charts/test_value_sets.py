@@ -71,7 +71,7 @@ def test_the_store_in_production(rendered: Rendered) -> None:
 
 
 def test_what_the_bucket_must_have(rendered: Rendered) -> None:
-    days = {"backups/": 30, "checks/": 1}
+    days = {"backups/": 30, "checks/": 1, "quarantine/": 180, "raw/source/": 90}
     for name, folders in (("default", []), ("production", ["spark-events/"])):
         data = find(rendered(name), "ConfigMap", "ticklake-store-policies")["data"]
         assert json.loads(data["bucket.json"]) == {"expire_days": days, "folders": folders}

@@ -59,7 +59,7 @@ def test_a_value_out_of_range(helm: Path, value: str) -> None:
 UNKNOWN = {
     "kafak.replicas=3": "at '': additional properties 'kafak' not allowed",
     "kafka.replica=3": "at '/kafka': additional properties 'replica' not allowed",
-    "stages.fetch.env.A=1": "at '/stages': additional properties 'fetch' not allowed",
+    "stages.fetch.env.A=1": "stages.fetch: there is no such stage. There are: airflow-backup, apply-retention, archive",
     "kafka.topics.ticks.partitions=1": "at '/kafka/topics': additional properties 'ticks' not allowed",
     "store.expireDays.raw/realtime/=7": "raw/realtime/",
     "store.expireDays.tables/=7": "tables/",

@@ -6,6 +6,7 @@ from typing import Any
 from airflow.sdk import DAG, CronTriggerTimetable, Param
 
 from ticklake.keys import slug
+from ticklake.records import DAILY_SOURCES
 from ticklake_airflow.notifications import notify_failure
 from ticklake_airflow.settings import ScheduleSettings
 
@@ -21,7 +22,7 @@ DATE = Param(
 SOURCE = Param(
     None,
     type=["null", "string"],
-    enum=[None, "yahoo", "replay", "simulated"],
+    enum=[None, *map(str, DAILY_SOURCES)],
     title="Source",
     description="Where the bars come from; empty: what the platform is set to",
 )

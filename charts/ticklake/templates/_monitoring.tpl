@@ -24,7 +24,7 @@ metadata:
 {{- define "ticklake.monitoring.components" -}}
 {{- $found := list -}}
 {{- range $name, $spec := include "ticklake.stages" . | fromYaml -}}
-{{- $own := index $.Values.stages $name -}}
+{{- $own := index $.Values.stages $name | default dict -}}
 {{- if and (has $spec.runs (list "deployment" "stream")) (get $own "enabled" | toString | ne "false") -}}
 {{- $found = append $found $name -}}
 {{- end -}}

@@ -101,7 +101,7 @@ checkpoints: {{ $prefix }}checkpoints/realtime/
 
 {{/* Secret with a stage's store key; empty where the pod's own identity is to be used. Arguments: root, stage. */}}
 {{- define "ticklake.store.userSecret" -}}
-{{- $own := (index .root.Values.stages .stage).storeSecret -}}
+{{- $own := dig .stage "storeSecret" "" .root.Values.stages -}}
 {{- if $own -}}
 {{- $own -}}
 {{- else if .root.Values.store.external.enabled -}}
@@ -132,7 +132,7 @@ checkpoints: {{ $prefix }}checkpoints/realtime/
 
 {{/* Secret with a stage's Kafka user, for external Kafka (keys username, password). Arguments: root, stage. */}}
 {{- define "ticklake.kafka.externalSecret" -}}
-{{- (index .root.Values.stages .stage).kafkaSecret | default .root.Values.kafka.external.existingSecret -}}
+{{- dig .stage "kafkaSecret" "" .root.Values.stages | default .root.Values.kafka.external.existingSecret -}}
 {{- end -}}
 
 {{/* Secret with Airflow's keys and the address of its database. */}}

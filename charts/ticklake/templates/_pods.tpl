@@ -60,7 +60,7 @@ topologySpreadConstraints:
 {{- define "ticklake.env" -}}
 {{- $root := .root -}}
 {{- $spec := index (include "ticklake.stages" $root | fromYaml) .stage -}}
-{{- $own := index $root.Values.stages .stage -}}
+{{- $own := index $root.Values.stages .stage | default dict -}}
 - name: HOME
   value: /tmp
 {{- if $spec.kafka }}
@@ -246,7 +246,7 @@ topologySpreadConstraints:
 
 {{/* Resources of a stage: its own, else the common ones. Arguments: root, stage. */}}
 {{- define "ticklake.resources" -}}
-{{- (index .root.Values.stages .stage).resources | default .root.Values.resources | toYaml -}}
+{{- dig .stage "resources" "" .root.Values.stages | default .root.Values.resources | toYaml -}}
 {{- end -}}
 
 {{/* The one container of a stage that is no Spark application, without probes. Arguments: root, stage, name. */}}

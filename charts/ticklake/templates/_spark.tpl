@@ -4,7 +4,7 @@ service accounts in them. Arguments: root, stage.
 */}}
 {{- define "ticklake.spark.spec" -}}
 {{- $root := .root -}}
-{{- $own := index $root.Values.stages .stage -}}
+{{- $own := index $root.Values.stages .stage | default dict -}}
 {{- $fullname := include "ticklake.fullname" $root -}}
 {{- $image := include "ticklake.image" (dict "root" $root "image" "spark-apps") -}}
 type: Python
@@ -78,7 +78,7 @@ javaOptions: {{ . | quote }}
 {{- range $key, $value := .root.Values.spark.conf }}
 {{- $_ := set $conf $key $value }}
 {{- end }}
-{{- range $key, $value := (index .root.Values.stages .stage).sparkConf }}
+{{- range $key, $value := dig .stage "sparkConf" dict .root.Values.stages }}
 {{- $_ := set $conf $key $value }}
 {{- end }}
 {{- range $key, $value := $conf }}

@@ -30,8 +30,10 @@ def removed(store: MemoryStore, keys: list[str], **keep: Any) -> list[str]:
 
 
 def test_what_is_as_old_as_the_days_that_it_is_kept_stays(store: MemoryStore) -> None:
-    older, as_old = (f"raw/historical/year=2025/month=12/day={day}/AAPL_210500.csv" for day in (30, 31))
-    assert removed(store, [older, as_old], keep_raw_bars_days=90) == [older]
+    # Of another partition each, followed by a newer range, which is what stays whatever its age.
+    newer = [f"{RANGE.format(31, partition, 9)}.parquet" for partition in (0, 1)]
+    older, as_old = f"{RANGE.format(1, 0, 0)}.parquet", f"{RANGE.format(2, 1, 0)}.parquet"
+    assert removed(store, [older, as_old, *newer], keep_raw_ticks_days=88) == [older]
 
 
 def test_the_newest_range_of_each_chain_and_its_copy_stay(store: MemoryStore) -> None:

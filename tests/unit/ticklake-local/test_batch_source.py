@@ -11,7 +11,7 @@ from ticklake_local.batch_source import BatchInput
 
 
 @pytest.mark.parametrize("name", ["yahoo", "replay", "simulated"])
-def test_a_chosen_source_is_taken_as_it_is_and_nothing_is_printed(name: batch_source.Choice) -> None:
+def test_a_chosen_source_is_taken_as_it_is_and_nothing_is_printed(name: str) -> None:
     printed: list[str] = []
     asked = batch_source.choose(name, date(2010, 6, 1), "IBM,AAPL", printed.append)
     assert asked == BatchInput(Source(name), date(2010, 6, 1), "IBM,AAPL")

@@ -1,12 +1,12 @@
 """Settings of fetch-historical."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 from pydantic import Field, HttpUrl, model_validator
 from pydantic_settings import BaseSettings
 
-from ticklake.records import Source
+from ticklake.records import DAILY_SOURCES, DailySource, Source
 from ticklake.settings import CatalogSettings, KafkaSettings, StageSettings, StoreSettings, Symbols, settings_config
 from ticklake.symbols import BATCH_SYMBOLS
 
@@ -59,7 +59,7 @@ class FetchSettings(StageSettings):
     catalog: CatalogSettings = Field(default_factory=CatalogSettings)
     yahoo: YahooSettings = Field(default_factory=YahooSettings)
     simulated: SimulatedSettings = Field(default_factory=SimulatedSettings)
-    source: Literal[Source.YAHOO, Source.REPLAY, Source.SIMULATED] = Source.YAHOO
+    source: DailySource = DAILY_SOURCES[0]
     symbols: Symbols = BATCH_SYMBOLS
     """For `replay`, unless set, the recorded ones."""
     years: int = Field(default=1, ge=1, le=40)

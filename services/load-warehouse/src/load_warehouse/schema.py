@@ -22,7 +22,7 @@ TYPES = {
 }
 
 SCHEMAS = {
-    warehouse_tables.SCHEMA_YAHOO: "Stock-market data from Yahoo and Alpha Vantage",
+    warehouse_tables.SCHEMA_YAHOO: "Stock-market data from real sources",
     warehouse_tables.SCHEMA_OTHER: "Recorded and simulated stock-market data, kept apart from the real",
 }
 
@@ -90,7 +90,7 @@ ADJUSTED_PRICES = View(
     warehouse_tables.ADJUSTED_PRICES_VIEW,
     (
         ("SYMBOL", "Ticker in Yahoo's notation"),
-        ("SOURCE", "yahoo, replay or simulated"),
+        ("SOURCE", "Where the bars come from"),
         ("SESSION_DATE", "Session of the exchange"),
         ("OPEN", "First price, adjusted for splits"),
         ("HIGH", "Highest price, adjusted for splits"),

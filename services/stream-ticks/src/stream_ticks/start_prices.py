@@ -6,7 +6,7 @@ from stream_ticks.simulator import Start
 from ticklake import logs
 from ticklake.catalog import LakeTables, matching
 from ticklake.errors import StageError
-from ticklake.records import Source
+from ticklake.records import DAILY_SOURCES
 from ticklake.tables import DAILY_ANALYTICS, namespace_of
 
 log = logs.get(__name__)
@@ -26,9 +26,6 @@ DEFAULTS = {
 """Round figures of the right size; no quotes of any day."""
 OTHER = Start(100.0, 0.30)
 """For every other symbol."""
-
-
-_WORST_FIRST = (Source.SIMULATED, Source.REPLAY, Source.YAHOO)
 
 
 def find_starts(tables: LakeTables | None, symbols: Sequence[str]) -> list[Start]:
@@ -55,7 +52,7 @@ def last_closes(tables: LakeTables, symbols: Sequence[str]) -> dict[str, Start]:
     """
     columns = ("symbol", "source", "session_date", "close", "volatility_20")
     found: dict[str, Start] = {}
-    for source in _WORST_FIRST:
+    for source in reversed(DAILY_SOURCES):
         wanted = matching(symbol=symbols, source=[source.value])
         rows = tables.read(namespace_of(source), DAILY_ANALYTICS, wanted, columns).sort_by("session_date")
         # Of each symbol the last row stays.

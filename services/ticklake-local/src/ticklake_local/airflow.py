@@ -25,7 +25,7 @@ class AirflowOptions:
 
     folder: Path
     cache: Path
-    source: batch_source.Choice = "auto"
+    source: str = "auto"
     symbols: str | None = None
 
 

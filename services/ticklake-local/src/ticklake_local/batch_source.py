@@ -4,14 +4,11 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
-from typing import Literal
 
 from fetch_historical.replay_server import replay_last_session
 from fetch_historical.settings import SETTLE_MINUTES
 from ticklake import calendar
 from ticklake.records import Source
-
-Choice = Literal["auto", "yahoo", "replay", "simulated"]
 
 _YAHOO_HOST = "query2.finance.yahoo.com"
 _REACHABLE_SECONDS = 3
@@ -33,7 +30,7 @@ class BatchInput:
         return {"TICKLAKE_SOURCE": str(self.source), **{name: value for name, value in given.items() if value}}
 
 
-def choose(choice: Choice, batch_date: date | None, symbols: str | None, say: Callable[[str], None]) -> BatchInput:
+def choose(choice: str, batch_date: date | None, symbols: str | None, say: Callable[[str], None]) -> BatchInput:
     """The input for `choice`; `auto` takes Yahoo where it can be reached and says so where it cannot."""
     source = Source.YAHOO if choice == "auto" else Source(choice)
     if choice == "auto" and (reason := out_of_reach()):

@@ -58,7 +58,7 @@ class LiveOptions:
 
     folder: Path
     cache: Path
-    source: batch_source.Choice = "auto"
+    source: str = "auto"
     symbols: str | None = None
     calendar: str = "XNYS"
 

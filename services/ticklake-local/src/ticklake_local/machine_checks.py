@@ -1,13 +1,14 @@
 """What `ticklake doctor` checks on this machine and in its data folder, with the code that the platform itself uses."""
 
 import difflib
-import importlib
 import os
+import re
 import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
+from importlib.metadata import Distribution, entry_points, requires
 from pathlib import Path
 
 import psutil
@@ -23,7 +24,7 @@ from ticklake.objects import ObjectStore
 from ticklake.records import iso_ms
 from ticklake.runs import PREFIX
 from ticklake.runs import State as Progress
-from ticklake.settings import WarehouseSettings, load
+from ticklake.settings import StageSettings, WarehouseSettings, load
 from ticklake.tables import ALL_TABLES, NAMESPACES
 from ticklake_local import batch_source, platform, sql
 from ticklake_local.data_folder import DataFolder
@@ -35,23 +36,6 @@ from ticklake_local.platform import OWN_ACCOUNT
 
 _LEAST_MEMORY = 4 * 2**30
 """Bytes available that a run with its broker, store, warehouse and Spark needs."""
-_PROGRAMS = {
-    "fetch_historical.settings": "FetchSettings",
-    "consume_historical.settings": "ConsumeSettings",
-    "consume_historical.validate_stage": "ValidateSettings",
-    "daily_analytics.settings": "AnalyticsSettings",
-    "load_warehouse.settings": "LiveLoadSettings",
-    "stream_ticks.settings": "StreamSettings",
-    "archive_ticks.settings": "ArchiveSettings",
-    "lake_maintenance.maintenance": "MaintenanceSettings",
-    "lake_maintenance.retention": "RetentionSettings",
-    "tick_bars.stage": "BarSettings",
-    "stream_analytics.settings": "StreamAnalyticsSettings",
-    "market_alerts.settings": "AlertSettings",
-    "batch_exporter.settings": "ExporterSettings",
-    "dashboard.settings": "DashboardSettings",
-}
-"""The settings of all programs that run here, by module."""
 _RECENT_RUNS = 5
 OWN_VARIABLES = {"TICKLAKE_CACHE", "TICKLAKE_JAVA_HOME"}
 _OTHERS = ("TICKLAKE_TASKS_", "TICKLAKE_SCHEDULE", "TICKLAKE_NOTIFY_", "TICKLAKE_METADATA_", "TICKLAKE_PART_")
@@ -115,10 +99,11 @@ def _settings() -> Iterator[Finding]:
     absent = {name: value for name, value in decided.items() if name not in os.environ}
     os.environ.update(absent)
     wrong: set[str] = set()
+    _load_programs()
     try:
-        for module, name in _PROGRAMS.items():
+        for program in _of_programs(StageSettings):
             try:
-                load(getattr(importlib.import_module(module), name))
+                load(program)
             except ConfigurationError as error:
                 wrong.update(str(error).split("; "))
     finally:
@@ -133,6 +118,24 @@ def _settings() -> Iterator[Finding]:
         yield Finding(State.WRONG, f"no program has a setting {name}", f"is {near[0]} meant?" if near else "unset it")
     if not wrong and not unknown:
         yield Finding(State.GOOD, f"{len(given)} variables TICKLAKE_… are set" if given else "none; defaults are taken")
+
+
+def _load_programs() -> None:
+    """Import the programs of all parts of the local platform, and so their settings."""
+    parts = {re.split(r"[^\w-]", wanted)[0] for wanted in requires("ticklake-local") or []}
+    for program in entry_points(group="console_scripts"):
+        if program.dist is not None and program.dist.name in parts and _uses_library(program.dist):
+            program.load()
+
+
+def _uses_library(part: Distribution) -> bool:
+    return any(each.startswith("ticklake") for each in part.requires or [])
+
+
+def _of_programs(base: type[BaseSettings]) -> list[type[BaseSettings]]:
+    """The settings that are derived from `base` and from which no others are."""
+    found = base.__subclasses__()
+    return [last for derived in found for last in _of_programs(derived)] if found else [base]
 
 
 def _variables(base: type[BaseSettings]) -> set[str]:

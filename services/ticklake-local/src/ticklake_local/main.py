@@ -9,6 +9,7 @@ from typing import NoReturn, TypeVar
 
 from ticklake import history_options
 from ticklake.program import Arguments, guarded, iso_date, run_id
+from ticklake.records import DAILY_SOURCES
 from ticklake.settings import Symbols
 from ticklake_local.data_folder import DEFAULT_FOLDER
 from ticklake_local.environment import cache_folder, java_home
@@ -218,7 +219,7 @@ def _parser() -> argparse.ArgumentParser:
     def add_input(to: argparse.ArgumentParser) -> None:
         to.add_argument(
             "--source",
-            choices=("auto", "yahoo", "replay", "simulated"),
+            choices=("auto", *DAILY_SOURCES),
             default="auto",
             help="auto: Yahoo where it can be reached, else recorded real bars",
         )
@@ -281,9 +282,7 @@ def _add_bars(to: argparse.ArgumentParser) -> None:
     )
     to.add_argument("--from", dest="first", type=iso_date, metavar="YYYY-MM-DD", help="first session to show")
     to.add_argument("--to", dest="last", type=iso_date, metavar="YYYY-MM-DD", help="last session to show")
-    to.add_argument(
-        "--source", choices=("yahoo", "replay", "simulated"), help="default: the first of these that has the symbol"
-    )
+    to.add_argument("--source", choices=DAILY_SOURCES, help="default: the first of these that has the symbol")
     form = to.add_mutually_exclusive_group()
     form.add_argument("--format", dest="form", choices=("table", "csv", "parquet"), default="table")
     form.add_argument("--csv", dest="form", action="store_const", const="csv", help="the same as --format csv")

@@ -30,7 +30,7 @@ class RunOptions:
 
     folder: Path
     cache: Path
-    source: batch_source.Choice = "auto"
+    source: str = "auto"
     symbols: str | None = None
     batch_date: date | None = None
     report: Path | None = None

@@ -114,6 +114,16 @@ DAILY_SOURCES = (Source.YAHOO, Source.REPLAY, Source.SIMULATED)
 """Sources of daily bars, first the one to take where none is asked for."""
 
 
+def _daily(source: Source) -> Source:
+    if source not in DAILY_SOURCES:
+        raise ValueError(f"should be {', '.join(DAILY_SOURCES[:-1])} or {DAILY_SOURCES[-1]}")
+    return source
+
+
+DailySource = Annotated[Source, AfterValidator(_daily)]
+"""A source of daily bars."""
+
+
 def known_at(source: Source, fetched_at: datetime, batch_date: date) -> datetime:
     """The moment from which an answer counts as known; a replayed or simulated one plays on its batch's date."""
     if source.is_real:

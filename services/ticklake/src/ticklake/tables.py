@@ -78,7 +78,7 @@ def sources_of(namespace: str) -> list[str]:
 
 _FACT_ORIGIN: tuple[Column, ...] = (
     Column("currency", "string", "ISO 4217, or a source's name for a minor unit (GBp); null where it does not say"),
-    Column("source", "string", "yahoo, replay or simulated", nullable=False),
+    Column("source", "string", "Where the bars come from", nullable=False),
     Column("batch_id", "string", "Batch that brought the version", nullable=False),
     Column("batch_date", "date", "Date of that batch", nullable=False),
 )
@@ -136,7 +136,7 @@ BAR_COLUMNS: tuple[Column, ...] = (
     Column("dividends", "double", "Cash per share that went ex on this session", nullable=False),
     Column("stock_splits", "double", "New shares per old one on this session, 0 for no split", nullable=False),
     Column("currency", "string", "Of the prices, as the source names it; null where it does not"),
-    Column("source", "string", "yahoo, replay or simulated", nullable=False),
+    Column("source", "string", "Where the bars come from", nullable=False),
     Column("batch_id", "string", "Batch that brought the row", nullable=False),
     Column("batch_date", "date", "Date of that batch", nullable=False),
     Column("sequence", "int", "Position of the row among its symbol's in the batch, from 0", nullable=False),

@@ -19,7 +19,7 @@ from ticklake.objects import ObjectStore
 from ticklake.records import WINDOW_LENGTHS
 from ticklake.settings import CatalogSettings, LiveSettings, StageSettings, StoreSettings
 from ticklake.spark import SparkSettings, translated_errors
-from ticklake.tables import sources_of
+from ticklake.tables import WINDOW_COLUMNS, sources_of
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 _HOUR = timedelta(hours=1)
 _ROWS_PER_PART = 250_000
 _IDENTITY = ["producer_run", "symbol", "sequence"]
-_COMPARED = ("open", "high", "low", "close", "volume", "tick_count", "first_event_time", "last_event_time")
-"""Equal ticks give equal ones; what is averaged may differ in its last digit."""
+_KEY = ["symbol", "source", "window_length", "window_start"]
+_AVERAGED = {"vwap", "moving_average", "volatility"}
+"""Equal ticks may give others of these in the last digit, so they are not compared."""
+_COMPARED = [column.name for column in WINDOW_COLUMNS if column.name not in {*_KEY, *_AVERAGED}]
 
 log = logs.get(__name__)
 
@@ -90,10 +92,9 @@ def rebuild(
 
 def _replace(lake: WindowLake, windows: "DataFrame", namespace: str, run_id: str, span: "Column") -> dict[str, int]:
     there = lake.rows(windows.sparkSession, namespace).where(span)
-    key = ["symbol", "source", "window_length", "window_start"]
-    before = there.select(*key, F.struct(*_COMPARED).alias("before"))
+    before = there.select(*_KEY, F.struct(*_COMPARED).alias("before"))
     both = (
-        windows.join(before, key, "full_outer")
+        windows.join(before, _KEY, "full_outer")
         .withColumn(
             "fate",
             F.when(F.col("before").isNull(), "new")

@@ -48,7 +48,7 @@ _DEFAULT_SYMBOLS = 10
 
 @router.get("/symbols")
 def symbols(here: Here) -> Symbols:
-    """Every symbol with daily history, once per source, and those with live prices only."""
+    """Every symbol with daily history, once per source with the preferred first, and those with live prices only."""
     here.refresh_lake()
     items: list[dict[str, Any]] = []
     live = {symbol: here.live.source_of(symbol) for symbol in here.live.symbols()}

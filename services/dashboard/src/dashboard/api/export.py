@@ -34,7 +34,7 @@ def of_rows(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> "p
     """A table of `rows`.
 
     Args:
-        columns: name and type (`string`, `double`, `bigint`, `bool`, `timestamp`) in order.
+        columns: name and type (`string`, `double`, `bigint`, `boolean`, `timestamp`) in order.
     """
     import pyarrow as pa
 
@@ -42,7 +42,7 @@ def of_rows(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> "p
         "string": pa.string(),
         "double": pa.float64(),
         "bigint": pa.int64(),
-        "bool": pa.bool_(),
+        "boolean": pa.bool_(),
         "timestamp": pa.timestamp("ms", "UTC"),
     }
     return pa.table({name: pa.array([row[name] for row in rows], types[kind]) for name, kind in columns.items()})

@@ -16,6 +16,7 @@ from dashboard.live.windows import with_bands
 from dashboard.service import Service
 from ticklake.errors import StageError
 from ticklake.records import WindowLength
+from ticklake.tables import WINDOW_COLUMNS
 
 router = APIRouter(prefix=BASE, tags=["live"])
 
@@ -27,25 +28,10 @@ _TICK_COLUMNS = {
     "source": "string",
 }
 _WINDOW_COLUMNS = {
-    "symbol": "string",
-    "source": "string",
-    "window_length": "string",
-    "window_start": "timestamp",
-    "window_end": "timestamp",
-    "open": "double",
-    "high": "double",
-    "low": "double",
-    "close": "double",
-    "vwap": "double",
-    "volume": "bigint",
-    "tick_count": "bigint",
-    "moving_average": "double",
-    "volatility": "double",
+    **{column.name: column.type for column in WINDOW_COLUMNS},
     "upper_band": "double",
     "lower_band": "double",
-    "first_event_time": "timestamp",
-    "last_event_time": "timestamp",
-    "final": "bool",
+    "final": "boolean",
 }
 _MOST_WINDOWS = 2000
 

@@ -14,7 +14,7 @@ from dashboard.api import paging
 from dashboard.api.export import Format
 from dashboard.service import Service
 from ticklake.history_options import Adjust, day, moment
-from ticklake.records import Source, Symbol
+from ticklake.records import DAILY_SOURCES, Source, Symbol
 
 BASE = "/api/v1"
 MOST_SYMBOLS = 30
@@ -42,7 +42,7 @@ _ISO = BeforeValidator(_no_number)
 Here = Annotated[Service, Depends(service_of)]
 SymbolPath = Annotated[Symbol, Path(description="Ticker in Yahoo's notation", examples=["AAPL"])]
 SourceQuery = Annotated[
-    Source | None, Query(description="Without it the best there is: yahoo, then replay, then simulated")
+    Source | None, Query(description=f"Without it the best there is: {', then '.join(DAILY_SOURCES)}")
 ]
 FormatQuery = Annotated[
     Format, Query(alias="format", description="csv and parquet are downloads of all rows, not paged")

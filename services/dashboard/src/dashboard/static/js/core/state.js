@@ -54,14 +54,10 @@ export const symbolsAsked = new Promise((resolve) => {
   });
 });
 
-const BEST = ["yahoo", "replay", "simulated"];
-
-/** What is known of a symbol from its best source. @returns {object | null} an item of /symbols */
+/** What is known of a symbol from its best source, which /symbols names first. @returns {object | null} its item */
 export function known(symbol) {
   const mine = state.symbols.filter((each) => each.symbol === symbol);
-  const rank = (each) =>
-    (each.sessions > 0 ? 0 : 10) + (BEST.includes(each.source) ? BEST.indexOf(each.source) : BEST.length);
-  return mine.sort((a, b) => rank(a) - rank(b))[0] ?? null;
+  return mine.find((each) => each.sessions > 0) ?? mine[0] ?? null;
 }
 
 /** Symbols with daily history in the lake. @returns {string[]} */
