@@ -8,6 +8,7 @@ import pytest
 from stream_analytics import supervisor
 from stream_analytics.settings import StreamAnalyticsSettings, StreamSettings
 from stream_analytics.supervisor import check_at_start
+from ticklake import credentials
 from ticklake.errors import ConfigurationError, CredentialsError
 from ticklake.settings import CatalogSettings, LiveSettings
 
@@ -53,7 +54,7 @@ def test_a_denial_ends_the_start_unless_the_user_is_new(monkeypatch: pytest.Monk
     with pytest.raises(ConfigurationError, match="denied"):
         check_at_start(settings(60), threading.Event())
     assert len(checks) == 1
-    monkeypatch.setattr(supervisor, "_POLICY_SECONDS", 0.05)
+    monkeypatch.setattr(credentials, "_RIGHTS_SECONDS", 0.05)
     checks = answering(monkeypatch, REJECTED, DENIED)
     with pytest.raises(ConfigurationError, match="denied"):
         check_at_start(settings(60), threading.Event())

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from ticklake import credentials
 from ticklake.credentials import SignIn, Watch
-from ticklake.errors import ConfigurationError, CredentialsError, IntegrityError, StageError
+from ticklake.errors import ConfigurationError, CredentialsError, DeniedError, IntegrityError, StageError
 from ticklake.metrics import Health, served
 from ticklake.settings import KafkaSettings, ServiceSettings, StoreSettings
 from ticklake_local.processes import free_port
@@ -19,6 +19,7 @@ from ticklake_local.processes import free_port
 SETTINGS = ServiceSettings(credentials_wait_seconds=120, credentials_rejected_seconds=30)
 WRONG = CredentialsError("the store rejects the credentials")
 AWAY = StageError("the store does not answer")
+DENIED = DeniedError("the store denies permission to list raw/")
 NO_BUCKET = ConfigurationError("the store has no bucket lake")
 
 
@@ -75,6 +76,25 @@ def test_a_rejection_that_lasts_ends_the_service(first: StageError | None, patie
     assert str(watch.error).startswith(f"{WRONG} (rejected for {patience} s; ")
     assert watch.error is not None
     assert watch.error.exit_code == 2
+
+
+def test_a_denial_is_no_answer_while_a_new_user_may_be_without_its_rights() -> None:
+    server = Server(WRONG, DENIED)
+    watch, _ = watch_of(server)
+    look(watch, server, 0, 1, 29)
+    assert watch.rejected() == str(WRONG)
+    look(watch, server, 1)
+    assert not watch.rejected()
+
+
+@pytest.mark.parametrize("before", [(), (None, WRONG)], ids=["never rejected", "accepted before"])
+def test_a_denial_of_a_user_that_is_not_new_is_an_accepted_sign_in(before: tuple[StageError | None, ...]) -> None:
+    server = Server(*before, DENIED)
+    watch, stop = watch_of(server)
+    for _ in (*before, DENIED):
+        watch.look("store")
+    assert not watch.rejected()
+    assert not stop.is_set()
 
 
 def test_an_accepted_sign_in_ends_the_rejection() -> None:

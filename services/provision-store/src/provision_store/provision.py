@@ -2,6 +2,7 @@
 
 import json
 import threading
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,7 +17,7 @@ from provision_store.retries import until_done
 from provision_store.settings import ProvisionSettings
 from provision_store.store_plan import Plan, User
 from ticklake import logs
-from ticklake.errors import ConfigurationError, StageError
+from ticklake.errors import ConfigurationError, DeniedError, StageError
 from ticklake.objects import ObjectStore
 from ticklake.settings import StoreSettings
 
@@ -96,4 +97,5 @@ def _check(store: StoreSettings, wanted: Plan) -> None:
     """Every user's keys are accepted; that each may do no more than its policy says is the store's business."""
     for user in wanted.users:
         keys = store.model_copy(update={"access_key": SecretStr(user.access_key), "secret_key": user.secret_key})
-        ObjectStore(keys).check_sign_in()
+        with suppress(DeniedError):
+            ObjectStore(keys).check_sign_in()

@@ -12,11 +12,12 @@ with the Secret's current values: a stage whose credentials stay rejected theref
   connections outlive the change, so a new one is tried.
 
 Credentials that are right but not allowed to do something (S3 `AccessDenied`, Kafka's authorization errors) are not
-rejected: a new process has the same rights. A rotation can bring that about for a moment, as a MinIO user that is made
-again gets its policy, and a Kafka user its ACLs, after its credentials. A server that is away, slow or fails in another
-way says nothing of the credentials, for or against.
+rejected: a new process has the same rights. Only where they were rejected until then and never accepted is a denial no
+answer yet: a MinIO user that is made gets its policy, and a Kafka user its ACLs, after its credentials. A server that
+is away, slow or fails in another way says nothing of the credentials, for or against.
 """
 
+import math
 import os
 import threading
 import time
@@ -24,7 +25,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from ticklake import logs
-from ticklake.errors import CredentialsError, ExitCode, IntegrityError, StageError
+from ticklake.errors import CredentialsError, DeniedError, ExitCode, IntegrityError, StageError
 from ticklake.kafka_authentication import check_sign_in
 from ticklake.metrics import Health, served
 from ticklake.objects import ObjectStore
@@ -33,7 +34,11 @@ from ticklake.settings import KafkaSettings, ServiceSettings, StoreSettings
 log = logs.get(__name__)
 
 Check = Callable[[], None]
-"""Signs in. Raises `CredentialsError` where that is rejected and another `StageError` where there is no such answer."""
+"""Signs in.
+
+Raises `CredentialsError` where that is rejected, `DeniedError` where it is accepted and the user may do nothing, and
+another `StageError` where there is no such answer.
+"""
 Rejected = Callable[[], str]
 """Why credentials are rejected just now; empty while none are."""
 
@@ -43,6 +48,8 @@ _CHECK_SECONDS = 5.0
 _FIRST_SECONDS = 10.0
 """How long a start waits for the first answers."""
 _STOP_SECONDS = 9.5
+_RIGHTS_SECONDS = 30.0
+"""How long after a rejection a user that is new may be without its rights."""
 
 
 def watched(
@@ -106,7 +113,7 @@ class SignIn:
         """
         self._settings, self._clock = settings, clock
         self._accepted_before = False
-        self._since = 0.0
+        self._since = self._last = -math.inf
         self.reason = ""
         """Why they are rejected; empty while they are not."""
 
@@ -122,10 +129,16 @@ class SignIn:
 
     def rejected(self, reason: str) -> bool:
         """Note that the server rejected them; returns whether that has lasted too long."""
+        self._last = self._clock()
         if not self.reason:
-            self._since = self._clock()
+            self._since = self._last
         self.reason = reason
-        return self._clock() - self._since >= self.patience_seconds
+        return self._last - self._since >= self.patience_seconds
+
+    @property
+    def awaits_rights(self) -> bool:
+        """Whether the user may be so new that a denial is no answer yet."""
+        return not self._accepted_before and self._clock() - self._last < _RIGHTS_SECONDS
 
 
 class Watch:
@@ -187,13 +200,19 @@ class Watch:
                 log.warning("credentials rejected", reason=sign_in.reason, ends_after_seconds=sign_in.patience_seconds)
             if over and self.error is None and not self._stop.is_set():
                 self._give_up(sign_in)
+        except DeniedError:
+            if not sign_in.awaits_rights:
+                self._accept(sign_in)
         except StageError as error:
             log.debug("no answer to a sign-in", server=server, error=str(error))
         else:
-            sign_in.accepted()
-            if before:
-                log.info("credentials accepted again", server=server)
+            self._accept(sign_in)
         self._unanswered.discard(server)
+
+    def _accept(self, sign_in: SignIn) -> None:
+        if sign_in.reason:
+            log.info("credentials accepted again", was=sign_in.reason)
+        sign_in.accepted()
 
     def _run(self, server: str) -> None:
         while not self._done.is_set():

@@ -43,6 +43,10 @@ class CredentialsError(ConfigurationError):
     final = False
 
 
+class DeniedError(ConfigurationError):
+    """The store accepts the credentials and denies what they were used for."""
+
+
 class IntegrityError(StageError):
     """Counts, checksums or offsets do not agree: data is missing, doubled or changed."""
 

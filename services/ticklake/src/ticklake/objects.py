@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -12,7 +12,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
-from ticklake.errors import ConfigurationError, CredentialsError, StageError
+from ticklake.errors import ConfigurationError, CredentialsError, DeniedError, StageError
 from ticklake.settings import StoreSettings
 
 if TYPE_CHECKING:
@@ -53,12 +53,13 @@ class ObjectStore:
     def __init__(self, settings: StoreSettings, attempts: int = 5) -> None:
         """Keep `settings`; nothing is sent before the first call."""
         self.settings, self.bucket = settings, settings.bucket
+        self._access_key = settings.access_key.get_secret_value() if settings.access_key else ""
         self._where = settings.endpoint or f"Amazon S3 ({settings.region})"
         self._client: S3Client = boto3.client(
             "s3",
             endpoint_url=settings.endpoint,
             region_name=settings.region,
-            aws_access_key_id=settings.access_key.get_secret_value() if settings.access_key else None,
+            aws_access_key_id=self._access_key or None,
             aws_secret_access_key=settings.secret_key.get_secret_value() if settings.secret_key else None,
             verify=str(settings.ca_file) if settings.ca_file else None,
             config=Config(
@@ -95,13 +96,15 @@ class ObjectStore:
                 "check TICKLAKE_STORE_ACCESS_KEY and TICKLAKE_STORE_SECRET_KEY"
             )
         if code in _FORBIDDEN:
-            return ConfigurationError(
+            return DeniedError(
                 f"the store at {self._where} denies permission to {action} ({code}): "
                 "check TICKLAKE_STORE_ACCESS_KEY, TICKLAKE_STORE_SECRET_KEY and the rights of that user"
             )
         if code == "NoSuchBucket":
             return ConfigurationError(f"the store at {self._where} has no bucket {self.bucket}: create it")
-        return StageError(f"the store at {self._where} failed to {action}: {error}")
+        # Some proxies repeat the request's headers, of which one has the access key.
+        shown = str(error).replace(self._access_key, "…") if self._access_key else str(error)
+        return StageError(f"the store at {self._where} failed to {action}: {shown}")
 
     def put(self, key: str, body: bytes, *, metadata: dict[str, str] | None = None, content_type: str = "") -> None:
         """Write an object, replacing any that is there. Its SHA-256 goes into its metadata."""
@@ -159,7 +162,9 @@ class ObjectStore:
                 if error_code(error) in _ABSENT:
                     return None
                 if error_code(error) in _FORBIDDEN:
-                    self.check_sign_in(key)  # the answer to a HEAD has no body, so no code that says which it is
+                    # The answer to a HEAD has no body, so no code that says whether the keys are wrong.
+                    with suppress(DeniedError):
+                        self.check_sign_in(key)
                 raise
 
     def list_objects(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
@@ -238,13 +243,14 @@ class ObjectStore:
                 self._client.delete_bucket_lifecycle(Bucket=self.bucket)
 
     def check_sign_in(self, prefix: str = "") -> None:
-        """Check that the store accepts the keys, whatever they allow; one that they may list spares it a denial."""
-        with self._errors("sign in"):
-            try:
-                self._client.list_objects_v2(Bucket=self.bucket, Prefix=prefix, MaxKeys=1)
-            except ClientError as error:
-                if error_code(error) != "AccessDenied":
-                    raise
+        """Check that the store accepts the keys.
+
+        Raises:
+            DeniedError: it does, and they may not list `prefix`.
+            CredentialsError: it does not.
+        """
+        with self._errors(f"list {prefix}"):
+            self._client.list_objects_v2(Bucket=self.bucket, Prefix=prefix, MaxKeys=1)
 
 
 def error_code(error: ClientError) -> str:

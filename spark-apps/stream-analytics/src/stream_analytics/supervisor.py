@@ -23,6 +23,7 @@ from stream_analytics.windows_table import WindowLake, WrittenUntil
 from ticklake import logs
 from ticklake.backoff import full_jitter
 from ticklake.catalog import LakeTables
+from ticklake.credentials import SignIn
 from ticklake.errors import ConfigurationError, CredentialsError, StageError
 from ticklake.kafka import topic_id
 from ticklake.objects import ObjectStore
@@ -30,8 +31,6 @@ from ticklake.objects import ObjectStore
 _FIRST_SECONDS, _MOST_SECONDS = 2.0, 10.0
 _HEALTHY_SECONDS = 60.0
 """Once the queries have run so long, and got on, the next failure counts as the first."""
-_POLICY_SECONDS = 30.0
-"""How long a denial after a rejection is no answer yet: MinIO takes a new user's key before the user has its policy."""
 
 T = TypeVar("T")
 
@@ -74,20 +73,17 @@ def check_at_start(settings: StreamAnalyticsSettings, stop: threading.Event) -> 
         CredentialsError: they stayed rejected, `stop` was set meanwhile, or the program is one that ends by itself.
         ConfigurationError, StageError: as `check_servers`.
     """
-    deadline = time.monotonic() + settings.credentials_wait_seconds
-    denied_until = 0.0
+    sign_in = SignIn(settings)
     while True:
         try:
             return check_servers(settings)
         except ConfigurationError as error:
-            now = time.monotonic()
-            if isinstance(error, CredentialsError):
-                denied_until = now + _POLICY_SECONDS
-            if now >= min(deadline, denied_until) or settings.stream.ends_by_itself:
+            rejected = isinstance(error, CredentialsError)
+            ends = sign_in.rejected(str(error)) if rejected else not sign_in.awaits_rights
+            if ends or settings.stream.ends_by_itself:
                 raise
-            left = deadline - now
-            log.warning("not let in yet", reason=str(error), ends_after_seconds=round(left))
-            if stop.wait(min(_FIRST_SECONDS, left)):
+            log.warning("not let in yet", reason=str(error))
+            if stop.wait(_FIRST_SECONDS):
                 raise
 
 
