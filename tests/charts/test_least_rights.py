@@ -4,19 +4,22 @@ import base64
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from chart_objects import VALUE_SETS, Manifest, find, render
+from chart_rights import folder, kafka_rights, store_rights
 from pydantic import SecretStr
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.expressions import EqualTo
 from pyiceberg.table import Table
 from secured_servers import SecuredBroker
+from server_answers import KafkaUser, StoreUser
 from table_rows import rows_of
 from waiting import ENDS_SECONDS, wait_until
 
@@ -42,7 +45,8 @@ ROWS = 500
 
 @pytest.fixture(scope="module")
 def objects(helm: Path) -> list[Manifest]:
-    return render(helm, *VALUE_SETS["default"], "--set", f"settings.liveNamespace={FLOW}")
+    """The chart with every part, so that all its users are there."""
+    return render(helm, *VALUE_SETS["production"], "--set", f"settings.liveNamespace={FLOW}")
 
 
 def _secret(objects: list[Manifest], name: str) -> dict[str, str]:
@@ -403,3 +407,120 @@ def test_tables_are_maintained_with_the_least_rights(
         writer.delete_all(key for key in versions if key.endswith(".avro"))
     store.delete_all(gone)
     assert orphans(tables, store, datetime.now(UTC) + LATER) == []
+
+
+THREADS = 4
+"""How many requests to the store are under way at once; with more, the interpreter itself is what they wait for."""
+
+
+@contextmanager
+def _lying_there(store: ObjectStore, wanted: Collection[str]) -> Iterator[None]:
+    """Objects at all these keys, while a block runs; after it the bucket is as before."""
+    there = {key: store.get(key) for key in wanted if store.metadata(key) is not None}
+    try:
+        for key in wanted:
+            store.put(key, b"there")
+        yield
+    finally:
+        store.delete_all(key for key in wanted if key not in there)
+        for key, content in there.items():
+            store.put(key, content)
+
+
+def test_every_user_of_the_store_may_do_what_it_needs_and_nothing_else(
+    provisioned: StoreSettings, objects: list[Manifest]
+) -> None:
+    rights = store_rights(topics.live_names(FLOW))
+    policies = find(objects, "ConfigMap", "ticklake-store-policies")["data"]
+    assert {name.removesuffix(".json") for name in policies} - {"bucket"} == rights.reads.keys()
+    users = {}
+    for name in rights.reads:
+        secret = _secret(objects, f"ticklake-store-{name}")
+        users[name] = StoreUser(provisioned, secret["access-key"], secret["secret-key"])
+    store = ObjectStore(provisioned)
+    another = ObjectStore(provisioned.model_copy(update={"bucket": "of-somebody-else"}))
+    another.create_bucket()
+    another.put("x", b"x")
+    folders = sorted({folder(key) for key in rights.keys})
+    # All read before any removes, so that each reads what is there.
+    acts: dict[str, tuple[Callable[[StoreUser, str], bool], Collection[str]]] = {
+        "get": (StoreUser.get, rights.keys),
+        "list": (StoreUser.list, folders),
+        "put": (StoreUser.put, rights.keys),
+        "delete": (StoreUser.delete, rights.keys),
+    }
+    allowed = {
+        "get": rights.reads,
+        "list": {name: rights.folders(name) for name in users},
+        "put": rights.writes,
+        "delete": rights.removes,
+    }
+    with _lying_there(store, rights.keys), ThreadPoolExecutor(THREADS) as pool:
+        for act, (attempt, places) in acts.items():
+            found = {
+                name: pool.map(lambda place, user=user, attempt=attempt: attempt(user, place) and place, places)
+                for name, user in users.items()
+            }
+            assert {name: {*answers} - {False} for name, answers in found.items()} == allowed[act], act
+        for name, user in users.items():
+            done = {
+                "list all": user.list(None) or user.list(""),
+                "make a bucket": user.make_bucket(f"of-{name}"),
+                "remove the bucket": user.remove_bucket(),
+                "open the bucket": user.open_bucket(),
+                "get elsewhere": user.get("x", another.bucket),
+                "put elsewhere": user.put("x", another.bucket),
+                "delete elsewhere": user.delete("x", another.bucket),
+                "list elsewhere": user.list(None, another.bucket),
+            }
+            assert not [act for act, was_done in done.items() if was_done], name
+
+
+OPERATIONS = {
+    "read": {"DESCRIBE", "READ"},
+    "write": {"DESCRIBE", "WRITE"},
+    "group": {"DESCRIBE", "READ"},
+    "look at topic": {"DESCRIBE"},
+    "look at group": {"DESCRIBE"},
+}
+"""What a right is to the broker: there is none to read or write without one to describe."""
+
+
+def test_every_user_of_kafka_may_do_what_it_needs_and_nothing_else(
+    broker: SecuredBroker, objects: list[Manifest]
+) -> None:
+    rights = kafka_rights(topics.live_names(FLOW))
+    assert {each["metadata"]["name"] for each in objects if each["kind"] == "KafkaUser"} == {
+        f"ticklake-{name}" for name in rights
+    }
+    # The topics and groups of the real flow too, whose names start those of the trial's.
+    live = [topics.live_names(FLOW), topics.live_names()]
+    ensure_topics(KafkaSettings(bootstrap_servers=broker.bootstrap_servers), topics.live_topics(live[1]))
+    everybody = KafkaUser(broker.bootstrap_servers)
+    known = {each.name for flow in live for each in topics.live_topics(flow)}
+    known |= {each.name for each in (*topics.batch_topics(), *topics.check_topics())}
+    groups = {name for held in rights.values() for right, name in held if right.endswith("group")}
+    groups |= {live[1].archive_group, live[1].alerts_group}
+    for group in groups:
+        assert everybody.commits(group, topics.CHECK_TOPIC)
+    for name, held in rights.items():
+        user = KafkaUser(f"127.0.0.1:{broker.secured_port}", f"ticklake-{name}", f"ticklake-{name}"[::-1])
+
+        def operations(place: str, held: set[tuple[str, str]] = held) -> set[str]:
+            return {each for right, of in held if of == place for each in OPERATIONS[right]}
+
+        assert user.topics(known) == {topic: operations(topic) for topic in known}, name
+        assert user.groups(groups) == {group: operations(group) for group in groups}, name
+        assert user.cluster() == set(), name
+        assert user.consumes(known) == {topic: ("read", topic) in held for topic in known}, name
+        # To no topic that other tests read from.
+        tried = {topic for topic in known if topic == topics.CHECK_TOPIC or ("write", topic) not in held}
+        assert user.produces(tried) == {topic: ("write", topic) in held for topic in tried}, name
+        for group in groups - {of for right, of in held if right == "group"}:
+            assert not user.commits(group, topics.CHECK_TOPIC), (name, group)
+        for topic in known:
+            assert not any(user.changes(topic).values()), (name, topic)
+        assert not any(user.governs().values()), name
+    # None of it was refused for another reason, such as that the topic was gone.
+    assert {topic for topic, may in everybody.topics(known).items() if may} == known
+    assert all(everybody.changes(live[1].topic).values())
