@@ -59,10 +59,14 @@ status: .venv/.runtime ## Show what runs
 	@$(BIN)/ticklake status $(ARGS)
 
 ##@ Build
-.PHONY: images
+.PHONY: images sbom
 images: $(addprefix image-,$(IMAGES)) ## Build all images with Docker and print their sizes (one alone: make image-NAME)
 	@for image in $(IMAGES); do $(DOCKER) image inspect --format '{{index .RepoTags 0}} {{.Size}}' \
 	  $(IMAGE_PREFIX)/$$image:$(VERSION); done | awk '{printf "%-36s %6.0f MB\n", $$1, $$2 / 1e6}'
+
+sbom: ## Write what is in each image to build/sbom/NAME.json (CycloneDX), with syft
+	@mkdir -p build/sbom && for image in $(IMAGES); do syft scan --quiet --from docker \
+	  --output "cyclonedx-json=build/sbom/$$image.json" "$(IMAGE_PREFIX)/$$image:$(VERSION)"; done
 
 ##@ Deploy
 .PHONY: preflight operators deploy
@@ -79,7 +83,7 @@ deploy: operators ## Install operators, platform and Airflow there (ARGS="-f cha
 	  --namespace $(NAMESPACE) --values charts/values-airflow.yaml --wait --timeout 15m
 
 ##@ Develop
-.PHONY: test test-fast lint fmt bench simulate faults e2e lock setup clean
+.PHONY: test test-fast lint fmt audit bench simulate faults e2e lock setup clean
 setup: .venv/.dev ## Install everything that tests and checks need
 test: .venv/.dev ## Run all tests
 	@$(BIN)/ticklake fetch-jars
@@ -93,6 +97,8 @@ lint: .venv/.dev ## Check style and types; changes nothing
 fmt: .venv/.dev ## Format the code
 	@$(BIN)/ruff check --fix $(CODE)
 	@$(BIN)/ruff format $(CODE)
+audit: .venv/.dev ## Look up the locked packages among known vulnerabilities; one that cannot be looked up is an error
+	@$(BIN)/pip-audit --strict --disable-pip --require-hashes --requirement requirements.lock --progress-spinner off
 bench: .venv/.dev ## Measure against the old design; prints ratios within one run
 	@PYTHONPATH=tests/rigs $(BIN)/python -m tests.bench $(ARGS)
 simulate: .venv/.dev ## Run the archive through simulated histories; ARGS=0-10000 are their seeds
@@ -106,7 +112,7 @@ lock: | $(filter .uv/bin/uv,$(UV)) ## Resolve all dependencies again into requir
 	  --generate-hashes --quiet --custom-compile-command "make lock" --output-file requirements.lock \
 	  $(foreach member,$(MEMBERS),--no-emit-package $(notdir $(patsubst %/,%,$(member))))
 clean: ## Remove the environment and caches; the data of runs (.ticklake) stays
-	rm -rf .venv .uv .ruff_cache .mypy_cache .pytest_cache .hypothesis
+	rm -rf .venv .uv build/sbom .ruff_cache .mypy_cache .pytest_cache .hypothesis
 
 .PHONY: help
 help: ## Show this
