@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import shutil
 import subprocess
 from collections import Counter
 from datetime import date
@@ -128,6 +129,21 @@ def test_a_second_run_adds_nothing_and_loses_nothing(box: Box, report: dict[str,
     assert done.returncode == 0, done.stdout + done.stderr
     assert box.sql("select symbol, session_date, row_hash from MARKET_TEST.DAILY_ANALYTICS order by 1, 2") == before
     assert box.left_behind() == []
+
+
+def test_from_a_copy_of_lake_and_catalog_everything_is_there_again(
+    box: Box, programs: Path, report: dict[str, Any], tmp_path: Path
+) -> None:
+    """No topic, no warehouse, no checkpoint: as after a lost machine."""
+    for part in ("store", "catalog"):
+        shutil.copytree(box.folder / part, tmp_path / "data" / part)
+    restored = Box(programs, tmp_path / "data")
+    done = restored("run", "--source", "replay", "--data", str(restored.folder), "--no-live")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "bars: 0 new, 1,196 unchanged, 0 revised" in done.stdout
+    for table in ("DAILY_BARS", "CORPORATE_ACTIONS", "DAILY_ANALYTICS"):
+        rows = f"select * from MARKET_TEST.{table} order by 1, 2, 3"
+        assert restored.sql(rows) == box.sql(rows) != []
 
 
 @pytest.mark.parametrize(
