@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+import quick_yaml
 
 ROOT = Path(__file__).parents[3]
 RULES = sorted((ROOT / "charts" / "ticklake" / "files" / "rules").glob("*.yaml"))
@@ -14,7 +14,7 @@ CASES = sorted((Path(__file__).parent / "rules").glob("*.yaml"))
 
 
 def _rules() -> list[dict[str, Any]]:
-    return [rule for path in RULES for group in yaml.safe_load(path.read_text())["groups"] for rule in group["rules"]]
+    return [rule for path in RULES for group in quick_yaml.load(path.read_text())["groups"] for rule in group["rules"]]
 
 
 ALERTS = [rule for rule in _rules() if "alert" in rule]
@@ -36,7 +36,7 @@ def test_the_rules_do_what_they_are_for(promtool: str, path: Path) -> None:
 def test_every_alert_is_tested_to_fire_and_then_to_clear() -> None:
     fired_then_clear: dict[str, bool] = defaultdict(bool)
     for path in CASES:
-        for test in yaml.safe_load(path.read_text())["tests"]:
+        for test in quick_yaml.load(path.read_text())["tests"]:
             steps: dict[str, list[bool]] = defaultdict(list)
             for step in test["alert_rule_test"]:
                 steps[step["alertname"]].append(bool(step["exp_alerts"]))
