@@ -1,5 +1,6 @@
 """Renders the chart and finds the pods in what it rendered, wherever they are."""
 
+import os
 import subprocess
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -77,7 +78,9 @@ def render(helm: Path, *arguments: str) -> list[Manifest]:
         HelmFailed: it does not render.
     """
     command = [helm, "template", RELEASE, CHART, "--namespace", NAMESPACE, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    # Go's garbage collector takes a quarter of so short a run; without it helm takes 150 MB.
+    environment = {**os.environ, "GOGC": "off"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise HelmFailed(done.stderr)
     return [each for each in quick_yaml.load_all(done.stdout) if each]
