@@ -42,8 +42,8 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 FOLDERS = ("e2e", "faults", "integration", "browser", "charts", "unit")
 """Of the tests, those first whose files take longest: at the end only short ones are left for processes to share."""
-_ONE_PROCESS = ("integration/dashboard", "browser")
-"""Folders whose files share a lake that takes long to fill."""
+_ONE_PROCESS = ("integration/dashboard", "browser", "unit/airflow-dags", "unit/stream-analytics")
+"""Folders whose files share what takes long: filling a lake, importing Airflow, starting Spark."""
 
 
 class _Scheduling(LoadScopeScheduling):

@@ -210,8 +210,9 @@ def test_only_stages_that_need_it_know_a_secret(objects: list[Manifest]) -> None
     }
     for program in tasks(find(objects, "ConfigMap", "ticklake-tasks")):
         if program not in ("daily-analytics", "rebuild-windows"):
+            known = _base(objects, program)
             for variable, found in secret.items():
-                if variable in _base(objects, program):
+                if variable in known:
                     found.add(program)
     assert secret["TICKLAKE_KAFKA_PASSWORD"] == users("topic")
     # A SparkApplication's pods are left out here.

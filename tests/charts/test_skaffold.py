@@ -5,17 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+import quick_yaml
 
 ROOT = Path(__file__).parents[2]
 OWN = "ticklake/"
 MODULES: dict[str, dict[str, Any]] = {
-    module["metadata"]["name"]: module for module in yaml.safe_load_all((ROOT / "skaffold.yaml").read_text())
+    module["metadata"]["name"]: module for module in quick_yaml.load_all((ROOT / "skaffold.yaml").read_text())
 }
 ENVIRONMENT = dict(
     line.split("=", 1) for line in (ROOT / "skaffold.env").read_text().splitlines() if line and not line.startswith("#")
 )
-VALUES = yaml.safe_load((ROOT / "charts/ticklake/values.yaml").read_text())
+VALUES = quick_yaml.load((ROOT / "charts/ticklake/values.yaml").read_text())
 
 
 def releases(module: str) -> dict[str, dict[str, Any]]:
@@ -95,17 +95,17 @@ def test_profiles_name_value_files_that_are_there() -> None:
 
 
 def test_the_chart_s_tags_are_the_version_that_make_builds() -> None:
-    chart = yaml.safe_load((ROOT / "charts/ticklake/Chart.yaml").read_text())
+    chart = quick_yaml.load((ROOT / "charts/ticklake/Chart.yaml").read_text())
     assert chart["appVersion"] == ENVIRONMENT["VERSION"]
     tags = {name: image["tag"] for name, image in VALUES["images"].items() if image["repository"].startswith(OWN)}
     assert set(tags.values()) == {ENVIRONMENT["VERSION"]}
-    airflow = yaml.safe_load((ROOT / "charts/values-airflow.yaml").read_text())
+    airflow = quick_yaml.load((ROOT / "charts/values-airflow.yaml").read_text())
     assert airflow["images"]["airflow"]["tag"] == ENVIRONMENT["VERSION"]
     assert f":{airflow['airflowVersion']}-" in ENVIRONMENT["AIRFLOW_IMAGE"]
 
 
 def test_kind_has_one_control_plane_and_workers_in_zones() -> None:
-    cluster = yaml.safe_load((ROOT / "kind-config.yaml").read_text())
+    cluster = quick_yaml.load((ROOT / "kind-config.yaml").read_text())
     roles = [node["role"] for node in cluster["nodes"]]
     assert roles.count("control-plane") == 1
     zones = {node["labels"]["topology.kubernetes.io/zone"] for node in cluster["nodes"] if node["role"] == "worker"}

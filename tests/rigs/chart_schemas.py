@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
-import yaml
+import quick_yaml
 from chart_objects import Manifest
 from jsonschema import Draft202012Validator
 
@@ -65,7 +65,7 @@ def custom_errors(manifest: Manifest, folder: Path) -> list[str]:
 def _definitions(folder: Path) -> dict[tuple[str, str], Any]:
     found = {}
     for file in sorted(folder.glob("*.yaml")):
-        for each in yaml.safe_load_all(file.read_text()):
+        for each in quick_yaml.load_all(file.read_text()):
             if not each or each["kind"] != "CustomResourceDefinition":
                 continue
             spec = each["spec"]

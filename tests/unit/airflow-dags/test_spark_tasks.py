@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+import quick_yaml
 from jsonschema import Draft202012Validator
 from kube_api import Api, executed
 
@@ -39,7 +39,7 @@ def application(task: Any) -> dict[str, Any]:
 def test_the_application_is_the_charts_with_this_runs_arguments(task: Task) -> None:
     found = task()
     body = application(found)
-    given = yaml.safe_load(found.manifest.read_text())
+    given = quick_yaml.load(found.manifest.read_text())
     arguments = body["spec"].pop("arguments")
     assert arguments[:3] == ["--date", "2024-07-05", "--run-id"]
     assert arguments[3].startswith("backfill__2024-07-05T20-30-00-00-00-")
@@ -60,7 +60,7 @@ def test_the_application_is_valid_by_its_definition(task: Task) -> None:
     schemas = [
         version["schema"]["openAPIV3Schema"]
         for file in folder.glob("*.yaml")
-        for each in yaml.safe_load_all(file.read_text())
+        for each in quick_yaml.load_all(file.read_text())
         if each and each["kind"] == "CustomResourceDefinition" and each["spec"]["names"]["kind"] == "SparkApplication"
         for version in each["spec"]["versions"]
         if version["name"] == "v1beta2"

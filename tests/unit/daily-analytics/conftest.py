@@ -6,7 +6,8 @@ import pytest
 from pyspark.sql import SparkSession
 
 from ticklake.settings import StoreSettings
-from ticklake.spark import SparkSettings, build_session, close_jvm
+from ticklake.spark import SparkSettings, build_session, close_jvm, start_jvm
+from ticklake.spark_jvm import ONE_SHOT
 from ticklake_local.platform import Tools
 
 
@@ -15,6 +16,7 @@ def spark(local_tools: Tools) -> Iterator[SparkSession]:
     settings = SparkSettings(
         master="local[2]", java_home=local_tools.java.home, jars_dir=local_tools.jars["spark"], log_level="ERROR"
     )
+    start_jvm("daily-analytics-tests", settings, ONE_SHOT)
     session = build_session("tests", settings, StoreSettings())
     session.conf.set("spark.sql.adaptive.enabled", "false")
     session.conf.set("spark.sql.shuffle.partitions", "2")

@@ -95,22 +95,29 @@ def test_only_real_market_data_goes_to_the_real_schema() -> None:
 
 
 def test_only_what_differs_is_replaced(cursor: Any) -> None:
+    # A row for each column, which alone differs there; long statements for them all, as they take fakesnow long.
+    rows = sorted(DAILY.compared)
     for where in (T, S):
         cursor.execute(create_table(where, DAILY))
-        insert(cursor, DAILY, where)
+        for row in (*rows, "THE SAME"):
+            insert(cursor, DAILY, where, symbol=row)
         cursor.execute(f"UPDATE {where} SET SMA_200 = NULL")
     cursor.execute(mirror(T, S, DAILY))
     assert cursor.fetchall() == [(0, 0)]
-    for column in DAILY.compared:
+    for column in rows:
         kind = next(c.type for c in DAILY.columns if c.name.upper() == column)
         value = {"string": "'y'", "timestamp": "'2024-01-03 00:00:00'", "date": "'2024-01-03'"}.get(kind, "3")
-        cursor.execute(f"UPDATE {S} SET {column} = {value}")
-        cursor.execute(unlike(T, S, DAILY))
-        assert len(cursor.fetchall()) == 1, column
-        cursor.execute(mirror(T, S, DAILY))
-        assert cursor.fetchall() == [(0, 1)], column
-        cursor.execute(unlike(T, S, DAILY))
-        assert cursor.fetchall() == [], column
+        cursor.execute(f"UPDATE {S} SET {column} = {value} WHERE SYMBOL = '{column}'")
+    cursor.execute(unlike(T, S, DAILY))
+    assert [row[0] for row in cursor.fetchall()] == rows[:1]
+    cursor.execute(unlike(T, S, DAILY).removesuffix(" LIMIT 1"))
+    assert [row[0] for row in cursor.fetchall()] == rows
+    cursor.execute(mirror(T, S, DAILY))
+    assert cursor.fetchall() == [(0, len(rows))]
+    cursor.execute(unlike(T, S, DAILY))
+    assert cursor.fetchall() == []
+    cursor.execute(f"SELECT * FROM {S} EXCEPT SELECT * FROM {T}")
+    assert cursor.fetchall() == []
     # Recomputed to the same values: the row keeps what last changed it.
     cursor.execute(f"UPDATE {S} SET KNOWN_AT = '2030-01-01', FACT_VERSIONS = 99, BATCH_ID = 'z'")
     cursor.execute(mirror(T, S, DAILY))

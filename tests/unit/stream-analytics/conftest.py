@@ -1,4 +1,4 @@
-"""One local Spark for the tests of column expressions; no server is needed."""
+"""One local Spark for all tests of column expressions; no server is needed."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def spark(local_tools: Tools) -> "Iterator[SparkSession]":
     settings = SparkSettings(master="local[1]", java_home=local_tools.java.home, jars_dir=local_tools.jars["spark"])
     start_jvm("stream-analytics-tests", settings, ONE_SHOT)
