@@ -12,6 +12,9 @@ from jsonschema import Draft202012Validator
 
 KUBERNETES = "1.34.0"
 
+# Otherwise it reads the definitions of all kinds anew for each object.
+kubernetes_validate.utils.schema_contents = cache(kubernetes_validate.utils.schema_contents)
+
 _BESIDE = Path(__file__).parents[3] / "shared" / "crds"
 
 
