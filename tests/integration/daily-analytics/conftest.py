@@ -20,7 +20,8 @@ from ticklake.objects import ObjectStore
 from ticklake.pipeline import CONSUME, VALIDATE_RAW
 from ticklake.records import Source, SymbolStatus, batch_checksum
 from ticklake.settings import CatalogSettings, StoreSettings
-from ticklake.spark import SparkSettings, build_session, close_jvm
+from ticklake.spark import SparkSettings, build_session, close_jvm, start_jvm
+from ticklake.spark_jvm import ONE_SHOT
 from ticklake.tables import DAILY_ANALYTICS, FACT_TABLES, arrow_schema, namespace_of
 from ticklake_local.platform import Platform
 
@@ -31,6 +32,7 @@ Frame = pd.DataFrame
 def spark_settings(local_platform: Platform) -> Iterator[SparkSettings]:
     tools = local_platform.tools
     settings = SparkSettings(master="local[2]", java_home=tools.java.home, jars_dir=tools.jars["spark"])
+    start_jvm("daily-analytics-tests", settings, ONE_SHOT)
     build_session("tests", settings, local_platform.store)
     yield settings
     close_jvm()
