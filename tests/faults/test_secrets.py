@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings
 from running_service import running
-from waiting import ENDS_SECONDS, wait_until
+from waiting import SECONDS, wait_until
 
 from load_warehouse.session import Session
 from ticklake.errors import ConfigurationError, StageError
@@ -195,7 +195,7 @@ def lake(stage_env: Callable[..., dict[str, str]]) -> dict[str, str]:
 def ended(program: Path, arguments: Iterable[str], env: dict[str, str]) -> tuple[int, str]:
     """Exit code and everything that a program printed."""
     done = subprocess.run(
-        [str(program), *arguments], env=env, capture_output=True, text=True, timeout=ENDS_SECONDS, check=False
+        [str(program), *arguments], env=env, capture_output=True, text=True, timeout=SECONDS, check=False
     )
     return done.returncode, done.stdout + done.stderr
 
@@ -266,7 +266,7 @@ def test_a_service_shows_no_secret(
         with suppress(OSError):  # some end by themselves where they are rejected
             served = "".join(_served(started.port, path) for path in ("/metrics", "/readyz", "/livez"))
         started.process.terminate()
-        started.process.wait(ENDS_SECONDS)
+        started.process.wait(SECONDS)
     log = started.log.read_text()
     assert log
     assert not at_work or "python_info" in served, log
@@ -276,7 +276,7 @@ def test_a_service_shows_no_secret(
 
 def _served(port: int, path: str) -> str:
     try:
-        with urllib.request.urlopen(f"http://{LOOPBACK}:{port}{path}", timeout=ENDS_SECONDS) as answer:
+        with urllib.request.urlopen(f"http://{LOOPBACK}:{port}{path}", timeout=SECONDS) as answer:
             return str(answer.read().decode())
     except urllib.error.HTTPError as error:
         return error.read().decode()

@@ -86,7 +86,8 @@ def _policies(admin: MinioAdmin, user: User) -> list[str]:
 
 def _explained(user: User, error: MinioAdminException) -> StageError:
     text = str(error)
-    if "403" in text or "AccessDenied" in text:
+    # Not any 403: the body has the request's number, in hexadecimal digits.
+    if "Status: 403" in text or "AccessDenied" in text:
         return ConfigurationError(f"the store lets these keys make no users (user {user.name}): use an administrator's")
     if "MalformedPolicy" in text or "XMinioMalformed" in text:
         return ConfigurationError(f"the store rejects the policy of user {user.name}: {text}")

@@ -615,7 +615,7 @@ def _file_properties(store: StoreSettings) -> dict[str, str]:
     }
 
 
-_SIGN_IN = ("password authentication failed", "no password supplied", "role", "pg_hba")
+_SIGN_IN = ("password authentication failed", "no password supplied", 'role "', "pg_hba")
 
 
 def _database_error(error: DBAPIError, where: str, action: str) -> StageError:
@@ -633,7 +633,8 @@ def _database_error(error: DBAPIError, where: str, action: str) -> StageError:
 
 def _file_error(error: Exception, action: str) -> StageError:
     text = _line(error)
-    if "ACCESS_DENIED" in text or "403" in text:
+    # Not any 403: the text has the file's name, and its UUID may hold one.
+    if "ACCESS_DENIED" in text or "HTTP status 403" in text:
         return ConfigurationError(
             f"the store denies permission to {action}: check the rights of TICKLAKE_STORE_ACCESS_KEY"
         )
