@@ -26,6 +26,7 @@ from load_warehouse.session import Session
 from ticklake.errors import ConfigurationError, StageError
 from ticklake.pipeline import BATCH_STAGES
 from ticklake.settings import LiveSettings, WarehouseSettings, load
+from ticklake_local.machine_checks import derived, variables
 from ticklake_local.processes import LOOPBACK
 
 RUN = ("--date", "2026-01-30", "--run-id", "canary")
@@ -68,25 +69,16 @@ def settings_of_programs() -> list[type[BaseSettings]]:
     """Every class of settings that the programs have, the parts of others among them."""
     for script in scripts().values():
         script.load()
-    found, rest = [], BaseSettings.__subclasses__()
-    while rest:
-        settings = rest.pop()
-        rest += settings.__subclasses__()
-        if not settings.__module__.startswith(("ticklake_airflow", "test")):
-            found.append(settings)
-    return found
-
-
-def variables(settings: type[BaseSettings]) -> dict[str, str]:
-    """The variables of its own fields, each with the field's type as text."""
-    prefix = str(settings.model_config.get("env_prefix", ""))
-    return {prefix + name.upper(): str(field.annotation) for name, field in settings.model_fields.items()}
+    return [each for each in derived(BaseSettings) if not each.__module__.startswith(("ticklake_airflow", "test"))]
 
 
 def secret_variables() -> set[str]:
     """The variables that are declared as secrets."""
     return {
-        name for settings in settings_of_programs() for name, kind in variables(settings).items() if "SecretStr" in kind
+        variable
+        for settings in settings_of_programs()
+        for variable, name in variables(settings).items()
+        if "SecretStr" in str(settings.model_fields[name].annotation)
     }
 
 
@@ -178,7 +170,6 @@ def environment(
         TICKLAKE_CHECK_WAIT_SECONDS="0",
         TICKLAKE_SYMBOLS="AAPL",
         TICKLAKE_SOURCE="yahoo",
-        TICKLAKE_YAHOO_TRIES="1",
         TICKLAKE_ALERTS_SMTP_HOST=host,
         TICKLAKE_ALERTS_SMTP_USERNAME="reader",
         TICKLAKE_ALERTS_EMAIL_FROM="a@example.com",

@@ -101,7 +101,8 @@ def _settings() -> Iterator[Finding]:
     wrong: set[str] = set()
     _load_programs()
     try:
-        for program in _of_programs(StageSettings):
+        # Each program's own, from which no others are derived.
+        for program in (each for each in derived(StageSettings) if not each.__subclasses__()):
             try:
                 load(program)
             except ConfigurationError as error:
@@ -110,7 +111,7 @@ def _settings() -> Iterator[Finding]:
         for name in absent:
             del os.environ[name]
     yield from (Finding(State.WRONG, text) for text in sorted(wrong))
-    known = {*OWN_VARIABLES, *_variables(BaseSettings)}
+    known = OWN_VARIABLES.union(*map(variables, derived(BaseSettings)))
     given = sorted(name for name in os.environ if name.startswith("TICKLAKE_"))
     unknown = [name for name in given if name not in known and not name.startswith(_OTHERS)]
     for name in unknown:
@@ -132,19 +133,16 @@ def _uses_library(part: Distribution) -> bool:
     return any(each.startswith("ticklake") for each in part.requires or [])
 
 
-def _of_programs(base: type[BaseSettings]) -> list[type[BaseSettings]]:
-    """The settings that are derived from `base` and from which no others are."""
-    found = base.__subclasses__()
-    return [last for derived in found for last in _of_programs(derived)] if found else [base]
+def derived(base: type[BaseSettings]) -> set[type[BaseSettings]]:
+    """All classes of settings below `base`, of the programs that are imported."""
+    found = set(base.__subclasses__())
+    return found.union(*map(derived, found))
 
 
-def _variables(base: type[BaseSettings]) -> set[str]:
-    """Names of all variables that `base` and what is derived from it read."""
-    found: set[str] = set()
-    for derived in base.__subclasses__():
-        prefix = str(derived.model_config.get("env_prefix", ""))
-        found |= {prefix + name.upper() for name in derived.model_fields} | _variables(derived)
-    return found
+def variables(settings: type[BaseSettings]) -> dict[str, str]:
+    """The variables that `settings` read, each with the name of its field."""
+    prefix = str(settings.model_config.get("env_prefix", ""))
+    return {prefix + name.upper(): name for name in settings.model_fields}
 
 
 def _data_folder(folder: DataFolder) -> Iterator[Finding]:

@@ -249,7 +249,7 @@ class ObjectStore:
             DeniedError: it does, and they may not list `prefix`.
             CredentialsError: it does not.
         """
-        with self._errors(f"list {prefix}"):
+        with self._errors(f"list {prefix or 'the bucket'}"):
             self._client.list_objects_v2(Bucket=self.bucket, Prefix=prefix, MaxKeys=1)
 
 
